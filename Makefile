@@ -1,0 +1,42 @@
+# `make app` serves the app, `make test` runs every test; each sets up what it needs on a fresh machine.
+
+PYTHON ?= python3
+PORT ?= 7860
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: app test lint browser clean
+
+app: $(VENV)/.app
+	$(PY) app.py --port $(PORT)
+
+test: $(VENV)/.test lint browser
+	$(PY) -m pytest
+
+lint: $(VENV)/.test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+$(VENV)/.app: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "xmr needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@
+
+$(VENV)/.test: requirements-dev.txt $(VENV)/.app
+	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	touch $@
+
+# The journeys run in Debian's chromium. CHROMIUM names another one.
+browser:
+	@if [ -n "$$CHROMIUM" ] || command -v chromium >/dev/null; then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+		echo "The browser tests need chromium: install it, or name one: CHROMIUM=/path/to/chromium make test"; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; elif sudo -n true 2>/dev/null; then sudo="sudo -n"; else \
+		echo "The browser tests need chromium, which you may not install: ask for 'apt-get install chromium'," \
+			"or name one: CHROMIUM=/path/to/chromium make test"; exit 1; fi; \
+	$$sudo apt-get update -q && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -q chromium
+
+clean:
+	rm -rf $(VENV)

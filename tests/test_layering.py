@@ -1,0 +1,62 @@
+"""Imports point down, and a heavy library has one home (design: layers, lowest first)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    {"registry", "cache"},
+    {"core"},
+    {"losses", "selection", "metrics", "fusion"},
+    {"data", "encoders", "matchers", "search"},
+    {"training", "checkpoints", "analysis", "store", "embedding", "pretraining"},
+    {"workspace", "figures"},
+    {"ui"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+HOMES = {
+    "gradio": {"ui"},
+    "plotly": {"figures", "ui"},  # ui serves plotly's own JavaScript file and nothing more
+    "faiss": {"search"},
+    "open_clip": {"encoders", "pretraining"},
+    "datasets": {"data"},
+    "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
+}
+MODULES = sorted(ROOT.glob("xmr/**/*.py"))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+            if node.module == "xmr":
+                yield from (f"xmr.{alias.name}" for alias in node.names)
+
+
+def part(path):
+    return path.relative_to(ROOT / "xmr").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down_and_heavy_libraries_have_one_home(path):
+    own = part(path)
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top in HOMES:
+            assert own in HOMES[top], f"{name} belongs to {sorted(HOMES[top])}"
+        if top == "xmr" and rest and rest[0] != own and own != "__init__":
+            assert LEVEL[rest[0]] <= LEVEL[own], f"xmr.{own} must not import xmr.{rest[0]}"
+        assert top not in {"scripts", "app", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/*.py")), ids=lambda p: p.name)
+def test_scripts_do_not_import_the_ui(path):
+    assert not [name for name in imports(path) if name.startswith("xmr.ui") or name == "gradio"]
+
+
+def test_every_part_has_a_layer():
+    assert {part(path) for path in MODULES} - {"__init__"} <= set(LEVEL)

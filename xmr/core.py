@@ -1,0 +1,192 @@
+"""The types that carry xmr, validated where they are made.
+
+Shape letters, everywhere: B batch, Q queries, G gallery, D dimension, T tokens or frames, K cut-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmr.registry import unknown
+
+Direction = Literal["v2t", "t2v"]
+DIRECTIONS: tuple[Direction, Direction] = ("v2t", "t2v")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Scores of queries against a gallery, and which pairs are positive or negative; the rest is ignored.
+
+    scores (Q, G) float; positives, negatives (Q, G) bool and disjoint. `direction` says which side asks: rows
+    are visuals in "v2t" and texts in "t2v". `visual_scores` and `text_scores` are the square similarities
+    within each modality, for losses and selectors whose paper needs them.
+    Raises ValueError where shapes or types don't fit, or a pair is both positive and negative.
+    """
+
+    scores: Tensor
+    positives: Tensor
+    negatives: Tensor
+    visual_scores: Tensor | None = None
+    text_scores: Tensor | None = None
+    direction: Direction = "v2t"
+
+    @classmethod
+    def of(
+        cls,
+        scores: Tensor,
+        positives: Tensor | None = None,
+        negatives: Tensor | None = None,
+        visual_scores: Tensor | None = None,
+        text_scores: Tensor | None = None,
+    ) -> Pairs:
+        """Pairs with the usual defaults: the diagonal is positive, all that is not positive is negative."""
+        if scores.ndim != 2 or not scores.is_floating_point():
+            raise ValueError(
+                f"scores must be a (Q, G) float tensor, found {tuple(scores.shape)} {scores.dtype}"
+            )
+        if positives is None:
+            if scores.shape[0] != scores.shape[1]:
+                raise ValueError(
+                    "without positives the diagonal is positive, so scores must be square, "
+                    f"found {tuple(scores.shape)}"
+                )
+            positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        if negatives is None:
+            negatives = positives.logical_not()
+        return cls(scores, positives, negatives, visual_scores, text_scores)
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.scores.shape)
+        for name in ("positives", "negatives"):
+            mask = getattr(self, name)
+            if tuple(mask.shape) != shape or mask.dtype != torch.bool:
+                raise ValueError(
+                    f"{name} must be bool of the scores' shape {shape}, "
+                    f"found {tuple(mask.shape)} {mask.dtype}"
+                )
+        if bool((self.positives & self.negatives).any()):
+            raise ValueError("a pair can't be both positive and negative")
+        visuals, texts = shape if self.direction == "v2t" else shape[::-1]
+        for name, size in (("visual_scores", visuals), ("text_scores", texts)):
+            within = getattr(self, name)
+            if within is not None and tuple(within.shape) != (size, size):
+                raise ValueError(f"{name} must be {(size, size)}, found {tuple(within.shape)}")
+
+    def transpose(self) -> Pairs:
+        """The same pairs asked in the other direction."""
+        return Pairs(
+            self.scores.T,
+            self.positives.T,
+            self.negatives.T,
+            self.visual_scores,
+            self.text_scores,
+            "t2v" if self.direction == "v2t" else "v2t",
+        )
+
+
+@dataclass(frozen=True)
+class PairWeights:
+    """What one batch's loss does to its pairs: all (Q, G). `weights` is d loss / d scores."""
+
+    scores: np.ndarray
+    weights: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+    suspected: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {f.name: getattr(self, f.name).shape for f in fields(self)}
+        if len(set(shapes.values())) != 1:
+            raise ValueError(f"all parts need one shape, found {shapes}")
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Where each query's positives stand, which is all that a retrieval metric needs.
+
+    ranks (P,) int64, 1-based, ascending within each query; offsets (Q + 1,) int64: query q owns
+    `ranks[offsets[q]:offsets[q + 1]]`. `gallery` is the number of items ranked. Ties and NaN count against the
+    query: an item that is not positive and scores the same stands before.
+    """
+
+    ranks: np.ndarray
+    offsets: np.ndarray
+    gallery: int
+
+    def __post_init__(self) -> None:
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.ranks) or (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must rise from 0 to the number of ranks")
+        if len(self.ranks) and not (1 <= self.ranks.min() and self.ranks.max() <= self.gallery):
+            raise ValueError(f"ranks must lie in 1 … {self.gallery}")
+        within = np.ones(max(len(self.ranks) - 1, 0), dtype=bool)
+        starts = self.offsets[1:-1]
+        within[starts[(starts > 0) & (starts < len(self.ranks))] - 1] = False
+        if (np.diff(self.ranks)[within] <= 0).any():
+            raise ValueError("ranks must ascend within each query")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def positives(self) -> np.ndarray:
+        """Number of positives of each query, (Q,)."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run: strings and numbers only, so that it is the JSON in the checkpoint."""
+
+    dataset: str = "blocks"
+    encoder: str = ""  # "" means the dataset's own features, or the encoder it ships with
+    matcher: str = "linear"
+    matcher_params: dict[str, Any] = field(default_factory=dict)
+    loss: str = "max_of_hinges"
+    loss_params: dict[str, Any] = field(default_factory=dict)
+    selector: str = ""
+    selector_params: dict[str, Any] = field(default_factory=dict)
+    dataset_params: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 15
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 100  # steps of linearly rising learning rate
+    patience: int = 0  # epochs without a better validation rsum after which to stop; 0 never stops
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 2), ("warmup", 0), ("patience", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")
+        if not self.lr > 0 or not self.weight_decay >= 0:
+            raise ValueError(f"lr must be positive and weight_decay not negative: {self.lr}, {self.weight_decay}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainConfig:
+        """The inverse of `to_json`. Raises ValueError on a field that there is not."""
+        names = [f.name for f in fields(cls)]
+        for name in values:
+            if name not in names:
+                raise ValueError(unknown("field of the training configuration", name, names))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, as `train` yields it. `metrics` is there at the end of an epoch only."""
+
+    step: int
+    epoch: int
+    steps: int  # of the whole run
+    loss: float
+    lr: float
+    metrics: dict[str, float] | None = None
+    best: bool = False  # the validation rsum of this epoch is the best so far

@@ -1,0 +1,170 @@
+"""Scene descriptions: what lies on the table, where, and under which light. The truth of every caption and
+every picture is computed from these arrays and from nothing else.
+
+Coordinates are the camera's (see `camera`): x to the right, y away from the viewer, so that "left of" is a
+smaller x and "in front of" a smaller y. A clip is a `Scenes` whose x, y or turn were moved
+(`dataclasses.replace`): neither truth nor rendering asks how the positions came about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+
+import numpy as np
+
+from xmr.data.blocks import camera
+
+COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+SHAPES = ("sphere", "cube", "cylinder", "cone")
+SIZES = ("small", "large")
+MATERIALS = ("matte", "metal")
+TABLES = ("grey", "beige", "mint", "slate")
+SLOTS = 4
+
+# Margins: two objects differ by at least this much in x and in y, on the table and in the picture, so that
+# each of the four relations can be seen and none is a matter of taste.
+TABLE_MARGIN = 0.38
+PICTURE_MARGIN = 0.07
+GAP = 0.12  # free table between two footprints
+HIDDEN = 0.30  # the share of an object's screen box that one nearer box may cover
+COUNT_SHARES = (0.12, 0.24, 0.32, 0.32)
+ECHO = 0.18  # chance that an object repeats the colour (and, apart from that, the shape) of the one before
+
+_BLOCK = 256  # scenes per random stream: n scenes are a prefix of n + 1 scenes
+
+Seed = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """N scenes of up to four objects, as arrays padded to four slots. Codes index the constants above.
+
+    count (N,) int8, 1–4: slots from count on are padding · colour, shape, size, material (N, 4) int8, -1 in
+    padding · x, y (N, 4) float32, world units, the object's middle on the table, 0 in padding · turn (N, 4)
+    float32, radians about the vertical (seen on cubes only) · table (N,) int8 · light (N, 2) float32, radians:
+    azimuth from the viewer's side, positive to the right, and elevation.
+    """
+
+    count: np.ndarray
+    colour: np.ndarray
+    shape: np.ndarray
+    size: np.ndarray
+    material: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    turn: np.ndarray
+    table: np.ndarray
+    light: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Scenes:
+        """The scenes of a slice, an index array or a mask. One scene is `scenes[i:i + 1]`; a bare integer
+        raises TypeError, since a scene without its first axis fits none of the functions."""
+        if isinstance(index, (int, np.integer)):
+            raise TypeError(f"index Scenes with a slice or an array; for one scene write scenes[{index}:{index + 1}]")
+        return Scenes(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @property
+    def present(self) -> np.ndarray:
+        """(N, 4) bool: True where a slot holds an object."""
+        return np.arange(SLOTS) < self.count[:, None]
+
+
+def concatenate(parts: Sequence[Scenes]) -> Scenes:
+    """Several `Scenes` as one, in order. Raises ValueError when there are none."""
+    return Scenes(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Scenes)})
+
+
+def flip(scenes: Scenes) -> Scenes:
+    """The same scenes in a mirror that swaps left and right, light included: rendering them gives the
+    mirrored pictures (to rounding)."""
+    light = scenes.light * np.array([-1.0, 1.0], np.float32)
+    return replace(scenes, x=-scenes.x, turn=-scenes.turn, light=light)
+
+
+def sample_scenes(n: int, seed: Seed = 0) -> Scenes:
+    """n random scenes, the same for the same seed (a non-negative integer or several), and a prefix of what
+    a larger n gives. No two objects touch, every object is inside the picture and mostly visible, and
+    any two differ clearly in left/right and in front/behind. Raises ValueError for a negative n or seed."""
+    if n < 0:
+        raise ValueError(f"n must not be negative, got {n}")
+    blocks = range(max(1, -(-n // _BLOCK)))
+    streams = (np.random.SeedSequence(seed, spawn_key=(block,)) for block in blocks)
+    return concatenate([_sample_block(np.random.default_rng(stream)) for stream in streams])[:n]
+
+
+def _sample_block(rng: np.random.Generator) -> Scenes:
+    n = _BLOCK
+    count = rng.choice(np.arange(1, SLOTS + 1), size=n, p=COUNT_SHARES)
+    colour = _echoing(rng, n, len(COLOURS))
+    shape = _echoing(rng, n, len(SHAPES))
+    size = rng.integers(len(SIZES), size=(n, SLOTS))
+    material = rng.integers(len(MATERIALS), size=(n, SLOTS))
+    turn = rng.uniform(-np.pi / 4, np.pi / 4, size=(n, SLOTS))
+    table = rng.integers(len(TABLES), size=n)
+    side = rng.choice([-1.0, 1.0], size=n)
+    light = np.stack([side * rng.uniform(0.55, 1.25, n), rng.uniform(0.80, 1.02, n)], axis=1)
+    x, y = _place(rng, count, shape, size)
+
+    padding = np.arange(SLOTS) >= count[:, None]
+    code = {"colour": colour, "shape": shape, "size": size, "material": material}
+    place = {"x": x, "y": y, "turn": turn}
+    return Scenes(
+        count=count.astype(np.int8),
+        **{name: np.where(padding, -1, value).astype(np.int8) for name, value in code.items()},
+        **{name: np.where(padding, 0.0, value).astype(np.float32) for name, value in place.items()},
+        table=table.astype(np.int8),
+        light=light.astype(np.float32),
+    )
+
+
+def _echoing(rng: np.random.Generator, n: int, values: int) -> np.ndarray:
+    """(n, 4) uniform codes, each repeating its left neighbour with probability ECHO: without such repeats
+    "two red cubes" would almost never be there to be said."""
+    codes = rng.integers(values, size=(n, SLOTS))
+    repeat = rng.random((n, SLOTS)) < ECHO
+    for slot in range(1, SLOTS):
+        codes[:, slot] = np.where(repeat[:, slot], codes[:, slot - 1], codes[:, slot])
+    return codes
+
+
+def _place(
+    rng: np.random.Generator, count: np.ndarray, shape: np.ndarray, size: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions by rejection of whole scenes: what objects there are does not depend on what fits."""
+    n = len(count)
+    x, y = np.zeros((n, SLOTS)), np.zeros((n, SLOTS))
+    todo = np.arange(n)
+    while len(todo):
+        x[todo] = rng.uniform(-2.5, 2.5, (len(todo), SLOTS))
+        y[todo] = rng.uniform(-2.9, 3.1, (len(todo), SLOTS))
+        todo = todo[~_acceptable(x[todo], y[todo], count[todo], shape[todo], size[todo])]
+    return x, y
+
+
+def _acceptable(
+    x: np.ndarray, y: np.ndarray, count: np.ndarray, shape: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """(n,) bool: whether scenes keep every promise of `sample_scenes`."""
+    present = np.arange(SLOTS) < count[:, None]
+    left, right, bottom, top = camera.screen_box(x, y, shape, size)
+    inside = (left > -0.97) & (right < 0.97) & (bottom > -0.97) & (top < 0.97)
+    good = (inside | ~present).all(1)
+    u, _, _ = camera.project(x, y, np.zeros_like(x))
+    foot = camera.footprint(shape, size)
+    area = (right - left) * (top - bottom)
+    for i in range(SLOTS):
+        for j in range(i):
+            dx, dy, du = x[:, i] - x[:, j], y[:, i] - y[:, j], u[:, i] - u[:, j]
+            apart = np.hypot(dx, dy) > foot[:, i] + foot[:, j] + GAP
+            clear = (np.abs(dx) > TABLE_MARGIN) & (np.abs(dy) > TABLE_MARGIN)
+            clear &= (np.abs(du) > PICTURE_MARGIN) & (dx * du > 0)
+            width = np.minimum(right[:, i], right[:, j]) - np.maximum(left[:, i], left[:, j])
+            height = np.minimum(top[:, i], top[:, j]) - np.maximum(bottom[:, i], bottom[:, j])
+            rear = np.where(dy > 0, area[:, i], area[:, j])
+            seen = np.maximum(width, 0) * np.maximum(height, 0) < HIDDEN * rear
+            good &= (apart & clear & seen) | ~present[:, i]
+    return good

@@ -1,0 +1,101 @@
+"""One split of visuals and captions, and what is known of which match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from xmr.registry import Registry
+
+# Each entry is a function (split, **params) -> Dataset; kinds of folders are recognised by `load_dataset`.
+DATASETS = Registry("dataset")
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class DataFault(ValueError):
+    """Something is wrong with the user's data; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What really matches, beyond the annotation.
+
+    `block(visuals, texts)` takes index vectors (V,) and (T,) and returns relevance (V, T) float32: 1 matches,
+    0 does not, NaN unknown. `pairs(visuals, texts)` takes two vectors (P,) and returns (P,). `complete` says that
+    no pair is unknown.
+    """
+
+    block: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    pairs: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    complete: bool
+    source: str  # one line: where this knowledge comes from
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split, validated.
+
+    visual_of_text (N_t,) int64 maps each caption to the visual that it was written for. Visuals with equal
+    `visual_group` (N_v,) int64 are mutual positives: every caption of one counts for the other.
+    `visuals[i]` is a PIL image (or, for clips, a list of frames), decoded when asked for; None where only features
+    are at hand. `visual_features` (N_v, D) or (N_v, T, D) and `text_features` (N_t, D) are given ones, not
+    computed by an encoder of ours. `columns` holds metadata per visual. `faults` counts what was skipped.
+    """
+
+    name: str
+    split: str
+    captions: list[str]
+    visual_of_text: np.ndarray
+    visual_ids: list[str]
+    fingerprint: str  # content hash of this split: ids, captions, links and what the visuals are made of
+    visual_group: np.ndarray | None = None
+    visuals: Sequence[Any] | None = None
+    kind: Literal["image", "clip"] = "image"
+    visual_features: np.ndarray | None = None
+    text_features: np.ndarray | None = None
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    truth: Truth | None = None
+    encoder: str = ""  # the encoder that this dataset is usually read with
+    about: dict[str, Any] = field(default_factory=dict)  # facts for people: source, licence, ceilings
+    faults: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, m = len(self.visual_ids), len(self.captions)
+        where = f"{self.name} ({self.split})"
+        if n == 0 or m == 0:
+            raise DataFault(f"{where} is empty: {n} visuals and {m} captions")
+        links = self.visual_of_text
+        if links.shape != (m,) or links.dtype != np.int64:
+            raise DataFault(f"{where}: visual_of_text must be ({m},) int64, found {links.shape} {links.dtype}")
+        if links.min() < 0 or links.max() >= n:
+            raise DataFault(f"{where}: a caption points to visual {links.max()} of {n}")
+        if self.visual_group is None:
+            object.__setattr__(self, "visual_group", np.arange(n))
+        if self.visual_group.shape != (n,):
+            raise DataFault(f"{where}: visual_group must be ({n},), found {self.visual_group.shape}")
+        for name, part, length in (
+            ("visuals", self.visuals, n),
+            ("visual_features", self.visual_features, n),
+            ("text_features", self.text_features, m),
+            *((f"column {name!r}", values, n) for name, values in self.columns.items()),
+        ):
+            if part is not None and len(part) != length:
+                raise DataFault(f"{where}: {name} has {len(part)} rows where there are {length}")
+        if self.visuals is None and self.visual_features is None:
+            raise DataFault(f"{where} has neither pictures nor features")
+
+    @property
+    def text_group(self) -> np.ndarray:
+        """Group of each caption, (N_t,): a pair is annotated as positive where the groups are equal."""
+        return self.visual_group[self.visual_of_text]
+
+    def image(self, index: int) -> Image.Image:
+        """The picture that stands for visual `index`: itself, or the middle frame of a clip."""
+        visual = self.visuals[index]
+        return visual[len(visual) // 2] if self.kind == "clip" else visual

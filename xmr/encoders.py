@@ -1,0 +1,175 @@
+"""Frozen open_clip towers: pictures and captions in, raw features out, computed once and kept.
+
+Features are not normalised (L2-free); a matcher decides. They are cached in float16, memory-mapped, once per
+(weights, dataset, preprocessing), are resumed after an interruption and never seen half written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import open_clip
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from xmr.cache import cache_dir
+from xmr.data.dataset import Dataset
+from xmr.registry import Registry, unknown
+
+Kind = Literal["pooled", "tokens"]
+Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
+
+ENCODERS = Registry("encoder")
+SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
+BATCH = 64
+
+
+@ENCODERS.register
+def blocks() -> str:
+    """The tiny open_clip model that xmr ships, pre-trained on generated scenes (scripts/pretrain.py)."""
+    return f"local-dir:{SHIPPED / 'blocks'}"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An open_clip model in evaluation mode, with its own preprocessing and tokenizer.
+
+    `hash` identifies weights and preprocessing, whatever the path or name they came by.
+    """
+
+    name: str
+    hash: str
+    model: torch.nn.Module
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor]
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image], kind: Kind = "pooled") -> np.ndarray:
+        """Raw features of pictures, float32: (B, D) pooled, or (B, T, D) of the last layer's patches."""
+        batch = torch.stack([self.preprocess(image) for image in images])
+        if kind == "pooled":
+            return self.model.encode_image(batch).float().numpy()
+        grid = self.model.forward_intermediates(image=batch, image_indices=1, intermediates_only=True)
+        return grid["image_intermediates"][0].flatten(2).transpose(1, 2).float().numpy()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], kind: Kind = "pooled") -> np.ndarray:
+        """Raw features of captions, float32: (B, D) pooled, or (B, T, D) with zeros after each caption's end."""
+        ids = self.tokenizer(list(texts))
+        if kind == "pooled":
+            return self.model.encode_text(ids).float().numpy()
+        tokens = self.model.forward_intermediates(text=ids, text_indices=1, intermediates_only=True)
+        # Padding follows the end-of-text token, which has the largest id in CLIP's vocabulary.
+        within = torch.arange(ids.shape[1]) <= ids.argmax(1, keepdim=True)
+        return (tokens["text_intermediates"][0] * within[:, :, None]).float().numpy()
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a dataset, memory-mapped float16: visual (N_v, D) or (N_v, T, D), text likewise."""
+
+    visual: np.ndarray
+    text: np.ndarray
+    encoder_hash: str
+
+
+@lru_cache(maxsize=3)
+def load_encoder(name: str) -> Encoder:
+    """An encoder by its name: a registered one, `MODEL/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:PATH`.
+
+    Raises ValueError on a name that open_clip doesn't know, with the nearest one, and where there are no
+    weights: an untrained encoder is never what somebody asked for.
+    """
+    source, pretrained = (ENCODERS[name]() if name in ENCODERS else name), None
+    if not source.startswith(("hf-hub:", "local-dir:")):
+        source, _, pretrained = source.partition("/")
+        if source not in open_clip.list_models():
+            raise ValueError(unknown("encoder", source, [*ENCODERS, *open_clip.list_models()]))
+        tags = open_clip.list_pretrained_tags_by_model(source)
+        if pretrained not in tags and not Path(pretrained).is_file():
+            raise ValueError(
+                f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags)
+            )
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
+        tokenizer = open_clip.get_tokenizer(source)
+    except (FileNotFoundError, ValueError, RuntimeError, OSError) as error:
+        raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
+    model.eval().requires_grad_(False)
+    digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return Encoder(name, digest.hexdigest(), model, preprocess, tokenizer)
+
+
+def features(
+    dataset: Dataset, encoder: str, kind: Kind = "pooled", progress: Progress | None = None
+) -> Features:
+    """The features of every visual and caption of `dataset`, from the cache or computed into it.
+
+    A clip's frames give (N_v, T, D). Two processes that ask at once wait for each other.
+    Raises ValueError where the dataset has no pictures, or features are not finite.
+    """
+    if dataset.visuals is None:
+        raise ValueError(f"{dataset.name} has features but no pictures, so {encoder!r} can't encode it")
+    loaded = load_encoder(encoder)
+    folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{kind}")
+
+    def visuals(start: int, stop: int) -> np.ndarray:
+        with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL
+            items = list(pool.map(dataset.visuals.__getitem__, range(start, stop)))
+        if dataset.kind == "image":
+            return loaded.encode_images(items, kind)
+        frames = loaded.encode_images([frame for clip in items for frame in clip])
+        return frames.reshape(len(items), -1, frames.shape[-1])
+
+    def texts(start: int, stop: int) -> np.ndarray:
+        return loaded.encode_texts(dataset.captions[start:stop], kind)
+
+    report = progress or (lambda *_: None)
+    with FileLock(folder / "lock"):
+        visual = _filled(folder / "visual.npy", len(dataset.visual_ids), visuals, report)
+        text = _filled(folder / "text.npy", len(dataset.captions), texts, report)
+    return Features(visual, text, loaded.hash)
+
+
+def _filled(
+    path: Path, rows: int, compute: Callable[[int, int], np.ndarray], report: Progress
+) -> np.ndarray:
+    """The array at `path`, memory-mapped; computed in batches first where it is missing or incomplete."""
+    if path.exists():
+        return np.load(path, mmap_mode="r")
+    part, state = path.with_suffix(".part"), path.with_suffix(".json")
+    done = json.loads(state.read_text())["rows"] if part.exists() and state.exists() else 0
+    array = np.lib.format.open_memmap(part, mode="r+") if done else None
+    for start in range(done, rows, BATCH):
+        stop = min(start + BATCH, rows)
+        batch = compute(start, stop).astype(np.float16)
+        if not np.isfinite(batch).all():
+            raise ValueError(f"{path.stem} features of rows {start} … {stop - 1} are not finite in float16")
+        if array is None:
+            array = np.lib.format.open_memmap(part, "w+", np.float16, (rows, *batch.shape[1:]))
+        array[start:stop] = batch
+        # The rows must be on disk before the count that vouches for them.
+        array.flush()
+        _write(state, json.dumps({"rows": stop}))
+        report(path.stem, stop, rows)
+    os.replace(part, path)
+    state.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,258 @@
+"""Small open_clip models trained from scratch: on generated scenes, or on a folder of pictures and captions.
+
+The result is a plain open_clip folder (`local-dir:`), so nothing here is needed to use it. On scenes the
+truth of every picture-caption pair is known: the loss is `info_nce` with *all* true pairs as positives, beside
+attribute supervision of the image tower. On a folder only the annotated pairs are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.model import CLIP
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from xmr.core import Pairs
+from xmr.data.blocks import (
+    Scenes,
+    attribute_targets,
+    flip,
+    holds,
+    pretraining_seed,
+    render_parallel,
+    sample_captions,
+    sample_scenes,
+)
+from xmr.data.dataset import Dataset
+from xmr.losses import LOSSES, symmetric
+
+MEAN = STD = 0.5
+FRACTION_WARMUP = 0.05
+
+
+def model_config(size: int = 64, width: int = 32, text_width: int = 96) -> dict:
+    """The open_clip configuration of a small CLIP: a ResNet for `size` pixels, a three-layer text tower.
+
+    Convolutions learn from few pictures where patches need many; the text tower sees both ways (no causal
+    mask), for it never generates. Its vocabulary is CLIP's, so that open_clip's own tokenizer serves.
+    """
+    return {
+        "embed_dim": 256,
+        "vision_cfg": {"image_size": size, "layers": [1, 1, 1, 1], "width": width, "head_width": 64},
+        "text_cfg": {
+            "context_length": 48,
+            "vocab_size": 49408,
+            "width": text_width,
+            "heads": 4,
+            "layers": 3,
+            "no_causal_mask": True,
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What pre-training yields now and then: pictures seen, of how many, and the losses of the last batch."""
+
+    seen: int
+    total: int
+    loss: float
+    attributes: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pictures (B, H, W, 3) uint8; captions; positives (B, number of captions) bool; attributes (B, A) or None."""
+
+    pictures: np.ndarray
+    captions: list[str]
+    positives: np.ndarray
+    attributes: np.ndarray | None
+
+
+def scene_batches(
+    total: int, pool: int, size: int, batch: int, seed: int, progress: Callable[[int], None] | None = None
+) -> Iterator[Batch]:
+    """Batches of generated scenes: `pool` pictures are rendered once and met many times, mirrored half of the
+    time, each time with new captions of a new difficulty and the truth of every pair."""
+    scenes = sample_scenes(pool, pretraining_seed(2 * seed))
+    pictures = render_parallel(scenes, size, progress=progress)
+    mirrored = flip(scenes)
+    rng = np.random.default_rng(pretraining_seed(2 * seed + 1))
+    for _ in range(math.ceil(total / batch)):
+        chosen = np.sort(rng.choice(pool, batch, replace=False))
+        mirror = rng.random() < 0.5
+        here: Scenes = (mirrored if mirror else scenes)[chosen]
+        captions, forms = sample_captions(
+            here, per_scene=2, difficulty=float(rng.uniform(0.1, 0.9)), seed=int(rng.integers(2**31))
+        )
+        shown = pictures[chosen]
+        yield Batch(
+            shown[:, :, ::-1] if mirror else shown, captions, holds(here, forms), attribute_targets(here)
+        )
+
+
+def folder_batches(dataset: Dataset, total: int, size: int, batch: int, seed: int) -> Iterator[Batch]:
+    """Batches of a dataset's pictures, each with one of its captions; equal groups are positives."""
+    pictures = np.stack(
+        [
+            np.asarray(dataset.image(i).convert("RGB").resize((size, size)))
+            for i in range(len(dataset.visual_ids))
+        ]
+    )
+    rng = np.random.default_rng(seed)
+    texts = np.arange(len(dataset.captions))
+    batch = min(batch, len(texts))
+    for step in range(math.ceil(total / batch)):
+        if step % (len(texts) // batch) == 0:
+            rng.shuffle(texts)
+        start = step % (len(texts) // batch) * batch
+        chosen = texts[start : start + batch]
+        visuals = dataset.visual_of_text[chosen]
+        groups = dataset.visual_group[visuals]
+        yield Batch(
+            pictures[visuals],
+            [dataset.captions[t] for t in chosen],
+            groups[:, None] == groups[None],
+            None,
+        )
+
+
+def pretrain(
+    batches: Iterator[Batch], total: int, config: dict, lr: float, seed: int, device: str = "cpu"
+) -> Iterator[tuple[Progress, CLIP]]:
+    """Train the model that `config` describes on `batches` of in all `total` pictures.
+
+    Yields after every batch. AdamW with warm-up and cosine; the temperature is learnt.
+    """
+    torch.manual_seed(seed)
+    model = CLIP(**config).to(device)
+    heads: nn.ModuleDict = nn.ModuleDict()
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+    optimizer, seen = None, 0
+    for batch in batches:
+        if optimizer is None:
+            if batch.attributes is not None:
+                heads["attributes"] = nn.Linear(config["embed_dim"], batch.attributes.shape[1])
+            heads.to(device)
+            optimizer = torch.optim.AdamW(_groups(model, heads), lr=lr, betas=(0.9, 0.98))
+        for group in optimizer.param_groups:
+            group["lr"] = lr * schedule(seen / total)
+        images = augment(batch.pictures, seed + seen).to(device)
+        visual = model.encode_image(images)
+        text = model.encode_text(tokenizer(batch.captions).to(device), normalize=True)
+        scores = nn.functional.normalize(visual, dim=1) @ text.T
+        pairs = Pairs.of(scores, torch.from_numpy(batch.positives).to(device))
+        loss = symmetric(LOSSES["info_nce"].make, pairs, temperature=1 / model.logit_scale.exp())
+        attributes = torch.zeros(())
+        if batch.attributes is not None:
+            targets = torch.from_numpy(batch.attributes).to(device)
+            attributes = nn.functional.binary_cross_entropy_with_logits(
+                heads["attributes"](visual), targets, reduction="none"
+            ).sum(1).mean()
+        optimizer.zero_grad(set_to_none=True)
+        (loss + 0.1 * attributes.to(device)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        seen += len(batch.pictures)
+        yield Progress(min(seen, total), total, loss.item(), attributes.item()), model
+
+
+def schedule(fraction: float) -> float:
+    """Share of the peak learning rate after `fraction` of the training: linear warm-up, then cosine to zero."""
+    if fraction < FRACTION_WARMUP:
+        return (fraction + 1e-3) / FRACTION_WARMUP
+    return 0.5 * (1 + math.cos(math.pi * min(1, (fraction - FRACTION_WARMUP) / (1 - FRACTION_WARMUP))))
+
+
+def augment(pictures: np.ndarray, seed: int) -> Tensor:
+    """Normalised pictures (B, 3, H, W), shifted by up to two pixels and a little brighter or darker."""
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    padded = nn.functional.pad(images, (2, 2, 2, 2), mode="replicate")
+    dy, dx = rng.integers(0, 5, 2)
+    images = padded[:, :, dy : dy + images.shape[2], dx : dx + images.shape[3]]
+    gain = torch.from_numpy(rng.uniform(0.9, 1.1, (len(images), 1, 1, 1)).astype(np.float32))
+    return (images * gain - MEAN) / STD
+
+
+@torch.inference_mode()
+def true_first(model: CLIP, pictures: np.ndarray, captions: list[str], truth: np.ndarray) -> dict[str, float]:
+    """Zero-shot: share of queries whose first item really matches, in both directions.
+
+    pictures (V, H, W, 3) uint8; truth (V, T) bool. Queries that match nothing are left out.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
+    images = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    visual = [model.encode_image((part.to(device) - MEAN) / STD, normalize=True) for part in images.split(256)]
+    text = [
+        model.encode_text(tokenizer(captions[i : i + 512]).to(device), normalize=True)
+        for i in range(0, len(captions), 512)
+    ]
+    scores = (torch.cat(visual) @ torch.cat(text).T).cpu().numpy()
+    model.train()
+    shares = {}
+    for direction, s, t in (("v2t", scores, truth), ("t2v", scores.T, truth.T)):
+        answerable = t.any(1)
+        shares[f"{direction}/true_first"] = float(
+            t[np.arange(len(t)), s.argmax(1)][answerable].mean()
+        )
+    return shares
+
+
+def save_encoder(model: CLIP, config: dict, seen_captions: list[str], folder: Path, card: str) -> None:
+    """Write `model` as an open_clip folder in float16; it appears whole or not at all.
+
+    Rows of the token embedding that no caption of the training used are zeroed: they hold noise, and zeros
+    compress in a repository.
+    """
+    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
+    used = torch.unique(tokenizer(sorted(set(seen_captions))))
+    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    rows = torch.zeros(len(state["token_embedding.weight"]), dtype=torch.bool)
+    rows[used] = True
+    state["token_embedding.weight"][~rows] = 0
+    half = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
+    size = config["vision_cfg"]["image_size"]
+    preprocess = {
+        "size": [size, size],
+        "mean": [MEAN] * 3,
+        "std": [STD] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    }
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_file(half, temporary / "open_clip_model.safetensors", metadata={"format": "pt"})
+    (temporary / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2) + "\n"
+    )
+    (temporary / "README.md").write_text(card)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+
+
+def _groups(model: CLIP, heads: nn.Module) -> list[dict]:
+    parameters = [*model.parameters(), *heads.parameters()]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.05},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]

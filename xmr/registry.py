@@ -1,0 +1,149 @@
+"""One small class for everything that can be chosen by name.
+
+A registered thing's name is its key, its docstring's first line its caption, and its keyword-only parameters
+are the sliders of the app and the `--set name=value` options of the scripts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+Thing = TypeVar("Thing", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number: `Annotated[float, Range(0, 1)]`.
+
+    `learn` says that training may turn the value into a parameter of the model: in its logarithm ("log", for
+    temperatures and scales, which stay positive) or as it is ("linear").
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    learn: Literal["log", "linear"] | None = None
+
+
+@dataclass(frozen=True)
+class Param:
+    """One keyword-only parameter of a registered thing, read from its signature."""
+
+    name: str
+    kind: type
+    default: Any
+    range: Range | None = None
+    choices: tuple[Any, ...] | None = None
+
+    def parse(self, value: Any) -> Any:
+        """`value` (often a string from a command line) as this parameter's type.
+
+        Raises ValueError where it is not of the type, not one of the choices, or outside the range.
+        """
+        if self.kind is bool and isinstance(value, str):
+            truths = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+            if value.lower() not in truths:
+                raise ValueError(f"{self.name}={value!r} is not true or false")
+            value = truths[value.lower()]
+        try:
+            parsed = self.kind(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.name}={value!r} is not {a_or_an(self.kind.__name__)}") from error
+        if self.choices is not None and parsed not in self.choices:
+            raise ValueError(unknown(f"value of {self.name}", str(parsed), map(str, self.choices)))
+        if self.range is not None and not self.range.low <= parsed <= self.range.high:  # NaN fails too
+            raise ValueError(
+                f"{self.name}={parsed:g} is outside {self.range.low:g} … {self.range.high:g}"
+            )
+        return parsed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered thing and what its signature and docstring say of it."""
+
+    name: str
+    make: Callable[..., Any]
+    caption: str
+    doc: str
+    params: tuple[Param, ...]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.make(*args, **kwargs)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return {param.name: param.default for param in self.params}
+
+    def param(self, name: str) -> Param:
+        """The parameter of that name. Raises TypeError naming the nearest one."""
+        for param in self.params:
+            if param.name == name:
+                return param
+        raise TypeError(unknown(f"parameter of {self.name}", name, [p.name for p in self.params]))
+
+    def parse(self, values: dict[str, Any]) -> dict[str, Any]:
+        """All parameters: `values` checked and converted, the rest at their defaults."""
+        return self.defaults | {name: self.param(name).parse(value) for name, value in values.items()}
+
+
+class Registry(dict[str, Entry]):
+    """A dict from name to `Entry`, filled by its decorator; a missing name is answered with the near miss."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def register(self, thing: Thing) -> Thing:
+        """Decorator: registers a function under its name, or a class under its `name` attribute."""
+        name = getattr(thing, "name", None) or thing.__name__
+        if name in self:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        doc = inspect.getdoc(thing)
+        if not doc:
+            raise ValueError(f"{self.kind} {name!r} has no docstring: its first line is its caption")
+        self[name] = Entry(name, thing, doc.split("\n", 1)[0], doc, tuple(_params(thing)))
+        return thing
+
+    def __missing__(self, name: str) -> Entry:
+        raise UnknownName(unknown(self.kind, name, self))
+
+
+class UnknownName(KeyError, ValueError):
+    """A name that is not registered; the message lists the allowed ones and the nearest."""
+
+    def __str__(self) -> str:  # KeyError would show its message in quotes
+        return str(self.args[0])
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """The sentence for a name that is not among the allowed ones, with the nearest of them."""
+    allowed = list(allowed)
+    near = difflib.get_close_matches(str(name), allowed, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r}{hint} (there are: {', '.join(allowed) or 'none'})"
+
+
+def a_or_an(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _params(thing: Callable[..., Any]) -> Iterable[Param]:
+    target = thing.__init__ if inspect.isclass(thing) else thing
+    hints = typing.get_type_hints(target, include_extras=True)
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+            continue
+        kind, bounds, choices = hints[parameter.name], None, None
+        if typing.get_origin(kind) is Annotated:
+            kind, *notes = typing.get_args(kind)
+            bounds = next((note for note in notes if isinstance(note, Range)), None)
+        if typing.get_origin(kind) is Literal:
+            choices = typing.get_args(kind)
+            kind = type(choices[0])
+        yield Param(parameter.name, kind, parameter.default, bounds, choices)
