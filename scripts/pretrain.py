@@ -33,6 +33,9 @@ from xmr.pretraining import (
 )
 
 
+SNAPSHOT = 500  # batches after which the model so far is written
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     config = model_config(options.size, options.width)
@@ -61,9 +64,14 @@ def main(argv: list[str] | None = None) -> int:
         batches = folder_batches(dataset, options.pictures, options.size, options.batch_size, options.seed)
 
     with tqdm(total=options.pictures, desc="pretrain", unit="picture") as bar:
-        for progress, model in pretrain(batches, options.pictures, config, options.lr, options.seed, device):
+        steps = pretrain(
+            batches, options.pictures, config, options.lr, options.seed, device, options.compile
+        )
+        for step, (progress, model) in enumerate(steps, 1):
             bar.update(progress.seen - bar.n)
             bar.set_postfix(loss=f"{progress.loss:.3f}", attributes=f"{progress.attributes:.2f}")
+            if step % SNAPSHOT == 0:
+                save_encoder(model, config, captions, options.out, card(options, time.time() - started, device))
 
     reached = ""
     if options.dataset == "blocks":
@@ -89,6 +97,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 32")
     parser.add_argument("--width", type=int, default=32, help="width of the image tower")
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--compile", action="store_true", help="faster, needs a C++ compiler")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     if options.size % 32:
@@ -96,7 +105,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def card(options: argparse.Namespace, seconds: float, device: str, reached: str) -> str:
+def card(options: argparse.Namespace, seconds: float, device: str, reached: str = "") -> str:
     """The model card: what made this encoder, and what it reaches."""
     command = (
         f"python scripts/pretrain.py --dataset {os.path.basename(options.dataset)} --pictures {options.pictures} "

@@ -21,6 +21,7 @@ import open_clip
 import torch
 from filelock import FileLock
 from PIL import Image
+from safetensors import SafetensorError
 
 from xmr.cache import cache_dir
 from xmr.data.dataset import Dataset
@@ -103,7 +104,7 @@ def load_encoder(name: str) -> Encoder:
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
         tokenizer = open_clip.get_tokenizer(source)
-    except (FileNotFoundError, ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
     model.eval().requires_grad_(False)
     digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)

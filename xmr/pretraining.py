@@ -50,7 +50,7 @@ def model_config(size: int = 64, width: int = 32, text_width: int = 96) -> dict:
         "embed_dim": 256,
         "vision_cfg": {"image_size": size, "layers": [1, 1, 1, 1], "width": width, "head_width": 64},
         "text_cfg": {
-            "context_length": 48,
+            "context_length": 40,
             "vocab_size": 49408,
             "width": text_width,
             "heads": 4,
@@ -94,7 +94,7 @@ def scene_batches(
         mirror = rng.random() < 0.5
         here: Scenes = (mirrored if mirror else scenes)[chosen]
         captions, forms = sample_captions(
-            here, per_scene=2, difficulty=float(rng.uniform(0.1, 0.9)), seed=int(rng.integers(2**31))
+            here, per_scene=1, difficulty=float(rng.uniform(0.1, 0.9)), seed=int(rng.integers(2**31))
         )
         shown = pictures[chosen]
         yield Batch(
@@ -129,14 +129,23 @@ def folder_batches(dataset: Dataset, total: int, size: int, batch: int, seed: in
 
 
 def pretrain(
-    batches: Iterator[Batch], total: int, config: dict, lr: float, seed: int, device: str = "cpu"
+    batches: Iterator[Batch],
+    total: int,
+    config: dict,
+    lr: float,
+    seed: int,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Iterator[tuple[Progress, CLIP]]:
     """Train the model that `config` describes on `batches` of in all `total` pictures.
 
-    Yields after every batch. AdamW with warm-up and cosine; the temperature is learnt.
+    Yields after every batch. AdamW with warm-up and cosine; the temperature is learnt. `compiled` has torch
+    compile the image tower (it needs a C++ compiler): three times as fast on two cores.
     """
     torch.manual_seed(seed)
     model = CLIP(**config).to(device)
+    model.visual.to(memory_format=torch.channels_last)
+    tower = torch.compile(model.visual) if compiled else model.visual
     heads: nn.ModuleDict = nn.ModuleDict()
     tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
     optimizer, seen = None, 0
@@ -149,7 +158,7 @@ def pretrain(
         for group in optimizer.param_groups:
             group["lr"] = lr * schedule(seen / total)
         images = augment(batch.pictures, seed + seen).to(device)
-        visual = model.encode_image(images)
+        visual = tower(images.to(memory_format=torch.channels_last))
         text = model.encode_text(tokenizer(batch.captions).to(device), normalize=True)
         scores = nn.functional.normalize(visual, dim=1) @ text.T
         pairs = Pairs.of(scores, torch.from_numpy(batch.positives).to(device))

@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from xmr.cache import cache_dir
 from xmr.data.blocks import (
-    SPLIT_SIZES,
+    CAPTIONS_PER_SCENE,
+    SPLITS,
     annotated_ceiling,
     captions_of,
     holds,
@@ -32,7 +33,6 @@ from xmr.registry import Range, unknown
 
 VERSION = 1  # of the generator: a change of its pictures or captions must raise it
 SIZE = 128
-CAPTIONS = 5
 
 
 class Pictures(Sequence[Image.Image]):
@@ -56,11 +56,11 @@ def blocks(
     seed: Annotated[int, Range(0, 2**31 - 1)] = 0,
 ) -> Dataset:
     """Ray-traced table-top scenes with captions that leave things out; every match is known."""
-    if split not in SPLIT_SIZES:
-        raise ValueError(unknown("split of blocks", split, SPLIT_SIZES))
+    if split not in SPLITS:
+        raise ValueError(unknown("split of blocks", split, SPLITS))
     scenes = scenes_of(split, seed)
     captions, forms = captions_of(split, difficulty, seed)
-    links = np.repeat(np.arange(len(scenes)), CAPTIONS)
+    links = np.repeat(np.arange(len(scenes)), CAPTIONS_PER_SCENE)
 
     def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
         return holds(scenes[visuals], forms[texts]).astype(np.float32)

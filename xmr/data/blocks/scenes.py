@@ -31,7 +31,8 @@ HIDDEN = 0.30  # the share of an object's screen box that one nearer box may cov
 COUNT_SHARES = (0.12, 0.24, 0.32, 0.32)
 ECHO = 0.18  # chance that an object repeats the colour (and, apart from that, the shape) of the one before
 
-_BLOCK = 256  # scenes per random stream: n scenes are a prefix of n + 1 scenes
+_BLOCK = 512  # scenes per random stream: n scenes are a prefix of n + 1 scenes
+_TRIES = 40  # failed positions before a scene starts again
 
 Seed = int | Sequence[int]
 
@@ -134,37 +135,43 @@ def _echoing(rng: np.random.Generator, n: int, values: int) -> np.ndarray:
 def _place(
     rng: np.random.Generator, count: np.ndarray, shape: np.ndarray, size: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions by rejection of whole scenes: what objects there are does not depend on what fits."""
+    """Positions by rejection, object after object; a scene that gets stuck starts again. Only positions are
+    drawn anew, so what objects there are does not depend on what fits."""
     n = len(count)
-    x, y = np.zeros((n, SLOTS)), np.zeros((n, SLOTS))
+    x, y = np.zeros((n, SLOTS), np.float32), np.zeros((n, SLOTS), np.float32)
+    placed, tries = np.zeros(n, int), np.zeros(n, int)
     todo = np.arange(n)
     while len(todo):
-        x[todo] = rng.uniform(-2.5, 2.5, (len(todo), SLOTS))
-        y[todo] = rng.uniform(-2.9, 3.1, (len(todo), SLOTS))
-        todo = todo[~_acceptable(x[todo], y[todo], count[todo], shape[todo], size[todo])]
+        slot = placed[todo]
+        x[todo, slot] = rng.uniform(-2.5, 2.5, len(todo))
+        y[todo, slot] = rng.uniform(-2.9, 3.1, len(todo))
+        good = _fits(x[todo], y[todo], shape[todo], size[todo], slot)
+        placed[todo] += good
+        tries[todo] += ~good
+        stuck = todo[tries[todo] >= _TRIES]
+        placed[stuck] = tries[stuck] = 0
+        todo = todo[placed[todo] < count[todo]]
     return x, y
 
 
-def _acceptable(
-    x: np.ndarray, y: np.ndarray, count: np.ndarray, shape: np.ndarray, size: np.ndarray
-) -> np.ndarray:
-    """(n,) bool: whether scenes keep every promise of `sample_scenes`."""
-    present = np.arange(SLOTS) < count[:, None]
+def _fits(x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """(n,) bool: whether the object in `slot` (n,) keeps every promise of `sample_scenes` beside those in
+    the slots before it."""
+    row = np.arange(len(slot))[:, None]
+    one = slot[:, None]
     left, right, bottom, top = camera.screen_box(x, y, shape, size)
-    inside = (left > -0.97) & (right < 0.97) & (bottom > -0.97) & (top < 0.97)
-    good = (inside | ~present).all(1)
     u, _, _ = camera.project(x, y, np.zeros_like(x))
     foot = camera.footprint(shape, size)
+
+    dx, dy, du = x[row, one] - x, y[row, one] - y, u[row, one] - u
+    fine = np.hypot(dx, dy) > foot[row, one] + foot + GAP
+    fine &= (np.abs(dx) > TABLE_MARGIN) & (np.abs(dy) > TABLE_MARGIN)
+    fine &= (np.abs(du) > PICTURE_MARGIN) & (dx * du > 0)
+    width = np.minimum(right[row, one], right) - np.maximum(left[row, one], left)
+    height = np.minimum(top[row, one], top) - np.maximum(bottom[row, one], bottom)
     area = (right - left) * (top - bottom)
-    for i in range(SLOTS):
-        for j in range(i):
-            dx, dy, du = x[:, i] - x[:, j], y[:, i] - y[:, j], u[:, i] - u[:, j]
-            apart = np.hypot(dx, dy) > foot[:, i] + foot[:, j] + GAP
-            clear = (np.abs(dx) > TABLE_MARGIN) & (np.abs(dy) > TABLE_MARGIN)
-            clear &= (np.abs(du) > PICTURE_MARGIN) & (dx * du > 0)
-            width = np.minimum(right[:, i], right[:, j]) - np.maximum(left[:, i], left[:, j])
-            height = np.minimum(top[:, i], top[:, j]) - np.maximum(bottom[:, i], bottom[:, j])
-            rear = np.where(dy > 0, area[:, i], area[:, j])
-            seen = np.maximum(width, 0) * np.maximum(height, 0) < HIDDEN * rear
-            good &= (apart & clear & seen) | ~present[:, i]
-    return good
+    rear = np.where(dy > 0, area[row, one], area)
+    fine &= np.maximum(width, 0) * np.maximum(height, 0) < HIDDEN * rear
+
+    inside = (left > -0.97) & (right < 0.97) & (bottom > -0.97) & (top < 0.97)
+    return inside[row, one][:, 0] & (fine | (np.arange(SLOTS) >= one)).all(1)

@@ -1,0 +1,271 @@
+"""Features computed elsewhere, with their captions: one captions file for all splits, one array for all visuals.
+
+    captions.csv | captions.jsonl    image, caption (or captions, text); optional split, caption_no, concept, …
+    ANY.npz with `names`, `features`, or ANY.npy with names.txt (a name per line) or images given by row number
+    text_features.npy                optional: a row per caption, in the captions file's order
+    expert.csv, crowdflower.csv      optional: people's judgements, see judgements.py
+
+The array stays on disk (arrays.py): a split whose rows are one stretch is a view of the file, any other is a copy in
+memory, so keep large features sorted by split. Each row of the split is looked at once for NaN and infinity, which
+costs the time to read it (about 1 GB/s).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xmr.data import arrays, facts, splits
+from xmr.data.dataset import SPLITS, DataFault, Dataset, Split, Truth
+from xmr.data.folder import codes
+from xmr.data.judgements import judged_truth
+from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
+
+CAPTIONS = ("captions.csv", "captions.jsonl")
+IMAGE_COLUMNS = ("image", "file_name", "name", "index")
+TEXT_FEATURES = "text_features.npy"
+
+
+@dataclass(frozen=True)
+class _Caption:
+    row: Row
+    index: int  # among all captions of the file
+    visual: int  # row of the features
+    number: int  # which of its image's captions
+    text: str
+
+
+def features(
+    folder: Path, split: Split, *, strict: bool = False, seed: int = 0, features: str = ""
+) -> Dataset:
+    """captions.csv or captions.jsonl with image and caption, and visual features as .npy or .npz
+
+    `features` names the file where there are several. Blank captions are skipped with a warning and counted in
+    `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
+    or row, on anything else that is wrong.
+    """
+    table = _captions_file(folder)
+    path = _features_file(folder, features)
+    values = arrays.open_features(path)
+    names = _names(folder, path, len(values))
+    captions, columns = _captions(table, path, names, len(values))
+    texts = text_features(folder / TEXT_FEATURES, len(captions), f"captions in {table.name}")
+
+    first_row = _first_rows(captions)
+    visuals = sorted(first_row)  # in the order of the features, so that a split can be one stretch of them
+    label = {visual: names[visual] if names else str(visual) for visual in visuals}
+    by_row = "split" in columns
+    declared = [splits.declared(first_row[visual]) if by_row else "train" for visual in visuals]
+    present: set[Split] = {name for name in SPLITS if name in declared}
+    keys = [first_row[visual].text("concept") or label[visual] for visual in visuals]
+    assigned = splits.assign(declared, keys, present, seed)
+    wanted = {visuals[i] for i in splits.select(assigned, split, present, folder)}
+
+    skips = Skips(strict)
+    kept = []
+    for caption in captions:
+        if caption.visual in wanted and caption.text.strip():
+            kept.append(caption)
+        elif caption.visual in wanted:
+            skips.add("blank captions", f"{caption.row}: the caption is blank; write it or delete the row")
+    rows = np.unique(np.array([caption.visual for caption in kept], np.int64))
+    skips.leave_out("visuals without captions", len(wanted) - len(rows))
+    skips.close(str(folder), split, len(kept))
+
+    visual_of_text = np.searchsorted(rows, [caption.visual for caption in kept]).astype(np.int64)
+    concepts = [first_row[row].text("concept") for row in rows]
+    group = codes(concepts) if "concept" in columns else np.arange(len(rows))
+    ids = [label[row] for row in rows]
+    return assemble(
+        folder,
+        split,
+        (path, values, rows),
+        captions=[caption.text for caption in kept],
+        visual_of_text=visual_of_text,
+        visual_ids=ids,
+        visual_group=group,
+        text_features=None if texts is None else texts[[caption.index for caption in kept]],
+        columns=_visual_columns(columns, captions, rows, first_row),
+        truth=judged_truth(
+            folder,
+            known={(label[caption.visual], caption.number) for caption in captions},
+            visual_of={name: index for index, name in enumerate(ids)},
+            text_of={(label[caption.visual], caption.number): index for index, caption in enumerate(kept)},
+            text_group=group[visual_of_text],
+            visual_group=group,
+        ),
+        about={"splits": splits.note(present, seed)},
+        faults=skips.counts,
+    )
+
+
+def array_files(folder: Path) -> list[Path]:
+    """The files that could be visual features."""
+    found = sorted([*folder.glob("*.npy"), *folder.glob("*.npz")])
+    return [path for path in found if not path.name.endswith(TEXT_FEATURES)]
+
+
+def assemble(
+    folder: Path,
+    split: Split,
+    source: tuple[Path, np.ndarray, np.ndarray],
+    *,
+    captions: list[str],
+    visual_of_text: np.ndarray,
+    visual_ids: list[str],
+    visual_group: np.ndarray | None,
+    text_features: np.ndarray | None,
+    columns: dict[str, list[Any]],
+    truth: Truth | None,
+    about: dict[str, Any],
+    faults: dict[str, int],
+) -> Dataset:
+    """The dataset of the feature rows `source` = (file, all its features, ascending rows of this split)."""
+    path, values, rows = source
+    chosen = arrays.rows_of(values, rows)
+    arrays.check_finite(chosen, path, rows, visual_ids)
+    parts = [chosen] if text_features is None else [chosen, text_features]
+    return Dataset(
+        name=folder.resolve().name,
+        split=split,
+        captions=captions,
+        visual_of_text=visual_of_text,
+        visual_ids=visual_ids,
+        fingerprint=facts.fingerprint(visual_ids, captions, visual_of_text, visual_group, parts),
+        visual_group=visual_group,
+        visual_features=chosen,
+        text_features=text_features,
+        columns=columns,
+        truth=truth,
+        about=facts.about(folder, visual_of_text, len(rows)) | {"features": path.name} | about,
+        faults=faults,
+    )
+
+
+def text_features(path: Path, count: int, what: str) -> np.ndarray | None:
+    """The features (N, D) of all `count` captions, if the file is there. Raises DataFault."""
+    if not path.is_file():
+        return None
+    values = arrays.open_features(path)
+    if len(values) != count or values.ndim != 2:
+        raise DataFault(
+            f"{path}: must be (N, D) with a row for each of the {count} {what}, found {values.shape}"
+        )
+    arrays.check_finite(values, path, np.arange(count), [f"caption {row}" for row in range(count)])
+    return values
+
+
+def check_names(names: list[str], count: int, source: str | Path, what: str) -> list[str]:
+    """`names` itself. Raises DataFault where they aren't `count` different ones."""
+    if len(names) != count:
+        raise DataFault(f"{source}: {len(names)} names, but {what} needs {count}")
+    seen: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if seen.setdefault(name, row) != row:
+            raise DataFault(f"{source}: {name!r} names row {seen[name]} and row {row}; a name must be unique")
+    return names
+
+
+def _captions_file(folder: Path) -> Path:
+    found = [folder / name for name in CAPTIONS if (folder / name).is_file()]
+    if len(found) != 1:
+        what = "captions.csv and captions.jsonl: delete one" if found else "no captions.csv or captions.jsonl"
+        raise DataFault(f"{folder}: {what}")
+    return found[0]
+
+
+def _features_file(folder: Path, name: str) -> Path:
+    found = [path for path in array_files(folder) if name in ("", path.name)]
+    if len(found) != 1:
+        there = ", ".join(path.name for path in array_files(folder)) or "none"
+        which = f"no {name}" if name else "several arrays could be the features" if found else "no features"
+        raise DataFault(f'{folder}: {which} (.npy and .npz files: {there}); name one with features="FILE"')
+    return found[0]
+
+
+def _names(folder: Path, path: Path, count: int) -> list[str] | None:
+    """The names of the rows, from the .npz or names.txt; None where rows are known by number."""
+    if path.suffix == ".npz" and "names" in arrays.members(path):
+        array = arrays.open_array(path, "names")
+        if array.ndim != 1 or array.dtype.kind not in "US":
+            raise DataFault(f"{path} (names): must be a vector of strings, found {array.dtype} {array.shape}")
+        names = [name.decode() if isinstance(name, bytes) else name for name in array.tolist()]
+        return check_names(names, count, f"{path} (names)", "the features")
+    if (folder / "names.txt").is_file():
+        return check_names(read_lines(folder / "names.txt"), count, folder / "names.txt", path.name)
+    return None
+
+
+def _captions(
+    table: Path, path: Path, names: list[str] | None, count: int
+) -> tuple[list[_Caption], list[str]]:
+    """All captions of all splits, blank ones included, and the columns of their file."""
+    rows = read_rows(table)
+    if not rows:
+        raise DataFault(f"{table}: no rows; write one per caption: image, split, caption")
+    column, columns = caption_column(rows, table), columns_of(rows)
+    image = next((name for name in IMAGE_COLUMNS if name in columns), None)
+    if image is None:
+        raise DataFault(
+            f"{table}: no column 'image' (name or row of the visual); there are {', '.join(columns)}"
+        )
+    row_of = {name: row for row, name in enumerate(names)} if names and image != "index" else None
+    captions: list[_Caption] = []
+    counts: dict[int, int] = {}
+    seen: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        if row_of is not None:
+            visual = row_of.get(row.text(image), -1)
+            if visual < 0:
+                raise DataFault(
+                    f"{row}: no features of image {row.text(image)!r} in {path.name}; is the name right?"
+                )
+        else:
+            visual = row.number(image)
+            if not 0 <= visual < count:
+                raise DataFault(f"{row}: {image} {visual}, but {path.name} has rows 0 … {count - 1}")
+        for text in captions_of(row, column):
+            position = counts.get(visual, 0)
+            counts[visual] = position + 1
+            number = row.number("caption_no") if "caption_no" in columns else position
+            if (visual, number) in seen:
+                raise DataFault(
+                    f"{row}: caption_no {number} of this image was given already ({seen[visual, number]}); "
+                    "number its captions 0, 1, 2 … or leave the column out"
+                )
+            seen[visual, number] = row
+            captions.append(_Caption(row, len(captions), visual, number, text))
+    return captions, columns
+
+
+def _first_rows(captions: list[_Caption]) -> dict[int, Row]:
+    """The first row of each visual. Raises DataFault where a later one puts it into another split or concept."""
+    first_row: dict[int, Row] = {}
+    for caption in captions:
+        first = first_row.setdefault(caption.visual, caption.row)
+        for column in ("split", "concept"):
+            here, there = caption.row.values.get(column), first.values.get(column)
+            if here != there:
+                raise DataFault(
+                    f"{caption.row}: {column} {here!r}, but {there!r} for the same image on line {first.line}; "
+                    "an image has only one"
+                )
+    return first_row
+
+
+def _visual_columns(
+    columns: list[str], captions: list[_Caption], rows: np.ndarray, first_row: dict[int, Row]
+) -> dict[str, list[Any]]:
+    """The columns that say something of the visual, not of one caption: those equal on all its rows."""
+    varying = {"split", *IMAGE_COLUMNS, "captions", "caption", "text", "caption_no"}
+    for name in columns:
+        if name not in varying and any(
+            caption.row.values.get(name) != first_row[caption.visual].values.get(name) for caption in captions
+        ):
+            varying.add(name)
+    return {
+        name: [first_row[row].values.get(name) for row in rows] for name in columns if name not in varying
+    }

@@ -1,0 +1,149 @@
+"""Pictures of a folder: checked once, opened when asked for, never from outside the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import ntpath
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from xmr.data.dataset import DataFault
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 25_000_000
+# No 32-bit float or LAB pictures: what is black and white in them only their maker knows.
+MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I"}
+SMALL = 256 * 256  # pixels; decoding fewer takes 0.5 ms at most
+ENDS = 4096  # bytes at either end of a file that go into the fingerprint
+
+
+class BadPicture(ValueError):
+    """A picture that can't be used; `kind` is what such faults are counted under."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+class Pictures(Sequence[Image.Image]):
+    """The pictures `names` of `root` as RGB images, each decoded when asked for.
+
+    Indexing raises DataFault, naming the file, where a picture has become unreadable since it was checked.
+    """
+
+    def __init__(self, root: str | Path, names: Sequence[str]):
+        self.root, self.names = os.path.realpath(root), list(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pictures(self.root, self.names[index])
+        path = inside(self.root, self.names[index])
+        try:
+            return decode(path)
+        except BadPicture as error:
+            raise DataFault(f"{path}: {error}") from error
+
+
+def relative(name: str) -> str:
+    """`name` without "./" and "//", so that a file has one name. Raises DataFault where it could lead elsewhere."""
+    parts = name.replace("\\", "/").split("/")
+    if os.path.isabs(name) or ntpath.splitdrive(name)[0] or ".." in parts or "\0" in name:
+        raise DataFault(f"{name!r} leads out of the folder; name files relative to it, without '..'")
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def inside(root: str, name: str) -> str:
+    """The real path of the file `name` under `root`, itself a real path. Raises DataFault where it leads out."""
+    real = os.path.realpath(os.path.join(root, name))
+    if not real.startswith(root.rstrip(os.sep) + os.sep):
+        raise DataFault(f"{name!r} is a link to {real}, outside {root}; copy the file in instead")
+    return real
+
+
+def check(path: str, thorough: bool) -> bytes:
+    """Evidence of the file's content (its size and both ends), if it is a picture that can be used.
+
+    Small pictures are decoded in full, and so are all if `thorough`. Of a large one, only a part is read: PNG has
+    check sums; a JPEG that ends as it should was not cut off; any other is decoded. Raises BadPicture.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise BadPicture("missing pictures", f"{error.strerror or error}") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise BadPicture("unreadable pictures", "not a regular file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(ENDS)
+            file.seek(max(len(head), status.st_size - ENDS))
+            tail = file.read(ENDS)
+            file.seek(0)
+            with _opened(file) as image:
+                if thorough or image.width * image.height <= SMALL:
+                    image.load()
+                elif image.format == "PNG":
+                    image.verify()
+                elif not (image.format == "JPEG" and (tail or head).rstrip(b"\0").endswith(b"\xff\xd9")):
+                    image.load()
+    except BadPicture:
+        raise
+    except Exception as error:  # decoders raise nearly anything on foreign bytes: struct.error, IndexError …
+        raise _unreadable(error) from error
+    return status.st_size.to_bytes(8, "little") + head + tail
+
+
+def decode(path: str) -> Image.Image:
+    """The picture as RGB, upright as its EXIF says, transparency on white. Raises BadPicture."""
+    try:
+        with _opened(path) as image:
+            return _flat(image)
+    except BadPicture:
+        raise
+    except Exception as error:  # as in `check`
+        raise _unreadable(error) from error
+
+
+def _opened(source: Any) -> Image.Image:
+    try:
+        image = Image.open(source, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadPicture("oversized pictures", f"{error}") from error
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} × {image.height}"
+        image.close()
+        raise BadPicture(
+            "oversized pictures", f"{size} pixels, more than {MAX_PIXELS // 10**6} million; scale it down"
+        )
+    if image.mode not in MODES and not image.mode.startswith("I;16"):
+        image.close()
+        raise BadPicture("unreadable pictures", f"pixels of type {image.mode!r}; save it as RGB")
+    return image
+
+
+def _unreadable(error: Exception) -> BadPicture:
+    reason = str(error).split(" <_io", 1)[0] or type(error).__name__
+    return BadPicture("unreadable pictures", f"not readable as {', '.join(FORMATS)} ({reason})")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    image.load()
+    with contextlib.suppress(Exception):  # broken EXIF in a good picture: then it stands as it lies
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        white.alpha_composite(rgba)
+        return white.convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,87 @@
+"""Which split a row belongs to: as the source says, or made by seed."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from xmr.data.dataset import SPLITS, DataFault, Split
+from xmr.data.tables import Row
+
+# As folders, in file names and in a `split` column.
+ALIASES: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+MADE_SHARE = 0.1  # of the groups, for each of validation and test
+
+
+def declared(row: Row) -> Split | None:
+    """The split that the row's `split` column names; None for another one ("unused", "restval"), left out.
+
+    Raises DataFault where it is blank or looks like a misspelling.
+    """
+    name = row.text("split").lower()
+    if name in ALIASES:
+        return ALIASES[name]
+    if not name:
+        raise DataFault(f"{row}: 'split' is blank where other rows name one; write {', '.join(SPLITS)}")
+    near = difflib.get_close_matches(name, ALIASES, 1, cutoff=0.75)
+    if near:
+        raise DataFault(f"{row}: unknown split {name!r}; did you mean {near[0]!r}?")
+    return None
+
+
+def assign(
+    splits: Sequence[Split | None], keys: Sequence[str], present: set[Split], seed: int
+) -> list[Split | None]:
+    """`splits`, with the validation and test splits that aren't `present` taken out of train.
+
+    Rows of equal key stay together. The split of a key depends on nothing but itself and the seed, so adding
+    files moves none, except among a few: there no split may be left empty, nor take more than a third.
+    """
+    missing = [split for split in ("test", "validation") if split not in present]
+    hashes = {key: _unit(key, seed) for key, split in zip(keys, splits, strict=True) if split == "train"}
+    order = sorted(hashes, key=lambda key: hashes[key])
+    made: dict[str, Split] = {}
+    for index, split in enumerate(("test", "validation")):
+        low, high = index * MADE_SHARE, (index + 1) * MADE_SHARE
+        if split in missing:
+            chosen = [key for key in order if low <= hashes[key] < high and key not in made]
+            chosen = chosen[: max(1, len(order) // 3)] or [key for key in order if key not in made][:1]
+            made |= dict.fromkeys(chosen, split)
+    return [
+        made.get(key, split) if split == "train" else split for key, split in zip(keys, splits, strict=True)
+    ]
+
+
+def select(
+    splits: Sequence[Split | None], wanted: Split, present: set[Split], where: str | Path
+) -> list[int]:
+    """Indices of the rows of the `wanted` split. Raises DataFault, telling what there is, where there are none."""
+    chosen = [index for index, split in enumerate(splits) if split == wanted]
+    if not chosen:
+        counts = Counter(split or "other" for split in splits)
+        there = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no rows"
+        if "train" in present:
+            remedy = "too few pictures to make splits of: three that differ are the least"
+        else:
+            remedy = "add it, or a train split that it can be made of"
+        raise DataFault(f"{where}: the {wanted} split is empty (found: {there}); {remedy}")
+    return chosen
+
+
+def note(present: set[Split], seed: int) -> str:
+    """One line for `Dataset.about`: where the splits come from."""
+    made = [split for split in ("validation", "test") if split not in present]
+    return f"{' and '.join(made)} made of train by seed {seed}" if made else "given"
+
+
+def _unit(key: str, seed: int) -> float:
+    """A number in [0, 1) that depends on key and seed alone (Python's own hash changes with every process)."""
+    digest = hashlib.blake2b(f"{seed}\0{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
