@@ -32,8 +32,7 @@ from xmr.pretraining import (
     true_first,
 )
 
-
-SNAPSHOT = 500  # batches after which the model so far is written
+SNAPSHOT = 100  # batches after which the model so far is written
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,12 +90,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dataset", default="blocks", help="blocks, or a folder of pictures and captions")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--pictures", type=int, default=600_000, help="pictures to see in all, repeats counted")
-    parser.add_argument("--pool", type=int, default=30_000, help="blocks only: different pictures to render")
+    parser.add_argument("--pictures", type=int, default=400_000, help="pictures to see in all, repeats counted")
+    parser.add_argument("--pool", type=int, default=40_000, help="blocks only: different pictures to render")
     parser.add_argument("--batch-size", type=int, default=192)
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 32")
-    parser.add_argument("--width", type=int, default=32, help="width of the image tower")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--width", type=int, default=28, help="width of the image tower")
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--compile", action="store_true", help="faster, needs a C++ compiler")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)

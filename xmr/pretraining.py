@@ -40,7 +40,7 @@ MEAN = STD = 0.5
 FRACTION_WARMUP = 0.05
 
 
-def model_config(size: int = 64, width: int = 32, text_width: int = 96) -> dict:
+def model_config(size: int = 64, width: int = 28, text_width: int = 96) -> dict:
     """The open_clip configuration of a small CLIP: a ResNet for `size` pixels, a three-layer text tower.
 
     Convolutions learn from few pictures where patches need many; the text tower sees both ways (no causal

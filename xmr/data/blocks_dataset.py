@@ -8,9 +8,8 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import datasets
 import numpy as np
 from filelock import FileLock
 from PIL import Image
@@ -31,8 +30,12 @@ from xmr.data.blocks import (
 from xmr.data.dataset import DATASETS, Dataset, Truth
 from xmr.registry import Range, unknown
 
+if TYPE_CHECKING:  # it takes a second or two to import, and the workers that render don't need it
+    import datasets
+
 VERSION = 1  # of the generator: a change of its pictures or captions must raise it
 SIZE = 128
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "pictures"
 
 
 class Pictures(Sequence[Image.Image]):
@@ -101,17 +104,33 @@ def known_truth(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def table_name(split: str, seed: int = 0) -> str:
+    """The folder's name of a split's pictures: all that decides them."""
+    return f"{split}-{seed}-{SIZE}-v{VERSION}"
+
+
 def pictures(split: str, seed: int) -> datasets.Dataset:
-    """The split's pictures as an arrow table, memory-mapped: rendered once, with a progress bar, then cached."""
-    folder = cache_dir("blocks") / f"{split}-{seed}-{SIZE}-v{VERSION}"
+    """The split's pictures as an arrow table, memory-mapped: rendered once, with a progress bar, then cached.
+
+    Those of the test split come with the repository, so that the app is full at once.
+    """
+    import datasets
+
+    name = table_name(split, seed)
+    if (SHIPPED / name).exists():
+        return datasets.load_from_disk(str(SHIPPED / name))
+    folder = cache_dir("blocks") / name
     if not folder.exists():
         with FileLock(str(folder) + ".lock"):
             if not folder.exists():
-                _render_to(folder, split, seed)
+                render_to(folder, split, seed)
     return datasets.load_from_disk(str(folder))
 
 
-def _render_to(folder: Path, split: str, seed: int) -> None:
+def render_to(folder: Path, split: str, seed: int = 0) -> None:
+    """Render a split's pictures and write them as an arrow table, which appears whole or not at all."""
+    import datasets
+
     scenes = scenes_of(split, seed)
     with tqdm(total=len(scenes), desc=f"render blocks {split}", unit="picture") as bar:
         rendered = render_parallel(scenes, SIZE, progress=lambda done: bar.update(done - bar.n))

@@ -6,12 +6,17 @@ pre-training draw from random streams of their own, so no scene of one is met in
 
 from __future__ import annotations
 
-import multiprocessing
+import io
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +35,7 @@ from xmr.data.blocks.scenes import (
     sample_scenes,
 )
 from xmr.data.blocks.truth import annotated_ceiling, holds, holds_pairs, unannotated_share
+from xmr.data.blocks.worker import CHUNK
 
 __all__ = [
     "ATTRIBUTES", "CAPTIONS_PER_SCENE", "COLOURS", "MATERIALS", "RELATIONS", "SHAPES", "SIZES", "SPLITS", "TABLES",
@@ -44,7 +50,6 @@ CAPTIONS_PER_SCENE = 5
 # First number of every seed: what the stream is for. Seeds that differ in any number give unrelated streams
 # (np.random.SeedSequence), so these keep splits and pre-training apart whatever the other numbers are.
 _STREAMS = {"train": 1, "validation": 2, "test": 3, "pretraining": 4}
-_CHUNK = 64  # pictures per task: about half a second
 
 
 def split_seed(split: str, seed: int = 0) -> tuple[int, int]:
@@ -62,7 +67,8 @@ def pretraining_seed(i: int) -> tuple[int, int]:
 
 def scenes_of(split: str, seed: int = 0) -> Scenes:
     """The scenes of a split: 10,000 for train, 1,000 for validation and for test."""
-    return sample_scenes(SPLITS[split] if split in SPLITS else 0, split_seed(split, seed))
+    own_seed = split_seed(split, seed)
+    return sample_scenes(SPLITS[split], own_seed)
 
 
 def captions_of(split: str, difficulty: float = 0.5, seed: int = 0) -> tuple[list[str], Forms]:
@@ -77,27 +83,62 @@ def render_parallel(
     """`render` over processes: the same bytes, (N, size, size, 3) uint8. `workers` defaults to the processors this
     process may use; 1 renders here. `progress` is called with the number of finished pictures.
 
-    Processes are forked where that is safe (one thread, not macOS or Windows), else spawned, which needs the usual
-    `if __name__ == "__main__":` in the calling script."""
+    Raises RuntimeError with a process's last words where one fails."""
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    chunks = [scenes[start : start + _CHUNK] for start in range(0, len(scenes), _CHUNK)]
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
-    work = partial(render, size=size)
-
-    def collect(results) -> np.ndarray:
-        done = 0
-        for part in results:
-            pictures[done : done + len(part)] = part
-            done += len(part)
-            if progress is not None:
-                progress(done)
+    finished = _Finished(progress)
+    if workers <= 1 or len(scenes) <= CHUNK:
+        for start in range(0, len(scenes), CHUNK):
+            pictures[start : start + CHUNK] = render(scenes[start : start + CHUNK], size)
+            finished.add(min(CHUNK, len(scenes) - start))
         return pictures
+    bounds = np.linspace(0, len(scenes), workers + 1).astype(int)
+    with ThreadPoolExecutor(workers) as pool:
+        parts = [
+            pool.submit(_render_elsewhere, scenes[start:stop], pictures[start:stop], finished)
+            for start, stop in pairwise(bounds)
+        ]
+        for part in parts:
+            part.result()
+    return pictures
 
-    workers = min(workers, len(chunks))
-    if workers <= 1:
-        return collect(map(work, chunks))
-    fork = "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
-    context = multiprocessing.get_context("fork" if fork else "spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        return collect(pool.map(work, chunks))
+
+class _Finished:
+    """Counts finished pictures of several threads."""
+
+    def __init__(self, progress: Callable[[int], object] | None):
+        self.progress, self.done, self.lock = progress, 0, threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self.lock:
+            self.done += count
+            if self.progress is not None:
+                self.progress(self.done)
+
+
+def _render_elsewhere(scenes: Scenes, pictures: np.ndarray, finished: _Finished) -> None:
+    """Fills `pictures` from a process of its own (see `worker`)."""
+    size = pictures.shape[1]
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    arrays = io.BytesIO()
+    np.savez(arrays, **{f.name: getattr(scenes, f.name) for f in fields(scenes)})
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as words:
+        source.write(arrays.getvalue())
+        source.seek(0)
+        command = [sys.executable, "-m", "xmr.data.blocks.worker", str(size)]
+        with subprocess.Popen(
+            command, stdin=source, stdout=subprocess.PIPE, stderr=words, env=environment
+        ) as process:
+            for start in range(0, len(scenes), CHUNK):
+                part = pictures[start : start + CHUNK]
+                data = process.stdout.read(part.nbytes)
+                if len(data) < part.nbytes:
+                    break
+                part[:] = np.frombuffer(data, np.uint8).reshape(part.shape)
+                finished.add(len(part))
+            else:
+                return
+        words.seek(0)
+        raise RuntimeError(f"rendering failed: {words.read().decode(errors='replace')[-2000:]}")

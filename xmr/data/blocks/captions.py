@@ -73,7 +73,8 @@ def sample_captions(
         raise ValueError(f"per_scene must not be negative, got {per_scene}")
     seeds = np.random.SeedSequence(seed).generate_state(len(scenes), np.uint64).tolist()
     columns = np.stack([getattr(scenes, name) for name in ATTRIBUTES], axis=2).tolist()
-    rows = zip(seeds, scenes.count.tolist(), columns, scenes.x.tolist(), scenes.y.tolist(), scenes.table.tolist())
+    places = scenes.x.tolist(), scenes.y.tolist(), scenes.table.tolist()
+    rows = zip(seeds, scenes.count.tolist(), columns, *places, strict=True)
     texts: list[str] = []
     claims: list[_Claim] = []
     for seed_of_scene, count, codes, x, y, table in rows:
@@ -96,7 +97,7 @@ class _Scene:
         return here[a] < there[b] if relation in (LEFT, FRONT) else here[a] > there[b]
 
     def matching(self, codes: Codes) -> list[int]:
-        return [i for i, have in enumerate(self.objects) if all(c in (-1, h) for c, h in zip(codes, have))]
+        return [i for i, have in enumerate(self.objects) if all(c in (-1, h) for c, h in zip(codes, have, strict=True))]
 
 
 @dataclass

@@ -8,8 +8,8 @@ smaller x and "in front of" a smaller y. A clip is a `Scenes` whose x, y or turn
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
 from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 

@@ -97,11 +97,13 @@ def _scene_tables(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
     bits = 1 << np.arange(SLOTS, dtype=np.int32)
     present = np.take_along_axis(scenes.present, slots, axis=1)
     masks = (present * bits).sum(1, dtype=np.int32)[:, None]
-    for codes, values in zip((scenes.colour, scenes.shape, scenes.size, scenes.material), _VALUES):
+    columns = (scenes.colour, scenes.shape, scenes.size, scenes.material)
+    for codes, values in zip(columns, _VALUES, strict=True):
         sorted_codes = np.take_along_axis(codes, slots, axis=1)
         fits = ((sorted_codes[:, None, :] == np.arange(values)[:, None]) * bits).sum(2, dtype=np.int32)
         anything = np.full((len(scenes), 1), 15, np.int32)
-        masks = (masks[:, :, None] & np.concatenate([fits, anything], axis=1)[:, None, :]).reshape(len(scenes), -1)
+        masks = masks[:, :, None] & np.concatenate([fits, anything], axis=1)[:, None, :]
+        masks = masks.reshape(len(scenes), masks.shape[1] * masks.shape[2])
     return masks, order
 
 
@@ -114,7 +116,7 @@ def _structures(forms: Forms) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
     _, first, group = np.unique(flat, return_index=True, return_inverse=True)
     by_group = np.argsort(group, kind="stable")
     members = np.split(by_group, np.cumsum(np.bincount(group))[:-1])
-    for representative, indices in zip(first, members):
+    for representative, indices in zip(first, members, strict=True):
         key = tuple(keys[representative].tolist())
         numbers, relations, ends = key[:PHRASES], key[PHRASES : PHRASES + 2], key[PHRASES + 2 :]
         links = tuple((r, ends[2 * k], ends[2 * k + 1]) for k, r in enumerate(relations) if r >= 0)
@@ -135,7 +137,7 @@ def _table(numbers: tuple[int, ...], links: tuple[tuple[int, int, int], ...]) ->
         if any(a & b for i, a in enumerate(chosen) for b in chosen[:i]):
             continue
         fits = np.ones(16**phrases, bool)
-        for mask, number, members in zip(masks, numbers, chosen):
+        for mask, number, members in zip(masks, numbers, chosen, strict=True):
             fits &= (mask & members) == members if number == 1 else mask == members
         for k, order in enumerate(_ORDERS):
             if all(_related(relation, chosen[a], chosen[b], order) for relation, a, b in links):

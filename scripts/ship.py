@@ -1,0 +1,41 @@
+"""Make again what the repository ships below checkpoints/: the test pictures of `blocks` and one run per loss.
+
+    python scripts/ship.py [--encoder]
+
+The runs are trained with the default settings of scripts/train.py. With --encoder the encoder is pre-trained first
+(scripts/pretrain.py, most of an hour on two cores); runs belong to the encoder they were trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from scripts import pretrain, train
+from xmr.data.blocks_dataset import SHIPPED, render_to, table_name
+from xmr.losses import LOSSES
+
+CHECKPOINTS = SHIPPED.parent
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--encoder", action="store_true", help="pre-train the encoder too")
+    options = parser.parse_args(argv)
+    shutil.rmtree(SHIPPED, ignore_errors=True)
+    SHIPPED.mkdir(parents=True)
+    render_to(SHIPPED / table_name("test"), "test")
+    if options.encoder and (code := pretrain.main(["--out", str(CHECKPOINTS / "encoders" / "blocks")])):
+        return code
+    return train.main(["--dataset", "blocks", "--loss", *LOSSES, "--out", str(CHECKPOINTS), "--overwrite"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""One process of `render_parallel`: scenes come in as NumPy's npz, pictures go out as raw bytes.
+
+    python -m xmr.data.blocks.worker SIZE < scenes.npz > pictures.bin
+
+A program of its own, because multiprocessing would import the caller's main module again, and so needs a guard there
+that people's short scripts don't have.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+
+from xmr.data.blocks.render import render
+from xmr.data.blocks.scenes import Scenes
+
+CHUNK = 64  # pictures written at once: about half a second
+
+
+def main() -> None:
+    size = int(sys.argv[1])
+    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
+        scenes = Scenes(**arrays)
+    for start in range(0, len(scenes), CHUNK):
+        sys.stdout.buffer.write(render(scenes[start : start + CHUNK], size).tobytes())
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
