@@ -1,0 +1,104 @@
+"""What several test modules share: the app served over the fake workspace, and a browser that watches it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+
+from xmr.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Thumbnails of the tests go to a folder of theirs."""
+    before = os.environ.get("XMR_CACHE")
+    os.environ["XMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["XMR_CACHE"]
+    else:
+        os.environ["XMR_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def serve(cache_folder: None) -> Callable[[Workspace], Any]:
+    """A context manager that serves a workspace as app.py does, in this process, and gives its address."""
+    from xmr.ui import build_app, launch_options  # seconds of import, for browser tests only
+
+    @contextmanager
+    def served(workspace: Workspace) -> Iterator[str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        app = build_app(workspace)
+        _, url, _ = app.launch(
+            server_name="127.0.0.1",
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            **launch_options(),
+        )
+        try:
+            yield url
+        finally:
+            app.close(verbose=False)
+
+    return served
+
+
+@pytest.fixture(scope="session")
+def app_url(serve: Callable[[Workspace], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the app over the fake workspace, one server for all tests."""
+    from tests.fake_workspace import make_workspace
+
+    with serve(make_workspace(tmp_path_factory.mktemp("checkpoints"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser context; one for all tests, since a cold cache costs each page more than a second."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("the browser tests need chromium: apt-get install chromium, or set CHROMIUM=/path/to/it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser.new_context()
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of 1400 × 900 px. The test fails on console errors and on requests to anywhere but this machine.
+
+    `page.problems` collects them; a test that provokes one on purpose clears it.
+    """
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.set_default_timeout(10_000)
+    problems: list[str] = []
+    page.problems = problems
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
+
+    def look(request: Any) -> None:
+        address = urlparse(request.url)
+        if address.scheme in ("http", "https") and address.hostname not in ("127.0.0.1", "localhost"):
+            problems.append(f"request to {request.url}")
+
+    page.on("request", look)
+    yield page
+    # The markup planted in the fake captions sets this when any of it runs.
+    pwned = page.evaluate("() => window.pwned")
+    page.close()
+    assert pwned is None, "a caption ran as code"
+    assert not problems, problems

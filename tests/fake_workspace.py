@@ -25,7 +25,8 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "ring")
 WORDS = (*COLOURS, *SHAPES)
 SIZES = {"test": 60, "validation": 20, "train": 40}
-MARKUP = "<script>alert(1)</script><b>bold</b>"
+# What a template, a template literal or innerHTML would run or draw; every tab must show it letter by letter.
+MARKUP = r"<script>alert(1)</script><b>bold</b> ${window.pwned=1} \x3cimg src=x onerror=window.pwned=2\x3e"
 # Loss, its learned values, and how much noise blurs the run: the runs must disagree.
 RUNS = {
     "info_nce": ({"temperature": 0.05}, 0.5),
@@ -62,7 +63,9 @@ class FakeEmbedder:
     """Counts attribute words, blurred by noise that depends on the run and the item only."""
 
     def embed_texts(self, run: FakeRun, texts: list[str]) -> np.ndarray:
-        return np.stack([_blurred(run, f"t {text}", [float(w in text.lower()) for w in WORDS]) for text in texts])
+        return np.stack(
+            [_blurred(run, f"t {text}", [float(w in text.lower()) for w in WORDS]) for text in texts]
+        )
 
     def embed_visuals(self, run: FakeRun, images: list[Image.Image]) -> np.ndarray:
         return np.stack([_blurred(run, f"v {image.size}", _seen(image)) for image in images])

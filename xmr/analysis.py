@@ -90,26 +90,40 @@ def weight_curve(
     The set-up is one query with one positive at the score `positive` and negatives at the scores `others`.
     For the first curve one more negative walks along `scores` (default: 121 points from -1 to 1); for the second
     there is no such negative, and the positive walks. Weights are d loss / d score of that query, by autograd
-    alone, so every registered loss has its curve. Every point is a query of its own, so that a loss which looks
-    at its whole batch sees nothing else; items of one modality are taken to be unrelated (similarity 0).
+    alone, so every registered loss has its curve. Every point is a query of its own, and a loss that looks at its
+    whole batch sees nothing else; items of one modality are taken to be unrelated (similarity 0).
     """
     grid = np.linspace(-1, 1, 121) if scores is None else np.asarray(scores, np.float64)
-    context = torch.as_tensor(np.asarray(others, np.float64)).reshape(-1)
+    walking = torch.as_tensor(grid)[:, None]
+    context = torch.as_tensor(np.asarray(others, np.float64)).reshape(1, -1).expand(len(grid), -1)
+    still = torch.full_like(walking, positive)
+    pulled = np.zeros(len(grid))
+    if len(others):
+        pulled = _lone_queries(loss, hyper, torch.cat([walking, context], 1), column=0)
+    return WeightCurve(
+        grid, _lone_queries(loss, hyper, torch.cat([still, walking, context], 1), column=1), pulled
+    )
 
-    def gradient(row: Tensor, column: int) -> float:
-        row = row.reshape(1, -1)
-        positives = torch.zeros(row.shape, dtype=torch.bool)
-        positives[0, 0] = True
-        pairs = Pairs(row, positives, ~positives, torch.eye(1), torch.eye(row.shape[1]))
-        return float(query_weights(loss, pairs, **hyper)[0, column])
 
-    fixed = torch.tensor([positive], dtype=torch.float64)
-    swept, pulled = [], []
-    for score in grid:
-        moving = torch.tensor([float(score)], dtype=torch.float64)
-        swept.append(gradient(torch.cat([fixed, moving, context]), 1))
-        pulled.append(gradient(torch.cat([moving, context]), 0) if len(context) else 0.0)
-    return WeightCurve(grid, np.array(swept), np.array(pulled))
+def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: int) -> np.ndarray:
+    """Weight of `column` in each row's own loss, as if the row were the only query; column 0 is its positive.
+
+    All rows are asked at once, which is the same for a loss that takes each row by itself; a few rows asked alone
+    tell whether it does, and if not, every row is asked alone.
+    """
+
+    def ask(some: Tensor) -> np.ndarray:
+        positives = torch.zeros(some.shape, dtype=torch.bool)
+        positives[:, 0] = True
+        within = (torch.eye(size, dtype=some.dtype) for size in some.shape)
+        return query_weights(loss, Pairs(some, positives, ~positives, *within), **hyper)[:, column].numpy()
+
+    together = ask(rows)
+    probes = np.unique(np.linspace(0, len(rows) - 1, 5).astype(int))
+    alone = np.concatenate([ask(rows[i : i + 1]) for i in probes])
+    if np.allclose(together[probes], alone, rtol=1e-6, atol=1e-9):
+        return together
+    return np.concatenate([ask(rows[i : i + 1]) for i in range(len(rows))])
 
 
 def typical_negatives(count: int, top: float, spread: float) -> np.ndarray:
@@ -286,8 +300,16 @@ class Distribution:
     hidden: float | None
 
 
-def score_distributions(samples: Mapping[str, ScoreSamples], bins: int = 80) -> dict[str, Distribution]:
-    """Binned densities of several runs over the same edges, with AUC and overlap of each, by run name."""
+def score_distributions(
+    samples: Mapping[str, ScoreSamples], bins: int | None = None
+) -> dict[str, Distribution]:
+    """Binned densities of several runs over the same edges, with AUC and overlap of each, by run name.
+
+    Without `bins` their number follows the smallest kind of pairs, 24 … 80, so that few pairs make no comb.
+    """
+    if bins is None:
+        fewest = min((len(run.values[kind]) for run in samples.values() for kind in run.values), default=0)
+        bins = int(np.clip(2 * np.sqrt(fewest), 24, 80))
     everything = [part for run in samples.values() for part in run.values.values() if len(part)]
     low = min((part.min() for part in everything), default=0.0)
     high = max((part.max() for part in everything), default=1.0)
@@ -377,27 +399,30 @@ def hard_negatives_by_weight(
     weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied.
     Raises ValueError where the loss needs similarities within a modality.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
+    count = min(per_query, len(gallery))
+    # Written in place: small results kept between large temporaries would fragment the heap block by block.
+    kept = (len(queries), count)
+    column, rank = np.zeros(kept, np.int64), np.zeros(kept, np.int64)
+    score, weight = np.zeros(kept, np.float32), np.zeros(kept, np.float32)
     for rows, block in score_blocks(queries, gallery):
         scores = torch.from_numpy(block)
         positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[None])
         weights = query_weights(loss, Pairs(scores, positive, ~positive), **hyper)
         weights[positive] = 0
-        # Among equal weights the higher score first; a stable order of a few columns per row.
-        count = min(per_query, weights.shape[1])
+        # Heavier ones first; of those that weigh as much as the last kept, the better-scoring.
         floor = weights.topk(count, dim=1).values[:, -1:].clamp(min=0)
         key = torch.where((weights >= floor) & (weights > 0), scores, -torch.inf)
         key = torch.where(weights > floor, scores + 1e3, key)
         best = key.topk(count, dim=1)
-        row, which = torch.nonzero(best.values > -torch.inf, as_tuple=True)
-        column = best.indices[row, which]
-        chosen = scores[row, column]
-        rank = (scores[row] > chosen[:, None]).sum(1) + 1
-        found = (rows[0] + row.numpy(), column.numpy(), chosen.numpy(), weights[row, column].numpy(), rank.numpy())
-        parts.append(found)
-    query, candidate, score, weight, rank = (np.concatenate(column) for column in zip(*parts, strict=True))
+        found = scores.gather(1, best.indices)
+        column[rows], score[rows] = best.indices.numpy(), found.numpy()
+        weight[rows] = weights.gather(1, best.indices).where(best.values > -torch.inf, 0.0).numpy()
+        for place in range(count):
+            rank[rows, place] = (scores > found[:, place, None]).sum(1).numpy() + 1
+    query, place = np.nonzero(weight > 0)
+    column, score, weight, rank = (part[query, place] for part in (column, score, weight, rank))
     order = np.lexsort((-score, -weight))[:limit]
-    query, candidate = query[order], candidate[order]
+    query, candidate = query[order], column[order]
     relevance = np.full(len(order), np.nan, np.float32)
     if truth is not None:
         for start in range(0, len(order), 64):
@@ -512,7 +537,9 @@ class CaptionSimilarity:
 
     def __init__(self, captions: Sequence[str], features: np.ndarray | None = None):
         self._features = features
-        self.source = "frozen text features (cosine)" if features is not None else "shared words, rarer ones more"
+        self.source = (
+            "frozen text features (cosine)" if features is not None else "shared words, rarer ones more"
+        )
         if features is not None:
             return
         words = [sorted(set(re.findall(r"\w+", caption.lower()))) for caption in captions]
@@ -520,7 +547,9 @@ class CaptionSimilarity:
         self._words = np.array([names.setdefault(w, len(names)) for ws in words for w in ws], np.int64)
         self._starts = np.concatenate([[0], np.cumsum([len(ws) for ws in words])])
         frequency = np.bincount(self._words, minlength=len(names))
-        self._idf = np.log(len(captions) / np.maximum(frequency, 1)) + 1e-6  # a word of all captions still counts
+        self._idf = (
+            np.log(len(captions) / np.maximum(frequency, 1)) + 1e-6
+        )  # a word of all captions still counts
 
     def _rows(self, index: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Unit rows over the words `columns` (sorted), (N, words); the norm is that of all words."""
@@ -558,7 +587,9 @@ def score_blocks(
         yield rows, np.asarray(queries[start : start + step], np.float32) @ every.T
 
 
-def _some_of_each_row(mask: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _some_of_each_row(
+    mask: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of at most `count` true cells of each row, chosen at random."""
     rows, columns = np.nonzero(mask)
     if len(rows) <= count or np.bincount(rows).max() <= count:

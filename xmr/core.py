@@ -121,7 +121,7 @@ class Ranking:
     def __post_init__(self) -> None:
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.ranks) or (np.diff(self.offsets) < 0).any():
             raise ValueError("offsets must rise from 0 to the number of ranks")
-        if len(self.ranks) and not (1 <= self.ranks.min() and self.ranks.max() <= self.gallery):
+        if len(self.ranks) and not (self.ranks.min() >= 1 and self.ranks.max() <= self.gallery):
             raise ValueError(f"ranks must lie in 1 … {self.gallery}")
         within = np.ones(max(len(self.ranks) - 1, 0), dtype=bool)
         starts = self.offsets[1:-1]

@@ -1,0 +1,28 @@
+"""Opens the workspace and serves the app: `python app.py --help`."""
+
+import argparse
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+
+from xmr.ui import build_app, launch_options
+from xmr.workspace import Workspace
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description="Compare retrieval losses: one checkpoint per loss, side by side."
+    )
+    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of run folders")
+    parser.add_argument(
+        "--dataset", metavar="NAME|PATH", help="default: the one that most runs were trained on"
+    )
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", 7860)))
+    options = parser.parse_args(argv)
+    workspace = Workspace.open(options.checkpoints, options.dataset)
+    build_app(workspace).launch(server_name=options.host, server_port=options.port, **launch_options())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Train a matcher with one loss or several, one run folder each.
+
+    python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial
+    python scripts/train.py --dataset path/to/folder --loss info_nce --set temperature=0.05 --set hidden=512
+
+A parameter of --set belongs to the loss, the matcher, the selector or the dataset; where two have one of that name,
+write which: --set loss.margin=0.3. One that only some of the losses have is given to those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tqdm import tqdm
+
+from xmr.checkpoints import CannotSave, clear_run, is_finished, is_started, load_run
+from xmr.core import TrainConfig
+from xmr.data import DATASETS
+from xmr.data.sources import KINDS, kind_of
+from xmr.losses import LOSSES
+from xmr.matchers import MATCHERS
+from xmr.registry import Entry, unknown
+from xmr.selection import SELECTORS
+from xmr.training import TrainingDiverged, train
+
+SCOPES = ("loss", "matcher", "selector", "dataset")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    command = "python scripts/train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    try:
+        jobs = plan(options)
+        code = 0
+        for folder, config in jobs:
+            code = max(code, run(folder, config, options, command))
+        return code
+    except (ValueError, TypeError, CannotSave) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on", file=sys.stderr)
+        return 130
+
+
+def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
+    """The run folders and their configurations, in the order of training.
+
+    Raises ValueError or TypeError on names and parameters that there are not, and on folders that hold runs.
+    """
+    losses = list(dict.fromkeys(options.loss))
+    given = assign(options.set, scopes(options, losses))
+    jobs = []
+    for name in losses:
+        own = {param.name for param in LOSSES[name].params}
+        config = TrainConfig(
+            dataset=options.dataset,
+            encoder=options.encoder,
+            matcher=options.matcher,
+            matcher_params=given["matcher"],
+            loss=name,
+            loss_params={key: value for key, value in given["loss"].items() if key in own},
+            selector=options.selector,
+            selector_params=given["selector"],
+            dataset_params=given["dataset"],
+            **{key: getattr(options, key) for key in ("epochs", "batch_size", "lr", "weight_decay", "patience", "seed")},
+        )
+        folder = Path(options.out) / (f"{name}-{options.selector}" if options.selector else name)
+        if not (options.resume or options.overwrite) and is_started(folder):
+            raise ValueError(f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it")
+        if options.resume and is_finished(folder):
+            refuse_another(folder, config)
+        jobs.append((folder, config))
+    return jobs
+
+
+def refuse_another(folder: Path, config: TrainConfig) -> None:
+    """Raises ValueError where the finished run in `folder` is not what `config` asks for."""
+    there = load_run(folder).config
+    for name in (field.name for field in fields(TrainConfig)):
+        wanted, found = getattr(config, name), getattr(there, name)
+        # A finished run has all parameters settled; only the given ones can disagree.
+        same = wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
+        if not same:
+            raise ValueError(f"{folder} is finished, with {name} {found}, not {wanted}; --overwrite replaces it")
+
+
+def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:
+    """The registered things whose parameters can be set."""
+    if options.dataset in DATASETS:
+        dataset = DATASETS[options.dataset]
+    else:
+        dataset = KINDS[kind_of(Path(options.dataset).expanduser())]
+    return {
+        "loss": [LOSSES[name] for name in losses],
+        "matcher": [MATCHERS[options.matcher]],
+        "selector": [SELECTORS[options.selector]] if options.selector else [],
+        "dataset": [dataset],
+    }
+
+
+def assign(settings: Iterable[str], owners: dict[str, list[Entry]]) -> dict[str, dict[str, Any]]:
+    """`key=value` and `scope.key=value` strings as values of the right type by scope.
+
+    Raises ValueError on a key that none or several scopes have, or a value that does not fit.
+    """
+    found: dict[str, dict[str, Any]] = {scope: {} for scope in SCOPES}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: write key=value")
+        prefix, dot, name = key.rpartition(".")
+        if dot and prefix not in SCOPES:
+            raise ValueError(f"--set {setting}: " + unknown("part", prefix, SCOPES))
+        searched = [prefix] if dot else SCOPES
+        params = {scope: [p for entry in owners[scope] for p in entry.params] for scope in searched}
+        having = [scope for scope in searched if any(p.name == name for p in params[scope])]
+        if not having:
+            names = sorted({p.name for scope in searched for p in params[scope]})
+            raise ValueError(f"--set {setting}: " + unknown("parameter", name, names))
+        if len(having) > 1:
+            choices = " or ".join(f"{scope}.{name}" for scope in having)
+            raise ValueError(f"--set {setting}: which one? Write {choices}")
+        for param in params[having[0]]:
+            if param.name == name:
+                found[having[0]][name] = param.parse(value)
+    return found
+
+
+def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command: str) -> int:
+    """Trains one run with a progress bar; returns the exit code."""
+    if options.resume and is_finished(folder):
+        print(f"{folder} is finished already")
+        return 0
+    if options.overwrite:
+        clear_run(folder)
+    encoding = Encoding()
+    try:
+        with tqdm(desc=folder.name, unit="step", dynamic_ncols=True) as bar:
+            shown: dict[str, str] = {}
+            steps = train(config, folder, options.resume, progress=encoding, command=command)
+            for step in steps:
+                bar.total = step.steps
+                if step.metrics:
+                    shown["rsum"] = f"{step.metrics['rsum']:.1f}"
+                shown["loss"] = f"{step.loss:.3f}"
+                bar.set_postfix(shown, refresh=False)
+                bar.update(step.step - bar.n)
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        encoding.close()
+    done = load_run(folder)
+    print(
+        f"{folder}: test rsum {done.metrics['test']['rsum']:.1f}, validation rsum "
+        f"{done.metrics['validation']['rsum']:.1f} at epoch {done.training['best_epoch']} "
+        f"of {done.training['epochs']}, {done.training['seconds']:.0f} s"
+    )
+    return 0
+
+
+class Encoding:
+    """A progress bar for features being encoded, which happens once per dataset and encoder."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def __call__(self, what: str, done: int, rows: int) -> None:
+        if self.bar is None or self.bar.desc != f"encode {what}":
+            self.close()
+            self.bar = tqdm(desc=f"encode {what}", total=rows)
+        self.bar.update(done - self.bar.n)
+        if done == rows:
+            self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        self.epilog = registered()  # only for --help: encoders take seconds to import
+        return super().format_help()
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    default = TrainConfig()
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
+    parser.add_argument("--loss", nargs="+", required=True, metavar="NAME", help="one run for each")
+    parser.add_argument("--matcher", default=default.matcher, metavar="NAME", help=f"default: {default.matcher}")
+    parser.add_argument("--encoder", default="", metavar="NAME", help="default: the dataset's features or its encoder")
+    parser.add_argument("--selector", default="", metavar="NAME", help="suspected false negatives to leave out")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above")
+    parser.add_argument("--epochs", type=int, default=default.epochs, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="default: %(default)s")
+    parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate, default: %(default)s")
+    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="default: %(default)s")
+    parser.add_argument(
+        "--patience", type=int, default=default.patience,
+        help="stop after so many epochs without a better validation rsum; 0, the default, never does",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
+    parser.add_argument("--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with interrupted runs, keep finished ones")
+    again.add_argument("--overwrite", action="store_true", help="replace runs that are there")
+    return parser.parse_args(argv)
+
+
+def registered() -> str:
+    """What can be named, with the parameters of each."""
+    from xmr.encoders import ENCODERS
+
+    lines = []
+    registries = {"losses": LOSSES, "matchers": MATCHERS, "selectors": SELECTORS, "datasets": DATASETS}
+    for title, registry in (registries | {"folders": KINDS, "encoders": ENCODERS}).items():
+        lines.append(f"{title}:")
+        for entry in registry.values():
+            lines.append(f"  {entry.name}: {entry.caption}")
+            if entry.params:
+                lines.append("      " + ", ".join(f"{p.name}={p.default}" for p in entry.params))
+    return "\n".join([*lines, "  also MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, local-dir:PATH"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""Analysis against slow loops, finite differences and cases whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from xmr.analysis import (
+    CaptionSimilarity,
+    auc,
+    batch_weights,
+    effective_negatives,
+    hard_negatives_by_weight,
+    nearest_own_caption,
+    overlap,
+    pair_weights,
+    precision_recall,
+    query_weights,
+    sample_batch,
+    score_distributions,
+    score_samples,
+    suspected_pairs,
+    typical_negatives,
+    weight_curve,
+)
+from xmr.core import Pairs
+from xmr.losses import LOSSES, loss_value
+from xmr.registry import Entry
+from xmr.selection import SELECTORS
+
+VISUALS, EACH, D = 30, 3, 16
+LINKS = np.repeat(np.arange(VISUALS), EACH)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
+def embeddings(rng):
+    visual = unit(rng.normal(size=(VISUALS, D)))
+    return visual, unit(visual[LINKS] + 0.8 * rng.normal(size=(len(LINKS), D)) / 2)
+
+
+@pytest.fixture
+def relevant(rng):
+    matrix = (rng.random((VISUALS, len(LINKS))) < 0.1).astype(np.float32)
+    matrix[LINKS, np.arange(len(LINKS))] = 1
+    return matrix
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def numerical(function, at, step=1e-5):
+    return (function(at + step) - function(at - step)) / (2 * step)
+
+
+# ---- weights ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_pair_weights_are_finite_differences_of_the_loss(loss):
+    scores = torch.rand(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    weights = pair_weights(loss, scores)
+    for i in range(5):
+        for j in range(5):
+
+            def value(s, i=i, j=j):
+                moved = scores.clone()
+                moved[i, j] = s
+                return loss_value(loss, moved).item()
+
+            assert weights[i, j].item() == pytest.approx(numerical(value, scores[i, j].item()), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_a_weight_curve_is_the_slope_of_one_querys_loss(loss):
+    others, points = [0.31, -0.12], np.array([-0.73, 0.11, 0.455, 0.877])
+    curve = weight_curve(loss, {}, positive=0.52, others=others, scores=points)
+
+    def value(row):
+        row = torch.tensor([row], dtype=torch.float64)
+        positives = torch.tensor([[True] + [False] * (row.shape[1] - 1)])
+        return LOSSES[loss](Pairs(row, positives, ~positives)).item()
+
+    for k, s in enumerate(points):
+        negative = numerical(lambda x: value([0.52, x, *others]), s)
+        positive = numerical(lambda x: value([x, *others]), s)
+        assert curve.negative[k] == pytest.approx(negative, abs=1e-5)
+        assert curve.positive[k] == pytest.approx(positive, abs=1e-5)
+
+
+def test_curves_say_what_the_docstrings_say():
+    hinge = weight_curve("max_of_hinges", {"margin": 0.2}, positive=0.5, others=[0.4])
+    assert set(np.unique(hinge.negative)) == {0.0, 1.0}
+    assert hinge.scores[hinge.negative > 0].min() == pytest.approx(0.4, abs=0.02)  # must be the hardest
+    soft = weight_curve("info_nce", {"temperature": 0.1}, positive=0.5, others=[0.4])
+    assert (np.diff(soft.negative) > 0).all()
+    assert soft.negative.max() < 10
+    lower = weight_curve("info_nce", {"temperature": 0.02}, positive=0.5, others=[0.4])
+    assert lower.negative.max() > soft.negative.max()
+    alone = weight_curve("info_nce", {}, positive=0.5)
+    assert (alone.positive == 0).all()  # without negatives nothing pulls
+
+
+def test_a_loss_that_looks_at_its_batch_still_has_a_curve(monkeypatch):
+    def nosy(pairs):
+        """Every query also pays for the best score of all."""
+        return pairs.scores.amax() * pairs.negatives.any(1) + 0 * pairs.visual_scores.sum()
+
+    monkeypatch.setitem(LOSSES, "nosy", Entry("nosy", nosy, "", "", ()))
+    curve = weight_curve("nosy", {}, positive=0.51, others=[0.3])
+    np.testing.assert_allclose(curve.negative, curve.scores > 0.51)
+
+
+def test_typical_negatives_stand_below_the_hardest():
+    scores = typical_negatives(31, 0.4, 0.15)
+    assert scores[0] == pytest.approx(0.4)
+    assert (np.diff(scores) < 0).all()
+    assert len(scores) == 31
+    assert len(typical_negatives(0, 0.4, 0.15)) == 0
+
+
+def test_a_batch_is_different_visuals_with_one_caption_of_each():
+    links = np.array([5, 0, 0, 2, 5, 2, 2, 7])
+    visuals, texts = sample_batch(links, 4, seed=1)
+    assert sorted(visuals) == [0, 2, 5, 7]
+    assert (links[texts] == visuals).all()
+    again = sample_batch(links, 4, seed=1)
+    assert (again[0] == visuals).all()
+    assert (again[1] == texts).all()
+    assert len(sample_batch(links, 100, seed=0)[0]) == 4
+    drawn = {
+        int(sample_batch(links, 4, seed)[1][list(sample_batch(links, 4, seed)[0]).index(2)])
+        for seed in range(40)
+    }
+    assert drawn == {3, 5, 6}  # every caption of a visual comes up
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_batch_weights_are_those_of_the_symmetric_loss(loss, embeddings):
+    visual, text = embeddings
+    visuals, texts = sample_batch(LINKS, 8, seed=0)
+    found = batch_weights(visual[visuals], text[texts], visuals, LINKS[texts], loss, {})
+    expected = pair_weights(loss, torch.from_numpy(visual[visuals] @ text[texts].T)).numpy()
+    np.testing.assert_allclose(found.weights, expected, atol=1e-6)
+    assert found.positives.sum() == 8
+    assert not found.suspected.any()
+    assert (found.negatives == ~found.positives).all()
+
+
+def test_suspects_are_marked_and_lose_their_weight_only_where_they_are_ignored(embeddings):
+    visual, text = embeddings
+    near = np.eye(8, dtype=np.float32)
+    near[0, 1] = near[1, 0] = 0.95
+    part = slice(0, 8 * EACH, EACH)
+    groups = np.arange(8)
+    batch = visual[:8], text[part], groups, groups, "info_nce", {}
+    marked = batch_weights(*batch, text_scores=near, selector="caption_similarity")
+    assert marked.suspected.sum() == 2
+    assert marked.suspected[0, 1]
+    assert marked.suspected[1, 0]
+    assert marked.weights[0, 1] > 0
+    assert marked.negatives[0, 1]
+    ignored = batch_weights(*batch, text_scores=near, selector="caption_similarity", ignore_suspected=True)
+    assert ignored.weights[0, 1] == 0
+    assert not ignored.negatives[0, 1]
+    assert ignored.suspected[0, 1]
+
+
+def test_effective_negatives_count_those_that_carry_the_weight():
+    weights = np.array([[-3.0, 2, 0, 0], [-3, 1, 1, 1], [-3, 0, 0, 0], [-3, 3, 1, -9]])
+    negatives = np.array([[False, True, True, True]] * 4)
+    assert effective_negatives(weights, negatives) == pytest.approx([1, 3, 0, 16 / 10])
+
+
+# ---- distributions ---------------------------------------------------------------------------------------
+
+
+def test_samples_equal_a_slow_loop(embeddings, relevant):
+    visual, text = embeddings
+    scores = visual @ text.T
+    found = score_samples(visual, text, np.arange(VISUALS), LINKS, lambda v, t: relevant[np.ix_(v, t)])
+    positives, unannotated, hardest, hidden = [], [], [], 0
+    for q in range(VISUALS):
+        best_negative, best_other = -np.inf, (-np.inf, False)
+        for g in range(len(LINKS)):
+            if LINKS[g] == q:
+                positives.append(scores[q, g])
+                continue
+            best_other = max(best_other, (scores[q, g], bool(relevant[q, g])))
+            if relevant[q, g]:
+                unannotated.append(scores[q, g])
+            else:
+                best_negative = max(best_negative, scores[q, g])
+        hardest.append(best_negative)
+        hidden += best_other[1]
+    for kind, expected in (("positives", positives), ("unannotated", unannotated), ("hardest", hardest)):
+        np.testing.assert_allclose(np.sort(found.values[kind]), np.sort(expected), atol=1e-6)
+    assert found.hidden == pytest.approx(hidden / VISUALS)
+    np.testing.assert_allclose(found.mean, scores.mean(1), atol=1e-6)
+    z = found.standardised().values["hardest"]
+    np.testing.assert_allclose(z, (hardest - scores.mean(1)) / scores.std(1), atol=1e-4)
+
+
+def test_random_negatives_are_neither_annotated_nor_true_and_follow_the_seed(embeddings, relevant):
+    visual, text = embeddings
+    scores = visual @ text.T
+    groups = np.arange(VISUALS)
+
+    def sampled(truth=None, seed=0):
+        return score_samples(visual, text, groups, LINKS, truth, seed=seed)
+
+    def allowed(mask):
+        return set(scores[mask].tolist())
+
+    own = groups[:, None] == LINKS[None]
+    # Compared in float32 exactly: both come from the same product.
+    assert set(sampled().values["random"].tolist()) <= allowed(~own)
+    known = sampled(lambda v, t: relevant[np.ix_(v, t)])
+    assert set(known.values["random"].tolist()) <= allowed(~own & (relevant == 0))
+    assert "unannotated" not in sampled().values
+    assert sampled().hidden is None
+    assert (sampled().values["random"] == sampled().values["random"]).all()
+    assert len(sampled(seed=1).values["random"])
+    assert not np.array_equal(sampled(seed=1).values["random"], sampled().values["random"])
+
+
+def test_unknown_pairs_count_as_negatives(embeddings):
+    visual, text = embeddings
+    nothing = np.full((VISUALS, len(LINKS)), np.nan, np.float32)
+    found = score_samples(visual, text, np.arange(VISUALS), LINKS, lambda v, t: nothing[np.ix_(v, t)])
+    assert not len(found.values["unannotated"])
+    assert len(found.values["hardest"]) == VISUALS
+
+
+def test_samples_are_limited_per_query(rng):
+    visual = unit(rng.normal(size=(20, 4)))
+    groups = np.zeros(20, np.int64)
+    groups[10:] = np.arange(10)  # group 0 holds eleven
+    found = score_samples(visual, visual, groups, groups, limit=60)
+    assert np.bincount(found.query["positives"]).max() == 3
+    assert len(found.values["hardest"]) == 20  # every query has a negative
+
+
+def test_a_gallery_of_nothing_but_positives_has_no_negatives():
+    one = np.zeros(4, np.int64)
+    x = unit(np.eye(4) + 0.1)
+    found = score_samples(x, x, one, one)
+    assert not len(found.values["hardest"])
+    assert not len(found.values["random"])
+    result = score_distributions({"run": found})["run"]
+    assert np.isnan(result.auc_random)
+    assert np.isnan(result.overlap_hardest)
+
+
+def test_known_separations_have_known_auc_and_overlap(rng):
+    assert auc(np.array([2.0, 3]), np.array([0.0, 1])) == 1
+    assert auc(np.array([1.0, 1]), np.array([1.0])) == 0.5
+    assert auc(np.array([0.0, 2]), np.array([1.0])) == 0.5
+    a, b = rng.normal(size=200_000), rng.normal(size=200_000) + 1
+    assert auc(b, a) == pytest.approx(0.7602, abs=0.005)  # Φ(1 / √2)
+    assert overlap(a, b) == pytest.approx(0.6171, abs=0.01)  # 2 Φ(-1/2)
+    assert overlap(a, a) == pytest.approx(1)
+    assert overlap(a, a + 100) == 0
+    assert overlap(np.ones(3), np.ones(3)) == 1
+
+
+def test_densities_share_edges_and_integrate_to_one(embeddings, rng):
+    visual, text = embeddings
+    groups = np.arange(VISUALS)
+    runs = {
+        "a": score_samples(visual, text, groups, LINKS),
+        "b": score_samples(visual, unit(rng.normal(size=text.shape)), groups, LINKS),
+    }
+    found = score_distributions(runs, bins=37)
+    assert (found["a"].edges == found["b"].edges).all()
+    for one in found.values():
+        for density in one.densities.values():
+            assert (density * np.diff(one.edges)).sum() == pytest.approx(1)
+    assert found["a"].auc_random > 0.95
+    assert found["b"].auc_random == pytest.approx(0.5, abs=0.2)
+
+
+def test_distributions_never_hold_the_whole_matrix(rng, monkeypatch):
+    import xmr.analysis as analysis
+
+    monkeypatch.setattr(analysis.score_blocks, "__defaults__", (500,))
+    visual, text = unit(rng.normal(size=(VISUALS, D))), unit(rng.normal(size=(len(LINKS), D)))
+    rows = []
+
+    def truth(v, t):
+        rows.append(len(v))
+        return np.zeros((len(v), len(t)), np.float32)
+
+    score_samples(visual, text, np.arange(VISUALS), LINKS, truth)
+    assert max(rows) * len(LINKS) <= 500
+    assert sum(rows) == VISUALS
+
+
+# ---- hard negatives --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
+    visual, text = embeddings
+    groups = np.arange(VISUALS)
+    found = hard_negatives_by_weight(
+        visual, text, groups, LINKS, loss, {}, lambda v, t: relevant[np.ix_(v, t)], limit=40, per_query=2
+    )
+    scores = torch.from_numpy(visual @ text.T)
+    positives = torch.from_numpy(groups[:, None] == LINKS[None])
+    weights = query_weights(loss, Pairs(scores, positives, ~positives))
+    kept = []
+    for q in range(VISUALS):
+        mine = [
+            (-weights[q, g].item(), -scores[q, g].item(), q, g)
+            for g in range(len(LINKS))
+            if not positives[q, g] and weights[q, g] > 0
+        ]
+        kept += sorted(mine)[:2]
+    kept = sorted(kept)[:40]
+    assert [(q, g) for _, _, q, g in kept] == list(zip(found.query, found.candidate, strict=True))
+    for i, (weight, score, q, g) in enumerate(kept):
+        assert found.weight[i] == pytest.approx(-weight, rel=1e-5)
+        assert found.score[i] == pytest.approx(-score)
+        assert found.rank[i] == 1 + int((scores[q] > scores[q, g]).sum())
+        assert found.truth[i] == relevant[q, g]
+
+
+def test_a_run_without_pushed_negatives_has_an_empty_list():
+    x = np.eye(5, dtype=np.float32)
+    found = hard_negatives_by_weight(x, x, np.arange(5), np.arange(5), "max_of_hinges", {"margin": 0.2})
+    assert len(found) == 0
+    assert found.truth.shape == (0,)
+
+
+def test_unknown_truth_is_nan(embeddings):
+    visual, text = embeddings
+    found = hard_negatives_by_weight(text, visual, LINKS, np.arange(VISUALS), "info_nce", {}, limit=9)
+    assert len(found) == 9
+    assert np.isnan(found.truth).all()
+
+
+def test_suspected_pairs_are_what_the_selector_says_of_the_whole_matrix(embeddings, rng):
+    visual, text = embeddings
+    groups = np.arange(VISUALS)
+    features = rng.normal(size=(len(LINKS), 4))
+    similarity = CaptionSimilarity(["x"] * len(LINKS), features)
+    every = np.arange(len(LINKS))
+    positives = torch.from_numpy(groups[:, None] == LINKS[None])
+    within = torch.from_numpy(similarity.block(every, every))
+    pairs = Pairs(torch.from_numpy(visual @ text.T), positives, ~positives, text_scores=within)
+    v, t = rng.integers(VISUALS, size=200), rng.integers(len(LINKS), size=200)
+    for name in SELECTORS:
+        whole = (SELECTORS[name](pairs) & pairs.negatives).numpy()
+        if name != "caption_similarity":  # others may look at the gallery around a pair
+            continue
+        found = suspected_pairs(name, {}, v, t, visual, text, groups, LINKS, similarity, chunk=17)
+        assert (found == whole[v, t]).all()
+        assert found.any()
+    nearest, near = nearest_own_caption(v, t, groups, LINKS, similarity)
+    assert (LINKS[nearest] == v).all()
+    for i in range(20):
+        own = np.flatnonzero(v[i] == LINKS)
+        assert near[i] == pytest.approx(similarity.block(own, t[i : i + 1]).max(), abs=1e-6)
+
+
+def test_a_visual_without_captions_has_no_evidence():
+    similarity = CaptionSimilarity(["a dog", "a cat"])
+    nearest, near = nearest_own_caption(
+        np.array([2]), np.array([0]), np.arange(3), np.array([0, 1]), similarity
+    )
+    assert nearest[0] == -1
+    assert np.isnan(near[0])
+
+
+def test_precision_and_recall_leave_out_what_is_unknown():
+    suspects = np.array([True, True, False, False, True])
+    found = precision_recall(suspects, np.array([1, 0, 1, 0, np.nan]))
+    assert (found.precision, found.recall, found.known, found.unknown) == (0.5, 0.5, 4, 1)
+    nothing = precision_recall(suspects, np.full(5, np.nan))
+    assert nothing.precision is None
+    assert nothing.recall is None
+    assert precision_recall(~suspects & False, np.ones(5)).recall == 0
+
+
+def test_words_that_are_rare_count_more_than_words_that_are_common():
+    captions = ["a red cube", "a red sphere", "a teal cube", "A red, CUBE!", "", "a red cone", "a red ball"]
+    similarity = CaptionSimilarity(captions)
+    block = similarity.block(np.arange(7), np.arange(7))
+    assert block[0, 3] == pytest.approx(1)  # case and marks don't matter
+    assert block[0, 2] > block[0, 1]  # "cube" is rarer than "red"
+    assert (block[4] == 0).all()
+    np.testing.assert_allclose(block, block.T, atol=1e-6)
+    names = sorted({w for c in captions for w in c.lower().replace(",", "").replace("!", "").split()})
+    table = np.array(
+        [[w in c.lower().replace(",", "").replace("!", "").split() for w in names] for c in captions]
+    )
+    weighted = table * (np.log(7 / table.sum(0)) + 1e-6)
+    norms = np.linalg.norm(weighted, axis=1)
+    norms[4] = 1
+    np.testing.assert_allclose(block, (weighted @ weighted.T) / np.outer(norms, norms), atol=1e-6)

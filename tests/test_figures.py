@@ -1,0 +1,196 @@
+"""Figures: what they hold, how much they weigh, and whether their words are true of the arrays."""
+
+import json
+
+import numpy as np
+import pytest
+
+from xmr.analysis import (
+    PrecisionRecall,
+    WeightCurve,
+    batch_weights,
+    score_distributions,
+    score_samples,
+    typical_negatives,
+    weight_curve,
+)
+from xmr.core import PairWeights
+from xmr.figures import (
+    DARK,
+    KINDS,
+    PAGE,
+    Mark,
+    distribution_figure,
+    distribution_words,
+    matrix_figure,
+    matrix_words,
+    threshold_figure,
+    weight_comparison_figure,
+    weight_comparison_words,
+    weight_figure,
+    weight_words,
+)
+from xmr.losses import LOSSES
+from xmr.workspace import COLOURS, Style
+
+BUDGET = 100_000
+STYLES = {f"run{i}": Style(colour, "square", "dash") for i, colour in enumerate(COLOURS)}
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def payload(figure):
+    text = figure.to_json()
+    assert len(text) < BUDGET, f"{len(text):,} bytes"
+    parts = json.loads(text)
+    assert "template" not in parts["layout"] or not parts["layout"]["template"]
+    return parts
+
+
+@pytest.fixture(scope="module")
+def distributions():
+    rng = np.random.default_rng(0)
+    visual = unit(rng.normal(size=(200, 16)))
+    links = np.repeat(np.arange(200), 2)
+    found = {}
+    for i, name in enumerate(STYLES):
+        text = unit(visual[links] + (0.1 + 0.1 * i) * rng.normal(size=(400, 16)))
+        relevant = lambda v, t: np.zeros((len(v), len(t)), np.float32)  # noqa: E731
+        found[name] = score_samples(text, visual, links, np.arange(200), relevant)
+    return score_distributions(found)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    rng = np.random.default_rng(1)
+    visual = unit(rng.normal(size=(64, 16)))
+    text = unit(visual + 0.3 * rng.normal(size=(64, 16)))
+    near = np.eye(64, dtype=np.float32)
+    near[3, 9] = 0.9
+    return batch_weights(
+        visual,
+        text,
+        np.arange(64),
+        np.arange(64),
+        "info_nce",
+        {},
+        text_scores=near,
+        selector="caption_similarity",
+    )
+
+
+def test_six_runs_of_distributions_fit_the_budget_and_share_their_axis(distributions):
+    parts = payload(distribution_figure(distributions, STYLES))
+    assert {trace.get("xaxis", "x") for trace in parts["data"]} == {"x"}
+    labels = [trace["name"] for trace in parts["data"] if trace.get("showlegend")]
+    assert labels == [
+        KINDS[kind][0] for kind in ("positives", "hardest", "random")
+    ]  # no unannotated pairs here
+    assert len({trace["line"]["dash"] for trace in parts["data"]}) == 3  # told apart without colour
+    assert all("bdata" in trace["y"] for trace in parts["data"])
+    shown = " ".join(note["text"] for note in parts["layout"]["annotations"])
+    assert all(f"<b>{name}</b>" in shown for name in STYLES)
+    words = distribution_words(distributions)
+    worst = min(distributions, key=lambda name: distributions[name].auc_hardest)
+    assert words.startswith("run0 keeps its matches above")
+    assert f"{worst} least" in words
+
+
+def test_one_run_and_no_run_have_words(distributions):
+    alone = distribution_words({"run2": distributions["run2"]})
+    assert alone.startswith("run2: an annotated match outscores")
+    assert distribution_words({}) == "There are no negatives to compare with."
+    payload(distribution_figure({"run2": distributions["run2"]}, STYLES))
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_curves_of_every_loss(loss):
+    curve = weight_curve(loss, {}, others=typical_negatives(31, 0.4, 0.15))
+    figure = weight_figure(curve, curve, [Mark(0.6, "its positive"), Mark(0.4, "hardest other")])
+    parts = payload(figure)
+    assert len(parts["data"]) == 4
+    assert parts["layout"]["xaxis"]["title"]["text"] == "similarity of the pair"
+    assert loss in weight_words(loss, curve)
+    payload(weight_comparison_figure(dict.fromkeys(STYLES, curve), STYLES))
+    assert "tenth" in weight_comparison_words({"a": curve})
+
+
+def test_words_about_curves_are_true():
+    x = np.linspace(-1, 1, 121)
+    step = weight_words("step", WeightCurve(x, (x > 0.4) * 1.0, -x))
+    assert "pushes every negative above 0.42 alike (weight 1), none below" in step
+    slope = weight_words("slope", WeightCurve(x, np.clip(x, 0, None), -x))
+    assert "hardest at 1.00 (weight 1), half as hard at 0.50 and less than a hundredth below 0.02" in slope
+    assert "attracted" in weight_words("odd", WeightCurve(x, x, -x))
+    assert "pushes no negative" in weight_words("idle", WeightCurve(x, 0 * x, -x))
+    flat = weight_words("flat", WeightCurve(x, 0 * x + 2, -x))
+    assert flat == "flat pushes every negative above -1.00 alike (weight 2)."
+    assert (
+        weight_comparison_words({"idle": WeightCurve(x, 0 * x, x)})
+        == "No run pushes a negative in this setting."
+    )
+    narrow, wide = WeightCurve(x, (x > 0.9) * 1.0, x), WeightCurve(x, 0 * x + 1, x)
+    assert weight_comparison_words({"w": wide, "n": narrow}).startswith("n is the most selective")
+
+
+@pytest.mark.parametrize("show", ["weights", "scores"])
+def test_the_largest_matrix_fits_the_budget_and_diverges_at_zero(pairs, show):
+    parts = payload(matrix_figure(pairs, show, "batch"))
+    heat = parts["data"][0]
+    assert heat["type"] == "heatmap"
+    assert heat["zmid"] == 0
+    assert heat["zmin"] == -heat["zmax"]
+    assert heat["colorscale"][2] == [0.5, PAGE]
+    assert parts["layout"]["meta"] == {"cells": [64, 64]}
+    assert [trace["name"] for trace in parts["data"][1:]] == ["annotated match", "suspected false negative"]
+    assert parts["data"][1]["marker"]["symbol"] != parts["data"][2]["marker"]["symbol"]
+
+
+def test_ignored_pairs_are_blank_among_weights_and_shown_among_scores(pairs):
+    negatives = pairs.negatives.copy()
+    negatives[0, 1] = False
+    some = PairWeights(pairs.scores, pairs.weights, pairs.positives, negatives, pairs.suspected)
+    assert np.isnan(matrix_figure(some, "weights").data[0].z[0, 1])
+    assert not np.isnan(matrix_figure(some, "scores").data[0].z).any()
+
+
+def test_words_about_a_batch_are_true(pairs):
+    words = matrix_words(pairs)
+    assert words.startswith("All 64 images push captions away")
+    share = pairs.weights[pairs.suspected].sum() / pairs.weights[pairs.negatives].clip(min=0).sum()
+    assert f"The {pairs.suspected.sum()} suspected pairs" in words
+    assert f"take {share:.0%} of it." in words
+    idle = PairWeights(pairs.scores, 0 * pairs.weights, pairs.positives, pairs.negatives, pairs.suspected)
+    assert "No negative of this batch is pushed" in matrix_words(idle)
+    payload(matrix_figure(idle))
+
+
+def test_thresholds_without_a_precision_leave_a_gap():
+    measured = [PrecisionRecall(0.5, 1.0, 4, 2, 9, 0), PrecisionRecall(None, 0.0, 0, 2, 9, 0)]
+    figure = threshold_figure(np.array([0.1, 0.9]), measured, 0.8)
+    payload(figure)
+    assert np.isnan(figure.data[0].y[1])
+    assert figure.data[1].y[1] == 0
+
+
+def test_names_of_runs_stay_text(distributions):
+    evil = "<img src=x onerror=alert(1)>"
+    figure = distribution_figure({evil: distributions["run0"]}, {evil: STYLES["run0"]})
+    assert "<img" not in figure.to_json()
+
+
+def test_every_neutral_colour_has_a_dark_one_with_contrast():
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(a, b):
+        high, low = sorted((luminance(a), luminance(b)), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for _, colour, _ in KINDS.values():
+        assert contrast(colour, "#f8fafc") >= 3
+        assert contrast(DARK[colour], "#0b1120") >= 3

@@ -1,0 +1,194 @@
+"""Matchers: contracts of the registry, text towers that do not leak padding, vocabularies and word vectors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tests.shared_data import shared
+from tests.tiny import SMALL
+from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
+from xmr.matchers.base import Standardise
+from xmr.matchers.vocabulary import MAX_WORDS, read_vectors, words_of
+from xmr.matchers.words import Convolution, Words
+from xmr.registry import UnknownName
+
+VOCABULARY = Vocabulary(("<pad>", "<unk>", "a", "dog", "runs", "red", "house", "under", "the", "tree"))
+CAPTIONS = ["a dog", "the red dog runs under the red tree", "", "zzz yyy", "house"]
+TOWERS = ["features", "words_conv", "words_gru"]
+
+
+def made(text="auto", text_dim=0, **params):
+    torch.manual_seed(0)
+    settled = settled_params("linear", SMALL | {"text": text} | params, text_dim)
+    return build_matcher("linear", settled, 6, text_dim, VOCABULARY).eval()
+
+
+def words(captions):
+    ids, lengths = VOCABULARY.encode(captions)
+    return torch.from_numpy(ids).long(), torch.from_numpy(lengths)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+@pytest.mark.parametrize("hidden", [0, 7])
+@pytest.mark.parametrize("name", MATCHERS)
+def test_every_matcher_embeds_and_scores(name, tower, hidden):
+    params = settled_params(name, SMALL | {"text": tower, "hidden": hidden}, 5)
+    matcher = build_matcher(name, params, 6, 5, VOCABULARY).eval()
+    assert matcher.inputs in ("pooled", "tokens")
+    visual = matcher.visual(torch.randn(4, 6))
+    text = matcher.text(torch.randn(5, 5) if tower == "features" else words(CAPTIONS))
+    scores = matcher.scores(visual, text)
+    assert scores.shape == (4, 5)
+    if matcher.independent:
+        assert visual.shape == (4, matcher.embed_dim) and text.shape == (5, matcher.embed_dim)
+        torch.testing.assert_close(torch.cat([visual, text]).norm(dim=1), torch.ones(9))
+        torch.testing.assert_close(scores, visual @ text.T)
+
+
+def test_frames_are_averaged():
+    matcher, frames = made(), torch.randn(3, 4, 6)
+    torch.testing.assert_close(matcher.visual(frames), matcher.visual(frames.mean(1)))
+
+
+@pytest.mark.parametrize("tower", ["words_conv", "words_gru"])
+def test_padding_never_leaks(tower):
+    matcher = made(tower)
+    together = matcher.text(words(CAPTIONS))
+    alone = torch.cat([matcher.text(words([caption])) for caption in CAPTIONS])
+    torch.testing.assert_close(together, alone)
+    ids, lengths = words(CAPTIONS)
+    wider = torch.nn.functional.pad(ids, (0, 9))
+    torch.testing.assert_close(matcher.text((wider, lengths)), together)
+    assert (matcher.words.table.weight[0] == 0).all()
+
+
+@pytest.mark.parametrize("tower", ["words_conv", "words_gru"])
+def test_captions_without_known_words_are_finite_with_finite_gradients(tower):
+    matcher = made(tower).train()
+    embedded = matcher.text(words(["", "?!", "zzz"]))
+    embedded.sum().backward()
+    assert torch.isfinite(embedded).all()
+    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(3))
+    assert all(torch.isfinite(p.grad).all() for p in matcher.parameters() if p.grad is not None)
+
+
+def test_convolution_is_that_of_torch():
+    words_, tower = Words(10, 5, 0.0).double(), Convolution(dim=5, channels=4).double()
+    torch.nn.init.normal_(tower.bias)
+    ids, lengths = torch.tensor([[2, 3, 4, 2, 5, 9, 3], [6, 7, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0, 0]]), [7, 2, 1]
+    reference = torch.nn.Conv1d(5, 4, 3, padding=1).double()
+    with torch.no_grad():
+        after, own, before = tower.project.weight.chunk(3)
+        reference.weight.copy_(torch.stack([before, own, after], 2))
+        reference.bias.copy_(tower.bias)
+    expected = []
+    for row, length in zip(ids, lengths, strict=True):
+        grid = reference(words_(row[:length]).T[None])[0].relu()
+        expected.append(torch.cat([grid.amax(1), grid.mean(1)]))
+    torch.testing.assert_close(tower(words_, ids, torch.tensor(lengths)), torch.stack(expected))
+
+
+def test_settled_parameters_are_definite():
+    assert settled_params("linear", {}, 5)["text"] == "features"
+    assert settled_params("linear", {}, 0)["text"] == "words_conv"
+    assert settled_params("linear", {}, 0)["embed_dim"] > settled_params("linear", {}, 5)["embed_dim"] > 0
+    assert settled_params("linear", {"embed_dim": 7}, 5)["embed_dim"] == 7
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(UnknownName, match="did you mean 'linear'"):
+        settled_params("liner", {}, 0)
+    with pytest.raises(TypeError, match="did you mean 'hidden'"):
+        settled_params("linear", {"hiden": 3}, 0)
+    with pytest.raises(ValueError, match="outside"):
+        settled_params("linear", {"dropout": 2}, 0)
+    with pytest.raises(ValueError, match="words_conv"):
+        made("features", text_dim=0)
+    with pytest.raises(ValueError, match="vocabulary"):
+        build_matcher("linear", {"text": "words_gru"}, 6, 0, None)
+    for size in (-1, 1 << 40, 2.0, "6"):
+        with pytest.raises(ValueError, match="visual_dim"):
+            build_matcher("linear", {}, size, 5, None)
+
+
+def test_standardise_is_the_training_statistics_and_flat_dimensions_become_zero():
+    features = np.random.default_rng(0).normal(5, 3, (50, 4, 6)).astype(np.float16)
+    features[:, :, 2] = 7
+    layer = Standardise(6)
+    layer.fit(features, rows=16)
+    flat = features.reshape(-1, 6).astype(np.float64)
+    out = layer(torch.from_numpy(features).float()).reshape(-1, 6)
+    kept = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(out[:, kept], ((flat - flat.mean(0)) / flat.std(0).clip(1e-9))[:, kept], atol=1e-4)
+    assert (out[:, 2] == 0).all()
+
+
+# ---- words -------------------------------------------------------------------------------------------------
+
+
+def test_words_are_lower_case_with_inner_apostrophes_in_any_script():
+    assert words_of("A dog's RED-hot  ball, don't_stop!") == ["a", "dog's", "red", "hot", "ball", "don't", "stop"]
+    assert words_of("Ein Bär läuft; кот бежит 3") == ["ein", "bär", "läuft", "кот", "бежит", "3"]
+    assert words_of("🙂 …") == []
+
+
+def test_vocabulary_counts_orders_and_encodes():
+    vocabulary = Vocabulary.build(["b a", "b a", "b c", "d"], min_count=2)
+    assert vocabulary.words == ("<pad>", "<unk>", "b", "a")
+    ids, lengths = vocabulary.encode(["a b", "", "c a b b"])
+    assert lengths.tolist() == [2, 1, 4]
+    assert ids.tolist() == [[3, 2, 0, 0], [1, 0, 0, 0], [1, 3, 2, 2]]
+    assert vocabulary.encode(["a " * 1000])[1].tolist() == [MAX_WORDS]
+    assert Vocabulary.build([], 1).encode(["any"])[0].tolist() == [[1]]
+
+
+@pytest.mark.parametrize("bad", [(), ("a",), ("<pad>", "<unk>", "a", "a"), ("<pad>", "<unk>", 3)])
+def test_vocabulary_refuses_other_lists(bad):
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary(bad)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_word_vectors_are_taken_over(tmp_path, form):
+    vectors = {"dog": [1.0, 2.0, 3.0], "tree": [-1.0, 0.5, 4.0], "other": [9.0, 9.0, 9.0]}
+    path = tmp_path / "glove"
+    lines = "\n".join(f"{word} {' '.join(map(str, values))}" for word, values in vectors.items())
+    path.write_text(json.dumps(vectors) if form == "json" else lines + "\n", encoding="utf-8")
+    matcher = made("words_conv", glove=str(path))
+    before = matcher.words.table.weight.detach().clone()
+    assert before.shape[1] == 3  # the file decides the length
+    matcher.fit(np.zeros((2, 6), np.float32), None)
+    after = matcher.words.table.weight.detach()
+    dog, tree = (VOCABULARY.words.index(word) for word in ("dog", "tree"))
+    ratio = after[[dog, tree]] / torch.tensor([vectors["dog"], vectors["tree"]])
+    torch.testing.assert_close(ratio, ratio[0, 0].expand(2, 3))  # one scale for all
+    others = [i for i in range(len(VOCABULARY)) if i not in (dog, tree)]
+    assert torch.equal(after[others], before[others])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"dog 1 2\ncat 1 2 3\n", "cat"),
+        (b"dog 1 x\n", "line or entry 1: the vector of 'dog'"),
+        (b"dog\n", "line or entry 1"),
+        (b"dog 1 nan\n", "finite"),
+        (b"{\"dog\": [1, 2}", "can't be read"),
+        (b"\xff\xfe\x00", "can't be read"),
+    ],
+)
+def test_broken_word_vectors_are_named(tmp_path, content, reason):
+    path = tmp_path / "glove.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_vectors(path)
+    with pytest.raises(ValueError, match="nowhere"):
+        read_vectors(tmp_path / "nowhere")
+
+
+def test_real_glove_file():
+    vectors = read_vectors(shared("glove") / "glove-50d-5k.json", ["dog", "table"])
+    assert {"dog", "table"} <= vectors.keys() and vectors["dog"].shape == (50,)

@@ -1,0 +1,335 @@
+"""Training: it learns, repeats itself, stops when it has to, and goes on after kill -9 as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests import tiny
+from xmr import training
+from xmr.checkpoints import CannotSave, RunRefused, is_started, list_runs, load_run
+from xmr.checkpoints.run import MATCHER, STATE
+from xmr.core import TrainConfig
+from xmr.data import DataFault
+from xmr.losses import LOSSES
+from xmr.registry import UnknownName
+from xmr.training import LossParameters, TrainingDiverged, annotated_pairs, batches, learning_rate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_learns(loss):
+    steps, trained = tiny.fit(tiny.config(loss=loss, epochs=8))
+    metrics = [step.metrics["rsum"] for step in tiny.epochs(steps)]
+    assert len(steps) == 8 * 4 == steps[-1].steps
+    assert trained.metrics["validation"]["rsum"] == max(metrics)
+    assert trained.metrics["test"]["rsum"] > 300  # chance is about 120
+    assert [step.best for step in tiny.epochs(steps)] == [m > max(metrics[:i], default=0) for i, m in enumerate(metrics)]
+    first, last = (np.mean([s.loss for s in steps if s.epoch == epoch]) for epoch in (1, 8))
+    assert last < first
+
+
+@pytest.mark.parametrize("tower", ["features", "words_conv", "words_gru"])
+def test_every_text_tower_learns(tower):
+    settings = tiny.config(matcher_params=tiny.SMALL | {"text": tower}, epochs=8)
+    _, trained = tiny.fit(settings, load=tiny.with_text_features)
+    assert trained.metrics["test"]["rsum"] > 300
+    assert (trained.vocabulary is None) == (tower == "features")
+
+
+def test_the_seed_decides_and_the_callers_generator_does_not():
+    torch.manual_seed(1)
+    _, one = tiny.fit(tiny.config(epochs=1))
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    running = training.train(tiny.config(epochs=1), load=tiny.dataset)
+    for _ in running:
+        assert torch.equal(torch.get_rng_state(), before)
+        before = (torch.rand(3), torch.get_rng_state())[1]
+        np.random.rand(3)
+    _, two = tiny.fit(tiny.config(epochs=1))
+    _, other = tiny.fit(tiny.config(epochs=1, seed=1))
+    assert tiny.state_bytes(one.matcher) == tiny.state_bytes(two.matcher) != tiny.state_bytes(other.matcher)
+
+
+def test_an_epoch_is_every_caption_once_in_an_order_of_its_own():
+    for count, size in ((100, 32), (129, 128), (5, 8), (2, 2)):
+        parts = batches(count, size, seed=3, epoch=1)
+        assert sorted(np.concatenate(parts)) == list(range(count))
+        assert max(map(len, parts)) <= size and min(map(len, parts)) >= 2
+    first, second = (np.concatenate(batches(50, 8, 3, epoch)) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, np.concatenate(batches(50, 8, 3, 0)))
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, 100, 2.0, 10) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == 2.0
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and 0 < rates[-1] < 0.01
+    assert learning_rate(0, 5, 2.0, 1000) == 2.0  # a short run doesn't spend itself on warming up
+
+
+def test_equal_groups_of_a_batch_are_positives():
+    scores = torch.zeros(4, 4)
+    pairs = annotated_pairs(scores, np.array([7, 7, 3, 5]), np.array([7, 7, 3, 5]))
+    assert pairs.positives.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert torch.equal(pairs.negatives, ~pairs.positives)
+
+
+def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch):
+    seen = []
+    symmetric = training.symmetric
+    monkeypatch.setattr(training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h))
+    groups = np.arange(tiny.SIZES["train"]) // 2  # each visual has a duplicate
+    load = {s: tiny.dataset(s, **({"visual_group": groups} if s == "train" else {})) for s in ("train", "validation", "test")}
+    tiny.fit(tiny.config(epochs=1, batch_size=120), load=load.__getitem__)
+    (pairs,) = seen
+    assert pairs.positives.sum(1).tolist() == [4] * 120
+    assert not (pairs.positives & pairs.negatives).any()
+
+
+def test_a_selector_takes_suspects_out(monkeypatch):
+    seen = []
+    symmetric = training.symmetric
+    monkeypatch.setattr(training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h))
+    for threshold in (0.99, -1.0):
+        selector = {"selector": "caption_similarity", "selector_params": {"threshold": threshold}}
+        tiny.fit(tiny.config(epochs=1, batch_size=120, **selector))
+    some, everything = seen
+    ignored = ~(some.positives | some.negatives)
+    texts = some.text_scores > 0.98
+    assert ignored.any() and (texts | ~ignored).all()
+    assert not everything.negatives.any()
+    assert some.visual_scores.shape == (120, 120)
+
+
+# ---- learned hyper-parameters of losses --------------------------------------------------------------------
+
+
+def test_learned_parameters_start_as_given_and_stay_in_their_range():
+    entry = LOSSES["siglip"]
+    hyper = LossParameters(entry, entry.parse({"scale": 5, "bias": -3}))
+    assert hyper.learned() == pytest.approx({"scale": 5, "bias": -3})
+    with torch.no_grad():
+        hyper.raw["scale"] += 100
+        hyper.raw["bias"] -= 100
+    hyper.clamp_()
+    assert hyper.learned() == {"scale": 100, "bias": -20}
+    assert hyper.values()["scale"].item() == pytest.approx(100)
+    assert {key: entry.param(key).parse(value) for key, value in hyper.learned().items()} == hyper.learned()
+
+
+def test_learned_parameters_are_trained_and_kept(tmp_path):
+    _, trained = tiny.fit(tiny.config(loss="siglip", loss_params={"scale": 5}), tmp_path / "run")
+    assert set(trained.learned) == {"scale", "bias"} and trained.learned["scale"] != 5
+    assert load_run(tmp_path / "run").loss_values == trained.loss_values
+    _, fixed = tiny.fit(tiny.config(loss="max_of_hinges", loss_params={"margin": 0.3}))
+    assert fixed.learned == {} and fixed.loss_values == {"margin": 0.3}
+
+
+# ---- what stops a training ---------------------------------------------------------------------------------
+
+
+def breaking(monkeypatch, at, how):
+    """info_nce whose value or gradient breaks at a step."""
+    calls = iter(range(1, 1000))
+    symmetric = training.symmetric
+
+    def broken(loss, pairs, **hyper):
+        value = symmetric(loss, pairs, **hyper)
+        return how(value, pairs.scores) if next(calls) == at else value
+
+    monkeypatch.setattr(training, "symmetric", broken)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda value, scores: value * float("nan"),
+        lambda value, scores: value + float("inf"),
+        lambda value, scores: value + torch.sqrt(scores - scores).sum(),  # zero with an infinite gradient
+    ],
+    ids=["nan", "inf", "gradient"],
+)
+def test_a_loss_that_breaks_stops_and_the_best_checkpoint_is_kept(tmp_path, monkeypatch, how):
+    folder = tmp_path / "run"
+    breaking(monkeypatch, 10, how)  # in the third epoch
+    with pytest.raises(TrainingDiverged) as caught:
+        tiny.fit(tiny.config(epochs=5), folder)
+    message = str(caught.value)
+    assert "info_nce" in message and "step 10" in message and "lr" in message and str(folder) in message
+    run = load_run(folder)
+    assert run.training["diverged"]["step"] == 10 and run.training["epochs"] == 2
+    assert run.training["best_epoch"] in (1, 2) and run.metrics["test"]["rsum"] > 0
+    assert not (folder / STATE).exists()
+
+
+def test_a_loss_that_breaks_in_the_first_epoch_leaves_nothing(tmp_path, monkeypatch):
+    breaking(monkeypatch, 2, lambda value, scores: value * float("nan"))
+    with pytest.raises(TrainingDiverged, match="no checkpoint to keep"):
+        tiny.fit(tiny.config(), tmp_path / "run")
+    assert list_runs(tmp_path)[0] == [] and not is_started(tmp_path / "run")
+
+
+def test_patience_stops(monkeypatch):
+    ranks = iter([10.0, 20.0, 15.0, 20.0, 30.0])
+    original = training.evaluate_embeddings
+    monkeypatch.setattr(training, "evaluate_embeddings", lambda *a: original(*a) | {"rsum": next(ranks, 0.0)})
+    steps, trained = tiny.fit(tiny.config(epochs=5, patience=2))
+    assert [step.epoch for step in tiny.epochs(steps)] == [1, 2, 3, 4]
+    assert trained.training["best_epoch"] == 2 and trained.metrics["validation"]["rsum"] == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"loss": "info_nse"}, UnknownName, "info_nce"),
+        ({"matcher": "liner"}, UnknownName, "linear"),
+        ({"selector": "caption_similarty"}, UnknownName, "caption_similarity"),
+        ({"loss_params": {"temprature": 1}}, TypeError, "temperature"),
+        ({"loss_params": {"temperature": 7}}, ValueError, "outside"),
+        ({"matcher_params": {"hiden": 1}}, TypeError, "hidden"),
+        ({"selector": "caption_similarity", "selector_params": {"t": 1}}, TypeError, "threshold"),
+    ],
+)
+def test_a_wrong_configuration_is_told_before_data_is_loaded(changes, error, message):
+    def load(split):
+        raise AssertionError("loaded")
+
+    with pytest.raises(error, match=message):
+        tiny.fit(tiny.config(**changes), load=load)
+
+
+def test_data_that_no_encoder_can_read_is_told():
+    with pytest.raises(DataFault, match="no pictures"):
+        tiny.fit(tiny.config(encoder="ViT-B-32/openai"))
+
+    def pictures(split):
+        return tiny.dataset(split, visual_features=None, visuals=[None] * tiny.SIZES[split])
+
+    with pytest.raises(DataFault, match="--encoder"):
+        tiny.fit(tiny.config(), load=pictures)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CannotSave, match="could not be written"):
+        next(training.train(tiny.config(), tmp_path / "file" / "run", load=tiny.dataset))
+
+
+def test_a_run_is_not_trained_over(tmp_path):
+    tiny.fit(tiny.config(epochs=1), tmp_path / "run")
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match="holds a run"):
+            tiny.fit(tiny.config(epochs=1), tmp_path / "run", resume=resume)
+
+
+# ---- interruption ------------------------------------------------------------------------------------------
+
+
+def stopped(settings, folder, steps):
+    running = training.train(settings, folder, load=tiny.dataset)
+    for _ in range(steps):
+        next(running)
+    running.close()
+
+
+@pytest.mark.parametrize("loss", ["siglip", "max_of_hinges"])
+@pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
+def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, loss):
+    monkeypatch.setattr(training, "SAVE_SECONDS", every)
+    settings = tiny.config(loss=loss)
+    tiny.fit(settings, tmp_path / "whole")
+    for at in (2, 4, 6, 11):
+        folder = tmp_path / f"at {at}"
+        stopped(settings, folder, at)
+        steps, _ = tiny.fit(settings, folder, resume=True)
+        assert steps[0].step == (at if every == 0 else at // 4 * 4) + 1
+        for name in (MATCHER, "embeddings.safetensors"):
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        timeless = [[{**line, "seconds": 0} for line in load_run(path).history] for path in (folder, tmp_path / "whole")]
+        assert timeless[0] == timeless[1]
+
+
+def test_resuming_without_a_state_begins(tmp_path):
+    steps, _ = tiny.fit(tiny.config(epochs=1), tmp_path / "run", resume=True)
+    assert steps[0].step == 1
+
+
+def test_a_state_of_another_training_is_refused(tmp_path):
+    stopped(tiny.config(), tmp_path / "run", 5)
+    with pytest.raises(ValueError, match=r"another configuration \(lr: 0.02 there, 0.5 now\)"):
+        tiny.fit(tiny.config(lr=0.5), tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="another dataset"):
+        other = {"load": lambda split: replace(tiny.dataset(split), fingerprint="other")}
+        tiny.fit(tiny.config(), tmp_path / "run", resume=True, **other)
+    with pytest.raises(RunRefused, match="not finished"):
+        load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b""])
+def test_a_broken_state_is_refused(tmp_path, damage):
+    stopped(tiny.config(), tmp_path / "run", 5)
+    path = tmp_path / "run" / STATE
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(RunRefused, match="overwrite"):
+        tiny.fit(tiny.config(), tmp_path / "run", resume=True)
+
+
+WORKER = """
+import sys, time
+import torch
+torch.set_num_threads(1)
+from tests import tiny
+from xmr import training
+training.SAVE_SECONDS = 0.0
+slow, folder = sys.argv[1] == "slow", sys.argv[2]
+for step in training.train(tiny.config(loss="siglip"), folder, resume=True, load=tiny.dataset):
+    print(step.step, flush=True)
+    time.sleep(0.05 * slow)
+"""
+
+
+def worker(how, folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, how, str(folder)], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_kill_9_and_resume_gives_the_same_bytes(tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tiny.fit(tiny.config(loss="siglip"), tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
+    killed = worker("slow", tmp_path / "killed")
+    while int(killed.stdout.readline()) < 5:
+        pass
+    time.sleep(0.02)  # anywhere, also in the middle of a save
+    killed.send_signal(signal.SIGKILL)
+    killed.stdout.read()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / MATCHER).exists()
+    resumed = worker("fast", tmp_path / "killed")
+    seen = [int(line) for line in resumed.stdout]
+    assert resumed.wait() == 0 and 4 < seen[0] < 12 and seen[-1] == 12
+    for name in (MATCHER, "embeddings.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert load_run(tmp_path / "killed").metrics == load_run(tmp_path / "whole").metrics
+
+
+def test_train_config_is_what_the_run_keeps(tmp_path):
+    _, trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", command="python it")
+    run = load_run(tmp_path / "run")
+    assert run.config == trained.config == TrainConfig.from_json(run.config.to_json())
+    assert run.training["command"] == "python it" and run.training["steps"] == 4

@@ -1,0 +1,339 @@
+"""Journeys through the app's shell and search tab, in a browser and through the API."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.fake_workspace import COLOURS, make_workspace
+from xmr.ui import build_app
+from xmr.ui.answer import Asked, answer
+from xmr.ui.pictures import MAX_PIXELS, open_picture
+
+RUNS = ["info_nce", "max_of_hinges", "siglip"]
+
+
+@pytest.fixture
+def home(page, app_url):
+    """The page, opened and full."""
+    page.goto(app_url)
+    expect(page.locator("#results .column")).to_have_count(3, timeout=20_000)
+    return page
+
+
+@pytest.fixture(scope="module")
+def client(app_url):
+    return Client(app_url, verbose=False)
+
+
+def names(page, column=0):
+    """Labels of a column's tiles."""
+    tiles = page.locator("#results .column").nth(column).locator(".tile")
+    return [tile.get_attribute("aria-label") for tile in tiles.all()]
+
+
+# ---- the first screen ---------------------------------------------------------------------------------------
+
+
+def test_first_screen_is_full_and_shows_runs_that_disagree(home):
+    for column in range(3):
+        assert len(names(home, column)) >= 12
+    places = home.locator("#results .column .place b").all_inner_texts()
+    assert len(set(places)) > 1, "the runs should differ on the first query"
+    expect(home.locator("#results .strip")).to_contain_text("Overlap@12")
+    expect(home.locator("#dataset")).to_contain_text("60 images · 120 captions")
+    expect(home.locator("#dataset")).to_contain_text("truth known for every pair")
+    # Every picture on the screen arrived.
+    home.wait_for_function(
+        "[...document.querySelectorAll('#results img')].every(i => i.complete && i.naturalWidth)"
+    )
+    # The annotated match is there wherever it stands.
+    pinned = home.locator("#results .below .tile").first
+    rank = int(re.match(r"Rank (\d+)", pinned.get_attribute("aria-label")).group(1))
+    assert rank > 12
+    assert f"#{rank}" in places
+    # A folder that is no run is named with its reason.
+    expect(home.locator("#faults")).to_contain_text("half_written")
+    expect(home.locator("#faults")).to_contain_text("run.json ends in the middle (line 7)")
+    # Status is told by words and by the kind of frame, not by colour alone.
+    for words in ("annotated match", "true, not annotated", "not a match"):
+        expect(home.locator("#results .legend")).to_contain_text(words)
+    labels = [label for column in range(3) for label in names(home, column)]
+    assert any("annotated match" in label for label in labels)
+    frames = {
+        home.locator(f"#results .tile.{status} .frame")
+        .first.evaluate("e => getComputedStyle(e).border")
+        .split(" rgb")[0]
+        for status in ("annotated", "true", "neither")
+    }
+    assert len(frames) == 3, frames
+
+
+# ---- searching ----------------------------------------------------------------------------------------------
+
+
+def test_text_search_answers_in_every_column(home):
+    home.locator("#query textarea").fill("a purple ring")
+    home.locator("#go").click()
+    expect(home.locator("#results .query")).to_contain_text("a purple ring")
+    expect(home.locator("#results .column").first.locator(".tile").first).to_have_attribute(
+        "aria-label", re.compile("^Rank 1, score 0"))  # fmt: skip
+    home.locator("#query textarea").fill("purple, surely no caption")
+    home.locator("#query textarea").press("Enter")
+    expect(home.locator("#results .query")).to_contain_text("no match is annotated")
+    assert not home.locator("#results .tag").count()
+
+
+def test_empty_query_is_answered_with_what_to_do(home):
+    before = names(home)
+    home.locator("#query textarea").fill("   ")
+    home.locator("#go").click()
+    expect(home.get_by_text("Type what the picture should show")).to_be_visible()
+    assert names(home) == before
+    home.problems[:] = [problem for problem in home.problems if "500" not in problem]
+
+
+def test_next_disagreement_and_random_pick_test_items(home):
+    first = home.locator("#results .query .eyebrow").inner_text()
+    home.locator("#next").click()
+    expect(home.locator("#results .query .eyebrow")).not_to_have_text(first)
+    second = home.locator("#results .query .eyebrow").inner_text()
+    # A random item may be the same one now and then, but not ten times.
+    for _ in range(10):
+        home.locator("#random").click()
+        home.wait_for_timeout(150)
+        if home.locator("#results .query .eyebrow").inner_text() != second:
+            break
+    expect(home.locator("#results .query .eyebrow")).to_have_text(re.compile(r"^Caption test-\d+#\d$"))
+
+
+def test_fewer_runs_fewer_columns_and_the_baseline_follows(home):
+    home.locator("#runs").get_by_label("info_nce").uncheck()
+    expect(home.locator("#results .column")).to_have_count(2)
+    expect(home.locator("#baseline input")).to_have_value("max_of_hinges")
+    for name in ("max_of_hinges", "siglip"):
+        home.locator("#runs").get_by_label(name).uncheck()
+    expect(home.locator("#results")).to_contain_text("Pick at least one run")
+    home.locator("#runs").get_by_label("siglip").check()
+    expect(home.locator("#results .column")).to_have_count(1)
+
+
+def test_direction_switch_asks_the_same_pair_from_its_other_side(home):
+    caption = home.locator("#results .query .eyebrow").inner_text()
+    home.get_by_label("image → text").check()
+    visual = caption.removeprefix("Caption ").split("#")[0]
+    expect(home.locator("#results .query .eyebrow")).to_have_text(f"Image {visual}")
+    expect(home.locator("#results .query img")).to_be_visible()
+    expect(home.locator("#results .tile.text").first).to_be_visible()
+    home.get_by_label("text → image").check()
+    expect(home.locator("#results .query .eyebrow")).to_have_text(f"Caption {visual}#0")
+
+
+def test_tile_opens_its_card_and_becomes_the_query(home):
+    tile = home.locator("#results .column").nth(1).locator(".tile").nth(2)
+    index = tile.get_attribute("data-item")
+    for _ in range(2):  # the second time, because an unchanged value would not open it again
+        tile.click()
+        card = home.locator("dialog.item")
+        expect(card).to_be_visible()
+        expect(card.locator("tbody tr")).to_have_count(3)
+        expect(card.locator("tbody tr").nth(1).locator("td").first).to_have_text("3")
+        home.keyboard.press("Escape")
+        expect(card).to_be_hidden()
+    tile.click()
+    home.get_by_role("button", name="Find captions for this image").click()
+    expect(home.locator("#results .query .eyebrow")).to_have_text(f"Image test-{int(index):03d}")
+    expect(home.get_by_label("image → text")).to_be_checked()
+
+
+def test_uploaded_picture_finds_captions(home, tmp_path):
+    path = tmp_path / "green.png"
+    Image.new("RGB", (300, 200), COLOURS["green"]).save(path)
+    home.locator("#upload input[type=file], input[type=file]").first.set_input_files(path)
+    expect(home.locator("#results .query .eyebrow")).to_have_text("Uploaded picture")
+    expect(home.locator("#results .tile.text").first).to_contain_text("green")
+    # Another run selection asks the same picture again.
+    home.locator("#runs").get_by_label("siglip").uncheck()
+    expect(home.locator("#results .column")).to_have_count(2)
+    expect(home.locator("#results .query .eyebrow")).to_have_text("Uploaded picture")
+
+
+def test_corrupt_picture_is_refused_in_words(home, tmp_path):
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    before = names(home)
+    home.locator("#upload input[type=file], input[type=file]").first.set_input_files(path)
+    expect(home.get_by_text("could not be read as a picture")).to_be_visible()
+    assert names(home) == before
+
+
+def test_pictures_are_judged_before_their_pixels_are_read(tmp_path):
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (6000, 5000)).save(bomb)
+    assert MAX_PIXELS < 6000 * 5000
+    with pytest.raises(ValueError, match="25 megapixels"):
+        open_picture(str(bomb))
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    cut = tmp_path / "cut.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(cut)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    for path in (text, cut):
+        with pytest.raises(ValueError, match="could not be read"):
+            open_picture(str(path))
+
+
+def test_markup_in_a_caption_stays_text(home):
+    home.get_by_label("image → text").check()
+    home.locator("#query textarea").fill("something red on a pale ground")
+    expect(home.locator("#results .tile.text").first).to_be_visible()
+    # Ask with the caption's own words: as the query, as tiles of the other direction and in the card.
+    from tests.fake_workspace import MARKUP, make_dataset
+
+    caption = next(text for text in make_dataset().captions if MARKUP in text)
+    home.locator("#query textarea").fill(caption)
+    home.locator("#go").click()
+    expect(home.locator("#results .asked")).to_have_text(caption)
+    home.locator("#results .tile.annotated").first.click()
+    expect(home.locator("dialog.item .captions")).to_contain_text(MARKUP)
+    assert not home.locator("#results b:text-is('bold'), #item b, #results script, #item script").count()
+
+
+# ---- keyboard, phones, dark ---------------------------------------------------------------------------------
+
+
+def test_tiles_are_reached_and_opened_with_the_keyboard(home):
+    home.locator("#random").focus()
+    home.keyboard.press("Tab")
+    focused = "document.activeElement.getAttribute('aria-label') || ''"
+    assert home.evaluate(focused).startswith("Rank 1, ")
+    item = home.evaluate("document.activeElement.dataset.item")
+    assert (
+        home.locator("#results .tile.same").count()
+        == home.locator(f"#results .tile[data-item='{item}']").count()
+    )
+    home.keyboard.press("ArrowRight")
+    assert home.evaluate(focused).startswith("Rank 2, ")
+    home.keyboard.press("Enter")
+    expect(home.locator("dialog.item")).to_be_visible()
+    home.keyboard.press("Escape")
+    assert home.evaluate(focused).startswith("Rank 2, "), "focus returns to the tile"
+
+
+def test_nothing_overflows_from_phone_to_desk(page, app_url):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{app_url}?__theme=dark")
+    expect(page.locator("#results .tile").first).to_be_visible(timeout=20_000)
+    # The sidebar gives way to the results, and can be called.
+    expect(page.locator("#sidebar")).not_to_have_class(re.compile("open"))
+    for width in (390, 320, 768, 1400):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        outside = page.evaluate(
+            """() => [...document.querySelectorAll('#results .tile')].filter(tile => {
+              const inner = tile.getBoundingClientRect(), outer = tile.closest('.column').getBoundingClientRect();
+              return inner.left < outer.left || inner.right > outer.right + 1 || tile.scrollWidth > tile.clientWidth + 1;
+            }).map(tile => tile.getAttribute('aria-label'))"""
+        )
+        assert not outside, (width, outside)
+
+
+# ---- nothing to show ----------------------------------------------------------------------------------------
+
+
+def test_no_runs_screen_names_the_command_that_makes_some(page, serve, tmp_path):
+    with serve(make_workspace(tmp_path, names=())) as url:
+        page.goto(url)
+        expect(page.locator("#problem")).to_contain_text("There is no run in")
+        expect(page.locator("#problem")).to_contain_text("python scripts/train.py --dataset blocks")
+        expect(page.locator("#faults")).to_contain_text("half_written")
+        page.wait_for_timeout(300)
+
+
+def test_missing_dataset_screen_says_why(tmp_path):
+    from xmr.workspace import Workspace
+
+    def missing(split):
+        raise FileNotFoundError("/data/<b>gone</b> is not there")
+
+    runs = list(make_workspace(tmp_path).runs.values())
+    app = build_app(Workspace.of(runs, "gone", missing, None))
+    text = str(app.get_config_file())
+    assert "is not there" in text
+    assert "&lt;b&gt;gone" in text
+    assert "python app.py --dataset NAME|PATH" in text
+
+
+# ---- endpoints ----------------------------------------------------------------------------------------------
+
+
+def test_only_the_four_endpoints_are_public(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(endpoints) == ["/false_negatives", "/pair_weights", "/runs", "/search"]
+    arguments = [parameter["parameter_name"] for parameter in endpoints["/search"]["parameters"]]
+    assert arguments == ["query", "runs", "k"]
+
+
+def test_agents_find_the_endpoints_with_their_descriptions(app_url):
+    import httpx
+
+    tools = {tool["name"]: tool for tool in httpx.get(f"{app_url}gradio_api/mcp/schema").json()}
+    assert sorted(tools) == ["false_negatives", "pair_weights", "runs", "search"]
+    assert "visuals of the test split" in tools["search"]["description"]
+    assert set(tools["search"]["inputSchema"]["properties"]) == {"query", "runs", "k"}
+
+
+def test_search_endpoint_ranks_and_tells_relevance(client):
+    found = client.predict("a red ring", RUNS[:2], 5, api_name="/search")
+    assert list(found["runs"]) == RUNS[:2]
+    for answered in found["runs"].values():
+        assert [result["rank"] for result in answered["results"]] == [1, 2, 3, 4, 5]
+        assert set(answered["results"][0]) == {"id", "score", "rank", "relevant"}
+        assert {result["relevant"] for result in answered["results"]} <= {True, False}
+    free = client.predict("no caption reads so", [], 3, api_name="/search")
+    assert list(free["runs"]) == RUNS
+    assert {r["relevant"] for run in free["runs"].values() for r in run["results"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("a ring", ["sigllp"], 5), "did you mean 'siglip'"),
+        (("  ", RUNS, 5), "empty"),
+        (("a ring", RUNS, 0), "k must be"),
+    ],
+)
+def test_search_endpoint_says_what_is_wrong(client, arguments, words):
+    with pytest.raises(AppError, match=words):
+        client.predict(*arguments, api_name="/search")
+
+
+def test_runs_endpoint_lists_loss_dataset_and_metrics(client):
+    runs = client.predict(api_name="/runs")
+    assert [run["name"] for run in runs] == RUNS
+    assert runs[0]["loss"] == "info_nce"
+    assert runs[0]["dataset"] == "shapes"
+    assert "t2v/recall_at_1" in runs[0]["metrics"]["test"]
+
+
+def test_an_answer_is_small(tmp_path, cache_folder):
+    import json
+
+    workspace = make_workspace(tmp_path)
+    value = answer(workspace, Asked("item", "test", "t2v"), list(workspace.runs), "siglip", 24)
+    assert len(json.dumps(value)) < 60_000
+
+
+def test_files_outside_the_thumbnails_are_not_served(app_url):
+    import httpx
+
+    for path in ("/etc/passwd", "/work/main/app.py", "../app.py"):
+        assert httpx.get(f"{app_url}gradio_api/file={path}").status_code in (403, 404)

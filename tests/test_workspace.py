@@ -1,0 +1,333 @@
+"""The workspace and its exact search, over the fake runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fake_workspace import RUNS, FakeEmbedder, make_dataset, make_workspace
+from xmr.metrics import evaluate
+from xmr.registry import UnknownName
+from xmr.search import ExactIndex
+from xmr.workspace import Query, Workspace, overlap_at_k
+from xmr.workspace.parts import Memo
+
+NAMES = list(RUNS)
+DIRECTIONS = ("t2v", "v2t")
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    return make_workspace(tmp_path)
+
+
+def unit(rng, *shape):
+    vectors = rng.normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+# ---- exact search -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("queries", [1, 7, 50])  # below and above faiss's threshold for BLAS
+@pytest.mark.parametrize("k", [1, 10, 1000])
+def test_search_equals_brute_force(queries, k):
+    rng = np.random.default_rng(queries)
+    gallery, asked = unit(rng, 300, 16), unit(rng, queries, 16)
+    scores, indices = ExactIndex(gallery).search(asked, k)
+    brute = asked.astype(np.float64) @ gallery.T.astype(np.float64)
+    assert scores.shape == indices.shape == (queries, min(k, 300))
+    np.testing.assert_array_equal(indices, np.argsort(-brute, axis=1, kind="stable")[:, :k])
+    np.testing.assert_allclose(scores, np.take_along_axis(brute, indices, 1), atol=1e-6)
+
+
+def test_equal_scores_are_ordered_by_index_and_matches_stand_behind_their_equals():
+    gallery = np.repeat(np.eye(4, dtype=np.float32), 50, axis=0)[np.random.default_rng(0).permutation(200)]
+    best = np.flatnonzero(gallery[:, 2] == 1)
+    index = ExactIndex(gallery)
+    query = np.eye(4, dtype=np.float32)[2:3]
+    for k in (1, 5, 50):
+        np.testing.assert_array_equal(index.search(query, k)[1][0], best[:k])
+    own = best[:2]
+    np.testing.assert_array_equal(index.search(query, 50, behind=[own])[1][0], [*best[2:], *own])
+    np.testing.assert_array_equal(index.search(query, 5, behind=[own])[1][0], best[2:7])
+
+
+def test_the_index_copies_nothing():
+    vectors = unit(np.random.default_rng(0), 20, 8)
+    assert ExactIndex(vectors).vectors is vectors
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"),
+    [
+        (np.zeros((0, 4)), r"\(0, 4\)"),
+        (np.zeros(4), r"\(4,\)"),
+        (np.full((2, 2), np.nan), "finite"),
+    ],
+)
+def test_an_index_refuses_what_it_cannot_rank(vectors, words):
+    with pytest.raises(ValueError, match=words):
+        ExactIndex(vectors)
+
+
+def test_queries_of_another_width_are_refused():
+    with pytest.raises(ValueError, match="5 dimensions, the gallery has 4"):
+        ExactIndex(np.ones((3, 4))).search(np.ones((1, 5)), 1)
+
+
+# ---- queries ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_results_are_ranked_and_their_status_is_the_truth(workspace, direction):
+    scores = workspace.scores("siglip", "test", direction)
+    own = workspace.positives("test", direction)
+    everything = np.arange(len(scores)), np.arange(scores.shape[1])
+    truth = workspace.truth("test", direction, *everything)
+    for index in (0, 7, 30):
+        (column,) = workspace.search(Query(index=index), ["siglip"], "test", direction, 12)
+        assert [result.rank for result in column.results] == list(range(1, 13))
+        np.testing.assert_allclose(
+            [result.score for result in column.results], np.sort(scores[index])[::-1][:12], atol=1e-6
+        )
+        for result in column.results:
+            expected = (
+                "annotated"
+                if own[index, result.index]
+                else ("true" if truth[index, result.index] else "neither")
+            )
+            assert result.status == expected
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_annotated_match_is_told_at_every_k_with_the_rank_of_the_metrics(workspace, direction):
+    ranks = workspace.ranks("siglip", "test", direction)
+    for index in range(0, 60, 7):
+        for k in (1, 4, 60):
+            (column,) = workspace.search(Query(index=index), ["siglip"], "test", direction, k)
+            assert column.annotated.rank == ranks[index]
+            assert column.annotated.status == "annotated"
+            assert (column.annotated in column.results) == (ranks[index] <= k)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_ranks_agree_with_the_metrics(workspace, direction):
+    visual, text = workspace.embeddings("info_nce")
+    found = evaluate(visual @ text.T, workspace.positives("test", "v2t"))
+    recall = (workspace.ranks("info_nce", "test", direction) <= 5).mean()
+    assert recall == pytest.approx(found[f"{direction}/recall_at_5"])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_locating_an_item_gives_the_rank_that_the_search_gave(workspace, direction):
+    query = Query(index=3)
+    (column,) = workspace.search(query, ["max_of_hinges"], "test", direction, 60)
+    for result in column.results:
+        assert workspace.locate(query, "max_of_hinges", "test", direction, result.index).rank == result.rank
+
+
+def test_a_text_that_reads_like_captions_has_their_annotation(workspace):
+    caption = workspace.dataset().captions[0]
+    (column,) = workspace.search(Query(text=f"  {caption.upper()} "), NAMES[:1], "test", "t2v", 60)
+    data = workspace.dataset()
+    same = {
+        data.visual_ids[v] for c, v in zip(data.captions, data.visual_of_text, strict=True) if c == caption
+    }
+    assert {result.id for result in column.results if result.status == "annotated"} == same
+
+
+def test_nothing_is_known_of_a_free_text_or_a_picture_from_outside(workspace):
+    for query, direction in (
+        (Query(text="quite other words"), "t2v"),
+        (Query(image=Image.new("RGB", (9, 9))), "v2t"),
+    ):
+        for column in workspace.search(query, NAMES, "test", direction, 5):
+            assert column.annotated is None
+            assert {result.status for result in column.results} == {"unknown"}
+
+
+def test_without_truth_only_the_annotation_is_told(tmp_path):
+    data = replace(make_dataset(), truth=None)
+    runs = make_workspace(tmp_path).runs.values()
+    workspace = Workspace.of(list(runs), "shapes", lambda split: data, FakeEmbedder())
+    (column,) = workspace.search(Query(index=0), NAMES[:1], "test", "t2v", 60)
+    assert {result.status for result in column.results} == {"annotated", "unknown"}
+
+
+def test_an_empty_text_is_no_query(workspace):
+    with pytest.raises(ValueError, match="empty"):
+        workspace.search(Query(text="  "), NAMES, "test", "t2v", 5)
+
+
+def test_overlap_is_the_jaccard_index(workspace):
+    a, b = workspace.search(Query(index=0), NAMES[:2], "test", "t2v", 10)
+    ids = [{result.id for result in column.results} for column in (a, b)]
+    assert overlap_at_k(a, b) == len(ids[0] & ids[1]) / len(ids[0] | ids[1])
+    assert overlap_at_k(a, a) == 1
+
+
+def test_disagreements_start_where_the_ranks_differ_most(workspace):
+    order = workspace.disagreements(NAMES, "test", "t2v")
+    ranks = np.stack([workspace.ranks(name, "test", "t2v") for name in NAMES])
+    ratio = ranks.max(0) / ranks.min(0)
+    assert sorted(order) == list(range(120))
+    assert ratio[order[0]] == ratio.max()
+    assert ratio[order[-1]] == ratio.min()
+
+
+def test_other_splits_are_embedded_when_asked_for(workspace):
+    visual, text = workspace.embeddings("siglip", "validation")
+    assert (len(visual), len(text)) == (20, 40)
+    assert workspace.search(Query(index=39), ["siglip"], "validation", "t2v", 3)[0].annotated.rank >= 1
+
+
+def test_caption_ids_count_within_their_visual(workspace):
+    assert [workspace.item_id("test", "v2t", i) for i in (0, 1, 2)] == [
+        "test-000#0",
+        "test-000#1",
+        "test-001#0",
+    ]
+
+
+# ---- opening ------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_other_data_are_set_apart_with_the_reason(tmp_path):
+    runs = list(make_workspace(tmp_path).runs.values())
+    other = replace(
+        runs[0],
+        name="foreign",
+        config=replace(runs[0].config, dataset="emoji"),
+        dataset=runs[0].dataset | {"fingerprints": {"test": "another"}},
+    )
+    older = replace(other, name="older", config=runs[0].config)
+    workspace = Workspace.of([other, older, *runs], "shapes", make_dataset, FakeEmbedder())
+    assert list(workspace.runs) == NAMES
+    assert not workspace.problem
+    assert "trained on 'emoji'; to see it: python app.py --dataset emoji" in workspace.apart["foreign"][1]
+    assert "another version" in workspace.apart["older"][1]
+    with pytest.raises(UnknownName, match="not comparable here: trained on 'emoji'"):
+        workspace.run("foreign")
+    alone = Workspace.of([other], "shapes", make_dataset, FakeEmbedder())
+    assert "No run in checkpoints was trained on 'shapes'" in alone.problem
+    assert "python app.py --dataset emoji" in alone.problem
+
+
+def test_unknown_runs_are_answered_with_the_near_miss(workspace):
+    with pytest.raises(UnknownName, match="did you mean 'siglip'"):
+        workspace.run("siglp")
+
+
+def test_no_runs_and_no_dataset_are_problems_not_errors(tmp_path):
+    empty = make_workspace(tmp_path, names=())
+    assert "There is no run in" in empty.problem
+    assert len(empty.faults) == 1
+
+    def gone(split):
+        raise FileNotFoundError("it is gone")
+
+    runs = list(make_workspace(tmp_path).runs.values())
+    missing = Workspace.of(runs, "shapes", gone, FakeEmbedder())
+    assert "it is gone" in missing.problem
+    assert not missing.runs
+    assert list(missing.apart) == NAMES
+
+
+# ---- drawing ------------------------------------------------------------------------------------------------
+
+
+def test_styles_follow_the_sorted_names_and_tell_runs_apart(tmp_path):
+    data, runs = make_dataset(), list(make_workspace(tmp_path).runs.values())
+    many = [replace(runs[0], name=f"run{i:02d}", data=data) for i in range(36)]
+    workspace = Workspace.of(many[::-1], "shapes", make_dataset, FakeEmbedder())
+    styles = [workspace.style(run.name) for run in many]
+    assert [style.colour for style in styles[:2]] == ["#0072B2", "#D55E00"]
+    assert len(set(styles)) == 36
+    assert len({style.marker for style in styles[:6]}) == 6
+
+
+def test_thumbnails_are_small_written_once_and_belong_to_their_data(workspace, monkeypatch):
+    path = workspace.thumbnail("test", 5)
+    with Image.open(path) as image:
+        assert max(image.size) <= 256
+    assert path.is_relative_to(workspace.thumbnails)
+    assert path.stat().st_size < 8_000
+    written = path.stat().st_mtime_ns
+    assert workspace.thumbnail("test", 5) == path
+    assert path.stat().st_mtime_ns == written
+    assert workspace.thumbnail("validation", 5) != path
+    assert not [other for other in path.parent.iterdir() if other.suffix != ".webp"]
+
+
+def test_data_without_pictures_have_no_thumbnails(tmp_path):
+    data = replace(make_dataset(), visuals=None, visual_features=np.ones((60, 4), np.float32))
+    runs = list(make_workspace(tmp_path).runs.values())
+    assert Workspace.of(runs, "shapes", lambda split: data, FakeEmbedder()).thumbnail("test", 0) is None
+
+
+def test_a_value_is_made_once_whatever_the_threads_do():
+    memo, made, found = Memo(), [], []
+
+    def make():
+        made.append(1)
+        time.sleep(0.05)
+        return object()
+
+    threads = [threading.Thread(target=lambda: found.append(memo.get("key", make))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert len({id(value) for value in found}) == 1
+
+
+def test_what_could_not_be_made_is_tried_again():
+    memo, attempts = Memo(), iter([ValueError("not yet"), 7])
+
+    def make():
+        value = next(attempts)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    with pytest.raises(ValueError, match="not yet"):
+        memo.get("key", make)
+    assert memo.get("key", make) == 7
+
+
+def test_a_run_that_cannot_answer_says_so_in_its_column(workspace, monkeypatch):
+    def refuse(run, texts):
+        if run.name == "siglip":
+            raise ValueError("no encoder is known")
+        return FakeEmbedder().embed_texts(run, texts)
+
+    monkeypatch.setattr(workspace.embedder, "embed_texts", refuse)
+    good, _, bad = workspace.search(Query(text="free words"), NAMES, "test", "t2v", 5)
+    assert len(good.results) == 5
+    assert (bad.fault, bad.results, bad.annotated) == ("no encoder is known", [], None)
+
+
+def test_free_queries_are_embedded_once(workspace, monkeypatch):
+    asked = []
+    real = workspace.embedder.embed_texts
+    monkeypatch.setattr(
+        workspace.embedder, "embed_texts", lambda run, texts: asked.append(run.name) or real(run, texts)
+    )
+    for k in (3, 5):
+        workspace.search(Query(text="free words"), NAMES, "test", "t2v", k)
+    assert asked == NAMES
+
+
+def test_one_run_alone_shows_its_worst_queries_first(workspace):
+    order = workspace.disagreements(["siglip"], "test", "v2t")
+    assert (
+        workspace.ranks("siglip", "test", "v2t")[order[0]] == workspace.ranks("siglip", "test", "v2t").max()
+    )

@@ -1,0 +1,274 @@
+"""A finished run, read from its folder and checked before anything of it is used."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from xmr.checkpoints.files import (
+    MAX_JSON,
+    RunRefused,
+    Spec,
+    check_specs,
+    digest,
+    parse_json,
+    read_bytes,
+    read_tensors,
+    tensor_specs,
+)
+from xmr.core import TrainConfig
+from xmr.losses import LOSSES
+from xmr.matchers import MATCHERS, Vocabulary, build_matcher
+from xmr.registry import Entry
+
+SCHEMA = 1
+RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
+HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+FIELDS = {"config": dict, "dataset": dict, "encoder": dict, "metrics": dict, "files": dict, "training": dict}
+
+
+@dataclass(frozen=True)
+class RunFault:
+    """A folder that could not be loaded as a run, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained run. Arrays and weights are read when first asked for.
+
+    `dataset` has name, fingerprints {split: str} and sizes {split: {"visuals", "texts"}}; `encoder` has name ("" for
+    features from a file), hash, visual_dim and text_dim; `metrics` {"validation": {…}, "test": {…}}; `loss_values`
+    every hyper-parameter of the loss, learned ones as learned; `training` what happened: epochs, best epoch,
+    seconds, command, versions, and where it diverged if it did. `path` is the folder.
+    """
+
+    name: str
+    path: Path
+    config: TrainConfig
+    dataset: dict[str, Any]
+    encoder: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    loss_values: dict[str, Any]
+    training: dict[str, Any]
+    vocabulary: Vocabulary | None
+    files: dict[str, str] = field(repr=False)  # SHA-256 of each
+
+    @property
+    def embed_dim(self) -> int:
+        return self.config.matcher_params["embed_dim"]
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """One dict per epoch: epoch, step, loss, lr, seconds and the validation metrics."""
+        lines = (self.path / HISTORY).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit embeddings of the test split: visual (N_v, E), text (N_t, E), float32 from half precision."""
+        return self._embeddings
+
+    def matcher(self) -> nn.Module:
+        """The trained matcher in evaluation mode; one per run, not to be changed."""
+        return self._matcher
+
+    @cached_property
+    def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        tensors = self._tensors(EMBEDDINGS)
+        return tensors["visual"].float().numpy(), tensors["text"].float().numpy()
+
+    @cached_property
+    def _matcher(self) -> nn.Module:
+        matcher = _untrained(self.config, self.encoder, self.vocabulary)
+        tensors = self._tensors(MATCHER)
+        state = {key.removeprefix("matcher."): t for key, t in tensors.items() if key.startswith("matcher.")}
+        matcher.load_state_dict(state, assign=True)
+        return matcher.eval().requires_grad_(False)
+
+    def _tensors(self, name: str) -> dict[str, torch.Tensor]:
+        _, size = tensor_specs(self.path / name)
+        return read_tensors(self.path / name, size, self.files[name])
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder, every file of it checked.
+
+    Raises RunRefused with the reason where files are missing, truncated, altered or not of a run; where the
+    configuration names what there is not; or where tensors are not those that the configuration implies.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.is_dir():
+        raise RunRefused(f"there is no folder {path}")
+    if not (path / RUN).exists() and (path / STATE).exists():
+        raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
+    about = _about(path)
+    try:
+        config = TrainConfig.from_json(about["config"])
+        loss = LOSSES[config.loss]
+        values = loss.parse(config.loss_params)
+        params = MATCHERS[config.matcher].parse(config.matcher_params)
+        vocabulary = _vocabulary(path, about["files"], config.matcher, params)
+        matcher = _untrained(config, about["encoder"], vocabulary)
+    except RunRefused:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunRefused(f"{RUN}: {error}") from error
+    learned = _check_matcher(path, about["files"], matcher, loss)
+    if matcher.independent:
+        _check_embeddings(path, about, matcher.embed_dim)
+    _check_history(path, about["files"])
+    return Run(
+        name=path.name,
+        path=path,
+        config=config,
+        dataset=about["dataset"],
+        encoder=about["encoder"],
+        metrics=about["metrics"],
+        loss_values=values | learned,
+        training=about["training"],
+        vocabulary=vocabulary,
+        files=about["files"],
+    )
+
+
+def verify(path: str | Path) -> RunFault | None:
+    """What is wrong with the run in a folder; None where nothing is."""
+    try:
+        load_run(path)
+    except RunRefused as error:
+        return RunFault(Path(path), str(error))
+    return None
+
+
+def list_runs(folder: str | Path) -> tuple[list[Run], list[RunFault]]:
+    """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken.
+
+    A broken one never hides the others. Folders without files are no runs and no faults: they group other things.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        return [], [RunFault(folder, "there is no such folder")]
+    runs, faults = [], []
+    for path in [folder] if (folder / RUN).exists() else sorted(folder.iterdir()):
+        try:
+            if path.name.startswith(".") or not path.is_dir() or not any(p.is_file() for p in path.iterdir()):
+                continue
+            runs.append(load_run(path))
+        except RunRefused as error:
+            faults.append(RunFault(path, str(error)))
+        except OSError as error:
+            faults.append(RunFault(path, f"can't be read: {error.strerror}"))
+    return runs, faults
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Whether `folder` holds a finished run, whole or not."""
+    return (Path(folder) / RUN).exists()
+
+
+def is_started(folder: str | Path) -> bool:
+    """Whether `folder` holds a run, finished or not."""
+    return is_finished(folder) or (Path(folder) / STATE).exists()
+
+
+def clear_run(folder: str | Path) -> None:
+    """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
+    for name in (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD):
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
+def learnable(loss: Entry) -> list[str]:
+    """The hyper-parameters of a loss that training turns into parameters."""
+    return [param.name for param in loss.params if param.range is not None and param.range.learn]
+
+
+# ---- checks ------------------------------------------------------------------------------------------------
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """run.json with its fields of the right kinds, so that the rest can rely on them."""
+    about = parse_json(read_bytes(path / RUN, MAX_JSON), RUN)
+    if not isinstance(about, dict) or "schema" not in about:
+        raise RunRefused(f"{RUN} is not of xmr: it has no schema version")
+    if about["schema"] != SCHEMA:
+        raise RunRefused(f"{RUN} has schema version {about['schema']!r}; this xmr reads {SCHEMA}")
+    for name, kind in FIELDS.items():
+        if not isinstance(about.get(name), kind):
+            raise RunRefused(f"{RUN} has no {name}, or not as {kind.__name__}")
+    try:
+        dataset, encoder = about["dataset"], about["encoder"]
+        whole = all(isinstance(value, str) for value in (dataset["name"], encoder["name"], encoder["hash"]))
+        whole &= all(isinstance(value, str) for value in (*dataset["fingerprints"].values(), *about["files"].values()))
+        counts = [dataset["sizes"]["test"][side] for side in ("visuals", "texts")]
+        whole &= all(type(count) is int and count > 0 for count in counts)
+        for values in about["metrics"].values():
+            whole &= all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
+        whole &= {"validation", "test"} <= about["metrics"].keys()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them ({error})") from error
+    if not whole:
+        raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them")
+    return about
+
+
+def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
+    content = read_bytes(path / name, MAX_JSON)
+    if digest(content) != files.get(name):
+        raise RunRefused(f"{name} was altered: its SHA-256 is not the one in {RUN}")
+    return content
+
+
+def _vocabulary(path: Path, files: dict[str, str], matcher: str, params: dict[str, Any]) -> Vocabulary | None:
+    if not MATCHERS[matcher].make.reads_words(params):
+        return None
+    words = parse_json(_checked_bytes(path, WORDS, files), WORDS)
+    if not isinstance(words, list):
+        raise RunRefused(f"{WORDS} is no list of words")
+    return Vocabulary(tuple(words))
+
+
+def _untrained(config: TrainConfig, encoder: dict[str, Any], vocabulary: Vocabulary | None) -> nn.Module:
+    """The matcher without memory for its weights: what a foreign file claims costs nothing before it is checked."""
+    with torch.device("meta"):
+        return build_matcher(
+            config.matcher, config.matcher_params, encoder["visual_dim"], encoder["text_dim"], vocabulary
+        )
+
+
+def _check_matcher(path: Path, files: dict[str, str], matcher: nn.Module, loss: Entry) -> dict[str, float]:
+    """Checks the weights; returns the learned hyper-parameters of the loss."""
+    expected: dict[str, Spec] = {
+        f"matcher.{key}": (tuple(tensor.shape), tensor.dtype) for key, tensor in matcher.state_dict().items()
+    }
+    expected |= {f"loss.{name}": ((), torch.float64) for name in learnable(loss)}
+    specs, size = tensor_specs(path / MATCHER)
+    check_specs(MATCHER, specs, expected)
+    tensors = read_tensors(path / MATCHER, size, files.get(MATCHER, ""))
+    try:
+        return {name: loss.param(name).parse(tensors[f"loss.{name}"].item()) for name in learnable(loss)}
+    except ValueError as error:
+        raise RunRefused(f"{MATCHER}: {error}") from error
+
+
+def _check_embeddings(path: Path, about: dict[str, Any], dim: int) -> None:
+    sizes = about["dataset"]["sizes"]["test"]
+    expected = {side: ((sizes[f"{side}s"], dim), torch.float16) for side in ("visual", "text")}
+    specs, size = tensor_specs(path / EMBEDDINGS)
+    check_specs(EMBEDDINGS, specs, expected)
+    read_tensors(path / EMBEDDINGS, size, about["files"].get(EMBEDDINGS, ""))
+
+
+def _check_history(path: Path, files: dict[str, str]) -> None:
+    for line in _checked_bytes(path, HISTORY, files).splitlines():
+        if not isinstance(parse_json(line, HISTORY), dict):
+            raise RunRefused(f"{HISTORY} is not one JSON object per line")

@@ -1,0 +1,133 @@
+"""Writing a run's folder, and the model card in it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as tensor_bytes
+from torch import nn
+
+import xmr
+from xmr.checkpoints.files import digest, write_files
+from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SCHEMA, WORDS, Run, load_run
+from xmr.core import DIRECTIONS, TrainConfig
+from xmr.losses import LOSSES
+from xmr.matchers import Vocabulary
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves behind, in memory; the fields are those of `Run`.
+
+    `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, None for a
+    matcher that scores pairs.
+    """
+
+    config: TrainConfig
+    matcher: nn.Module
+    learned: dict[str, float]
+    vocabulary: Vocabulary | None
+    dataset: dict[str, Any]
+    encoder: dict[str, Any]
+    metrics: dict[str, dict[str, float]]
+    history: list[dict[str, Any]]
+    embeddings: tuple[np.ndarray, np.ndarray] | None
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss_values(self) -> dict[str, Any]:
+        return LOSSES[self.config.loss].parse(self.config.loss_params) | self.learned
+
+
+def save_run(folder: str | Path, trained: Trained) -> Run:
+    """Writes a run's folder, whole or not at all, and reads it back. Raises CannotSave."""
+    folder = Path(folder)
+    state = {f"matcher.{key}": tensor.contiguous() for key, tensor in trained.matcher.state_dict().items()}
+    state |= {f"loss.{key}": torch.tensor(value, dtype=torch.float64) for key, value in trained.learned.items()}
+    files = {MATCHER: tensor_bytes(state), HISTORY: history_bytes(trained.history)}
+    if trained.embeddings is not None:
+        visual, text = (torch.from_numpy(part).half() for part in trained.embeddings)
+        files[EMBEDDINGS] = tensor_bytes({"visual": visual, "text": text})
+    if trained.vocabulary is not None:
+        files[WORDS] = json.dumps(trained.vocabulary.words, ensure_ascii=False).encode()
+    about = {
+        "schema": SCHEMA,
+        "config": trained.config.to_json(),
+        "dataset": trained.dataset,
+        "encoder": trained.encoder,
+        "loss_values": trained.loss_values,
+        "metrics": trained.metrics,
+        "training": trained.training | {"versions": versions()},
+        "files": {name: digest(content) for name, content in files.items()},
+    }
+    files[CARD] = model_card(folder.resolve().name, trained).encode()
+    files[RUN] = (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    write_files(folder, files)
+    return load_run(folder)
+
+
+def history_bytes(history: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in history).encode()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers of a run."""
+    libraries = {name: version(name) for name in ("torch", "numpy", "safetensors")}
+    return {"xmr": xmr.__version__, "python": platform.python_version(), **libraries}
+
+
+def model_card(name: str, trained: Trained) -> str:
+    """README.md of a run: Hugging Face's front matter, what it is, its numbers, and how to use it."""
+    config, test = trained.config, trained.metrics["test"]
+    results = [
+        f"      - type: {key.split('/')[1]}\n        name: {json.dumps(key)}\n        value: {value:.6g}"
+        for key, value in test.items()
+        if "/recall_at_" in key
+    ]
+    source = json.dumps(trained.dataset["name"], ensure_ascii=False)
+    front = [
+        "---", "library_name: xmr", "tags:", "- cross-modal-retrieval", "- image-text-retrieval", "- xmr",
+        f"- {config.loss}", "model-index:", f"- name: {json.dumps(name, ensure_ascii=False)}", "  results:",
+        "  - task:", "      type: image-text-retrieval", "      name: Cross-modal retrieval", "    dataset:",
+        f"      type: {source}", f"      name: {source}", "      split: test", "    metrics:", *results, "---",
+    ]  # fmt: skip
+    rows = [
+        "| direction | R@1 | R@5 | R@10 | median rank |", "|---|---|---|---|---|",
+        *(
+            f"| {d} | "
+            + " | ".join(f"{100 * test[f'{d}/recall_at_{k}']:.1f}" for k in (1, 5, 10))
+            + f" | {test[f'{d}/median_rank']:g} |"
+            for d in DIRECTIONS
+        ),
+    ]  # fmt: skip
+    sizes = ", ".join(
+        f"{split} {size['visuals']:,} visuals and {size['texts']:,} captions"
+        for split, size in trained.dataset["sizes"].items()
+    )
+    values = ", ".join(f"{key} = {_short(value)}" for key, value in trained.loss_values.items())
+    diverged = trained.training.get("diverged")
+    body = [
+        f"# {name}",
+        f"A matcher for cross-modal retrieval (`{config.matcher}`), trained with the loss `{config.loss}` "
+        f"({values}) by xmr {xmr.__version__}.",
+        *([f"**Training diverged** at step {diverged['step']}; this is the best epoch before."] if diverged else []),
+        f"Data: {trained.dataset['name']} ({sizes}). "
+        f"Frozen features: {trained.encoder['name'] or 'from the dataset'}.",
+        "\n".join(rows),
+        f"rsum {test['rsum']:.1f}, test split; chosen by the validation rsum "
+        f"({trained.metrics['validation']['rsum']:.1f}).",
+        f"```python\nfrom xmr.checkpoints import load_run\nrun = load_run({name!r})\n```",
+        f"Made with:\n\n```\n{trained.training.get('command') or 'xmr.training.train'}\n```",
+    ]
+    return "\n".join(front) + "\n\n" + "\n\n".join(body) + "\n"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

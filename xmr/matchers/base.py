@@ -1,0 +1,97 @@
+"""What every matcher offers, and what it is built from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xmr.matchers.vocabulary import Vocabulary
+from xmr.registry import Registry
+
+# Each: a class (visual_dim, text_dim, vocabulary, *, parameters) that keeps to `Matcher`.
+MATCHERS = Registry("matcher")
+
+# Frozen text features (B, D) or (B, T, D), or words: ids (B, L) int64 padded with 0, and lengths (B,) int64.
+TextBatch = Tensor | tuple[Tensor, Tensor]
+
+MAX_DIM = 1 << 16  # of features and vocabularies that a checkpoint may claim
+
+
+class Matcher(Protocol):
+    """The trainable part.
+
+    `independent` says that a pair's score is the inner product of two unit embeddings, so that each side can be
+    embedded without the other. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens" (N, T, D).
+    """
+
+    independent: bool
+    inputs: Literal["pooled", "tokens"]
+    embed_dim: int  # of one embedding
+
+    def visual(self, features: Tensor) -> Tensor: ...
+    def text(self, batch: TextBatch) -> Tensor: ...
+    def scores(self, visual: Tensor, text: Tensor) -> Tensor: ...
+    def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None: ...
+
+    @staticmethod
+    def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]: ...
+    @staticmethod
+    def reads_words(params: dict[str, Any]) -> bool: ...
+
+
+def settled_params(name: str, params: dict[str, Any], text_dim: int) -> dict[str, Any]:
+    """All parameters of the matcher `name`, checked, with those that depend on the data made definite.
+
+    `text_dim` is the width of the frozen text features, 0 where there are none.
+    Raises UnknownName, TypeError on an unknown parameter, ValueError on a value that does not fit.
+    """
+    entry = MATCHERS[name]
+    return entry.make.settle(entry.parse(params), text_dim)
+
+
+def build_matcher(
+    name: str, params: dict[str, Any], visual_dim: int, text_dim: int, vocabulary: Vocabulary | None
+) -> nn.Module:
+    """An untrained matcher from settled parameters; touches no file, so it is safe on a foreign configuration."""
+    for what, size in (("visual_dim", visual_dim), ("text_dim", text_dim)):
+        if not isinstance(size, int) or not 0 <= size <= MAX_DIM:
+            raise ValueError(f"{what} must be an integer in 0 … {MAX_DIM}, found {size!r}")
+    entry = MATCHERS[name]
+    return entry.make(visual_dim, text_dim, vocabulary, **entry.parse(params))
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std per dimension, with the training features' statistics: raw features differ much in scale."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def fit(self, features: np.ndarray, rows: int = 4096) -> None:
+        """Statistics of (N, D) or (N, T, D) features, in blocks of rows and in float64."""
+        total, square, count = 0.0, 0.0, 0
+        for start in range(0, len(features), rows):
+            block = np.asarray(features[start : start + rows], np.float64).reshape(-1, features.shape[-1])
+            total, square, count = total + block.sum(0), square + (block**2).sum(0), count + len(block)
+        mean = total / count
+        std = np.sqrt(np.maximum(square / count - mean**2, 0))
+        # A dimension that never varies tells nothing: it becomes zero, not noise blown up.
+        flat = std < 1e-4 * max(std.max(), 1e-12)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.std.copy_(torch.from_numpy(np.where(flat, 1.0, std)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+
+def head(inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Sequential:
+    """A projection: linear, or with one hidden layer of `hidden` units."""
+    if not hidden:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, outputs))
+    return nn.Sequential(
+        nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )

@@ -1,0 +1,106 @@
+"""Projection heads on pooled features: the dual encoder on frozen towers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from xmr.matchers.base import MATCHERS, Standardise, TextBatch, head
+from xmr.matchers.vocabulary import Vocabulary, read_vectors
+from xmr.matchers.words import Convolution, Recurrent, Words
+from xmr.registry import Range
+
+
+@MATCHERS.register
+class Linear(nn.Module):
+    """Projection heads on pooled features; captions as features or as words.
+
+    `embed_dim` is the length of the embeddings, 0 takes 128 on text features and 512 on words. `hidden` units make
+    both heads two layers deep. `text`: "features" reads frozen text features, "words_conv" and "words_gru" learn
+    the words of the training captions, "auto" reads features where there are some. For words: `word_dim` is the
+    length of their vectors, `channels` the width of the convolution or the recurrent network, `min_count` how often
+    a word must occur, and `glove` a file of word vectors to start from (text or JSON; it decides `word_dim`).
+    """
+
+    name = "linear"
+    independent = True
+    inputs = "pooled"
+
+    def __init__(
+        self,
+        visual_dim: int,
+        text_dim: int = 0,
+        vocabulary: Vocabulary | None = None,
+        *,
+        text: Literal["auto", "features", "words_conv", "words_gru"] = "auto",
+        embed_dim: Annotated[int, Range(0, 4096)] = 0,
+        hidden: Annotated[int, Range(0, 8192)] = 0,
+        dropout: Annotated[float, Range(0, 0.9)] = 0.1,
+        word_dim: Annotated[int, Range(1, 1024)] = 300,
+        channels: Annotated[int, Range(1, 4096)] = 512,
+        min_count: Annotated[int, Range(1, 1000)] = 2,
+        glove: str = "",
+    ):
+        super().__init__()
+        settled = self.settle({"text": text, "embed_dim": embed_dim, "glove": ""}, text_dim)
+        self.embed_dim = embed_dim = settled["embed_dim"]
+        tower = settled["text"]
+        self.vocabulary, self.glove = vocabulary, glove
+        self.standardise_visual = Standardise(visual_dim)
+        self.visual_head = head(visual_dim, embed_dim, hidden, dropout)
+        if tower == "features":
+            if not text_dim:
+                raise ValueError("text=features needs frozen text features, and there are none; use words_conv")
+            self.words, self.standardise_text = None, Standardise(text_dim)
+            self.text_head = head(text_dim, embed_dim, hidden, dropout)
+        else:
+            if vocabulary is None:
+                raise ValueError(f"text={tower} needs a vocabulary")
+            self.words, self.standardise_text = Words(len(vocabulary), word_dim, dropout), None
+            self.tower = (Convolution if tower == "words_conv" else Recurrent)(word_dim, channels)
+            self.text_head = head(self.tower.width, embed_dim, hidden, dropout)
+
+    @staticmethod
+    def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]:
+        """`params` with "auto" and zero replaced, and the length of the vectors in a `glove` file taken over."""
+        params = dict(params)
+        if params["text"] == "auto":
+            params["text"] = "features" if text_dim else "words_conv"
+        if not params["embed_dim"]:
+            params["embed_dim"] = 128 if params["text"] == "features" else 512
+        if params["glove"] and params["text"] != "features":
+            params["word_dim"] = len(next(iter(read_vectors(params["glove"], ()).values())))
+        return params
+
+    @staticmethod
+    def reads_words(params: dict[str, Any]) -> bool:
+        """Whether settled `params` ask for a vocabulary."""
+        return params["text"] != "features"
+
+    def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None:
+        """Takes what comes from the training data without gradients: statistics, and word vectors."""
+        self.standardise_visual.fit(visual)
+        if self.standardise_text is not None:
+            self.standardise_text.fit(text)
+        elif self.glove:
+            self.words.load(self.glove, self.vocabulary)
+
+    def visual(self, features: Tensor) -> Tensor:
+        """Unit embeddings (B, E) of features (B, D), or (B, T, D), whose mean over T is taken."""
+        if features.ndim == 3:
+            features = features.mean(1)
+        return normalize(self.visual_head(self.standardise_visual(features)), dim=1)
+
+    def text(self, batch: TextBatch) -> Tensor:
+        """Unit embeddings (B, E) of text features (B, D), or of words: ids (B, L) and lengths (B,)."""
+        if self.words is None:
+            return normalize(self.text_head(self.standardise_text(batch)), dim=1)
+        ids, lengths = batch
+        return normalize(self.text_head(self.tower(self.words, ids, lengths)), dim=1)
+
+    def scores(self, visual: Tensor, text: Tensor) -> Tensor:
+        """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
+        return visual @ text.T

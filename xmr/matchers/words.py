@@ -1,0 +1,77 @@
+"""Text towers that read words: embeddings, then a convolution or a recurrent network over them.
+
+Both map ids (B, L) and lengths (B,) to (B, width). Padding never leaks: a caption's vector does not depend on the
+captions it is batched with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from xmr.matchers.vocabulary import Vocabulary, read_vectors
+
+
+class Words(nn.Module):
+    """Vectors of words by their ids, (…) -> (…, W); zero at padding."""
+
+    def __init__(self, count: int, dim: int, dropout: float):
+        super().__init__()
+        self.table = nn.Embedding(count, dim, padding_idx=0)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.uniform_(self.table.weight, -0.1, 0.1)  # as VSE++
+        with torch.no_grad():
+            self.table.weight[0] = 0
+
+    def load(self, path: str, vocabulary: Vocabulary) -> int:
+        """Takes the vectors of known words from a GloVe file, in the scale of the rest; returns how many."""
+        vectors = read_vectors(path, vocabulary.words)
+        found = [(i, vectors[word]) for i, word in enumerate(vocabulary.words) if word in vectors and i > 1]
+        if not found:
+            return 0
+        rows = torch.stack([torch.from_numpy(vector) for _, vector in found])
+        with torch.no_grad():
+            scale = self.table.weight[1:].std() / rows.std().clamp(min=1e-8)
+            self.table.weight[[i for i, _ in found]] = rows * scale
+        return len(found)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.dropout(self.table(ids))
+
+
+class Convolution(nn.Module):
+    """Each word with its two neighbours, then the maximum and the mean over the caption: (B, 2 · channels)."""
+
+    def __init__(self, dim: int, channels: int):
+        super().__init__()
+        self.width = 2 * channels
+        self.project = nn.Linear(dim, 3 * channels, bias=False)  # a word as right, own and left place of a window
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, words: Words, ids: Tensor, lengths: Tensor) -> Tensor:
+        # Few different words make up a batch, so each is projected once, for all three places in a window: a third
+        # of the cost. Padding projects to zero, like the zeros beyond the ends of a convolution.
+        distinct, place = torch.unique(ids, return_inverse=True)
+        after, own, before = (embedding(place, part) for part in self.project(words(distinct)).chunk(3, dim=1))
+        values = own + self.bias
+        values[:, 1:] += before[:, :-1]
+        values[:, :-1] += after[:, 1:]
+        present = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, L)
+        values = values.relu() * present[:, :, None]
+        # Nothing is negative after the ReLU, so the zeros at padding never win the maximum.
+        return torch.cat([values.amax(1), values.sum(1) / lengths[:, None]], dim=1)
+
+
+class Recurrent(nn.Module):
+    """A bidirectional GRU; the two final states, as VSE++ takes the last: (B, 2 · channels)."""
+
+    def __init__(self, dim: int, channels: int):
+        super().__init__()
+        self.width = 2 * channels
+        self.gru = nn.GRU(dim, channels, batch_first=True, bidirectional=True)
+
+    def forward(self, words: Words, ids: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(words(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.gru(packed)
+        return torch.cat([last[0], last[1]], dim=1)

@@ -1,0 +1,432 @@
+"""Training of a matcher with a loss, as an iterator of steps. Prints and draws nothing.
+
+Everything random is drawn from (seed, epoch) or (seed, step), and the caller's generators are left alone. So the
+same seed gives the same weights, and a run that goes on from its saved state ends byte for byte as if it had never
+been interrupted (on the same machine and number of threads).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xmr.analysis import CaptionSimilarity
+from xmr.checkpoints import Trained, is_finished, is_started, save_run
+from xmr.checkpoints.resume import load_state, remove_state, save_state
+from xmr.checkpoints.run import learnable
+from xmr.core import Pairs, Step, TrainConfig
+from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.embedding import Frozen, Inputs, Progress, embed, frozen_features, matcher_inputs
+from xmr.losses import LOSSES, symmetric
+from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
+from xmr.metrics import evaluate_embeddings
+from xmr.registry import Entry
+from xmr.selection import SELECTORS, suspected, without
+
+GRADIENT_NORM = 2.0  # as VSE++
+SAVE_SECONDS = 60.0  # an epoch that takes longer is saved in between
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss or its gradient is not finite; `step`, `lr` and `loss` (the name) say where."""
+
+    def __init__(self, loss: str, step: int, lr: float, value: float):
+        self.loss, self.step, self.lr, self.value = loss, step, lr, value
+        self.kept = "no epoch was finished, so there is no checkpoint to keep"
+        super().__init__(loss, step, lr, value)
+
+    def __str__(self) -> str:
+        what = f"{self.loss} became {self.value}" if not math.isfinite(self.value) else f"{self.loss}: a gradient"
+        what += "" if not math.isfinite(self.value) else " became infinite or NaN"
+        return f"{what} at step {self.step} (lr {self.lr:.3g}); {self.kept}. A lower --lr may help"
+
+
+def train(
+    config: TrainConfig,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    *,
+    load: Callable[[str], Dataset] | None = None,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Generator[Step, None, Trained]:
+    """Trains step by step; the last step of an epoch carries the validation metrics.
+
+    The generator's return value is what was trained, with the weights of the best epoch by validation rsum and the
+    metrics of the test split; with `run_dir` it is also saved there. `resume` goes on from the state in `run_dir`,
+    if there is one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
+    `command` is kept in the run.
+
+    Raises UnknownName, TypeError or ValueError on a configuration that does not fit, DataFault, CannotSave, and
+    TrainingDiverged, after the best epoch so far was saved.
+    """
+    folder = None if run_dir is None else Path(run_dir)
+    if folder is not None and (is_finished(folder) or (is_started(folder) and not resume)):
+        raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
+    trainer = _Trainer(_prepare(config, load, progress), command)
+    if folder is not None:
+        if resume:
+            trainer.restore(folder)
+        trainer.save(folder)  # a folder that can't be written is told before the work, not after it
+    try:
+        yield from trainer.steps(folder)
+    except TrainingDiverged as error:
+        if trainer.state.best_epoch:
+            trained = trainer.finish({"step": error.step, "lr": error.lr, "value": str(error.value)})
+            where = "in memory" if folder is None else f"in {save_run(folder, trained).path}"
+            error.kept = f"the best checkpoint so far (epoch {trainer.state.best_epoch}) is kept {where}"
+        if folder is not None:
+            remove_state(folder)
+        raise
+    trained = trainer.finish()
+    if folder is not None:
+        save_run(folder, trained)
+        remove_state(folder)
+    return trained
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Rises linearly over `warmup` steps (at most a tenth of all), then falls to zero in a half cosine.
+
+    `step` counts from 0.
+    """
+    warmup = min(warmup, steps // 10)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Every index 0 … count - 1 once, shuffled, in batches of nearly equal size of at most `size`."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.array_split(order, math.ceil(count / size))
+
+
+def annotated_pairs(
+    scores: Tensor, visual_group: np.ndarray, text_group: np.ndarray, **within: Tensor | None
+) -> Pairs:
+    """Pairs of a batch (V, T) whose positives are all that is annotated: equal groups, so a visual that a batch holds
+    twice, or a duplicate of it, is never its own negative."""
+    return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
+
+
+class LossParameters(nn.Module):
+    """The hyper-parameters of a loss: numbers, and `nn.Parameter`s where the range says that they are learned."""
+
+    def __init__(self, loss: Entry, values: dict[str, Any]):
+        super().__init__()
+        self.loss, self.given = loss, values
+        self.raw = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(float(self._inner(name, values[name])))) for name in learnable(loss)}
+        )
+
+    def values(self) -> dict[str, Any]:
+        """All hyper-parameters; the learned ones as tensors with gradients."""
+        return self.given | {
+            name: raw.exp() if self._is_log(name) else raw for name, raw in self.raw.items()
+        }
+
+    def learned(self) -> dict[str, float]:
+        """The learned ones as numbers within their ranges."""
+        values = {}
+        for name, value in self.values().items():
+            if name in self.raw:
+                bounds = self.loss.param(name).range
+                values[name] = min(max(value.item(), bounds.low), bounds.high)
+        return values
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Puts what an optimiser step moved outside its range back on the border."""
+        for name, raw in self.raw.items():
+            bounds = self.loss.param(name).range
+            raw.clamp_(self._inner(name, bounds.low), self._inner(name, bounds.high))
+
+    def _is_log(self, name: str) -> bool:
+        return self.loss.param(name).range.learn == "log"
+
+    def _inner(self, name: str, value: float) -> float:
+        return math.log(value) if self._is_log(name) else value
+
+
+# ---- preparation ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A configuration with everything in place that training needs."""
+
+    config: TrainConfig  # with all parameters settled
+    data: dict[str, Dataset]
+    frozen: dict[str, Frozen]
+    inputs: dict[str, Inputs]
+    vocabulary: Vocabulary | None
+    matcher: nn.Module
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        frozen = self.frozen["train"]
+        return {
+            "name": frozen.encoder,
+            "hash": frozen.encoder_hash,
+            "visual_dim": frozen.visual.shape[-1],
+            "text_dim": frozen.text_dim,
+        }
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return {
+            "name": self.data["train"].name,
+            "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
+            "sizes": {
+                split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
+                for split, data in self.data.items()
+            },
+        }
+
+
+def _prepare(
+    config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None
+) -> _Task:
+    # All that can be wrong with the configuration is told before data is loaded.
+    loss_params = LOSSES[config.loss].parse(config.loss_params)
+    selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
+    kind = MATCHERS[config.matcher].make.inputs
+    MATCHERS[config.matcher].parse(config.matcher_params)
+    load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
+    data = {split: load(split) for split in SPLITS}
+    if len(data["train"].captions) < 2:
+        raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
+    frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
+    train = frozen["train"]
+    params = settled_params(config.matcher, config.matcher_params, train.text_dim)
+    vocabulary = None
+    if MATCHERS[config.matcher].make.reads_words(params):
+        vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
+    inputs = {
+        split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
+        for split in SPLITS
+    }
+    with seeded(config.seed, 0):
+        matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
+    matcher.fit(train.visual, train.text)
+    config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
+    return _Task(config, data, frozen, inputs, vocabulary, matcher)
+
+
+@contextmanager
+def seeded(seed: int, step: int) -> Iterator[None]:
+    """Torch's random numbers from (seed, step) alone; the caller's generator goes on afterwards as if unused."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+# ---- the loop ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    """Where a training stands; with the tensors, all that resuming needs. Epochs and steps count what is done."""
+
+    epoch: int = 0
+    position: int = 0  # batches done in the epoch that runs
+    step: int = 0
+    total: float = 0.0  # sum of the losses of the epoch that runs
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class _Trainer:
+    def __init__(self, task: _Task, command: str):
+        self.task, self.config, self.command = task, task.config, command
+        self.matcher, self.loss = task.matcher, LOSSES[task.config.loss]
+        self.hyper = LossParameters(self.loss, task.config.loss_params)
+        self.state = _State()
+        self.best: dict[str, Tensor] = {}
+        self.best_learned: dict[str, float] = {}
+        data = task.data["train"]
+        self.per_epoch = math.ceil(len(data.captions) / self.config.batch_size)
+        self.captions = CaptionSimilarity(data.captions, data.text_features) if self.config.selector else None
+        self.parameters = dict(self.matcher.named_parameters(prefix="matcher"))
+        self.parameters |= dict(self.hyper.named_parameters(prefix="loss"))
+        decayed = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=self.config.lr,
+            fused=True,
+        )
+
+    def steps(self, folder: Path | None) -> Iterator[Step]:
+        """All steps that are left."""
+        state, config = self.state, self.config
+        started = saved = time.monotonic()
+        before = state.seconds
+        for epoch in range(state.epoch, config.epochs):
+            if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
+                break
+            order = batches(len(self.task.data["train"].captions), config.batch_size, config.seed, epoch)
+            for texts in order[state.position :]:
+                loss, lr = self.update(texts)
+                state.position += 1
+                state.seconds = before + time.monotonic() - started
+                metrics = self.end_epoch(lr) if state.position == len(order) else None
+                due = time.monotonic() - saved > SAVE_SECONDS
+                if folder is not None and (metrics or due):
+                    self.save(folder)
+                    saved = time.monotonic()
+                best = metrics is not None and state.best_epoch == epoch + 1
+                yield Step(state.step, epoch + 1, config.epochs * self.per_epoch, loss, lr, metrics, best)
+
+    def update(self, texts: np.ndarray) -> tuple[float, float]:
+        """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
+        config, inputs = self.config, self.task.inputs["train"]
+        visuals = self.task.data["train"].visual_of_text[texts]
+        lr = learning_rate(self.state.step, config.epochs * self.per_epoch, config.lr, config.warmup)
+        self.matcher.train()
+        with seeded(config.seed, self.state.step + 1):
+            visual = self.matcher.visual(inputs.visual_batch(visuals))
+            text = self.matcher.text(inputs.text_batch(texts))
+            pairs = self.pairs(self.matcher.scores(visual, text), visuals, texts)
+            loss = symmetric(self.loss.make, pairs, **self.hyper.values())
+        value = loss.item()
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()
+        if not math.isfinite(value) or not math.isfinite(norm):
+            raise TrainingDiverged(config.loss, self.state.step + 1, lr, value)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.step()
+        self.hyper.clamp_()
+        self.state.step += 1
+        self.state.total += value
+        return value, lr
+
+    def pairs(self, scores: Tensor, visuals: np.ndarray, texts: np.ndarray) -> Pairs:
+        """The batch's pairs, suspected false negatives left out if there is a selector."""
+        data = self.task.data["train"]
+        groups = data.visual_group[visuals], data.text_group[texts]
+        if self.captions is None:
+            return annotated_pairs(scores, *groups)
+        pairs = annotated_pairs(
+            scores,
+            *groups,
+            visual_scores=_cosines(self.task.frozen["train"].visual[visuals]),
+            text_scores=torch.from_numpy(self.captions.block(texts, texts)),
+        )
+        with torch.no_grad():
+            mask = suspected(self.config.selector, pairs, **self.config.selector_params)
+        return without(pairs, mask)
+
+    def end_epoch(self, lr: float) -> dict[str, float]:
+        """Validates, keeps the weights if they are the best, and begins the next epoch."""
+        state, data = self.state, self.task.data["validation"]
+        visual, text = embed(self.matcher, self.task.inputs["validation"])
+        metrics = evaluate_embeddings(visual, text, data.visual_group, data.text_group)
+        state.epoch += 1
+        if not state.best_metrics or metrics["rsum"] > state.best_metrics["rsum"]:
+            state.best_epoch, state.best_metrics = state.epoch, metrics
+            self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
+            self.best_learned = self.hyper.learned()
+        line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
+        state.history.append(line | {"seconds": round(state.seconds, 2)} | self.hyper.learned() | metrics)
+        state.position, state.total = 0, 0.0
+        return metrics
+
+    def finish(self, diverged: dict[str, Any] | None = None) -> Trained:
+        """The best weights, with the metrics of the test split."""
+        state, data = self.state, self.task.data["test"]
+        self.matcher.load_state_dict(self.best)
+        visual, text = embed(self.matcher, self.task.inputs["test"])
+        test = evaluate_embeddings(visual, text, data.visual_group, data.text_group, data.truth)
+        return Trained(
+            config=self.config,
+            matcher=self.matcher,
+            learned=self.best_learned,
+            vocabulary=self.task.vocabulary,
+            dataset=self.task.dataset,
+            encoder=self.task.encoder,
+            metrics={"validation": state.best_metrics, "test": test},
+            history=state.history,
+            embeddings=(visual, text),
+            training={
+                "epochs": state.epoch,
+                "steps": state.step,
+                "best_epoch": state.best_epoch,
+                "seconds": round(state.seconds, 2),
+                "threads": torch.get_num_threads(),
+                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "command": self.command,
+                "diverged": diverged,
+            },
+        )
+
+    # ---- interruption -------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        tensors = {f"weights.{key}": tensor for key, tensor in self.matcher.state_dict().items()}
+        tensors |= {f"best.{key}": tensor for key, tensor in self.best.items()}
+        tensors |= {key: raw.detach() for key, raw in self.parameters.items() if key.startswith("loss.")}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{name}.{key}"] = value
+        about = asdict(self.state) | {"best_learned": self.best_learned} | self._identity()
+        save_state(folder, tensors, about)
+
+    def restore(self, folder: Path) -> None:
+        """Goes back to the state in `folder`, if there is one. Raises ValueError where it is of another training."""
+        found = load_state(folder)
+        if found is None:
+            return
+        tensors, about = found
+        for key, ours in self._identity().items():
+            theirs = about.pop(key)
+            if theirs != ours:
+                changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+                told = ", ".join(f"{k}: {theirs.get(k)} there, {ours.get(k)} now" for k in changed)
+                raise ValueError(f"{folder} can't be resumed with another {key} ({told}); --overwrite starts again")
+        self.best_learned = about.pop("best_learned")
+        self.state = _State(**about)
+        parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser")}
+        self.matcher.load_state_dict(parts["weights"])
+        self.best = parts["best"]
+        for name, parameter in self.parameters.items():
+            if name.startswith("loss."):
+                parameter.data.copy_(tensors[name])
+            moments = _below(parts["optimiser"], f"{name}.")
+            if moments:
+                self.optimiser.state[parameter] = moments
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a state to be of this training, as JSON gives it back."""
+        parts = {"configuration": self.config.to_json(), "dataset": self.task.dataset, "encoder": self.task.encoder}
+        return json.loads(json.dumps(parts))
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _cosines(features: np.ndarray) -> Tensor:
+    """Square cosine similarities (B, B) of features (B, …)."""
+    rows = torch.from_numpy(np.asarray(features, np.float32)).flatten(1)
+    rows = nn.functional.normalize(rows, dim=1)
+    return rows @ rows.T

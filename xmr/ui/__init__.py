@@ -1,0 +1,65 @@
+"""The app: a sidebar, one module per tab, and the endpoints."""
+
+from __future__ import annotations
+
+import os
+
+# Read when gradio is imported; set here too, so that no importer can come before app.py's own setting.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from xmr.ui import distributions, false_negatives, search, weights
+from xmr.ui.components.notice import Notice, faults, problem
+from xmr.ui.shell import fault_items, sidebar
+from xmr.ui.theme import theme
+from xmr.workspace import Workspace
+
+# In the order of the page. Each module has TITLE, ID and build(workspace, controls).
+TABS = (search, distributions, weights, false_negatives)
+
+# The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
+FOLD_ON_PHONES = """() => {
+  if (window.innerWidth < 768) document.querySelector('#sidebar.open > button')?.click();
+}"""
+
+
+def build_app(workspace: Workspace) -> gr.Blocks:
+    """The page over a workspace; where nothing can be shown, one screen that says why and what to do."""
+    # Served in place, not copied; only the thumbnails and what tabs ask for can be read.
+    paths = [workspace.thumbnails, *(path for tab in TABS for path in getattr(tab, "STATIC_PATHS", ()))]
+    gr.set_static_paths(paths)
+    with gr.Blocks(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+        if workspace.problem:
+            Notice(problem("Nothing to show yet", workspace.problem), elem_id="problem")
+            if items := fault_items(workspace):
+                Notice(faults(items), elem_id="faults")
+        else:
+            with gr.Sidebar(width=300, elem_id="sidebar"):
+                controls = sidebar(workspace)
+            app.load(None, js=FOLD_ON_PHONES)
+            with gr.Tabs(elem_id="tabs"):
+                for tab in TABS:
+                    with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}"):
+                        tab.build(workspace, controls)
+        gr.api(search.api_search(workspace), api_name="search", **search.ENCODE_LIMIT)
+        gr.api(search.api_runs(workspace), api_name="runs", queue=False)
+        gr.api(weights.api_pair_weights(workspace), api_name="pair_weights")
+        gr.api(false_negatives.api_false_negatives(workspace), api_name="false_negatives")
+    return app
+
+
+def launch_options() -> dict[str, Any]:
+    """What `launch` needs, for the app and its tests alike: since Gradio 6, looks belong here."""
+    return {
+        "theme": theme(),
+        "css_paths": [Path(__file__).parent / "style.css"],
+        "mcp_server": True,
+        "run_history": False,
+        "ssr_mode": False,
+        "max_file_size": "10mb",
+        "footer_links": ["api", "settings"],
+    }

@@ -1,0 +1,42 @@
+"""Short facts and faults of the workspace as text: escaped here, because names and reasons come from files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+
+
+class Notice(gr.HTML):
+    """HTML made by the functions below. `${value}` inserts it as it is, without evaluating it again."""
+
+    def __init__(self, value: str, **props: str):
+        super().__init__(value=value, html_template="${value}", js_on_load=None, **props)
+
+
+def brand(title: str, lines: Sequence[str]) -> str:
+    """The sidebar's head: what this is, and which data it shows."""
+    facts = "".join(f"<dd>{escape(line)}</dd>" for line in lines)
+    return (
+        '<header class="xmr-brand"><h1>xmr</h1><p>What each loss retrieves, weighs and gets wrong</p>'
+        f"<dl><dt>{escape(title)}</dt>{facts}</dl></header>"
+    )
+
+
+def faults(items: Sequence[tuple[str, str]]) -> str:
+    """What could not be shown: names and reasons."""
+    rows = "".join(f"<li><b>{escape(name)}</b> {escape(reason)}</li>" for name, reason in items)
+    return (
+        f'<details class="xmr-faults" open><summary>{len(items)} not shown</summary><ul>{rows}</ul></details>'
+    )
+
+
+def problem(title: str, text: str) -> str:
+    """A screen for when nothing can be shown: the first line of `text` is the reason, the others are commands."""
+    reason, *commands = text.splitlines()
+    shown = "".join(f"<pre><code>{escape(command)}</code></pre>" for command in commands)
+    return (
+        f'<section class="xmr-problem" role="alert"><h2>{escape(title)}</h2><p>{escape(reason)}</p>'
+        f"{shown}</section>"
+    )

@@ -1,0 +1,65 @@
+"""Pairs of a query and a candidate, side by side, with what is known about each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import gradio as gr
+
+from xmr.ui.components import script, style
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two items. `quote` is the text that was compared, "" where the picture was."""
+
+    role: str
+    name: str
+    image: str | None = None
+    quote: str = ""
+    captions: list[str] = field(default_factory=list)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Badge:
+    text: str
+    kind: Literal["suspected", "match", "other", "own"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A pair. `numbers` are (name, value) as shown; `evidence` is a sentence and the caption it speaks of."""
+
+    name: str
+    sides: tuple[Side, Side]
+    numbers: list[tuple[str, str]]
+    badges: list[Badge]
+    evidence: tuple[str, str] | None = None
+
+    @property
+    def suspected(self) -> bool:
+        return any(badge.kind == "suspected" for badge in self.badges)
+
+
+def cards(pairs: list[Card], empty: str = "") -> dict[str, Any]:
+    """The value of a `PairCards`; `empty` is said where there is no pair."""
+    return {"cards": [asdict(one) | {"suspected": one.suspected} for one in pairs], "empty": empty}
+
+
+class PairCards(gr.HTML):
+    """`value` is made by `cards`."""
+
+    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
+        super().__init__(
+            value=value,
+            html_template="<div class='cards'></div>",
+            css_template=style("pair_cards"),
+            js_on_load=script("pair_cards"),
+            apply_default_css=False,
+            **props,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}

@@ -1,0 +1,65 @@
+"""A plotly figure that can be clicked, keeps its zoom across updates, follows dark mode and has words beside it.
+
+plotly.js is served from the installed plotly package, so the two match and nothing comes from elsewhere. It is
+fetched when the first chart becomes visible. `.select` carries what was clicked: `{"curve", "index", "x", "y"}`,
+`customdata` where there is some, or for a figure of cells (`layout.meta.cells`) `{"row", "column"}`; there, the
+arrow keys move and Enter selects.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from xmr.figures import DARK
+from xmr.ui.components import script, style
+
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+def chart(
+    figure: Any | None,
+    words: str,
+    table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
+) -> str:
+    """The value of a `PlotlyChart`: a figure (None: nothing to draw) and, in words, what it shows.
+
+    `table` (columns, rows) repeats the numbers for those who can't see the figure.
+    """
+    parts = {
+        "figure": json.loads(figure.to_json()) if figure is not None else None,
+        "words": words,
+        "table": {"columns": list(table[0]), "rows": [list(map(str, row)) for row in table[1]]}
+        if table
+        else None,
+    }
+    return json.dumps(parts, separators=(",", ":")).replace("<", "\\u003c")
+
+
+class PlotlyChart(gr.HTML):
+    """`value` is made by `chart`; `name` is what the chart is called for those who can't see it."""
+
+    def __init__(self, value: str | None = None, *, name: str, **props: Any):
+        gr.set_static_paths([PLOTLY])
+        super().__init__(
+            value=value,
+            html_template=(
+                "<figure class='chart'><figcaption aria-live='polite'></figcaption>"
+                "<div class='plot' tabindex='-1'></div><details hidden><summary>Numbers</summary></details></figure>"
+            ),
+            css_template=style("plotly_chart"),
+            js_on_load=script("plotly_chart"),
+            apply_default_css=False,
+            chart_name=name,
+            library=f"gradio_api/file={PLOTLY}",
+            dark_colours=DARK,
+            **props,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string"}

@@ -1,0 +1,181 @@
+"""What the tabs measure of a run, computed once per workspace; plain data, no gradio here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xmr.analysis import (
+    CaptionSimilarity,
+    HardNegatives,
+    Relevance,
+    ScoreSamples,
+    batch_weights,
+    hard_negatives_by_weight,
+    nearest_own_caption,
+    sample_batch,
+    score_samples,
+    suspected_pairs,
+)
+from xmr.core import Direction, PairWeights
+from xmr.losses import LOSSES
+from xmr.selection import SELECTORS
+from xmr.ui.answer import picture
+from xmr.ui.components.pair_cards import Side
+from xmr.ui.components.params import bounded
+from xmr.workspace import Workspace
+
+SELECTOR = "caption_similarity"  # marks suspects of runs that were trained without a selector
+
+
+def effective(workspace: Workspace, run: str) -> dict[str, Any]:
+    """The parameters of the run's loss as they ended: given, learned, or at their defaults."""
+    owner = workspace.run(run)
+    return bounded(LOSSES[owner.config.loss], {**owner.config.loss_params, **owner.loss_values})
+
+
+def sides(workspace: Workspace, run: str, split: str, direction: Direction) -> tuple[np.ndarray, ...]:
+    """Queries, gallery, and the groups of both, as the functions of `xmr.analysis` take them."""
+    data = workspace.dataset(split)
+    visual, text = workspace.embeddings(run, split)
+    if direction == "v2t":
+        return visual, text, data.visual_group, data.text_group
+    return text, visual, data.text_group, data.visual_group
+
+
+def relevance(workspace: Workspace, split: str, direction: Direction) -> Relevance | None:
+    """Truth as queries by gallery; None where the dataset knows none."""
+    if workspace.dataset(split).truth is None:
+        return None
+    return lambda queries, gallery: workspace.truth(split, direction, queries, gallery)
+
+
+def samples(workspace: Workspace, run: str, split: str, direction: Direction) -> ScoreSamples:
+    """The run's scores of matches and of three kinds of other pairs."""
+
+    def make() -> ScoreSamples:
+        return score_samples(*sides(workspace, run, split, direction), relevance(workspace, split, direction))
+
+    return _once(workspace, ("samples", run, split, direction), make)
+
+
+def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
+    """The 2,000 negatives of the split that the run's loss pushes hardest."""
+
+    def make() -> HardNegatives:
+        return hard_negatives_by_weight(
+            *sides(workspace, run, split, direction),
+            workspace.run(run).config.loss,
+            effective(workspace, run),
+            relevance(workspace, split, direction),
+        )
+
+    return _once(workspace, ("hard negatives", run, split, direction), make)
+
+
+def visual_and_text(found: HardNegatives, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
+    """The two sides of each pair, whichever of them asked."""
+    return (found.query, found.candidate) if direction == "v2t" else (found.candidate, found.query)
+
+
+def evidence(
+    workspace: Workspace, run: str, split: str, direction: Direction
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each hard negative: the nearest caption that was written for its visual, and how near."""
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        data = workspace.dataset(split)
+        visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+        return nearest_own_caption(
+            visuals, texts, data.visual_group, data.text_group, captions(workspace, split)
+        )
+
+    return _once(workspace, ("evidence", run, split, direction), make)
+
+
+def suspects(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str, params: Mapping[str, Any]
+) -> np.ndarray:
+    """Which hard negatives of the run the selector suspects. Raises ValueError where the selector can't judge."""
+    data = workspace.dataset(split)
+    visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+    return suspected_pairs(
+        selector,
+        params,
+        visuals,
+        texts,
+        *workspace.embeddings(run, split),
+        data.visual_group,
+        data.text_group,
+        captions(workspace, split),
+    )
+
+
+def captions(workspace: Workspace, split: str) -> CaptionSimilarity:
+    """How near the split's captions are to each other, without any run."""
+    data = workspace.dataset(split)
+    return _once(
+        workspace, ("caption similarity", split), lambda: CaptionSimilarity(data.captions, data.text_features)
+    )
+
+
+def batch(
+    workspace: Workspace, run: str, split: str, loss: str, hyper: Mapping[str, Any], seed: int, size: int
+) -> tuple[PairWeights, np.ndarray, np.ndarray]:
+    """The weights of one batch of the run's pairs in that loss, and the batch's visuals and texts.
+
+    Suspects are marked by the run's own selector, which also takes them out as in training, else by the similarity
+    between captions, which only marks.
+    """
+    data, config = workspace.dataset(split), workspace.run(run).config
+    visuals, texts = sample_batch(data.visual_of_text, size, seed)
+    visual, text = workspace.embeddings(run, split)
+    own = config.selector in SELECTORS
+    pairs = batch_weights(
+        visual[visuals],
+        text[texts],
+        data.visual_group[visuals],
+        data.text_group[texts],
+        loss,
+        hyper,
+        text_scores=captions(workspace, split).block(texts, texts),
+        selector=config.selector if own else SELECTOR,
+        selector_params=config.selector_params if own else {},
+        ignore_suspected=own,
+    )
+    return pairs, visuals, texts
+
+
+def visual_side(workspace: Workspace, split: str, index: int, role: str, own: int = 5) -> Side:
+    """A visual as one side of a card, with the captions that were written for it."""
+    data = workspace.dataset(split)
+    written = np.flatnonzero(data.visual_of_text == index)[:own]
+    return Side(
+        role,
+        data.visual_ids[index],
+        picture(workspace, split, index),
+        "",
+        [data.captions[i] for i in written],
+    )
+
+
+def text_side(workspace: Workspace, split: str, index: int, role: str) -> Side:
+    """A caption as one side of a card, with the picture that it was written for."""
+    data = workspace.dataset(split)
+    visual = int(data.visual_of_text[index])
+    shown = picture(workspace, split, visual)
+    name = data.visual_ids[visual]
+    note = f"written for this {data.kind}" if shown else f"written for {name}"
+    return Side(role, name, shown, data.captions[index], [], note)
+
+
+def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:
+    """Real relevance of one pair; None where it isn't known."""
+    known = workspace.truth(split, "v2t", np.array([visual]), np.array([text]))
+    return None if known is None or np.isnan(known[0, 0]) else float(known[0, 0])
+
+
+def _once(workspace: Workspace, key: tuple[Any, ...], make: Any) -> Any:
+    return workspace._memo.get(("tabs", *key), make)

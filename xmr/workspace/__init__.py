@@ -1,0 +1,195 @@
+"""What the app shows: the runs of a folder, the dataset that they share, and queries answered by all of them.
+
+Process-wide and read-only. Arrays are loaded when first asked for and kept once; nothing here knows of a user
+interface, so a notebook can use it as the app does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from xmr.core import Direction
+from xmr.metrics import first_rank, rank_embeddings
+from xmr.workspace.holdings import Holdings
+from xmr.workspace.parts import (
+    COLOURS,
+    Column,
+    Embedder,
+    Query,
+    Result,
+    Status,
+    Style,
+    overlap_at_k,
+)
+
+__all__ = [
+    "COLOURS",
+    "Column",
+    "Embedder",
+    "Query",
+    "Result",
+    "Status",
+    "Style",
+    "Workspace",
+    "overlap_at_k",
+]
+
+
+RECENT = 256  # free queries whose embeddings are kept
+
+
+@dataclass
+class Workspace(Holdings):
+    """Holdings that answer queries."""
+
+    _recent: dict[tuple[str, str, int], tuple[np.ndarray, Image.Image | None]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def search(
+        self, query: Query, runs: Sequence[str], split: str, direction: Direction, k: int
+    ) -> list[Column]:
+        """The k best of every run, and where the annotated match stands.
+
+        A run that cannot answer (it knows no encoder for free queries, or its files have changed) has a column
+        that says so. Raises ValueError on an empty query.
+        """
+        same, own = self.annotation(query, split, direction)
+        columns = []
+        for name in runs:
+            try:
+                vector = self._vector(name, query, split, direction)
+                gallery = self.index(name, split, "v" if direction == "t2v" else "t")
+            except (ValueError, OSError) as error:
+                columns.append(Column(name, [], None, fault=str(error)))
+                continue
+            scores, found = gallery.search(vector[None], k, behind=[own])
+            ranked = zip(found[0].tolist(), scores[0].tolist(), range(1, k + 1), strict=False)
+            listed = self._results(list(ranked), same, own, split, direction)
+            annotated = next((result for result in listed if result.status == "annotated"), None)
+            if annotated is None and len(own):
+                row = gallery.vectors @ vector
+                best = int(own[np.argmax(row[own])])
+                # Never inside the list it was not found in, whatever the last bit of the two products says.
+                place = max(_rank(row, best, own), len(listed) + 1)
+                annotated = self._results([(best, float(row[best]), place)], same, own, split, direction)[0]
+            columns.append(Column(name, listed, annotated))
+        return columns
+
+    def locate(self, query: Query, run: str, split: str, direction: Direction, index: int) -> Result:
+        """Where one item of the gallery stands in a run's whole ranking."""
+        same, own = self.annotation(query, split, direction)
+        vector = self._vector(run, query, split, direction)
+        row = self.index(run, split, "v" if direction == "t2v" else "t").vectors @ vector
+        return self._results(
+            [(index, float(row[index]), _rank(row, index, own))], same, own, split, direction
+        )[0]
+
+    def annotation(self, query: Query, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
+        """The split's items that are this very query, and the gallery items annotated as matching it; both may be
+        empty: the item itself, the captions that read as the text does, nothing for a picture from outside."""
+        none = np.array([], np.int64)
+        if query.index is not None:
+            same = np.array([query.index])
+        elif query.image is not None:
+            same = none
+        elif not query.text.strip():
+            raise ValueError("the query is empty")
+        else:
+            same = self._captions(split).get(_plain(query.text), none) if direction == "t2v" else none
+        if not len(same):
+            return none, none
+        return same, np.flatnonzero(self.positives(split, direction, same).any(0))
+
+    def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
+        """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
+
+        def make() -> dict[Direction, np.ndarray]:
+            data = self.dataset(split)
+            v2t, t2v = rank_embeddings(*self.embeddings(run, split), data.visual_group, data.text_group)
+            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
+
+        return self._memo.get(("ranks", run, split), make)[direction]
+
+    def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
+        """All queries (Q,) of a split, those first on which the runs' ranks of the annotated match differ most."""
+        ranks = np.stack([self.ranks(run, split, direction) for run in runs])
+        # In the logarithm, because 1 against 20 says more than 500 against 900. Queries without a match come last.
+        # One run alone cannot disagree: then its worst come first.
+        ranks = np.log(np.vstack([ranks, np.ones_like(ranks)]) if len(ranks) == 1 else ranks)
+        spread = np.nan_to_num(np.ptp(ranks, axis=0), nan=-1.0)
+        return np.argsort(-spread, kind="stable")
+
+    def _vector(self, run: str, query: Query, split: str, direction: Direction) -> np.ndarray:
+        if query.index is not None:
+            return self.index(run, split, "t" if direction == "t2v" else "v").vectors[query.index]
+        # Another k or baseline asks the same again; the picture is part of the value, so its id stays its own.
+        key = (run, query.text, id(query.image))
+        vector, _ = self._recent.get(key, (None, None))
+        if vector is None:
+            if query.image is not None:
+                vector = self.embedder.embed_visuals(self.run(run), [query.image])[0]
+            else:
+                vector = self.embedder.embed_texts(self.run(run), [query.text])[0]
+            self._recent[key] = (vector, query.image)
+            while len(self._recent) > RECENT:
+                self._recent.pop(next(iter(self._recent)), None)
+        return vector
+
+    def _captions(self, split: str) -> dict[str, np.ndarray]:
+        def make() -> dict[str, np.ndarray]:
+            places: dict[str, list[int]] = {}
+            for index, caption in enumerate(self.dataset(split).captions):
+                places.setdefault(_plain(caption), []).append(index)
+            return {text: np.array(indices) for text, indices in places.items()}
+
+        return self._memo.get(("captions", split), make)
+
+    def _results(
+        self,
+        ranked: list[tuple[int, float, int]],
+        same: np.ndarray,
+        own: np.ndarray,
+        split: str,
+        direction: Direction,
+    ) -> list[Result]:
+        """Results from (index, score, rank), with what is known of each pair."""
+        indices = np.array([index for index, _, _ in ranked])
+        # Captions that read alike say the same, so the first stands for all of them.
+        known = self.truth(split, direction, same[:1], indices) if len(same) else None
+        results = []
+        for at, (index, score, rank) in enumerate(ranked):
+            if index in own:
+                status: Status = "annotated"
+            elif known is None or np.isnan(known[0, at]):
+                status = "unknown"
+            else:
+                status = "true" if known[0, at] > 0.5 else "neither"
+            results.append(Result(self.item_id(split, direction, index), index, score, rank, status))
+        return results
+
+    def item_id(self, split: str, direction: Direction, index: int) -> str:
+        """Name of a gallery item: a visual's id, or for a caption its visual's id and its number there."""
+        data = self.dataset(split)
+        if direction == "t2v":
+            return data.visual_ids[index]
+        visual = data.visual_of_text[index]
+        return f"{data.visual_ids[visual]}#{int((data.visual_of_text[:index] == visual).sum())}"
+
+
+def _rank(row: np.ndarray, index: int, own: np.ndarray) -> int:
+    """1-based place of `index` among the scores `row` in the order of `ExactIndex.search(behind=own)`."""
+    mine = np.zeros(len(row), bool)
+    mine[own] = True
+    equal = row == row[index]
+    earlier = np.arange(len(row)) < index
+    tied = equal & (~mine | earlier) if mine[index] else equal & ~mine & earlier
+    return int((row > row[index]).sum() + tied.sum()) + 1
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,195 @@
+"""What the app holds: the runs of a folder, the dataset that they share, embeddings and small pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from xmr import embedding
+from xmr.checkpoints import Run, RunFault, list_runs
+from xmr.core import Direction
+from xmr.data import Dataset, load_dataset
+from xmr.registry import UnknownName, unknown
+from xmr.search import ExactIndex
+from xmr.workspace.parts import COLOURS, DASHES, MARKERS, Embedder, Memo, Style
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing.Self is not in Python 3.10
+
+THUMBNAIL_PX = 256
+
+
+@dataclass
+class Holdings:
+    """Runs that share a dataset, their embeddings and their pictures.
+
+    `runs` are comparable: trained on the very data that `source` loads. `apart` are whole runs of other data,
+    each with the reason; `faults` are folders that are no runs. `problem` says why nothing can be shown, with
+    the command that helps; it is "" when all is well.
+    """
+
+    runs: dict[str, Run]
+    source: str
+    load: Callable[[str], Dataset]  # split -> dataset
+    embedder: Embedder
+    faults: list[RunFault] = field(default_factory=list)
+    apart: dict[str, tuple[Run, str]] = field(default_factory=dict)
+    problem: str = ""
+    checkpoints: Path = Path("checkpoints")
+    _memo: Memo = field(default_factory=Memo, repr=False)
+
+    @classmethod
+    def open(cls, checkpoints: str | Path, dataset: str | None = None) -> Self:
+        """The runs below `checkpoints` and their dataset: `dataset`, else the one that most were trained on."""
+        runs, faults = list_runs(Path(checkpoints))
+        sources = Counter(run.config.dataset for run in runs)
+        source = dataset or (sources.most_common(1)[0][0] if sources else "")
+        # A generated dataset has parameters; the runs of one comparison share them, so the first one's do.
+        params = next((run.config.dataset_params for run in runs if run.config.dataset == source), {})
+        return cls.of(
+            runs,
+            source,
+            load=lambda split: load_dataset(source, split, **params),
+            embedder=embedding,
+            faults=faults,
+            checkpoints=Path(checkpoints),
+        )
+
+    @classmethod
+    def of(
+        cls,
+        runs: Sequence[Run],
+        source: str,
+        load: Callable[[str], Dataset],
+        embedder: Embedder,
+        faults: Sequence[RunFault] = (),
+        checkpoints: Path = Path("checkpoints"),
+    ) -> Self:
+        """A workspace of these runs: those of other data set apart, and what is missing told as a `problem`."""
+        ordered = {run.name: run for run in sorted(runs, key=lambda run: run.name)}
+        self = cls({}, source, load, embedder, list(faults), checkpoints=checkpoints)
+        if not ordered:
+            self.problem = (
+                f"There is no run in {checkpoints}. Train some:\n"
+                "python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial"
+            )
+            return self
+        try:
+            fingerprint = self.dataset("test").fingerprint
+        except Exception as error:  # whatever the user's data does, the app must open and say it
+            self.problem = (
+                f"The dataset {source!r} could not be loaded: {error}\npython app.py --dataset NAME|PATH"
+            )
+            self.apart = {name: (run, "its dataset is missing") for name, run in ordered.items()}
+            return self
+        for name, run in ordered.items():
+            if run.dataset["fingerprints"].get("test") == fingerprint:
+                self.runs[name] = run
+            else:
+                other = run.config.dataset
+                hint = (
+                    f"trained on another version of {source!r}; train it again"
+                    if other == source
+                    else f"trained on {other!r}; to see it: python app.py --dataset {other}"
+                )
+                self.apart[name] = (run, hint)
+        if not self.runs:
+            self.problem = (
+                f"No run in {checkpoints} was trained on {source!r}. Train one, or show another dataset:\n"
+                f"python scripts/train.py --dataset {source} --loss info_nce\n"
+                f"python app.py --dataset {next(iter(ordered.values())).config.dataset}"
+            )
+        return self
+
+    def dataset(self, split: str = "test") -> Dataset:
+        """The dataset's split, loaded once. Raises what loading raises."""
+        return self._memo.get(("dataset", split), lambda: self.load(split))
+
+    def run(self, name: str) -> Run:
+        """The run of that name. Raises UnknownName with the near miss."""
+        if name in self.runs:
+            return self.runs[name]
+        if name in self.apart:
+            raise UnknownName(f"run {name!r} is not comparable here: {self.apart[name][1]}")
+        raise UnknownName(unknown("run", name, self.runs))
+
+    def embeddings(self, run: str, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
+        """Unit embeddings of a split: visuals (N_v, E) and texts (N_t, E), float32."""
+        return self.index(run, split, "v").vectors, self.index(run, split, "t").vectors
+
+    def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex:
+        """The search index over a split's visuals ("v") or texts ("t")."""
+        owner = self.run(run)
+
+        def make() -> tuple[ExactIndex, ExactIndex]:
+            stored = split == "test"
+            pair = owner.embeddings() if stored else self.embedder.embed_dataset(owner, self.dataset(split))
+            return ExactIndex(pair[0]), ExactIndex(pair[1])
+
+        return self._memo.get(("index", run, split), make)["vt".index(side)]
+
+    def scores(
+        self, run: str, split: str, direction: Direction, queries: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Scores (Q, G) float32 of the split's items `queries` (all: None) against the other side's items."""
+        visual, text = self.embeddings(run, split)
+        asking, gallery = (visual, text) if direction == "v2t" else (text, visual)
+        return (asking if queries is None else asking[queries]) @ gallery.T
+
+    def positives(self, split: str, direction: Direction, queries: np.ndarray | None = None) -> np.ndarray:
+        """Which pairs are annotated as matching, (Q, G) bool, as in `scores`."""
+        data = self.dataset(split)
+        asking, gallery = (data.visual_group, data.text_group)[:: 1 if direction == "v2t" else -1]
+        return (asking if queries is None else asking[queries])[:, None] == gallery[None]
+
+    def truth(
+        self, split: str, direction: Direction, queries: np.ndarray, gallery: np.ndarray
+    ) -> np.ndarray | None:
+        """What really matches, (Q, G) float32 with 1, 0 and NaN (unknown); None where the dataset has no truth."""
+        known = self.dataset(split).truth
+        if known is None:
+            return None
+        queries, gallery = np.asarray(queries), np.asarray(gallery)
+        return known.block(queries, gallery) if direction == "v2t" else known.block(gallery, queries).T
+
+    def metrics(self, run: str, split: str = "test") -> dict[str, float]:
+        """What the run told of itself on that split; empty where it told nothing."""
+        return self.run(run).metrics.get(split, {})
+
+    def style(self, run: str) -> Style:
+        """Colour, marker and dash of a run, by its place among all runs' sorted names."""
+        at = sorted({*self.runs, *self.apart}).index(run)
+        # Beyond six runs colours repeat, but no run has another's colour *and* marker *and* dash.
+        turn = at // len(COLOURS)
+        return Style(COLOURS[at % 6], MARKERS[(at + turn) % 6], DASHES[(at + turn) % 6])
+
+    @property
+    def thumbnails(self) -> Path:
+        """The folder below which all thumbnails lie."""
+        root = os.environ.get("XMR_CACHE") or Path.home() / ".cache" / "xmr"
+        return Path(root).absolute() / "thumbnails"
+
+    def thumbnail(self, split: str, index: int) -> Path | None:
+        """A small picture of a visual, written when first asked for; None where the dataset has no pictures."""
+        data = self.dataset(split)
+        if data.visuals is None:
+            return None
+        key = hashlib.sha256(f"{data.fingerprint} {THUMBNAIL_PX}".encode()).hexdigest()[:16]
+        path = self.thumbnails / key / f"{index // 1000}" / f"{index}.webp"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = data.image(index).convert("RGB")
+            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            # Written aside and renamed: a second process or a killed one never leaves half a picture.
+            aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+            image.save(aside, "WEBP", quality=90, method=2)
+            aside.replace(path)
+        return path

@@ -1,0 +1,97 @@
+"""What goes into a workspace and what comes out of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from xmr.checkpoints import Run
+    from xmr.data import Dataset
+
+Status = Literal["annotated", "true", "neither", "unknown"]
+
+# Okabe and Ito's colours in the order of their contrast on white (the first four pass 3:1, the other two are
+# drawn with an outline); never the only carrier of a meaning: markers and dashes go with them.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a run is drawn, everywhere: plotly's names for marker and dash."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked: a text, a picture, or an item of the split (a caption in t2v, a visual in v2t)."""
+
+    text: str = ""
+    image: Image.Image | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One item of a gallery in one run's ranking. `rank` is 1-based."""
+
+    id: str
+    index: int
+    score: float
+    rank: int
+    status: Status
+
+
+@dataclass(frozen=True)
+class Column:
+    """One run's answer: its k best, and the best-ranked annotated match wherever it stands (None: unknown).
+
+    `fault` says why the run could not answer; its lists are empty then.
+    """
+
+    run: str
+    results: list[Result]
+    annotated: Result | None
+    fault: str = ""
+
+
+def overlap_at_k(a: Column, b: Column) -> float:
+    """Jaccard index of the items in two runs' lists: shared over all."""
+    left, right = ({result.index for result in column.results} for column in (a, b))
+    return len(left & right) / max(len(left | right), 1)
+
+
+class Embedder(Protocol):
+    """Free queries and whole splits as unit embeddings of a run; `xmr.embedding` is one."""
+
+    def embed_texts(self, run: Run, texts: list[str]) -> np.ndarray: ...
+    def embed_visuals(self, run: Run, images: list[Image.Image]) -> np.ndarray: ...
+    def embed_dataset(self, run: Run, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Memo:
+    """Values made once per key, by one thread; the others wait for it instead of making their own."""
+
+    def __init__(self) -> None:
+        self._values: dict[Any, Any] = {}
+        self._locks: dict[Any, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        if key not in self._values:
+            with self._guard:
+                lock = self._locks.setdefault(key, threading.Lock())
+            with lock:
+                if key not in self._values:
+                    self._values[key] = make()
+        return self._values[key]
