@@ -90,7 +90,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dataset", default="blocks", help="blocks, or a folder of pictures and captions")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--pictures", type=int, default=400_000, help="pictures to see in all, repeats counted")
+    parser.add_argument("--pictures", type=int, default=320_000, help="pictures to see in all, repeats counted")
     parser.add_argument("--pool", type=int, default=40_000, help="blocks only: different pictures to render")
     parser.add_argument("--batch-size", type=int, default=192)
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 32")

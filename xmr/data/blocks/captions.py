@@ -157,20 +157,30 @@ def _captions_of(scene: _Scene, wanted: int, difficulty: float, random: Random) 
 
 
 # Chances at difficulty 0 and 1; between them they change in proportion.
-_KEEP = {COLOUR: (1.0, 0.42), SHAPE: (1.0, 0.50), SIZE: (0.90, 0.08), MATERIAL: (0.85, 0.08)}
 _KINDS = {
     "one": (0.04, 0.34),
-    "list": (0.18, 0.22),
-    "relation": (0.24, 0.22),
-    "three": (0.22, 0.01),
-    "two relations": (0.22, 0.01),
+    "list": (0.20, 0.22),
+    "relation": (0.26, 0.24),
+    "three": (0.20, 0.01),
+    "two relations": (0.20, 0.01),
     "count": (0.10, 0.12),
-    "every": (0.00, 0.08),
+    "every": (0.00, 0.06),
 }
+_SHARED = (0.9, 0.3)  # that a count ("two red cubes") names one more attribute that its objects share
 _SAY_TOTAL = (0.35, 0.10)
 _SAY_TABLE = (0.30, 0.06)
 _LONE_TOTAL = (0.85, 0.45)  # of scenes with one object, where little else can be said
-_VAGUE = (0.0, 0.25)  # chance that a relation's object is just "something"
+_VAGUE = (0.0, 0.25)  # that a relation's object is just "something"
+
+# A caption names attributes until it has told about so many bits, give or take: about 2 ** -bits of all scenes
+# fit. Without this, captions of one noun fit hundreds of pictures and those of three nouns fit one.
+_BITS = (12.5, 2.6)
+_BITS_SPREAD = 1.6
+_ATTRIBUTE_BITS = (2.8, 1.9, 1.0, 1.0)
+_ANY_BITS = 1.2  # what a phrase loses because any object of the scene may fit it
+_RELATION_BITS, _TOTAL_BITS, _TABLE_BITS = 0.9, 1.8, 2.0
+# Finish and size are left out before colour and shape, as people do.
+_LEFT_OUT_FIRST = (0.9, 0.6, 2.0, 2.0)
 
 
 class _Writer:
@@ -187,6 +197,14 @@ class _Writer:
     def pick(self, options: Sequence):
         return options[int(self.random.random() * len(options))]
 
+    def weighted(self, options: Sequence, weights: Sequence[float]):
+        mark = self.random.random() * sum(weights)
+        for option, weight in zip(options, weights, strict=True):
+            mark -= weight
+            if mark < 0:
+                return option
+        return options[-1]  # takes what rounding leaves
+
     def shuffled(self, items: Sequence) -> list:
         rest, out = list(items), []
         while rest:
@@ -198,13 +216,9 @@ class _Writer:
     def claim(self) -> _Claim:
         count = len(self.scene.objects)
         kinds = {"one": 1, "list": 2, "relation": 2, "three": 3, "two relations": 3, "count": 2, "every": 2}
-        weights = {kind: _KINDS[kind][0] + (_KINDS[kind][1] - _KINDS[kind][0]) * self.difficulty
-                   for kind, least in kinds.items() if least <= count}
-        mark = self.random.random() * sum(weights.values())
-        for kind in weights:  # the last one takes what rounding leaves
-            mark -= weights[kind]
-            if mark < 0:
-                break
+        possible = [kind for kind, least in kinds.items() if least <= count]
+        chances = [low + (high - low) * self.difficulty for low, high in map(_KINDS.get, possible)]
+        kind = self.weighted(possible, chances)
         claim = {"count": self.counted, "every": self.universal}.get(kind, lambda: None)()
         if claim is None:
             claim = self.particular({"one": 1, "three": 3, "two relations": 3}.get(kind, min(2, count)),
@@ -213,12 +227,32 @@ class _Writer:
             claim.total = count
         if self.chance(_SAY_TABLE):
             claim.table = self.scene.table
+        self.leave_out(claim)
         return claim
+
+    def leave_out(self, claim: _Claim) -> None:
+        """Forgets attributes of single objects until the claim tells no more than this difficulty allows. What counts
+        and "only …" name stays, since it decides how many objects there are."""
+        low, high = _BITS
+        budget = low + (high - low) * self.difficulty + (2 * self.random.random() - 1) * _BITS_SPREAD
+        told = len(claim.relations) * _RELATION_BITS
+        told += _TOTAL_BITS * (claim.total >= 0) + _TABLE_BITS * (claim.table >= 0)
+        for number, codes in claim.phrases:
+            told += number * max(0.0, sum(_ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
+        while told > budget:
+            options = [(p, a) for p, (number, codes) in enumerate(claim.phrases) if number == 1
+                       for a in range(4) if codes[a] >= 0 and sum(code >= 0 for code in codes) > 1]
+            if not options:
+                return
+            phrase, attribute = self.weighted(options, [_LEFT_OUT_FIRST[a] for _, a in options])
+            codes = claim.phrases[phrase][1]
+            claim.phrases[phrase] = (1, tuple(-1 if a == attribute else code for a, code in enumerate(codes)))
+            told -= _ATTRIBUTE_BITS[attribute]
 
     def particular(self, number: int, related: bool) -> _Claim:
         chosen = self.shuffled(range(len(self.scene.objects)))[:number]
         vague = related and number == 2 and self.chance(_VAGUE)
-        phrases = [(1, self.described(o)) for o in chosen]
+        phrases = [(1, self.scene.objects[o]) for o in chosen]
         if vague:
             phrases[1] = (1, _NOTHING)
         claim = _Claim(phrases)
@@ -236,14 +270,6 @@ class _Writer:
         true = [r for r in options if all(self.scene.relation(s, target, r) for s in subjects)]
         return self.pick(true) if true else -1
 
-    def described(self, thing: int) -> Codes:
-        codes = self.scene.objects[thing]
-        named = [codes[a] if self.chance(_KEEP[a]) else -1 for a in range(4)]
-        if all(code == -1 for code in named):
-            a = self.pick((COLOUR, COLOUR, COLOUR, SHAPE, SHAPE, SIZE, MATERIAL))
-            named[a] = codes[a]
-        return tuple(named)
-
     def shared(self, things: Sequence[int]) -> Codes:
         """Some of what the things have in common, or nothing."""
         objects = [self.scene.objects[t] for t in things]
@@ -251,7 +277,7 @@ class _Writer:
         if not common:
             return _NOTHING
         sure = self.pick(common)
-        kept = {a for a in common if a == sure or self.chance(_KEEP[a])}
+        kept = {a for a in common if a == sure or self.chance(_SHARED)}
         return tuple(objects[0][a] if a in kept else -1 for a in range(4))
 
     def counted(self) -> _Claim | None:
@@ -263,7 +289,7 @@ class _Writer:
         rest = [t for t in range(len(self.scene.objects)) if t not in members]
         if rest and self.chance((0.9, 0.45)):
             other = self.pick(rest)
-            claim.phrases.append((1, self.described(other)))
+            claim.phrases.append((1, self.scene.objects[other]))
             relation = self.relation(members, other)
             if relation >= 0 and self.chance((0.6, 0.6)):
                 claim.relations = [(relation, 0, 1)]
@@ -309,6 +335,8 @@ class _Writer:
         others = claim.total - named
         if claim.total == 1:
             return self.pick(("only {}", "{} alone", "just {}", "{} on its own", "one object: {}")).format(listed)
+        if others == 0 and len(nouns) == 1:
+            return self.pick(("just {}", "{} and nothing else", "only {}")).format(listed)
         if others == 0:
             return self.pick((f"{_NUMBERS[claim.total]} objects: {listed}", f"just {listed}",
                               f"{listed} and nothing else"))
@@ -327,6 +355,10 @@ class _Writer:
         if more and more[0][2] == 1:
             return f"{nouns[0]} {words} and {self.pick(_RELATION_WORDS[more[0][0]])} {nouns[1]}"
         if more:
+            if more[0][0] == first:
+                # Without "both" the last object might stand anywhere.
+                return self.pick((f"{nouns[0]} {words} both {nouns[1]} and {nouns[2]}",
+                                  f"{nouns[0]} {verb} {words} both {nouns[1]} and {nouns[2]}"))
             other = self.pick(_RELATION_WORDS[more[0][0]])
             return self.pick((
                 f"{nouns[0]} {words} {nouns[1]} and {other} {nouns[2]}",

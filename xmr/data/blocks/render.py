@@ -38,6 +38,10 @@ _FILL = np.array([0.62, 0.70, 0.80], np.float32)
 _KEY_POWER, _FILL_POWER, _AMBIENT_POWER = np.float32(0.92), np.float32(0.13), np.float32(0.46)
 _PENUMBRA = np.float32(0.17)  # half width of a shadow's edge per unit of distance from what casts it
 _BEVEL = np.float32(0.16)  # rounded share of a half edge
+_PILLOW = np.float32(0.20)  # how much a metal face swells: a perfectly flat mirror would show one dull tone
+# Upright strip lights around the studio, which draw the streaks on metal: azimuth from the viewer (radians,
+# positive on the key light's side), cosine of the half width, sharpness, power.
+_STRIPS = ((1.25, 0.80, 7.0, 1.15), (-0.80, 0.93, 16.0, 0.85), (-2.1, 0.75, 6.0, 0.7), (2.75, 0.80, 6.0, 0.8))
 
 
 def render(scenes: Scenes, size: int = 64, samples: int | None = None) -> np.ndarray:
@@ -184,14 +188,16 @@ class _Thing:
         if self.kind == CUBE:
             core = self.half * (1 - _BEVEL)
             x, y, z = (np.sign(p) * np.maximum(np.abs(p) - core, 0) for p in self.local(offset))
-            return _unit(np.stack([self.cos * x - self.sin * y, self.cos * y + self.sin * x, z]))
+            normal = _unit(np.stack([self.cos * x - self.sin * y, self.cos * y + self.sin * x, z]))
+            return _unit(normal + offset * (_PILLOW / self.half)) if self.metal else normal
         x, y, z = offset
         radius = np.maximum(np.sqrt(x * x + y * y), np.float32(1e-6))
         if self.kind == CYLINDER:
             bevel = _BEVEL * self.half
             out = np.maximum(radius - (self.half - bevel), 0) / radius
             up = np.sign(z) * np.maximum(np.abs(z) - (self.tall - bevel), 0)
-            return _unit(np.stack([out * x, out * y, up]))
+            normal = _unit(np.stack([out * x, out * y, up]))
+            return _unit(normal + offset * (_PILLOW / self.tall)) if self.metal else normal
         # The cone's tip is blunt: its normals turn upwards near the axis.
         tip = self.half * np.float32(0.12)
         out = np.minimum(radius / tip, 1) / radius
@@ -239,8 +245,9 @@ class _Studio:
         self.light = self.light.astype(np.float32)
         # A second, dim lamp opposite keeps shaded sides readable.
         self.fill = _unit(np.array([-self.light[0], self.light[1] * 0.6, 0.45], np.float32))
-        # A strip light stands where metal shows it as a second, elongated highlight.
-        self.strip = _unit(np.array([-np.sign(self.light[0]) * 0.92, -0.15, 0.42], np.float32))
+        side = np.sign(self.light[0])
+        self.strips = [(np.float32(side * np.sin(a)), np.float32(-np.cos(a)), *map(np.float32, rest))
+                       for a, *rest in _STRIPS]
         self.table = _TABLES[scenes.table[i]]
         self.bounce = self.table * np.float32(0.62)  # what the lit table sends upwards
 
@@ -277,12 +284,15 @@ class _Studio:
         """Light (3, P) that arrives at points (3, P) from unit directions (3, P): what metal mirrors."""
         height = directions[2]
         rise = np.clip(height, 0, 1)
-        dim, bright = np.float32(0.16), np.float32(0.62)
-        light = _SKY[:, None] * (dim + bright * np.sqrt(rise))
+        level = np.maximum(np.sqrt(directions[0] ** 2 + directions[1] ** 2), np.float32(1e-6))
+        streak = np.zeros_like(height)
+        for x, y, edge, sharp, power in self.strips:
+            strip = np.clip(((x * directions[0] + y * directions[1]) / level - edge) * sharp, 0, 1)
+            streak += strip * strip * power
+        overhead = np.clip((np.float32(0.97) - rise) * 3, 0, 1)
+        light = _SKY[:, None] * (np.float32(0.10) + np.float32(0.45) * rise + streak * overhead)
         lamp = np.clip((_dot(self.light, directions) - np.float32(0.90)) * np.float32(14), 0, 1)
-        strip = np.clip((_dot(self.strip, directions) - np.float32(0.86)) * np.float32(9), 0, 1)
         light = light + _KEY[:, None] * (lamp * lamp * (3 - 2 * lamp) * np.float32(2.2))
-        light += _FILL[:, None] * (strip * strip * np.float32(0.75))
         down = np.flatnonzero(height < -0.02)
         if len(down):
             start, course = points[:, down], directions[:, down]
@@ -290,7 +300,9 @@ class _Studio:
             landing[2] = 0
             # Beyond the lit pool the table fades into the dark end of the studio.
             fade = np.clip(-course[2] * 5, 0, 1)
-            light[:, down] = light[:, down] * (1 - fade) + self.table_light(landing) * fade
+            # The strips' sheen on the table is seen in mirrors only: upright metal sides would be dull without.
+            table = self.table_light(landing) * (np.float32(0.58) + np.float32(0.75) * streak[down])
+            light[:, down] = light[:, down] * (1 - fade) + table * fade
         nearest = np.full(points.shape[1], _FAR)
         for thing in others:
             distance = thing.meet(points, directions)
@@ -319,7 +331,7 @@ class _Studio:
         tint = thing.albedo[:, None] * np.float32(0.86) + np.float32(0.07)
         tint = tint + (1 - tint) * (rim * np.float32(0.45))
         spark = glint**90 * np.float32(1.6)
-        return matte * np.float32(0.38) + tint * seen * np.float32(0.95) + _KEY[:, None] * spark
+        return matte * np.float32(0.20) + tint * seen + _KEY[:, None] * spark
 
 
 @lru_cache(maxsize=4)
