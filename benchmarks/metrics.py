@@ -6,8 +6,8 @@
 Every measurement of a way is preceded by one of the bare product (NumPy, float32, by blocks of rows into one
 buffer), and the table gives the medians of the times and of the quotients, so that a busy machine slows both. Memory
 is the peak of the resident set beyond what stood before the call, in a process of its own that holds the embeddings
-and has run the same way on 100 visuals. Slow ways answer a share of the queries; their time is scaled up,
-their memory is not.
+and has run the same way on 100 visuals. Slow ways answer a share of the queries; their time is scaled up, their
+memory is not.
 """
 
 from __future__ import annotations
@@ -151,8 +151,10 @@ WAYS = {
     PRODUCT: Way("scores", product_by_blocks),
     "bare product, whole matrix": Way("scores", product_whole),
     "**xmr** `evaluate_embeddings`": Way("all ranks, R@K, both directions", ours),
-    "**xmr**, half-precision embeddings": Way("the same", ours_from_half),
-    "**xmr** `evaluate`, product included": Way("the same from a score matrix", ours_from_scores),
+    "**xmr**, half-precision embeddings": Way("the same (31 MB are its input)", ours_from_half),
+    "**xmr** `evaluate`, product included": Way(
+        "the same from scores (628 MB are its input)", ours_from_scores
+    ),
     "**xmr**, 100 classes": Way("mAP over all results, both directions", ours_of_classes, repeats=3),
     "torch, product and topk(10)": Way("R@K up to 10, both directions", torch_topk, repeats=3),
     "pytorch-metric-learning AccuracyCalculator": Way(

@@ -1,4 +1,4 @@
-"""Make again what the repository ships below checkpoints/: the test pictures of `blocks` and one run per loss.
+"""Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks` and one run per loss.
 
     python scripts/ship.py [--encoder]
 
@@ -9,6 +9,7 @@ The runs are trained with the default settings of scripts/train.py. With --encod
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -29,12 +30,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--encoder", action="store_true", help="pre-train the encoder too")
     options = parser.parse_args(argv)
+    os.chdir(CHECKPOINTS.parent)  # runs remember their command, which should hold no path of this machine
     shutil.rmtree(SHIPPED, ignore_errors=True)
     SHIPPED.mkdir(parents=True)
     render_to(SHIPPED / table_name("test"), "test")
-    if options.encoder and (code := pretrain.main(["--out", str(CHECKPOINTS / "encoders" / "blocks")])):
+    if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks"])):
         return code
-    return train.main(["--dataset", "blocks", "--loss", *LOSSES, "--out", str(CHECKPOINTS), "--overwrite"])
+    return train.main(["--dataset", "blocks", "--loss", *LOSSES, "--out", "checkpoints", "--overwrite"])
 
 
 if __name__ == "__main__":

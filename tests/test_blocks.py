@@ -25,6 +25,7 @@ from xmr.data.blocks import (
     flip,
     holds,
     holds_pairs,
+    informed_ceiling,
     pretraining_seed,
     render,
     render_parallel,
@@ -390,3 +391,14 @@ def test_a_flipped_scene_looks_mirrored(scenes: Scenes):
     assert (difference > 2).mean() < 0.002
     texts_true_of = holds(flip(few), sample_captions(flip(few), 3, 0.2)[1])
     assert texts_true_of.reshape(8, 8, 3)[np.arange(8), np.arange(8)].all()
+
+
+def test_informed_ceiling_prefers_what_is_true_of_few():
+    # Text 0 is true of both visuals, text 1 of visual 0 alone; both were written for visual 0, text 2 for visual 1.
+    truth = np.array([[True, True, False], [True, False, True]])
+    found = informed_ceiling(truth, np.array([0, 0, 1]), ks=(1, 2))
+    # Visual 0 takes text 1 first (its own), visual 1 text 2 (its own).
+    assert found["v2t/recall_at_1"] == 1
+    # Text 1 and 2 have one true visual; text 0 must draw between two that are equally specific.
+    assert found["t2v/recall_at_1"] in (2 / 3, 1)
+    assert found["t2v/recall_at_2"] == 1

@@ -7,7 +7,7 @@ import pytest
 
 from xmr.checkpoints import list_runs
 from xmr.data import load_dataset
-from xmr.data.blocks import holds, render, scenes_of
+from xmr.data.blocks import captions_of, holds, render, scenes_of
 from xmr.data.blocks_dataset import SHIPPED
 from xmr.embedding import embed_dataset
 from xmr.encoders import SHIPPED as ENCODER_FOLDER
@@ -95,10 +95,18 @@ def test_evaluation_splits_share_no_scene_with_pre_training():
 
 
 def test_truth_is_that_of_scenes_and_forms(test_split):
-    from xmr.data.blocks import captions_of
-
     expected = holds(scenes_of("test"), captions_of("test")[1])
     found = test_split.truth.block(np.arange(50), np.arange(5000)) > 0
     assert np.array_equal(found, expected[:50])
     own = test_split.truth.pairs(test_split.visual_of_text, np.arange(5000))
     assert (own == 1).all()
+
+
+def test_the_dataset_reports_what_nobody_annotated_and_the_ceiling(test_split):
+    truth = holds(scenes_of("test"), captions_of("test")[1])
+    annotated = len(test_split.captions)
+    assert test_split.about["unannotated_share"] == pytest.approx(1 - annotated / truth.sum())
+    assert 5 <= test_split.about["true_visuals_median"] <= 20
+    # A caption's only annotated picture is met in the first K of its n true ones with probability K / n.
+    expected = np.mean(np.minimum(1, 5 / truth.sum(0)))
+    assert test_split.about["ceiling"]["t2v/recall_at_5"] == pytest.approx(expected)

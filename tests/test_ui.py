@@ -252,7 +252,7 @@ def test_nothing_overflows_from_phone_to_desk(page, app_url):
 def test_no_runs_screen_names_the_command_that_makes_some(page, serve, tmp_path):
     with serve(make_workspace(tmp_path, names=())) as url:
         page.goto(url)
-        expect(page.locator("#problem")).to_contain_text("There is no run in")
+        expect(page.locator("#problem")).to_contain_text("There is no whole run in")
         expect(page.locator("#problem")).to_contain_text("python scripts/train.py --dataset blocks")
         expect(page.locator("#faults")).to_contain_text("half_written")
         page.wait_for_timeout(300)

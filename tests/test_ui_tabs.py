@@ -1,17 +1,19 @@
 """The three tabs that examine runs: handlers as functions, then journeys in a browser."""
 
 import json
-import time
 
 import gradio as gr
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from tests.fake_workspace import MARKUP, make_workspace
 from xmr.analysis import precision_recall
 from xmr.ui import distributions, false_negatives, weights
 from xmr.ui.components.params import ParamPool
 from xmr.ui.measured import effective, hard_negatives
+
+expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 
@@ -217,7 +219,22 @@ def test_endpoints_return_plain_json_and_name_the_near_miss(workspace):
 # ---- journeys --------------------------------------------------------------------------------------------
 
 
+# Goes to one tab and back, and returns how long the way back took until `seen` is on the screen.
+SWITCH = """async ([away, back, seen]) => {
+  const tab = (name) => [...document.querySelectorAll('[role=tab]')].find((one) => one.textContent.trim() === name);
+  const until = async (done) => { while (!done()) await new Promise(requestAnimationFrame); };
+  const visible = () => Boolean(document.querySelector(seen)?.getBoundingClientRect().width);
+  tab(away).click();
+  await until(() => !visible());
+  const start = performance.now();
+  tab(back).click();
+  await until(visible);
+  return performance.now() - start;
+}"""
+
+
 def open_tab(page, app_url, title, chart):
+    page.set_default_timeout(30_000)
     page.goto(app_url)
     page.get_by_role("tab", name=title).click()
     page.wait_for_selector(f"#{chart} .plot[data-drawn]")
@@ -252,9 +269,19 @@ def set_number(page, elem_id, value):
     box.press("Enter")
 
 
-def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
-    from playwright.sync_api import expect
+def test_endpoints_answer_over_the_wire(app_url):
+    from gradio_client import Client
 
+    client = Client(app_url, verbose=False)
+    found = client.predict(run="siglip", batch_seed=1, batch_size=4, api_name="/pair_weights")
+    assert np.array(found["scores"]).shape == (4, 4)
+    found = client.predict(run="siglip", selector="caption_similarity", limit=2, api_name="/false_negatives")
+    assert len(found["pairs"]) == 2
+    with pytest.raises(Exception, match="did you mean 'siglip'"):
+        client.predict(run="siglop", batch_seed=1, batch_size=4, api_name="/pair_weights")
+
+
+def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
     chart = open_tab(page, app_url, "Distributions", "distributions-chart")
     rows = page.locator("#distributions-table tbody tr")
     expect(rows).to_have_count(3)
@@ -269,24 +296,18 @@ def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
     page.get_by_label("z-scores").check()
     wait_for_drawing(page, "distributions-chart", before)
     expect(chart.get_by_text("z-score of the score")).to_be_visible()
-    waits = []
-    for _ in range(3):
-        page.get_by_role("tab", name="Search").click()
-        expect(chart).to_be_hidden()
-        started = time.perf_counter()
-        page.get_by_role("tab", name="Distributions").click()
-        expect(chart.locator(".plot .main-svg").first).to_be_visible()
-        waits.append(time.perf_counter() - started)
-    assert min(waits) < 0.5  # the best of three: other work on the machine is not the tab's
+    # Milliseconds from the click to the drawing, the best of five: other work on the machine is not the tab's.
+    waits = [
+        page.evaluate(SWITCH, ["Search", "Distributions", "#distributions-chart .main-svg"]) for _ in range(5)
+    ]
+    assert min(waits) < 500
     for name in ("info_nce", "max_of_hinges"):
         page.locator("#runs").get_by_label(name).uncheck()
     expect(chart.locator("figcaption")).to_contain_text("No run is chosen")
     expect(chart.locator(".plot")).to_be_hidden()
 
 
-def test_a_click_on_a_cell_shows_both_items_and_a_slider_moves_everything(page, app_url):
-    from playwright.sync_api import expect
-
+def test_a_click_on_a_cell_shows_both_items_and_sliders_move_everything(page, app_url):
     chart = open_tab(page, app_url, "Loss weights", "weights-matrix")
     pair = page.locator("#weights-pair")
     expect(pair).to_contain_text("Click a cell")
@@ -314,34 +335,38 @@ def test_a_click_on_a_cell_shows_both_items_and_a_slider_moves_everything(page, 
     page.locator("#weights-show").get_by_label("scores").check()
     wait_for_drawing(page, "weights-matrix", before)
     expect(chart.locator(".plot")).to_contain_text("score")
-
-
-def test_another_loss_brings_its_own_sliders(page, app_url):
-    from playwright.sync_api import expect
-
-    open_tab(page, app_url, "Loss weights", "weights-curve")
+    # Another loss brings its own sliders.
     page.locator("#weights-choice input").click()
     page.get_by_role("option", name="polynomial (any values)").click()
     expect(page.locator("#weights-slider-6")).to_contain_text("b2")
-    expect(page.locator("#weights-curve figcaption")).to_contain_text("polynomial")
-    expect(page.locator("#weights-matrix figcaption")).to_contain_text("weighed by polynomial")
-    before = page.locator("#weights-curve figcaption").inner_text()
+    expect(curve).to_contain_text("polynomial")
+    expect(chart.locator("figcaption")).to_contain_text("weighed by polynomial")
+    before = curve.inner_text()
     set_number(page, "weights-slider-6", 1.8)
-    expect(page.locator("#weights-curve figcaption")).not_to_have_text(before)
-
-
-def test_dark_mode_recolours_the_drawing(page, app_url):
-    open_tab(page, app_url, "Loss weights", "weights-matrix")
+    expect(curve).not_to_have_text(before)
+    # The drawing follows dark mode.
     ink = "() => document.querySelector('#weights-matrix .plot')._fullLayout.font.color"
     light = page.evaluate(ink)
     page.evaluate("document.body.classList.toggle('dark')")
     page.wait_for_function(f"({ink})() !== '{light}'")
 
 
-def test_the_threshold_changes_the_count_and_the_list_has_pages(page, app_url):
-    from playwright.sync_api import expect
-
+def test_captions_stay_text_and_the_threshold_changes_the_count(page, app_url, workspace):
     chart = open_tab(page, app_url, "False negatives", "fn-chart")
+    # Markup in a caption stays text.
+    found = hard_negatives(workspace, "info_nce", "test", "t2v")
+    near = int(np.flatnonzero(found.candidate == 3)[0])  # the picture whose second caption holds markup
+    card = page.locator("#fn-pairs article", has_text="test-003").filter(has_text="<script>").first
+    for turned in range(1, near // 12 + 3):  # ties may stand in another order there
+        if card.count():
+            break
+        page.locator("#fn-next").click()
+        expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{12 * turned + 1}")
+    expect(card).to_contain_text(MARKUP)
+    assert card.locator("script, b, img[src=x]").count() == 0
+    page.locator("#fn-list").get_by_label("suspected").check()
+    page.locator("#fn-list").get_by_label("all").check()
+    expect(page.locator("#fn-pairs .name").first).to_have_text("#1")
     caption, where = chart.locator("figcaption"), page.locator("#fn-where")
     expect(page.locator("#fn-pairs article")).to_have_count(12)
     expect(page.locator("#fn-pairs .badge.suspected").first).to_have_text("suspected")
@@ -361,20 +386,3 @@ def test_the_threshold_changes_the_count_and_the_list_has_pages(page, app_url):
     page.locator("#fn-list").get_by_label("false alarms").check()
     expect(page.locator("#fn-pairs")).to_contain_text("No false alarm")
     expect(where).to_have_text("none")
-
-
-def test_markup_in_a_caption_stays_text(page, app_url, workspace):
-    from playwright.sync_api import expect
-
-    open_tab(page, app_url, "False negatives", "fn-chart")
-    found = hard_negatives(workspace, "info_nce", "test", "t2v")
-    near = int(np.flatnonzero(found.candidate == 3)[0])  # the picture whose second caption holds markup
-    card = page.locator("#fn-pairs article", has_text="test-003").filter(has_text="<script>").first
-    for _ in range(near // 12 + 2):  # ties may stand in another order there
-        if card.count():
-            break
-        before = page.locator("#fn-where").inner_text()
-        page.locator("#fn-next").click()
-        expect(page.locator("#fn-where")).not_to_have_text(before)
-    expect(card).to_contain_text(MARKUP)
-    assert card.locator("script, b, img[src=x]").count() == 0

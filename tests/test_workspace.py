@@ -173,13 +173,18 @@ def test_overlap_is_the_jaccard_index(workspace):
     assert overlap_at_k(a, a) == 1
 
 
-def test_disagreements_start_where_the_ranks_differ_most(workspace):
+@pytest.mark.parametrize("truth", [True, False])
+def test_disagreements_start_where_the_ranks_differ_most(tmp_path, truth):
+    data = make_dataset() if truth else replace(make_dataset(), truth=None)
+    runs = list(make_workspace(tmp_path).runs.values())
+    workspace = Workspace.of(runs, "shapes", lambda split: data, FakeEmbedder())
     order = workspace.disagreements(NAMES, "test", "t2v")
-    ranks = np.stack([workspace.ranks(name, "test", "t2v") for name in NAMES])
-    ratio = ranks.max(0) / ranks.min(0)
+    kinds = (workspace.ranks, workspace.true_ranks) if truth else (workspace.ranks,)
+    ranks = [np.stack([kind(name, "test", "t2v") for name in NAMES]) for kind in kinds]
+    ratio = np.prod([rank.max(0) / rank.min(0) for rank in ranks], axis=0)
     assert sorted(order) == list(range(120))
-    assert ratio[order[0]] == ratio.max()
-    assert ratio[order[-1]] == ratio.min()
+    assert ratio[order[0]] == pytest.approx(ratio.max())
+    assert ratio[order[-1]] == pytest.approx(ratio.min())
 
 
 def test_other_splits_are_embedded_when_asked_for(workspace):
@@ -227,7 +232,7 @@ def test_unknown_runs_are_answered_with_the_near_miss(workspace):
 
 def test_no_runs_and_no_dataset_are_problems_not_errors(tmp_path):
     empty = make_workspace(tmp_path, names=())
-    assert "There is no run in" in empty.problem
+    assert "There is no whole run in" in empty.problem
     assert len(empty.faults) == 1
 
     def gone(split):
@@ -328,6 +333,5 @@ def test_free_queries_are_embedded_once(workspace, monkeypatch):
 
 def test_one_run_alone_shows_its_worst_queries_first(workspace):
     order = workspace.disagreements(["siglip"], "test", "v2t")
-    assert (
-        workspace.ranks("siglip", "test", "v2t")[order[0]] == workspace.ranks("siglip", "test", "v2t").max()
-    )
+    found = workspace.ranks("siglip", "test", "v2t") * workspace.true_ranks("siglip", "test", "v2t")
+    assert found[order[0]] == found.max()

@@ -444,7 +444,7 @@ def suspected_pairs(
     text_group: np.ndarray,
     similarity: CaptionSimilarity,
     *,
-    chunk: int = 256,
+    chunk: int = 64,
 ) -> np.ndarray:
     """Which of the pairs (visuals[i], texts[i]) the selector suspects, (P,) bool.
 
@@ -545,32 +545,42 @@ class CaptionSimilarity:
         words = [sorted(set(re.findall(r"\w+", caption.lower()))) for caption in captions]
         names: dict[str, int] = {}
         self._words = np.array([names.setdefault(w, len(names)) for ws in words for w in ws], np.int64)
-        self._starts = np.concatenate([[0], np.cumsum([len(ws) for ws in words])])
+        self._counts = np.array([len(ws) for ws in words], np.int64)
+        self._starts = np.cumsum(self._counts) - self._counts
         frequency = np.bincount(self._words, minlength=len(names))
-        self._idf = (
-            np.log(len(captions) / np.maximum(frequency, 1)) + 1e-6
-        )  # a word of all captions still counts
+        idf = np.log(len(captions) / np.maximum(frequency, 1)) + 1e-6  # a word of all captions still counts
+        owner = np.repeat(np.arange(len(captions)), self._counts)
+        norms = np.sqrt(np.bincount(owner, idf[self._words] ** 2, minlength=len(captions)))
+        self._weights = (idf[self._words] / norms[owner]).astype(np.float32)
+
+    def _places(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the words of the captions `index` stand in the flat lists, and in which row of `index`."""
+        counts = self._counts[index]
+        row = np.repeat(np.arange(len(index)), counts)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self._starts[index][row] + within, row
 
     def _rows(self, index: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Unit rows over the words `columns` (sorted), (N, words); the norm is that of all words."""
         table = np.zeros((len(index), len(columns)), np.float32)
-        for row, caption in enumerate(index):
-            words = self._words[self._starts[caption] : self._starts[caption + 1]]
-            norm = np.sqrt((self._idf[words] ** 2).sum())
-            at = np.searchsorted(columns, words).clip(max=max(len(columns) - 1, 0))
-            here = columns[at] == words if len(columns) else np.zeros(len(words), bool)
-            table[row, at[here]] = self._idf[words[here]] / norm
+        if len(columns):
+            places, row = self._places(index)
+            words = self._words[places]
+            at = np.searchsorted(columns, words).clip(max=len(columns) - 1)
+            here = columns[at] == words
+            table[row[here], at[here]] = self._weights[places[here]]
         return table
 
     def block(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Similarities of the captions `a` with the captions `b`, (A, B) float32 in [-1, 1]."""
+        same = a is b
         if self._features is not None:
             x, y = (np.asarray(self._features[index], np.float32) for index in (a, b))
             x, y = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (x, y))
             return (x @ y.T).clip(-1, 1)
-        spans = [self._words[self._starts[i] : self._starts[i + 1]] for i in a]
-        columns = np.unique(np.concatenate(spans)) if spans else np.zeros(0, np.int64)
-        return (self._rows(a, columns) @ self._rows(b, columns).T).clip(-1, 1)
+        columns = np.unique(self._words[self._places(a)[0]])
+        left = self._rows(a, columns)
+        return (left @ (left if same else self._rows(b, columns)).T).clip(-1, 1)
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------

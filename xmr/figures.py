@@ -120,8 +120,11 @@ def distribution_figure(
     return figure
 
 
-def distribution_words(distributions: Mapping[str, Distribution]) -> str:
-    """Which run separates best, which least, and how often the best-scoring wrong answer is right."""
+def distribution_words(distributions: Mapping[str, Distribution], complete: bool = True) -> str:
+    """Which run separates best, which least, and how often the best-scoring wrong answer is right.
+
+    `complete` says whether the truth of every pair is known; where it is not, shares are lower bounds.
+    """
     known = {name: one for name, one in distributions.items() if not np.isnan(one.auc_hardest)}
     if not known:
         return "There are no negatives to compare with."
@@ -145,7 +148,8 @@ def distribution_words(distributions: Mapping[str, Distribution]) -> str:
     if hidden:
         low, high = (f"{100 * share:.0f}" for share in (min(hidden), max(hidden)))
         span = f"{low}%" if low == high else f"{low}–{high}%"
-        text += f" For {span} of queries the best-scoring unannotated item really is a match."
+        least = "" if complete else "at least "
+        text += f" For {least}{span} of queries the best-scoring unannotated item really is a match."
     return text
 
 
@@ -285,7 +289,7 @@ def matrix_figure(
         span = float(np.nanmax(np.abs(values), initial=0))
     rows, columns = values.shape
     what = "score" if show == "scores" else "weight"
-    figure = _figure(height=440)
+    figure = _figure(height=560)
     figure.add_heatmap(
         z=values,
         x0=1,
@@ -325,6 +329,7 @@ def matrix_figure(
         hovermode="closest",
         legend=_legend(),
         margin={"t": 48, "l": 12, "r": 8, "b": 44},
+        showlegend=True,
         meta={"cells": [rows, columns]},
         uirevision=revision,
     )

@@ -113,7 +113,7 @@ def load_run(path: str | Path) -> Run:
         raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
     about = _about(path)
     try:
-        config = TrainConfig.from_json(about["config"])
+        config = _config(about["config"])
         loss = LOSSES[config.loss]
         values = loss.parse(config.loss_params)
         params = MATCHERS[config.matcher].parse(config.matcher_params)
@@ -219,6 +219,16 @@ def _about(path: Path) -> dict[str, Any]:
     if not whole:
         raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them")
     return about
+
+
+def _config(values: dict[str, Any]) -> TrainConfig:
+    """The configuration, each field of the type that its default has."""
+    config = TrainConfig.from_json(values)
+    for name, default in TrainConfig().to_json().items():
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(getattr(config, name)) not in kinds:
+            raise RunRefused(f"{RUN}: {name} is {getattr(config, name)!r}, not a {kinds[-1].__name__}")
+    return config
 
 
 def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, pad
 
 from xmr.matchers.vocabulary import Vocabulary, read_vectors
 
@@ -51,16 +51,15 @@ class Convolution(nn.Module):
 
     def forward(self, words: Words, ids: Tensor, lengths: Tensor) -> Tensor:
         # Few different words make up a batch, so each is projected once, for all three places in a window: a third
-        # of the cost. Padding projects to zero, like the zeros beyond the ends of a convolution.
-        distinct, place = torch.unique(ids, return_inverse=True)
-        after, own, before = (embedding(place, part) for part in self.project(words(distinct)).chunk(3, dim=1))
-        values = own + self.bias
-        values[:, 1:] += before[:, :-1]
-        values[:, :-1] += after[:, 1:]
+        # of the products. Padding, also that around a caption, projects to zero, as in a convolution.
+        distinct, place = torch.unique(pad(ids, (1, 1)), return_inverse=True)
+        after, own, before = self.project(words(distinct)).chunk(3, dim=1)
         present = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, L)
-        values = values.relu() * present[:, :, None]
-        # Nothing is negative after the ReLU, so the zeros at padding never win the maximum.
-        return torch.cat([values.amax(1), values.sum(1) / lengths[:, None]], dim=1)
+        left, middle, right = (place[:, i : i + ids.shape[1]][present] for i in range(3))  # each (words in all,)
+        values = embedding(left, before) + embedding(middle, own) + embedding(right, after) + self.bias
+        captions = values.relu().split(lengths.tolist())
+        maximum, mean = (torch.stack([reduce(one, 0) for one in captions]) for reduce in (torch.amax, torch.mean))
+        return torch.cat([maximum, mean], dim=1)
 
 
 class Recurrent(nn.Module):

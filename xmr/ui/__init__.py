@@ -36,7 +36,7 @@ def build_app(workspace: Workspace) -> gr.Blocks:
         if workspace.problem:
             Notice(problem("Nothing to show yet", workspace.problem), elem_id="problem")
             if items := fault_items(workspace):
-                Notice(faults(items), elem_id="faults")
+                Notice(faults(items), elem_id="faults", elem_classes="below-problem")
         else:
             with gr.Sidebar(width=300, elem_id="sidebar"):
                 controls = sidebar(workspace)

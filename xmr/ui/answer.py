@@ -137,7 +137,8 @@ def _query(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray
     image = picture(workspace, asked.split, asked.index)
     first = first_caption(workspace, asked.split, asked.index)
     return {
-        "kind": f"{data.kind.capitalize()} {data.visual_ids[asked.index]}",
+        "kind": f"{data.kind.capitalize()} {data.visual_ids[asked.index]}"
+        + ("" if image else ", by its first caption"),
         "image": image,
         "alt": first,
         "text": None if image else first,
@@ -155,11 +156,13 @@ def _known(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray
     text = f" · {len(own)} annotated {noun}{'s' if len(own) > 1 else ''}"
     known = workspace.truth(asked.split, asked.direction, same[:1], np.arange(gallery))
     if known is not None:
-        text += (
-            f" · true of {int(np.nansum(known)):,} of {gallery:,}"
-            if asked.direction == "t2v"
-            else (f" · {int(np.nansum(known)):,} of {gallery:,} captions are true of it")
-        )
+        true = int(np.nansum(known))
+        if np.isnan(known).any():
+            text += f" · {true:,} known to match, {int(np.isnan(known).sum()):,} of {gallery:,} not known"
+        elif asked.direction == "t2v":
+            text += f" · true of {true:,} of {gallery:,}"
+        else:
+            text += f" · {true:,} of {gallery:,} captions are true of it"
     return text
 
 
@@ -169,6 +172,8 @@ def _column(
     # Where every run is called by its loss, saying the loss again says nothing.
     alike = all(name == run.config.loss for name, run in workspace.runs.items())
     run, style = workspace.run(column.run), workspace.style(column.run)
+    truth = workspace.dataset(asked.split).truth
+    complete = truth is not None and truth.complete
     metrics = workspace.metrics(column.run, asked.split)
     about = [
         f"{name} {100 * metrics[key]:.1f}"
@@ -176,12 +181,11 @@ def _column(
             ("R@1", f"{asked.direction}/recall_at_1"),
             ("true R@1", f"{asked.direction}/true_recall_at_1"),
         )
-        if key in metrics
+        # Where much is not known, the recall among known pairs is far above what a reader would take it for.
+        if key in metrics and (complete or name == "R@1")
     ]
-    hits = ""
-    if "true" in words:
-        matches = sum(result.status in ("annotated", "true") for result in column.results)
-        hits = f"{matches} of {len(column.results)} match"
+    matches = sum(result.status in ("annotated", "true") for result in column.results)
+    hits = f"{matches} of {len(column.results)} match" if complete and column.annotated else ""
     places = {result.index: result.rank for result in base.results}
     tiles = [
         _tile(workspace, asked, result, words, places if column is not base else None)
@@ -231,13 +235,17 @@ def _tile(
     else:
         caption, image = data.captions[result.index], None
     word = words[result.status]
-    tag = {"annotated": "annotated", "true": "true"}.get(result.status)
+    # "Not a match" goes without a tag, unless it must be told from "not known".
+    tags = {"annotated": "annotated", "true": "true"} | (
+        {"neither": "no match"} if "unknown" in words else {}
+    )
     return {
         "index": result.index,
+        "id": result.id,
         "rank": f"{result.rank:,}",
         "score": f"{result.score:.3f}",
         "status": result.status,
-        "tag": tag,
+        "tag": tags.get(result.status),
         "image": image,
         "caption": caption,
         "shift": _shift(result, places),
@@ -262,6 +270,8 @@ def _shift(result: Result, places: dict[int, int] | None) -> dict[str, str] | No
 
 
 def _share(a: Column, b: Column) -> dict[str, str]:
+    if a.fault or b.fault:
+        return {"share": "0", "percent": "–", "words": "one of them has no answer"}
     share = overlap_at_k(a, b)
     both = len({result.index for result in a.results} & {result.index for result in b.results})
     return {

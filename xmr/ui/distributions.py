@@ -41,6 +41,8 @@ def show(
     figure = distribution_figure(found, styles, SCALES[scale])
     # The same key keeps a zoom while runs come and go; another scale has another axis.
     figure.update_layout(uirevision=f"{split} {direction} {scale}")
+    known = workspace.dataset(split).truth
+    complete = known is not None and known.complete
     truth = any(one.hidden is not None for one in found.values())
     columns = [
         ("run", ""),
@@ -67,12 +69,14 @@ def show(
                 f"{one.overlap_hardest:.3f}",
                 f"{one.medians['positives']:.2f}",
                 f"{one.medians['hardest']:.2f}",
-                *([f"{one.hidden:.0%}"] if truth else []),
+                *([f"{'' if complete else '≥ '}{one.hidden:.0%}"] if truth else []),
             ],
         )
         for name, one in found.items()
     ]
-    return chart(figure, distribution_words(found)), table(columns, rows, _note(found[runs[0]].counts, truth))
+    return chart(figure, distribution_words(found, complete)), table(
+        columns, rows, _note(found[runs[0]].counts, truth)
+    )
 
 
 def _note(counts: dict[str, int], truth: bool) -> str:

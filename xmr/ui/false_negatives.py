@@ -120,19 +120,21 @@ def show(
 
 def findings(run: str, count: int, flagged: int, measured: PrecisionRecall, source: str) -> str:
     """What the selector found among the hardest negatives, and how right it is, as far as is known."""
-    text = f"Of the {count:,} negatives that {run} pushes hardest, {flagged:,} ({flagged / count:.0%}) are suspected"
+    text = f"Of the {count:,} negatives that {run} pushes hardest, {flagged:,} ({_share(flagged / count)}) are suspected"
     if not measured.known:
         return (
             f"{text}, by {source}. What really matches isn't known here, so neither are precision and recall."
         )
-    if measured.precision is None:
-        text += "."
-    else:
-        text += f"; {measured.precision:.0%} of those truly match (precision)."
+    text += (
+        "."
+        if measured.precision is None
+        else f"; {_share(measured.precision)} of those truly match (precision)."
+    )
+    surely = "are known to match" if measured.unknown else "truly match"
     if measured.matches:
-        text += f" {measured.matches:,} of the negatives truly match; {measured.recall:.0%} of them are found (recall)."
+        text += f" {measured.matches:,} of the negatives {surely}; {_share(measured.recall)} of them are found (recall)."
     else:
-        text += " None of the negatives truly matches."
+        text += f" None of the negatives {surely}."
     if measured.unknown:
         text += f" {measured.unknown:,} pairs of unknown truth are left out."
     return f"{text} Similarity between captions: {source}."
@@ -246,4 +248,7 @@ def api_false_negatives(workspace: Workspace) -> Callable[..., dict[str, Any]]:
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
+    """A share in words; a few of many are not none."""
+    if value is None:
+        return "–"
+    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"

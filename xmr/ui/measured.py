@@ -166,9 +166,8 @@ def text_side(workspace: Workspace, split: str, index: int, role: str) -> Side:
     data = workspace.dataset(split)
     visual = int(data.visual_of_text[index])
     shown = picture(workspace, split, visual)
-    name = data.visual_ids[visual]
-    note = f"written for this {data.kind}" if shown else f"written for {name}"
-    return Side(role, name, shown, data.captions[index], [], note)
+    note = f"written for this {data.kind}" if shown else ""
+    return Side(role, data.visual_ids[visual], shown, data.captions[index], [], note)
 
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:

@@ -100,16 +100,16 @@ def split_choices(workspace: Workspace) -> list[tuple[str, str]]:
 def dataset_lines(workspace: Workspace) -> list[str]:
     """What the sidebar says of the dataset."""
     data = workspace.dataset()
-    known = "the annotation is all that is known"
+    known = "only the annotation is known"
     if data.truth:
         known = "truth known for every pair" if data.truth.complete else "truth known for some pairs"
-    return [f"{len(data.visual_ids):,} {data.kind}s · {len(data.captions):,} captions to test on", known]
+    return [
+        f"{len(data.visual_ids):,} {data.kind}s · {len(data.captions):,} captions",
+        f"test split; {known}",
+    ]
 
 
 def fault_items(workspace: Workspace) -> list[tuple[str, str]]:
     """Folders that are no whole runs, and runs of other data: name and reason, with what helps."""
-    broken = [
-        (fault.path.name, f"{fault.reason}. Train it again with scripts/train.py, or delete the folder.")
-        for fault in workspace.faults
-    ]
-    return broken + [(name, f"{reason}.") for name, (_, reason) in workspace.apart.items()]
+    broken = [(fault.path.name, fault.reason) for fault in workspace.faults]
+    return broken + [(name, reason) for name, (_, reason) in workspace.apart.items()]

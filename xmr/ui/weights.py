@@ -187,7 +187,9 @@ def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bo
     badges = [Badge("suspected", "suspected")] if suspected else []
     if truth is not None:
         return [*badges, Badge("truly matches", "match") if truth > 0 else Badge("not a match", "other")]
-    return [*badges, Badge("not known", "other")] if known else badges or [Badge("not annotated", "other")]
+    return (
+        [*badges, Badge("truth not known", "other")] if known else badges or [Badge("not annotated", "other")]
+    )
 
 
 def build(workspace: Workspace, controls: Controls) -> None:
@@ -229,7 +231,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
                 "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
                 "pulled together. Squares mark annotated matches, diamonds suspected false negatives."
             )
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=5, min_width=320):
             matrix = PlotlyChart(name="Weights of a batch", elem_id="weights-matrix")
         with gr.Column(scale=3, min_width=320):
             pair = PairCards(cards([], HINT), elem_id="weights-pair")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from xmr.core import Direction
-from xmr.metrics import first_rank, rank_embeddings
+from xmr.metrics import first_rank, rank_embeddings, rank_truth
 from xmr.workspace.holdings import Holdings
 from xmr.workspace.parts import (
     COLOURS,
@@ -40,6 +40,7 @@ __all__ = [
 
 
 RECENT = 256  # free queries whose embeddings are kept
+MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
 
 
 @dataclass
@@ -115,13 +116,33 @@ class Workspace(Holdings):
 
         return self._memo.get(("ranks", run, split), make)[direction]
 
+    def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
+        """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
+        to ask before a page is shown."""
+        data = self.dataset(split)
+        if (
+            data.truth is None
+            or not data.truth.complete
+            or len(data.visual_ids) * len(data.captions) > MAX_PAIRS
+        ):
+            return None
+
+        def make() -> dict[Direction, np.ndarray]:
+            v2t, t2v = rank_truth(*self.embeddings(run, split), data.truth)
+            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
+
+        return self._memo.get(("true ranks", run, split), make)[direction]
+
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
-        """All queries (Q,) of a split, those first on which the runs' ranks of the annotated match differ most."""
-        ranks = np.stack([self.ranks(run, split, direction) for run in runs])
-        # In the logarithm, because 1 against 20 says more than 500 against 900. Queries without a match come last.
-        # One run alone cannot disagree: then its worst come first.
-        ranks = np.log(np.vstack([ranks, np.ones_like(ranks)]) if len(ranks) == 1 else ranks)
-        spread = np.nan_to_num(np.ptp(ranks, axis=0), nan=-1.0)
+        """All queries (Q,) of a split, those first of which the runs rank the match most differently.
+
+        The match is the annotated one and, where truth is known, also the first true one: of a caption that many
+        pictures fit, where the annotated one of them stands says little.
+        """
+        spread = _spread(np.stack([self.ranks(run, split, direction) for run in runs]))
+        true = [self.true_ranks(run, split, direction) for run in runs]
+        if all(ranks is not None for ranks in true):
+            spread += _spread(np.stack(true))
         return np.argsort(-spread, kind="stable")
 
     def _vector(self, run: str, query: Query, split: str, direction: Direction) -> np.ndarray:
@@ -179,6 +200,17 @@ class Workspace(Holdings):
             return data.visual_ids[index]
         visual = data.visual_of_text[index]
         return f"{data.visual_ids[visual]}#{int((data.visual_of_text[:index] == visual).sum())}"
+
+
+def _spread(ranks: np.ndarray) -> np.ndarray:
+    """How far (runs, Q) ranks lie apart for each query; -1 for a query without a match.
+
+    In the logarithm, because 1 against 20 says more than 500 against 900. One run alone cannot disagree: it is set
+    against a perfect one, so that its worst come first.
+    """
+    if len(ranks) == 1:
+        ranks = np.vstack([ranks, np.ones_like(ranks)])
+    return np.nan_to_num(np.ptp(np.log(ranks), axis=0), nan=-1.0)
 
 
 def _rank(row: np.ndarray, index: int, own: np.ndarray) -> int:

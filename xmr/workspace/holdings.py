@@ -78,8 +78,9 @@ class Holdings:
         self = cls({}, source, load, embedder, list(faults), checkpoints=checkpoints)
         if not ordered:
             self.problem = (
-                f"There is no run in {checkpoints}. Train some:\n"
-                "python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial"
+                f"There is no whole run in {checkpoints}. Train some:\n"
+                "python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial "
+                f"--out {checkpoints}"
             )
             return self
         try:

@@ -34,13 +34,13 @@ from xmr.data.blocks.scenes import (
     flip,
     sample_scenes,
 )
-from xmr.data.blocks.truth import annotated_ceiling, holds, holds_pairs, unannotated_share
+from xmr.data.blocks.truth import annotated_ceiling, holds, holds_pairs, informed_ceiling, unannotated_share
 from xmr.data.blocks.worker import CHUNK
 
 __all__ = [
     "ATTRIBUTES", "CAPTIONS_PER_SCENE", "COLOURS", "MATERIALS", "RELATIONS", "SHAPES", "SIZES", "SPLITS", "TABLES",
     "Forms", "Scenes", "annotated_ceiling", "attribute_groups", "attribute_targets", "captions_of",
-    "concatenate", "flip", "holds", "holds_pairs", "pretraining_seed", "render", "render_parallel",
+    "concatenate", "flip", "holds", "holds_pairs", "informed_ceiling", "pretraining_seed", "render", "render_parallel",
     "sample_captions", "sample_scenes", "scenes_of", "split_seed", "unannotated_share",
 ]
 

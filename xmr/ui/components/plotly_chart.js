@@ -68,7 +68,10 @@ const draw = async () => {
   element.classList.toggle('empty', !value.figure);
   plot.hidden = !value.figure;
   if (!value.figure) return;
-  plot.style.height = `${value.figure.layout.height}px`;
+  const { layout } = value.figure;
+  // Cells are square: a narrow page needs no tall drawing.
+  if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(layout.height, Math.round(plot.clientWidth * 0.9) + 180);
+  plot.style.height = `${layout.height}px`;
   const mine = ++turn;
   try { await library(); } catch (error) {
     caption.textContent = `${value.words} (The drawing is missing: ${error.message}.)`;
@@ -82,8 +85,8 @@ const draw = async () => {
   revision = figure.layout.uirevision;
   if (cells) figure.layout.shapes = frame();
   if (touch) figure.layout.dragmode = false; // else a chart would catch the finger that scrolls the page
-  if (plot.clientWidth < 520 && figure.data.some((trace) => trace.colorbar)) figure.data.forEach((trace) => {
-    if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.16, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
+  if (plot.clientWidth < 480 && figure.data.some((trace) => trace.colorbar)) figure.data.forEach((trace) => {
+    if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.12, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
   });
   plot.setAttribute('role', cells ? 'application' : 'img');
   plot.setAttribute('aria-label', `${props.chart_name}. ${value.words}${cells ? ' Arrow keys move from pair to pair, Enter chooses.' : ''}`);

@@ -32,7 +32,8 @@ const axis = (value) => {
   const stacked = {};
   return h('section', { class: 'axis', 'aria-hidden': 'true' },
     h('p', { class: 'eyebrow' }, 'Rank of the annotated match'),
-    h('div', { class: 'track' },
+    !value.columns.some((run) => run.rank) && h('p', { class: 'facts' }, 'Of this query, no match is annotated.'),
+    value.columns.some((run) => run.rank) && h('div', { class: 'track' },
       h('div', { class: 'inside', style: `width:${place(Math.min(value.k + 0.5, size))}` }, h('span', {}, `first ${value.k}`)),
       ticks.map((tick) => h('span', { class: 'tick', style: `left:${place(tick)}` }, tick.toLocaleString('en'))),
       value.columns.filter((run) => run.rank).map((run) => {
@@ -76,12 +77,18 @@ const tile = (item, pinned) =>
     onclick: () => trigger('pick', { index: item.index }),
   },
     item.image
-      ? [h('span', { class: 'frame' }, h('img', { src: item.image, alt: '', loading: 'lazy', width: 96, height: 96 }), shift(item)), tag(item)]
-      : [h('span', { class: 'rank' }, item.rank), h('span', { class: 'words' }, item.caption)],
-    h('span', { class: 'meta' },
-      item.image ? h('span', { class: 'rank' }, item.rank) : tag(item),
-      !item.image && shift(item),
-      h('span', { class: 'score' }, item.score)));
+      ? [
+        h('span', { class: 'frame' },
+          h('img', { src: item.image, alt: '', loading: 'lazy', width: 96, height: 96 }), shift(item)),
+        tag(item),
+        h('span', { class: 'meta' }, h('span', { class: 'rank' }, item.rank), h('span', { class: 'score' }, item.score)),
+      ]
+      : [
+        h('span', { class: 'rank' }, item.rank),
+        h('span', { class: 'words' }, item.caption || item.id),
+        h('span', { class: 'side' }, shift(item), h('span', { class: 'score' }, item.score)),
+        tag(item),
+      ]);
 
 const column = (run) =>
   h('section', { class: 'column', style: `--run:${run.colour}`, 'aria-label': `${run.name}: ${run.spoken}` },

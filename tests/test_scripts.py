@@ -1,0 +1,195 @@
+"""The command lines of training and evaluation, called as people call them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import evaluate
+from scripts import train as train_script
+from tests import tiny
+from xmr.checkpoints import load_run
+from xmr.checkpoints.run import MATCHER, STATE
+from xmr.losses import LOSSES
+from xmr.training import train as steps_of
+
+ROOT = Path(__file__).parent.parent
+SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny")
+
+
+def command(data, out, *more, loss="info_nce"):
+    return ["--dataset", str(data), "--loss", *loss.split(), "--out", str(out), "--epochs", "2", "--batch-size", "32",
+            "--lr", "0.02", *SMALL, *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    assert train_script.main(command(data, out, "--set", "margin=0.3", loss="info_nce max_of_hinges")) == 0
+    return out
+
+
+def test_several_losses_make_a_folder_each(runs, data):
+    assert sorted(path.name for path in runs.iterdir()) == ["info_nce", "max_of_hinges"]
+    one, other = (load_run(runs / name) for name in ("info_nce", "max_of_hinges"))
+    assert one.config.loss_params == {"temperature": 0.07} and other.loss_values == {"margin": 0.3}
+    assert one.config.dataset == str(data) and one.config.matcher_params["embed_dim"] == 16
+    assert one.training["command"].startswith("python scripts/train.py --dataset")
+    assert one.training["epochs"] == 2
+
+
+def test_a_run_is_kept_unless_told_otherwise(data, tmp_path, capsys):
+    arguments = command(data, tmp_path)
+    assert train_script.main(arguments) == 0
+    before = (tmp_path / "info_nce" / MATCHER).read_bytes()
+    assert train_script.main(arguments) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert train_script.main([*arguments, "--resume"]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert train_script.main([*arguments, "--resume", "--lr", "0.5"]) == 2
+    assert "lr 0.02, not 0.5" in capsys.readouterr().err
+    assert (tmp_path / "info_nce" / MATCHER).read_bytes() == before
+    assert train_script.main([*arguments, "--overwrite", "--seed", "7"]) == 0
+    assert load_run(tmp_path / "info_nce").config.seed == 7
+
+
+def test_an_interrupted_run_is_resumed(data, tmp_path, capsys):
+    arguments = command(data, tmp_path, "--selector", "caption_similarity", "--set", "threshold=0.9")
+    ((folder, config),) = train_script.plan(train_script.parse(arguments))
+    assert folder.name == "info_nce-caption_similarity"
+    running = steps_of(config, folder)
+    for _ in range(5):
+        next(running)
+    running.close()
+    assert (folder / STATE).exists()
+    assert train_script.main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert train_script.main([*arguments, "--resume"]) == 0
+    assert not (folder / STATE).exists()
+    assert load_run(folder).config.selector_params == {"threshold": 0.9}
+
+
+def test_a_diverging_loss_does_not_stop_the_next(data, tmp_path, capsys, monkeypatch):
+    real = LOSSES["info_nce"]
+
+    def broken(pairs, **hyper):
+        return real(pairs, **hyper) * float("nan")
+
+    monkeypatch.setitem(LOSSES, "info_nce", type(real)("info_nce", broken, real.caption, real.doc, real.params))
+    assert train_script.main(command(data, tmp_path, loss="info_nce siglip")) == 1
+    assert "info_nce became nan at step 1" in capsys.readouterr().err
+    assert load_run(tmp_path / "siglip").config.loss == "siglip"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--set", "temprature=1"], "did you mean 'temperature'"),
+        (["--set", "temperature"], "key=value"),
+        (["--set", "temperature=hot"], "is not a float"),
+        (["--set", "temperature=7"], "outside"),
+        (["--set", "los.temperature=1"], "did you mean 'loss'"),
+        (["--set", "matcher.temperature=1"], "unknown parameter"),
+        (["--matcher", "liner"], "did you mean 'linear'"),
+        (["--selector", "caption"], "unknown selector"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+        (["--lr", "-1"], "lr must be positive"),
+        (["--dataset", "block"], "did you mean 'blocks'"),
+        (["--dataset", "/nowhere/at/all"], "no such folder"),
+        (["--encoder", "ViT-B-32/openai"], "no pictures"),
+        (["--loss", "info_nse"], "did you mean 'info_nce'"),
+        (["--set", "glove=/nowhere"], "can't be read"),
+    ],
+)
+def test_what_people_get_wrong_is_told_in_a_line(data, tmp_path, capsys, more, message):
+    assert train_script.main(command(data, tmp_path / "out", *more)) == 2
+    captured = capsys.readouterr()
+    told = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1 and message in captured.err and "Traceback" not in captured.err
+    assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_an_unwritable_place_is_told(data, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert train_script.main(command(data, tmp_path / "file")) == 2
+    assert "could not be written" in capsys.readouterr().err
+
+
+def test_a_parameter_that_two_have_needs_its_owner():
+    owners = {"loss": [LOSSES["max_of_hinges"], LOSSES["info_nce"]], "matcher": [LOSSES["polynomial"]], "selector": [], "dataset": []}
+    with pytest.raises(ValueError, match=r"loss.margin or matcher.margin"):
+        train_script.assign(["margin=0.1"], owners)
+    found = train_script.assign(["loss.margin=0.1", "matcher.margin=0.2", "temperature=0.5", "a0=1"], owners)
+    assert found == {
+        "loss": {"margin": 0.1, "temperature": 0.5}, "matcher": {"margin": 0.2, "a0": 1.0}, "selector": {}, "dataset": {},
+    }  # fmt: skip
+
+
+def test_help_lists_what_is_registered(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train_script.main(["--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0
+    for name in (*LOSSES, "linear", "caption_similarity", "blocks", "imagefolder", "temperature=0.07"):
+        assert name in told
+
+
+# ---- evaluate ----------------------------------------------------------------------------------------------
+
+
+def test_evaluating_gives_what_the_run_tells(runs, capsys):
+    assert evaluate.main([str(runs / "info_nce"), str(runs / "max_of_hinges"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [run["name"] for run in told["runs"]] == ["info_nce", "max_of_hinges"]
+    for run in told["runs"]:
+        assert run["metrics"] == load_run(runs / run["name"]).metrics["test"]
+
+
+def test_evaluating_prints_an_aligned_table(runs, capsys):
+    assert evaluate.main([str(runs / "info_nce"), "--split", "validation"]) == 0
+    head, v2t, t2v = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "direction", "R@1", "R@5", "R@10", "median", "rsum"]
+    metrics = load_run(runs / "info_nce").metrics["validation"]
+    assert v2t.split()[:3] == ["info_nce", "v2t", f"{100 * metrics['v2t/recall_at_1']:.1f}"]
+    assert v2t.split()[-1] == f"{metrics['rsum']:.1f}" and len(v2t) == len(head)
+    assert t2v.split()[0] == "t2v"
+
+
+def test_evaluating_on_other_data(runs, data, tmp_path, capsys):
+    other = tiny.write_folder(tmp_path / "other")
+    (other / "captions.csv").write_text((other / "captions.csv").read_text().replace("red", "green"))
+    assert evaluate.main([str(runs / "info_nce"), "--dataset", str(other), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["runs"][0]["metrics"] != load_run(runs / "info_nce").metrics["test"]
+    assert "warning" not in captured.err
+
+
+def test_what_can_not_be_evaluated_is_told_and_the_rest_goes_on(runs, tmp_path, capsys):
+    (tmp_path / "foreign").mkdir()
+    assert evaluate.main([str(tmp_path / "foreign"), str(runs / "info_nce")]) == 2
+    captured = capsys.readouterr()
+    assert "run.json is missing" in captured.err and "info_nce" in captured.out
+    assert evaluate.main([str(runs / "info_nce"), "--dataset", "/nowhere"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_changed_data_is_warned_of(data, tmp_path, capsys):
+    changing = tiny.write_folder(tmp_path / "changing")
+    assert train_script.main(command(changing, tmp_path / "out")) == 0
+    captions = changing / "captions.csv"
+    captions.write_text(captions.read_text().replace("red", "green"))
+    assert evaluate.main([str(tmp_path / "out" / "info_nce")]) == 0
+    assert "not the version" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [["scripts/train.py"], ["-m", "scripts.evaluate"]])
+def test_scripts_run_both_ways(how):
+    done = subprocess.run([sys.executable, *how, "--no-such"], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 2 and "usage:" in done.stderr and "Traceback" not in done.stderr
