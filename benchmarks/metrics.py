@@ -151,9 +151,9 @@ WAYS = {
     PRODUCT: Way("scores", product_by_blocks),
     "bare product, whole matrix": Way("scores", product_whole),
     "**xmr** `evaluate_embeddings`": Way("all ranks, R@K, both directions", ours),
-    "**xmr**, half-precision embeddings": Way("the same (31 MB are its input)", ours_from_half),
+    "**xmr**, half-precision embeddings": Way("the same; MB count the halved copy", ours_from_half),
     "**xmr** `evaluate`, product included": Way(
-        "the same from scores (628 MB are its input)", ours_from_scores
+        "the same; MB count the scores and the mask", ours_from_scores
     ),
     "**xmr**, 100 classes": Way("mAP over all results, both directions", ours_of_classes, repeats=3),
     "torch, product and topk(10)": Way("R@K up to 10, both directions", torch_topk, repeats=3),

@@ -1,7 +1,7 @@
 """Recompute the metrics of runs from their matchers, and print them as a table or JSON.
 
-    python scripts/evaluate.py runs/info_nce runs/siglip
-    python scripts/evaluate.py runs/* --split validation --json
+python scripts/evaluate.py runs/info_nce runs/siglip
+python scripts/evaluate.py runs/* --split validation --json
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def dataset_of(run: Run, options: argparse.Namespace, loaded: dict[str, Dataset]
         loaded[key] = load_dataset(source, options.split, **params)
     trained = run.dataset["fingerprints"].get(options.split)
     if source == run.config.dataset and loaded[key].fingerprint != trained:
-        print(f"warning: {source} ({options.split}) is not the version that {run.name} was trained with", file=sys.stderr)
+        print(
+            f"warning: {source} ({options.split}) is not the version that {run.name} was trained with",
+            file=sys.stderr,
+        )
     return loaded[key]
 
 
@@ -83,7 +86,11 @@ def evaluated(run: Run, dataset: Dataset) -> dict[str, Any]:
 
 def table(results: list[dict[str, Any]]) -> str:
     """An aligned table: a row per run and direction, rsum in the first row of each."""
-    shown = {title: column for title, column in COLUMNS.items() if any(f"v2t/{column[0]}" in r["metrics"] for r in results)}
+    shown = {
+        title: column
+        for title, column in COLUMNS.items()
+        if any(f"v2t/{column[0]}" in r["metrics"] for r in results)
+    }
     rows = [["run", "direction", *shown, "rsum"]]
     for result in results:
         for direction in DIRECTIONS:
@@ -107,9 +114,13 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR")
-    parser.add_argument("--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on"
+    )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)

@@ -63,14 +63,14 @@ def main(argv: list[str] | None = None) -> int:
         batches = folder_batches(dataset, options.pictures, options.size, options.batch_size, options.seed)
 
     with tqdm(total=options.pictures, desc="pretrain", unit="picture") as bar:
-        steps = pretrain(
-            batches, options.pictures, config, options.lr, options.seed, device, options.compile
-        )
+        steps = pretrain(batches, options.pictures, config, options.lr, options.seed, device, options.compile)
         for step, (progress, model) in enumerate(steps, 1):
             bar.update(progress.seen - bar.n)
             bar.set_postfix(loss=f"{progress.loss:.3f}", attributes=f"{progress.attributes:.2f}")
             if step % SNAPSHOT == 0:
-                save_encoder(model, config, captions, options.out, card(options, time.time() - started, device))
+                save_encoder(
+                    model, config, captions, options.out, card(options, time.time() - started, device)
+                )
 
     reached = ""
     if options.dataset == "blocks":
@@ -90,10 +90,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dataset", default="blocks", help="blocks, or a folder of pictures and captions")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--pictures", type=int, default=320_000, help="pictures to see in all, repeats counted")
+    parser.add_argument(
+        "--pictures", type=int, default=320_000, help="pictures to see in all, repeats counted"
+    )
     parser.add_argument("--pool", type=int, default=40_000, help="blocks only: different pictures to render")
     parser.add_argument("--batch-size", type=int, default=192)
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 32")
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the pictures in pixels, a multiple of 32"
+    )
     parser.add_argument("--width", type=int, default=28, help="width of the image tower")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--compile", action="store_true", help="faster, needs a C++ compiler")

@@ -72,11 +72,16 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
             selector=options.selector,
             selector_params=given["selector"],
             dataset_params=given["dataset"],
-            **{key: getattr(options, key) for key in ("epochs", "batch_size", "lr", "weight_decay", "patience", "seed")},
+            **{
+                key: getattr(options, key)
+                for key in ("epochs", "batch_size", "lr", "weight_decay", "patience", "seed")
+            },
         )
         folder = Path(options.out) / (f"{name}-{options.selector}" if options.selector else name)
         if not (options.resume or options.overwrite) and is_started(folder):
-            raise ValueError(f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it")
+            raise ValueError(
+                f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it"
+            )
         if options.resume and is_finished(folder):
             refuse_another(folder, config)
         jobs.append((folder, config))
@@ -91,7 +96,9 @@ def refuse_another(folder: Path, config: TrainConfig) -> None:
         # A finished run has all parameters settled; only the given ones can disagree.
         same = wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
         if not same:
-            raise ValueError(f"{folder} is finished, with {name} {found}, not {wanted}; --overwrite replaces it")
+            raise ValueError(
+                f"{folder} is finished, with {name} {found}, not {wanted}; --overwrite replaces it"
+            )
 
 
 def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:
@@ -145,7 +152,8 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
         clear_run(folder)
     encoding = Encoding()
     try:
-        with tqdm(desc=folder.name, unit="step", dynamic_ncols=True) as bar:
+        often = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs no animation
+        with tqdm(desc=folder.name, unit="step", dynamic_ncols=True, mininterval=often) as bar:
             shown: dict[str, str] = {}
             steps = train(config, folder, options.resume, progress=encoding, command=command)
             for step in steps:
@@ -178,7 +186,7 @@ class Encoding:
     def __call__(self, what: str, done: int, rows: int) -> None:
         if self.bar is None or self.bar.desc != f"encode {what}":
             self.close()
-            self.bar = tqdm(desc=f"encode {what}", total=rows)
+            self.bar = tqdm(desc=f"encode {what}", total=rows, mininterval=0.1 if sys.stderr.isatty() else 10)
         self.bar.update(done - self.bar.n)
         if done == rows:
             self.close()
@@ -200,22 +208,38 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
     parser.add_argument("--loss", nargs="+", required=True, metavar="NAME", help="one run for each")
-    parser.add_argument("--matcher", default=default.matcher, metavar="NAME", help=f"default: {default.matcher}")
-    parser.add_argument("--encoder", default="", metavar="NAME", help="default: the dataset's features or its encoder")
-    parser.add_argument("--selector", default="", metavar="NAME", help="suspected false negatives to leave out")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above")
+    parser.add_argument(
+        "--matcher", default=default.matcher, metavar="NAME", help=f"default: {default.matcher}"
+    )
+    parser.add_argument(
+        "--encoder", default="", metavar="NAME", help="default: the dataset's features or its encoder"
+    )
+    parser.add_argument(
+        "--selector", default="", metavar="NAME", help="suspected false negatives to leave out"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above"
+    )
     parser.add_argument("--epochs", type=int, default=default.epochs, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="default: %(default)s")
-    parser.add_argument("--lr", type=float, default=default.lr, help="peak learning rate, default: %(default)s")
-    parser.add_argument("--weight-decay", type=float, default=default.weight_decay, help="default: %(default)s")
+    parser.add_argument(
+        "--lr", type=float, default=default.lr, help="peak learning rate, default: %(default)s"
+    )
+    parser.add_argument(
+        "--weight-decay", type=float, default=default.weight_decay, help="default: %(default)s"
+    )
     parser.add_argument(
         "--patience", type=int, default=default.patience,
         help="stop after so many epochs without a better validation rsum; 0, the default, never does",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
-    parser.add_argument("--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR")
+    parser.add_argument(
+        "--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR"
+    )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with interrupted runs, keep finished ones")
+    again.add_argument(
+        "--resume", action="store_true", help="go on with interrupted runs, keep finished ones"
+    )
     again.add_argument("--overwrite", action="store_true", help="replace runs that are there")
     return parser.parse_args(argv)
 

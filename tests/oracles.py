@@ -12,7 +12,11 @@ from collections.abc import Callable
 
 
 def per_positive(
-    one: Callable[..., float], s: list[list[float]], positives: list[list[int]], negatives: list[list[int]], **hyper
+    one: Callable[..., float],
+    s: list[list[float]],
+    positives: list[list[int]],
+    negatives: list[list[int]],
+    **hyper,
 ) -> list[float]:
     """`one(positive score, negative scores)` averaged over each query's positives; 0 where a side is missing."""
     values = []

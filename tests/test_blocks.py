@@ -56,7 +56,9 @@ def as_bytes(arrays: Scenes | Forms) -> bytes:
 
 def prints(scenes: Scenes) -> set[bytes]:
     """What lies on each table and where: equal for equal scenes, whatever the light."""
-    return {row.tobytes() for row in np.concatenate([scenes.x, scenes.y, scenes.colour, scenes.shape], axis=1)}
+    return {
+        row.tobytes() for row in np.concatenate([scenes.x, scenes.y, scenes.colour, scenes.shape], axis=1)
+    }
 
 
 # ---- scenes
@@ -156,7 +158,9 @@ def test_strings_say_what_forms_say(scenes: Scenes, difficulty: float):
             said = sorted(WORDS[name][word] for word in words if word in WORDS[name])
             claimed = sorted(int(c) for c in (*forms.nouns[i, :, a], forms.every[i, a]) if c >= 0)
             assert said == claimed, (text, name)
-        assert [WORDS["table"][w] for w in words if w in WORDS["table"]] == [t for t in [forms.table[i]] if t >= 0]
+        assert [WORDS["table"][w] for w in words if w in WORDS["table"]] == [
+            t for t in [forms.table[i]] if t >= 0
+        ]
         sides = [{"left": 0, "right": 1, "front": 2, "behind": 3}.get(w) for w in words]
         claimed = [r for r in forms.relation[i] if r >= 0]
         if "both" in words:  # "behind both a cube and a ball" says one relation twice
@@ -376,7 +380,9 @@ def test_every_object_can_be_seen(scenes: Scenes):
 
 def test_metal_differs_from_matte(scenes: Scenes):
     few = scenes[:12]
-    matte, metal = (render(replace(few, material=np.where(few.present, m, -1).astype(np.int8))) for m in (0, 1))
+    matte, metal = (
+        render(replace(few, material=np.where(few.present, m, -1).astype(np.int8))) for m in (0, 1)
+    )
     empty = render(replace(few, count=np.zeros(12, np.int8)))
     for a, b, table in zip(matte.astype(int), metal.astype(int), empty.astype(int), strict=True):
         objects = np.abs(a - table).max(2) > 60

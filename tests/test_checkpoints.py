@@ -76,12 +76,51 @@ def test_what_a_run_cannot_embed_is_told(saved, tmp_path):
     run = save_run(tmp_path / "features", trained)
     with pytest.raises(ValueError, match="new texts"):
         embed_texts(run, ["a"])
-    np.testing.assert_allclose(embed_dataset(run, tiny.with_text_features("test"))[1], run.embeddings()[1], atol=1e-3)
+    np.testing.assert_allclose(
+        embed_dataset(run, tiny.with_text_features("test"))[1], run.embeddings()[1], atol=1e-3
+    )
     with pytest.raises(ValueError, match="dimensions"):
         embed_dataset(run, tiny.dataset("test"))
     other = np.zeros((tiny.SIZES["test"], tiny.DIM + 1), np.float32)
     with pytest.raises(ValueError, match="dimensions"):
         embed_dataset(load_run(saved), tiny.dataset("test", visual_features=other))
+
+
+class FakeEncoder:
+    """Pictures are their mean colour, texts the counts of some letters."""
+
+    def __init__(self, digest="aaaa"):
+        self.name, self.hash = "fake", digest
+
+    def encode_images(self, images, kind="pooled"):
+        return np.stack([np.asarray(image.convert("RGB"), np.float32).mean((0, 1)) for image in images])
+
+    def encode_texts(self, texts, kind="pooled"):
+        return np.array([[text.count(letter) for letter in "aeiours"] for text in texts], np.float32)
+
+
+def test_a_run_on_an_encoder_embeds_new_pictures_and_texts(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from xmr import encoders
+
+    def pictures(split):
+        colours = np.random.default_rng(len(split)).integers(0, 255, (tiny.SIZES[split], 3))
+        drawn = [Image.new("RGB", (4, 4), tuple(map(int, colour))) for colour in colours]
+        return tiny.dataset(split, visual_features=None, visuals=drawn, encoder="fake")
+
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(encoders, "load_encoder", lambda name: FakeEncoder())
+    _, trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=pictures)
+    run, test = load_run(tmp_path / "run"), pictures("test")
+    assert run.encoder == {"name": "fake", "hash": "aaaa", "visual_dim": 3, "text_dim": 7}
+    visual, text = embed_dataset(run, test)
+    np.testing.assert_allclose(embed_visuals(run, test.visuals), visual, atol=1e-2)  # features were halved
+    np.testing.assert_allclose(embed_texts(run, test.captions), text, atol=1e-2)
+    monkeypatch.setattr(encoders, "load_encoder", lambda name: FakeEncoder("bbbb"))
+    for use in (lambda: embed_texts(run, ["a"]), lambda: embed_visuals(run, test.visuals), lambda: embed_dataset(run, test)):
+        with pytest.raises(ValueError, match="the weights differ"):
+            use()
 
 
 def test_the_model_card_is_read_by_the_hub(saved):
@@ -97,7 +136,7 @@ def test_the_model_card_is_read_by_the_hub(saved):
 
 
 def test_a_run_without_words_keeps_no_vocabulary(tmp_path):
-    _, trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=tiny.with_text_features)
+    _, _trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=tiny.with_text_features)
     assert load_run(tmp_path / "run").vocabulary is None and not (tmp_path / "run" / WORDS).exists()
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
         [CARD, EMBEDDINGS, HISTORY, MATCHER, RUN]

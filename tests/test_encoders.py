@@ -92,7 +92,9 @@ def test_a_clip_gives_features_per_frame(tiny):
     clips = [pictures(4, seed) for seed in range(3)]
     found = features(dataset(3, visuals=clips, kind="clip"), tiny)
     assert found.visual.shape == (3, 4, 16)
-    np.testing.assert_allclose(found.visual[1, 2], load_encoder(tiny).encode_images([clips[1][2]])[0], atol=2e-3)
+    np.testing.assert_allclose(
+        found.visual[1, 2], load_encoder(tiny).encode_images([clips[1][2]])[0], atol=2e-3
+    )
 
 
 def test_computed_once(tiny, monkeypatch):

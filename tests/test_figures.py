@@ -144,7 +144,7 @@ def test_the_largest_matrix_fits_the_budget_and_diverges_at_zero(pairs, show):
     assert heat["zmin"] == -heat["zmax"]
     assert heat["colorscale"][2] == [0.5, PAGE]
     assert parts["layout"]["meta"] == {"cells": [64, 64]}
-    assert [trace["name"] for trace in parts["data"][1:]] == ["annotated match", "suspected false negative"]
+    assert [trace["name"] for trace in parts["data"][1:]] == ["annotated match", "suspected"]
     assert parts["data"][1]["marker"]["symbol"] != parts["data"][2]["marker"]["symbol"]
 
 
@@ -159,9 +159,18 @@ def test_ignored_pairs_are_blank_among_weights_and_shown_among_scores(pairs):
 def test_words_about_a_batch_are_true(pairs):
     words = matrix_words(pairs)
     assert words.startswith("All 64 images push captions away")
-    share = pairs.weights[pairs.suspected].sum() / pairs.weights[pairs.negatives].clip(min=0).sum()
-    assert f"The {pairs.suspected.sum()} suspected pairs" in words
-    assert f"take {share:.0%} of it." in words
+    pushed = pairs.weights[pairs.negatives].clip(min=0).sum()
+    share = pairs.weights[pairs.suspected].sum() / pushed
+    suspects = f"{pairs.suspected.sum() / (64 * 63):.1%} of the other pairs are suspected; they take {share:.0%} of the push."
+    assert suspects in words
+    assert "true" not in words
+    matching = np.zeros((64, 64), bool)
+    assert "No pair is true but not annotated." in matrix_words(pairs, unannotated=matching)
+    matching[0, 5] = True
+    figure = matrix_figure(pairs, unannotated=matching)
+    assert figure.data[-1].name == "true, not annotated"
+    assert (figure.data[-1].x[0], figure.data[-1].y[0]) == (6, 1)
+    assert "are true but not annotated; they take" in matrix_words(pairs, unannotated=matching)
     idle = PairWeights(pairs.scores, 0 * pairs.weights, pairs.positives, pairs.negatives, pairs.suspected)
     assert "No negative of this batch is pushed" in matrix_words(idle)
     payload(matrix_figure(idle))

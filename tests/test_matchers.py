@@ -77,7 +77,10 @@ def test_captions_without_known_words_are_finite_with_finite_gradients(tower):
 def test_convolution_is_that_of_torch():
     words_, tower = Words(10, 5, 0.0).double(), Convolution(dim=5, channels=4).double()
     torch.nn.init.normal_(tower.bias)
-    ids, lengths = torch.tensor([[2, 3, 4, 2, 5, 9, 3], [6, 7, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0, 0]]), [7, 2, 1]
+    ids, lengths = (
+        torch.tensor([[2, 3, 4, 2, 5, 9, 3], [6, 7, 0, 0, 0, 0, 0], [8, 0, 0, 0, 0, 0, 0]]),
+        [7, 2, 1],
+    )
     reference = torch.nn.Conv1d(5, 4, 3, padding=1).double()
     with torch.no_grad():
         after, own, before = tower.project.weight.chunk(3)
@@ -121,7 +124,9 @@ def test_standardise_is_the_training_statistics_and_flat_dimensions_become_zero(
     flat = features.reshape(-1, 6).astype(np.float64)
     out = layer(torch.from_numpy(features).float()).reshape(-1, 6)
     kept = [0, 1, 3, 4, 5]
-    np.testing.assert_allclose(out[:, kept], ((flat - flat.mean(0)) / flat.std(0).clip(1e-9))[:, kept], atol=1e-4)
+    np.testing.assert_allclose(
+        out[:, kept], ((flat - flat.mean(0)) / flat.std(0).clip(1e-9))[:, kept], atol=1e-4
+    )
     assert (out[:, 2] == 0).all()
 
 
@@ -129,7 +134,15 @@ def test_standardise_is_the_training_statistics_and_flat_dimensions_become_zero(
 
 
 def test_words_are_lower_case_with_inner_apostrophes_in_any_script():
-    assert words_of("A dog's RED-hot  ball, don't_stop!") == ["a", "dog's", "red", "hot", "ball", "don't", "stop"]
+    assert words_of("A dog's RED-hot  ball, don't_stop!") == [
+        "a",
+        "dog's",
+        "red",
+        "hot",
+        "ball",
+        "don't",
+        "stop",
+    ]
     assert words_of("Ein Bär läuft; кот бежит 3") == ["ein", "bär", "läuft", "кот", "бежит", "3"]
     assert words_of("🙂 …") == []
 
@@ -176,7 +189,7 @@ def test_word_vectors_are_taken_over(tmp_path, form):
         (b"dog 1 x\n", "line or entry 1: the vector of 'dog'"),
         (b"dog\n", "line or entry 1"),
         (b"dog 1 nan\n", "finite"),
-        (b"{\"dog\": [1, 2}", "can't be read"),
+        (b'{"dog": [1, 2}', "can't be read"),
         (b"\xff\xfe\x00", "can't be read"),
     ],
 )

@@ -82,7 +82,9 @@ def test_a_diverging_loss_does_not_stop_the_next(data, tmp_path, capsys, monkeyp
     def broken(pairs, **hyper):
         return real(pairs, **hyper) * float("nan")
 
-    monkeypatch.setitem(LOSSES, "info_nce", type(real)("info_nce", broken, real.caption, real.doc, real.params))
+    monkeypatch.setitem(
+        LOSSES, "info_nce", type(real)("info_nce", broken, real.caption, real.doc, real.params)
+    )
     assert train_script.main(command(data, tmp_path, loss="info_nce siglip")) == 1
     assert "info_nce became nan at step 1" in capsys.readouterr().err
     assert load_run(tmp_path / "siglip").config.loss == "siglip"
@@ -123,7 +125,12 @@ def test_an_unwritable_place_is_told(data, tmp_path, capsys):
 
 
 def test_a_parameter_that_two_have_needs_its_owner():
-    owners = {"loss": [LOSSES["max_of_hinges"], LOSSES["info_nce"]], "matcher": [LOSSES["polynomial"]], "selector": [], "dataset": []}
+    owners = {
+        "loss": [LOSSES["max_of_hinges"], LOSSES["info_nce"]],
+        "matcher": [LOSSES["polynomial"]],
+        "selector": [],
+        "dataset": [],
+    }
     with pytest.raises(ValueError, match=r"loss.margin or matcher.margin"):
         train_script.assign(["margin=0.1"], owners)
     found = train_script.assign(["loss.margin=0.1", "matcher.margin=0.2", "temperature=0.5", "a0=1"], owners)

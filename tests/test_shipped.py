@@ -70,7 +70,10 @@ def test_the_encoder_finds_a_truly_matching_item_first_for_most_queries(test_spl
     """Zero-shot, in both directions: the figure of the model card, on a sample."""
     encoder = load_encoder("blocks")
     visual = np.concatenate(
-        [encoder.encode_images([test_split.visuals[i] for i in range(k, k + 100)]) for k in range(0, 1000, 100)]
+        [
+            encoder.encode_images([test_split.visuals[i] for i in range(k, k + 100)])
+            for k in range(0, 1000, 100)
+        ]
     )
     asked = np.arange(0, 5000, 10)
     text = encoder.encode_texts([test_split.captions[t] for t in asked])

@@ -1,5 +1,6 @@
 """Training: it learns, repeats itself, stops when it has to, and goes on after kill -9 as if nothing had been."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -32,7 +33,9 @@ def test_every_loss_learns(loss):
     assert len(steps) == 8 * 4 == steps[-1].steps
     assert trained.metrics["validation"]["rsum"] == max(metrics)
     assert trained.metrics["test"]["rsum"] > 300  # chance is about 120
-    assert [step.best for step in tiny.epochs(steps)] == [m > max(metrics[:i], default=0) for i, m in enumerate(metrics)]
+    assert [step.best for step in tiny.epochs(steps)] == [
+        m > max(metrics[:i], default=0) for i, m in enumerate(metrics)
+    ]
     first, last = (np.mean([s.loss for s in steps if s.epoch == epoch]) for epoch in (1, 8))
     assert last < first
 
@@ -73,7 +76,7 @@ def test_an_epoch_is_every_caption_once_in_an_order_of_its_own():
 def test_learning_rate_rises_then_falls_to_zero():
     rates = [learning_rate(step, 100, 2.0, 10) for step in range(100)]
     assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == 2.0
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False)) and 0 < rates[-1] < 0.01
+    assert all(a >= b for a, b in itertools.pairwise(rates)) and 0 < rates[-1] < 0.01
     assert learning_rate(0, 5, 2.0, 1000) == 2.0  # a short run doesn't spend itself on warming up
 
 
@@ -87,9 +90,14 @@ def test_equal_groups_of_a_batch_are_positives():
 def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch):
     seen = []
     symmetric = training.symmetric
-    monkeypatch.setattr(training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h))
+    monkeypatch.setattr(
+        training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
+    )
     groups = np.arange(tiny.SIZES["train"]) // 2  # each visual has a duplicate
-    load = {s: tiny.dataset(s, **({"visual_group": groups} if s == "train" else {})) for s in ("train", "validation", "test")}
+    load = {
+        s: tiny.dataset(s, **({"visual_group": groups} if s == "train" else {}))
+        for s in ("train", "validation", "test")
+    }
     tiny.fit(tiny.config(epochs=1, batch_size=120), load=load.__getitem__)
     (pairs,) = seen
     assert pairs.positives.sum(1).tolist() == [4] * 120
@@ -99,7 +107,9 @@ def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch)
 def test_a_selector_takes_suspects_out(monkeypatch):
     seen = []
     symmetric = training.symmetric
-    monkeypatch.setattr(training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h))
+    monkeypatch.setattr(
+        training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
+    )
     for threshold in (0.99, -1.0):
         selector = {"selector": "caption_similarity", "selector_params": {"threshold": threshold}}
         tiny.fit(tiny.config(epochs=1, batch_size=120, **selector))
@@ -255,7 +265,10 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, loss):
         assert steps[0].step == (at if every == 0 else at // 4 * 4) + 1
         for name in (MATCHER, "embeddings.safetensors"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-        timeless = [[{**line, "seconds": 0} for line in load_run(path).history] for path in (folder, tmp_path / "whole")]
+        timeless = [
+            [{**line, "seconds": 0} for line in load_run(path).history]
+            for path in (folder, tmp_path / "whole")
+        ]
         assert timeless[0] == timeless[1]
 
 

@@ -164,7 +164,9 @@ class TrainConfig:
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")
         if not self.lr > 0 or not self.weight_decay >= 0:
-            raise ValueError(f"lr must be positive and weight_decay not negative: {self.lr}, {self.weight_decay}")
+            raise ValueError(
+                f"lr must be positive and weight_decay not negative: {self.lr}, {self.weight_decay}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -75,7 +75,9 @@ def frozen_features(
     else:
         encoder = encoder or dataset.encoder
         if dataset.visuals is None:
-            raise DataFault(f"{dataset.name} has features and no pictures, so no encoder ({encoder!r}) can read it")
+            raise DataFault(
+                f"{dataset.name} has features and no pictures, so no encoder ({encoder!r}) can read it"
+            )
         if not encoder:
             raise DataFault(f"{dataset.name} has no features: choose an encoder, --encoder NAME")
         from xmr.encoders import features  # open_clip takes seconds to import
@@ -100,7 +102,11 @@ def _pooled(features: np.ndarray) -> np.ndarray:
 
 
 def matcher_inputs(
-    matcher: str, params: dict[str, Any], frozen: Frozen, captions: Sequence[str], vocabulary: Vocabulary | None
+    matcher: str,
+    params: dict[str, Any],
+    frozen: Frozen,
+    captions: Sequence[str],
+    vocabulary: Vocabulary | None,
 ) -> Inputs:
     """The inputs of the matcher of that name and those settled parameters."""
     if MATCHERS[matcher].make.reads_words(params):
@@ -153,7 +159,9 @@ def embed_visuals(run: Run, images: list[Image.Image]) -> np.ndarray:
         return matcher.visual(torch.from_numpy(np.asarray(features, np.float32))).numpy()
 
 
-def embed_dataset(run: Run, dataset: Dataset, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
+def embed_dataset(
+    run: Run, dataset: Dataset, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings of a split: visual (N_v, E) and text (N_t, E) float32.
 
     Raises DataFault or ValueError where the dataset's features are not those that the run reads.
@@ -176,7 +184,9 @@ def embed_dataset(run: Run, dataset: Dataset, progress: Progress | None = None) 
 def _independent(run: Run) -> Any:
     matcher = run.matcher()
     if not matcher.independent:
-        raise ValueError(f"{run.name} scores pairs: its matcher {run.config.matcher!r} has no embeddings of one side")
+        raise ValueError(
+            f"{run.name} scores pairs: its matcher {run.config.matcher!r} has no embeddings of one side"
+        )
     return matcher
 
 

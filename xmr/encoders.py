@@ -98,9 +98,7 @@ def load_encoder(name: str) -> Encoder:
             raise ValueError(unknown("encoder", source, [*ENCODERS, *open_clip.list_models()]))
         tags = open_clip.list_pretrained_tags_by_model(source)
         if pretrained not in tags and not Path(pretrained).is_file():
-            raise ValueError(
-                f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags)
-            )
+            raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
         tokenizer = open_clip.get_tokenizer(source)
@@ -144,9 +142,7 @@ def features(
     return Features(visual, text, loaded.hash)
 
 
-def _filled(
-    path: Path, rows: int, compute: Callable[[int, int], np.ndarray], report: Progress
-) -> np.ndarray:
+def _filled(path: Path, rows: int, compute: Callable[[int, int], np.ndarray], report: Progress) -> np.ndarray:
     """The array at `path`, memory-mapped; computed in batches first where it is missing or incomplete."""
     if path.exists():
         return np.load(path, mmap_mode="r")

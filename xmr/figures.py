@@ -272,9 +272,14 @@ def weight_comparison_words(curves: Mapping[str, WeightCurve]) -> str:
 
 
 def matrix_figure(
-    pairs: PairWeights, show: str = "weights", revision: str = "", kind: str = "image"
+    pairs: PairWeights,
+    show: str = "weights",
+    revision: str = "",
+    kind: str = "image",
+    unannotated: np.ndarray | None = None,
 ) -> go.Figure:
-    """A batch as a heat map: `show` is "scores" or "weights"; matches and suspected pairs carry marks.
+    """A batch as a heat map: `show` is "scores" or "weights"; matches and suspected pairs carry marks, and so do
+    the pairs of the mask `unannotated`, which match in truth though nobody annotated them.
 
     Rows are visuals (called `kind`) and columns captions. Colours diverge at 0. Matches weigh far more than negatives, so the
     colour scale of weights ends at the heaviest negative and matches saturate. Pairs that the loss ignores are
@@ -309,9 +314,11 @@ def matrix_figure(
         hovertemplate=f"{kind} %{{y}}, caption %{{x}}<br>{what} %{{z:.3g}}<extra></extra>",
     )
     size = float(np.clip(300 / max(rows, columns, 1), 4, 16))
+    none = np.zeros_like(pairs.suspected)
     for mask, label, symbol, colour in (
         (pairs.positives, "annotated match", "square-open", INK),
-        (pairs.suspected, "suspected false negative", "diamond-open", BLUE),
+        (pairs.suspected, "suspected", "diamond-open", INK),
+        (none if unannotated is None else unannotated, "true, not annotated", "circle-open", BLUE),
     ):
         y, x = np.nonzero(mask)
         if len(y):
@@ -336,8 +343,8 @@ def matrix_figure(
     return figure
 
 
-def matrix_words(pairs: PairWeights, kind: str = "image") -> str:
-    """How many negatives carry the push, and how much of it falls on suspected pairs."""
+def matrix_words(pairs: PairWeights, kind: str = "image", unannotated: np.ndarray | None = None) -> str:
+    """How many negatives carry the push, and how much of it falls on suspected and on matching pairs."""
     weights = np.where(pairs.negatives, pairs.weights, 0).clip(min=0)
     total = float(weights.sum())
     if not total > 0:
@@ -346,15 +353,17 @@ def matrix_words(pairs: PairWeights, kind: str = "image") -> str:
     active = effective[effective > 0]
     who = "All" if len(active) == len(effective) else f"{len(active)} of"
     text = f"{who} {len(effective)} {kind}s push captions away, the median one effectively {np.median(active):.1f} of them."
-    flagged = int(pairs.suspected.sum())
-    if not flagged:
-        return text + " No pair is suspected."
-    negatives = int(pairs.negatives.sum() + (pairs.suspected & ~pairs.negatives).sum())
-    share = float(weights[pairs.suspected].sum()) / total
-    return (
-        text
-        + f" The {flagged} suspected pairs ({flagged / negatives:.1%} of the negatives) take {share:.0%} of it."
-    )
+    others = int((~pairs.positives).sum())
+    for mask, called in ((pairs.suspected, "suspected"), (unannotated, "true but not annotated")):
+        if mask is None:
+            continue
+        count = int(mask.sum())
+        if not count:
+            text += f" No pair is {called}."
+            continue
+        share = float(weights[mask].sum()) / total
+        text += f" {count / others:.1%} of the other pairs are {called}; they take {share:.0%} of the push."
+    return text
 
 
 # ---- false negatives -------------------------------------------------------------------------------------

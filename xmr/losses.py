@@ -80,9 +80,7 @@ def max_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1)] = 0.2) 
 
 
 @LOSSES.register
-def info_nce(
-    pairs: Pairs, *, temperature: Annotated[float, Range(0.01, 1, learn="log")] = 0.07
-) -> Tensor:
+def info_nce(pairs: Pairs, *, temperature: Annotated[float, Range(0.01, 1, learn="log")] = 0.07) -> Tensor:
     """The positive must be picked out among all negatives.
 
     -log( exp(s+/τ) / (exp(s+/τ) + Σ exp(s-/τ)) )

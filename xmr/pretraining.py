@@ -166,9 +166,13 @@ def pretrain(
         attributes = torch.zeros(())
         if batch.attributes is not None:
             targets = torch.from_numpy(batch.attributes).to(device)
-            attributes = nn.functional.binary_cross_entropy_with_logits(
-                heads["attributes"](visual), targets, reduction="none"
-            ).sum(1).mean()
+            attributes = (
+                nn.functional.binary_cross_entropy_with_logits(
+                    heads["attributes"](visual), targets, reduction="none"
+                )
+                .sum(1)
+                .mean()
+            )
         optimizer.zero_grad(set_to_none=True)
         (loss + 0.1 * attributes.to(device)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -207,7 +211,9 @@ def true_first(model: CLIP, pictures: np.ndarray, captions: list[str], truth: np
     device = next(model.parameters()).device
     tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
     images = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
-    visual = [model.encode_image((part.to(device) - MEAN) / STD, normalize=True) for part in images.split(256)]
+    visual = [
+        model.encode_image((part.to(device) - MEAN) / STD, normalize=True) for part in images.split(256)
+    ]
     text = [
         model.encode_text(tokenizer(captions[i : i + 512]).to(device), normalize=True)
         for i in range(0, len(captions), 512)
@@ -217,9 +223,7 @@ def true_first(model: CLIP, pictures: np.ndarray, captions: list[str], truth: np
     shares = {}
     for direction, s, t in (("v2t", scores, truth), ("t2v", scores.T, truth.T)):
         answerable = t.any(1)
-        shares[f"{direction}/true_first"] = float(
-            t[np.arange(len(t)), s.argmax(1)][answerable].mean()
-        )
+        shares[f"{direction}/true_first"] = float(t[np.arange(len(t)), s.argmax(1)][answerable].mean())
     return shares
 
 

@@ -57,9 +57,7 @@ class Param:
         if self.choices is not None and parsed not in self.choices:
             raise ValueError(unknown(f"value of {self.name}", str(parsed), map(str, self.choices)))
         if self.range is not None and not self.range.low <= parsed <= self.range.high:  # NaN fails too
-            raise ValueError(
-                f"{self.name}={parsed:g} is outside {self.range.low:g} … {self.range.high:g}"
-            )
+            raise ValueError(f"{self.name}={parsed:g} is outside {self.range.low:g} … {self.range.high:g}")
         return parsed
 
 

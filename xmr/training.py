@@ -47,7 +47,11 @@ class TrainingDiverged(ArithmeticError):
         super().__init__(loss, step, lr, value)
 
     def __str__(self) -> str:
-        what = f"{self.loss} became {self.value}" if not math.isfinite(self.value) else f"{self.loss}: a gradient"
+        what = (
+            f"{self.loss} became {self.value}"
+            if not math.isfinite(self.value)
+            else f"{self.loss}: a gradient"
+        )
         what += "" if not math.isfinite(self.value) else " became infinite or NaN"
         return f"{what} at step {self.step} (lr {self.lr:.3g}); {self.kept}. A lower --lr may help"
 
@@ -128,14 +132,15 @@ class LossParameters(nn.Module):
         super().__init__()
         self.loss, self.given = loss, values
         self.raw = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(float(self._inner(name, values[name])))) for name in learnable(loss)}
+            {
+                name: nn.Parameter(torch.tensor(float(self._inner(name, values[name]))))
+                for name in learnable(loss)
+            }
         )
 
     def values(self) -> dict[str, Any]:
         """All hyper-parameters; the learned ones as tensors with gradients."""
-        return self.given | {
-            name: raw.exp() if self._is_log(name) else raw for name, raw in self.raw.items()
-        }
+        return self.given | {name: raw.exp() if self._is_log(name) else raw for name, raw in self.raw.items()}
 
     def learned(self) -> dict[str, float]:
         """The learned ones as numbers within their ranges."""
@@ -196,9 +201,7 @@ class _Task:
         }
 
 
-def _prepare(
-    config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None
-) -> _Task:
+def _prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> _Task:
     # All that can be wrong with the configuration is told before data is loaded.
     loss_params = LOSSES[config.loss].parse(config.loss_params)
     selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
@@ -269,7 +272,10 @@ class _Trainer:
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": self.config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=self.config.lr,
             fused=True,
         )
@@ -402,7 +408,9 @@ class _Trainer:
             if theirs != ours:
                 changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
                 told = ", ".join(f"{k}: {theirs.get(k)} there, {ours.get(k)} now" for k in changed)
-                raise ValueError(f"{folder} can't be resumed with another {key} ({told}); --overwrite starts again")
+                raise ValueError(
+                    f"{folder} can't be resumed with another {key} ({told}); --overwrite starts again"
+                )
         self.best_learned = about.pop("best_learned")
         self.state = _State(**about)
         parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser")}
@@ -417,7 +425,11 @@ class _Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to be of this training, as JSON gives it back."""
-        parts = {"configuration": self.config.to_json(), "dataset": self.task.dataset, "encoder": self.task.encoder}
+        parts = {
+            "configuration": self.config.to_json(),
+            "dataset": self.task.dataset,
+            "encoder": self.task.encoder,
+        }
         return json.loads(json.dumps(parts))
 
 

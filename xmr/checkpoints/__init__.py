@@ -1,12 +1,12 @@
 """Run folders: save, load, list, verify.
 
-    run.json                config, dataset fingerprints, encoder, metrics, SHA-256 of the other files
-    matcher.safetensors     the weights, and the learned hyper-parameters of the loss
-    embeddings.safetensors  the test split's embeddings, half precision
-    history.jsonl           one line per epoch
-    words.json              the vocabulary, where the text tower reads words
-    README.md               model card
-    resume.safetensors      only while training is not finished
+run.json                config, dataset fingerprints, encoder, metrics, SHA-256 of the other files
+matcher.safetensors     the weights, and the learned hyper-parameters of the loss
+embeddings.safetensors  the test split's embeddings, half precision
+history.jsonl           one line per epoch
+words.json              the vocabulary, where the text tower reads words
+README.md               model card
+resume.safetensors      only while training is not finished
 """
 
 from xmr.checkpoints.files import CannotSave, RunRefused

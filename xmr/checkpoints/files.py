@@ -132,10 +132,14 @@ def tensor_specs(path: Path) -> tuple[dict[str, Spec], int]:
         except (TypeError, KeyError, ValueError) as error:
             raise RunRefused(f"the header of {name} tells no shape, type or place of {key!r}") from error
         if not whole or stop - start != math.prod(shape) * dtype.itemsize:
-            raise RunRefused(f"the header of {name} lies about the size of {key!r}: {shape} in {start} … {stop}")
+            raise RunRefused(
+                f"the header of {name} lies about the size of {key!r}: {shape} in {start} … {stop}"
+            )
         specs[key], end = (tuple(shape), dtype), max(end, stop)
     if 8 + length + end != size:
-        raise RunRefused(f"{name} has {size:,} bytes where its header tells {8 + length + end:,}: truncated or altered")
+        raise RunRefused(
+            f"{name} has {size:,} bytes where its header tells {8 + length + end:,}: truncated or altered"
+        )
     return specs, size
 
 
@@ -144,8 +148,7 @@ def check_specs(name: str, found: Mapping[str, Spec], expected: Mapping[str, Spe
     missing, surplus = expected.keys() - found.keys(), found.keys() - expected.keys()
     if missing or surplus:
         raise RunRefused(
-            f"{name} does not fit the configuration: "
-            f"missing {_some(missing)}; not expected {_some(surplus)}"
+            f"{name} does not fit the configuration: missing {_some(missing)}; not expected {_some(surplus)}"
         )
     for key, spec in expected.items():
         if found[key] != spec:

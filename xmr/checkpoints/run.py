@@ -208,14 +208,18 @@ def _about(path: Path) -> dict[str, Any]:
     try:
         dataset, encoder = about["dataset"], about["encoder"]
         whole = all(isinstance(value, str) for value in (dataset["name"], encoder["name"], encoder["hash"]))
-        whole &= all(isinstance(value, str) for value in (*dataset["fingerprints"].values(), *about["files"].values()))
+        whole &= all(
+            isinstance(value, str) for value in (*dataset["fingerprints"].values(), *about["files"].values())
+        )
         counts = [dataset["sizes"]["test"][side] for side in ("visuals", "texts")]
         whole &= all(type(count) is int and count > 0 for count in counts)
         for values in about["metrics"].values():
             whole &= all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
         whole &= {"validation", "test"} <= about["metrics"].keys()
     except (KeyError, TypeError, AttributeError) as error:
-        raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them ({error})") from error
+        raise RunRefused(
+            f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them ({error})"
+        ) from error
     if not whole:
         raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them")
     return about

@@ -50,7 +50,9 @@ def save_run(folder: str | Path, trained: Trained) -> Run:
     """Writes a run's folder, whole or not at all, and reads it back. Raises CannotSave."""
     folder = Path(folder)
     state = {f"matcher.{key}": tensor.contiguous() for key, tensor in trained.matcher.state_dict().items()}
-    state |= {f"loss.{key}": torch.tensor(value, dtype=torch.float64) for key, value in trained.learned.items()}
+    state |= {
+        f"loss.{key}": torch.tensor(value, dtype=torch.float64) for key, value in trained.learned.items()
+    }
     files = {MATCHER: tensor_bytes(state), HISTORY: history_bytes(trained.history)}
     if trained.embeddings is not None:
         visual, text = (torch.from_numpy(part).half() for part in trained.embeddings)
@@ -117,7 +119,11 @@ def model_card(name: str, trained: Trained) -> str:
         f"# {name}",
         f"A matcher for cross-modal retrieval (`{config.matcher}`), trained with the loss `{config.loss}` "
         f"({values}) by xmr {xmr.__version__}.",
-        *([f"**Training diverged** at step {diverged['step']}; this is the best epoch before."] if diverged else []),
+        *(
+            [f"**Training diverged** at step {diverged['step']}; this is the best epoch before."]
+            if diverged
+            else []
+        ),
         f"Data: {trained.dataset['name']} ({sizes}). "
         f"Frozen features: {trained.encoder['name'] or 'from the dataset'}.",
         "\n".join(rows),

@@ -86,7 +86,9 @@ def blocks(
         fingerprint=digest.hexdigest(),
         visuals=Pictures(pictures(split, seed)),
         columns={"objects": scenes.count.tolist()},
-        truth=Truth(block, pairs, complete=True, source="computed from the scene and the caption's logical form"),
+        truth=Truth(
+            block, pairs, complete=True, source="computed from the scene and the caption's logical form"
+        ),
         encoder="blocks",
         about=about,
     )

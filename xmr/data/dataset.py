@@ -72,7 +72,9 @@ class Dataset:
             raise DataFault(f"{where} is empty: {n} visuals and {m} captions")
         links = self.visual_of_text
         if links.shape != (m,) or links.dtype != np.int64:
-            raise DataFault(f"{where}: visual_of_text must be ({m},) int64, found {links.shape} {links.dtype}")
+            raise DataFault(
+                f"{where}: visual_of_text must be ({m},) int64, found {links.shape} {links.dtype}"
+            )
         if links.min() < 0 or links.max() >= n:
             raise DataFault(f"{where}: a caption points to visual {links.max()} of {n}")
         if self.visual_group is None:

@@ -93,5 +93,9 @@ def head(inputs: int, outputs: int, hidden: int, dropout: float) -> nn.Sequentia
     if not hidden:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(inputs, outputs))
     return nn.Sequential(
-        nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+        nn.Dropout(dropout),
+        nn.Linear(inputs, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, outputs),
     )

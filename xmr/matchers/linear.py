@@ -19,10 +19,11 @@ class Linear(nn.Module):
     """Projection heads on pooled features; captions as features or as words.
 
     `embed_dim` is the length of the embeddings, 0 takes 128 on text features and 512 on words. `hidden` units make
-    both heads two layers deep. `text`: "features" reads frozen text features, "words_conv" and "words_gru" learn
-    the words of the training captions, "auto" reads features where there are some. For words: `word_dim` is the
-    length of their vectors, `channels` the width of the convolution or the recurrent network, `min_count` how often
-    a word must occur, and `glove` a file of word vectors to start from (text or JSON; it decides `word_dim`).
+    both heads two layers deep; `dropout` acts on frozen features. `text`: "features" reads frozen text features,
+    "words_conv" and "words_gru" learn the words of the training captions, "auto" reads features where there are
+    some. For words: `word_dim` is the length of their vectors, `channels` the width of the convolution or of the
+    recurrent network, `word_dropout` acts on both (without it words overfit within a few epochs), `min_count` is how
+    often a word must occur, and `glove` a file of word vectors to start from (text or JSON; it decides `word_dim`).
     """
 
     name = "linear"
@@ -41,6 +42,7 @@ class Linear(nn.Module):
         dropout: Annotated[float, Range(0, 0.9)] = 0.1,
         word_dim: Annotated[int, Range(1, 1024)] = 300,
         channels: Annotated[int, Range(1, 4096)] = 512,
+        word_dropout: Annotated[float, Range(0, 0.9)] = 0.5,
         min_count: Annotated[int, Range(1, 1000)] = 2,
         glove: str = "",
     ):
@@ -53,15 +55,17 @@ class Linear(nn.Module):
         self.visual_head = head(visual_dim, embed_dim, hidden, dropout)
         if tower == "features":
             if not text_dim:
-                raise ValueError("text=features needs frozen text features, and there are none; use words_conv")
+                raise ValueError(
+                    "text=features needs frozen text features, and there are none; use words_conv"
+                )
             self.words, self.standardise_text = None, Standardise(text_dim)
             self.text_head = head(text_dim, embed_dim, hidden, dropout)
         else:
             if vocabulary is None:
                 raise ValueError(f"text={tower} needs a vocabulary")
-            self.words, self.standardise_text = Words(len(vocabulary), word_dim, dropout), None
+            self.words, self.standardise_text = Words(len(vocabulary), word_dim, word_dropout), None
             self.tower = (Convolution if tower == "words_conv" else Recurrent)(word_dim, channels)
-            self.text_head = head(self.tower.width, embed_dim, hidden, dropout)
+            self.text_head = head(self.tower.width, embed_dim, hidden, word_dropout)
 
     @staticmethod
     def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]:

@@ -50,7 +50,9 @@ class Vocabulary:
 
     def encode(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N, L) int32 padded with 0, and lengths (N,) int64; a caption without words is one unknown word."""
-        rows = [[self._ids.get(word, 1) for word in words_of(caption)[:MAX_WORDS]] or [1] for caption in captions]
+        rows = [
+            [self._ids.get(word, 1) for word in words_of(caption)[:MAX_WORDS]] or [1] for caption in captions
+        ]
         lengths = np.array([len(row) for row in rows], np.int64)
         ids = np.zeros((len(rows), int(lengths.max(initial=1))), np.int32)
         for i, row in enumerate(rows):

@@ -46,7 +46,9 @@ class Convolution(nn.Module):
     def __init__(self, dim: int, channels: int):
         super().__init__()
         self.width = 2 * channels
-        self.project = nn.Linear(dim, 3 * channels, bias=False)  # a word as right, own and left place of a window
+        self.project = nn.Linear(
+            dim, 3 * channels, bias=False
+        )  # a word as right, own and left place of a window
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, words: Words, ids: Tensor, lengths: Tensor) -> Tensor:
@@ -55,10 +57,14 @@ class Convolution(nn.Module):
         distinct, place = torch.unique(pad(ids, (1, 1)), return_inverse=True)
         after, own, before = self.project(words(distinct)).chunk(3, dim=1)
         present = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, L)
-        left, middle, right = (place[:, i : i + ids.shape[1]][present] for i in range(3))  # each (words in all,)
+        left, middle, right = (
+            place[:, i : i + ids.shape[1]][present] for i in range(3)
+        )  # each (words in all,)
         values = embedding(left, before) + embedding(middle, own) + embedding(right, after) + self.bias
         captions = values.relu().split(lengths.tolist())
-        maximum, mean = (torch.stack([reduce(one, 0) for one in captions]) for reduce in (torch.amax, torch.mean))
+        maximum, mean = (
+            torch.stack([reduce(one, 0) for one in captions]) for reduce in (torch.amax, torch.mean)
+        )
         return torch.cat([maximum, mean], dim=1)
 
 
@@ -71,6 +77,8 @@ class Recurrent(nn.Module):
         self.gru = nn.GRU(dim, channels, batch_first=True, bidirectional=True)
 
     def forward(self, words: Words, ids: Tensor, lengths: Tensor) -> Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(words(ids), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            words(ids), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
         _, last = self.gru(packed)
         return torch.cat([last[0], last[1]], dim=1)

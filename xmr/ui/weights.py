@@ -136,14 +136,16 @@ def show_matrix(
 ) -> str:
     """The heat map of the batch, and in words how its push is spread."""
     try:
-        pairs, _, _, owner = measured(workspace, choice, hyper, split, baseline, seed, size)
+        pairs, visuals, texts, owner = measured(workspace, choice, hyper, split, baseline, seed, size)
     except (ValueError, OSError) as error:
         return chart(None, f"This batch can't be weighed: {error}")
     kind = workspace.dataset(split).kind
-    figure = matrix_figure(pairs, show, f"{owner} {split} {seed} {size}", kind)
+    truth = workspace.truth(split, "v2t", visuals, texts)
+    unannotated = None if truth is None else (truth > 0) & ~pairs.positives  # NaN, unknown, is not
+    figure = matrix_figure(pairs, show, f"{owner} {split} {seed} {size}", kind, unannotated)
     loss, _, run = loss_of(workspace, choice)
     whose = f"Pairs of {owner}" + ("" if run else f", weighed by {loss}")
-    return chart(figure, f"{whose}. {matrix_words(pairs, kind)}")
+    return chart(figure, f"{whose}. {matrix_words(pairs, kind, unannotated)}")
 
 
 def show_cell(
@@ -229,7 +231,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
             another = gr.Button("Another batch", size="sm", elem_id="weights-another")
             gr.Markdown(
                 "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
-                "pulled together. Squares mark annotated matches, diamonds suspected false negatives."
+                "pulled together. Squares mark annotated matches, diamonds suspected false negatives"
+                + (", circles pairs that truly match." if workspace.dataset().truth else ".")
             )
         with gr.Column(scale=5, min_width=320):
             matrix = PlotlyChart(name="Weights of a batch", elem_id="weights-matrix")

@@ -203,14 +203,14 @@ class Workspace(Holdings):
 
 
 def _spread(ranks: np.ndarray) -> np.ndarray:
-    """How far (runs, Q) ranks lie apart for each query; -1 for a query without a match.
+    """How much (runs, Q) ranks tell the runs apart on each query: most where one is right and another far off.
 
-    In the logarithm, because 1 against 20 says more than 500 against 900. One run alone cannot disagree: it is set
-    against a perfect one, so that its worst come first.
+    log(worst / best) - log(best), in the logarithm because 1 against 20 says more than 500 against 900. A query
+    without a match comes last. One run alone cannot disagree: it is set against a perfect one.
     """
     if len(ranks) == 1:
         ranks = np.vstack([ranks, np.ones_like(ranks)])
-    return np.nan_to_num(np.ptp(np.log(ranks), axis=0), nan=-1.0)
+    return np.nan_to_num(np.log(ranks.max(0)) - 2 * np.log(ranks.min(0)), nan=-np.inf)
 
 
 def _rank(row: np.ndarray, index: int, own: np.ndarray) -> int:

@@ -38,10 +38,34 @@ from xmr.data.blocks.truth import annotated_ceiling, holds, holds_pairs, informe
 from xmr.data.blocks.worker import CHUNK
 
 __all__ = [
-    "ATTRIBUTES", "CAPTIONS_PER_SCENE", "COLOURS", "MATERIALS", "RELATIONS", "SHAPES", "SIZES", "SPLITS", "TABLES",
-    "Forms", "Scenes", "annotated_ceiling", "attribute_groups", "attribute_targets", "captions_of",
-    "concatenate", "flip", "holds", "holds_pairs", "informed_ceiling", "pretraining_seed", "render", "render_parallel",
-    "sample_captions", "sample_scenes", "scenes_of", "split_seed", "unannotated_share",
+    "ATTRIBUTES",
+    "CAPTIONS_PER_SCENE",
+    "COLOURS",
+    "MATERIALS",
+    "RELATIONS",
+    "SHAPES",
+    "SIZES",
+    "SPLITS",
+    "TABLES",
+    "Forms",
+    "Scenes",
+    "annotated_ceiling",
+    "attribute_groups",
+    "attribute_targets",
+    "captions_of",
+    "concatenate",
+    "flip",
+    "holds",
+    "holds_pairs",
+    "informed_ceiling",
+    "pretraining_seed",
+    "render",
+    "render_parallel",
+    "sample_captions",
+    "sample_scenes",
+    "scenes_of",
+    "split_seed",
+    "unannotated_share",
 ]
 
 SPLITS = {"train": 10_000, "validation": 1_000, "test": 1_000}
@@ -78,7 +102,10 @@ def captions_of(split: str, difficulty: float = 0.5, seed: int = 0) -> tuple[lis
 
 
 def render_parallel(
-    scenes: Scenes, size: int = 64, workers: int | None = None, progress: Callable[[int], object] | None = None
+    scenes: Scenes,
+    size: int = 64,
+    workers: int | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
     """`render` over processes: the same bytes, (N, size, size, 3) uint8. `workers` defaults to the processors this
     process may use; 1 renders here. `progress` is called with the number of finished pictures.

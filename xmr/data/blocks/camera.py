@@ -68,8 +68,12 @@ def rays(size: int) -> np.ndarray:
     """Unit view directions (3, size, size) float32 through the centres of a size × size grid, top row first."""
     centre = (np.arange(size) + 0.5) / size * 2.0 - 1.0
     u, v = centre[None, :] / FOCAL, -centre[:, None] / FOCAL
-    direction = np.stack([np.broadcast_to(f + u * r + v * up, (size, size))
-                          for f, r, up in zip(FORWARD, (1.0, 0.0, 0.0), UP, strict=True)])
+    direction = np.stack(
+        [
+            np.broadcast_to(f + u * r + v * up, (size, size))
+            for f, r, up in zip(FORWARD, (1.0, 0.0, 0.0), UP, strict=True)
+        ]
+    )
     direction /= np.sqrt((direction**2).sum(0))
     direction = direction.astype(np.float32)
     direction.setflags(write=False)

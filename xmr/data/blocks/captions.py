@@ -56,7 +56,9 @@ class Forms:
     def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Forms:
         """The forms of a slice, an index array or a mask; a bare integer raises TypeError."""
         if isinstance(index, (int, np.integer)):
-            raise TypeError(f"index Forms with a slice or an array; for one form write forms[{index}:{index + 1}]")
+            raise TypeError(
+                f"index Forms with a slice or an array; for one form write forms[{index}:{index + 1}]"
+            )
         return Forms(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
@@ -97,7 +99,11 @@ class _Scene:
         return here[a] < there[b] if relation in (LEFT, FRONT) else here[a] > there[b]
 
     def matching(self, codes: Codes) -> list[int]:
-        return [i for i, have in enumerate(self.objects) if all(c in (-1, h) for c, h in zip(codes, have, strict=True))]
+        return [
+            i
+            for i, have in enumerate(self.objects)
+            if all(c in (-1, h) for c, h in zip(codes, have, strict=True))
+        ]
 
 
 @dataclass
@@ -221,8 +227,10 @@ class _Writer:
         kind = self.weighted(possible, chances)
         claim = {"count": self.counted, "every": self.universal}.get(kind, lambda: None)()
         if claim is None:
-            claim = self.particular({"one": 1, "three": 3, "two relations": 3}.get(kind, min(2, count)),
-                                    related="relation" in kind)
+            claim = self.particular(
+                {"one": 1, "three": 3, "two relations": 3}.get(kind, min(2, count)),
+                related="relation" in kind,
+            )
         if claim.total < 0 and not claim.relations and self.chance(_LONE_TOTAL if count == 1 else _SAY_TOTAL):
             claim.total = count
         if self.chance(_SAY_TABLE):
@@ -240,8 +248,13 @@ class _Writer:
         for number, codes in claim.phrases:
             told += number * max(0.0, sum(_ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
         while told > budget:
-            options = [(p, a) for p, (number, codes) in enumerate(claim.phrases) if number == 1
-                       for a in range(4) if codes[a] >= 0 and sum(code >= 0 for code in codes) > 1]
+            options = [
+                (p, a)
+                for p, (number, codes) in enumerate(claim.phrases)
+                if number == 1
+                for a in range(4)
+                if codes[a] >= 0 and sum(code >= 0 for code in codes) > 1
+            ]
             if not options:
                 return
             phrase, attribute = self.weighted(options, [_LEFT_OUT_FIRST[a] for _, a in options])
@@ -266,7 +279,9 @@ class _Writer:
         return claim
 
     def relation(self, subjects: list[int], target: int, across: bool | None = None) -> int:
-        options = (LEFT, RIGHT, FRONT, BEHIND) if across is None else (FRONT, BEHIND) if across else (LEFT, RIGHT)
+        options = (
+            (LEFT, RIGHT, FRONT, BEHIND) if across is None else (FRONT, BEHIND) if across else (LEFT, RIGHT)
+        )
         true = [r for r in options if all(self.scene.relation(s, target, r) for s in subjects)]
         return self.pick(true) if true else -1
 
@@ -330,16 +345,21 @@ class _Writer:
         named = sum(number for number, _ in claim.phrases)
         if claim.total < 0:
             verb = "is" if claim.phrases[0][0] == 1 else "are"
-            opening = self.pick(("", "", "", "", f"there {verb} ", "a picture of ", "we see ", "a scene with "))
+            opening = self.pick(
+                ("", "", "", "", f"there {verb} ", "a picture of ", "we see ", "a scene with ")
+            )
             return opening + listed
         others = claim.total - named
         if claim.total == 1:
-            return self.pick(("only {}", "{} alone", "just {}", "{} on its own", "one object: {}")).format(listed)
+            return self.pick(("only {}", "{} alone", "just {}", "{} on its own", "one object: {}")).format(
+                listed
+            )
         if others == 0 and len(nouns) == 1:
             return self.pick(("just {}", "{} and nothing else", "only {}")).format(listed)
         if others == 0:
-            return self.pick((f"{_NUMBERS[claim.total]} objects: {listed}", f"just {listed}",
-                              f"{listed} and nothing else"))
+            return self.pick(
+                (f"{_NUMBERS[claim.total]} objects: {listed}", f"just {listed}", f"{listed} and nothing else")
+            )
         if len(nouns) == 1 and claim.phrases[0][0] == 1 and self.chance((0.5, 0.5)):
             return f"{_NUMBERS[claim.total]} {self.pick(('objects', 'things'))}, one of them {listed}"
         more = "one other object" if others == 1 else f"{_NUMBERS[others]} other objects"
@@ -357,23 +377,31 @@ class _Writer:
         if more:
             if more[0][0] == first:
                 # Without "both" the last object might stand anywhere.
-                return self.pick((f"{nouns[0]} {words} both {nouns[1]} and {nouns[2]}",
-                                  f"{nouns[0]} {verb} {words} both {nouns[1]} and {nouns[2]}"))
+                return self.pick(
+                    (
+                        f"{nouns[0]} {words} both {nouns[1]} and {nouns[2]}",
+                        f"{nouns[0]} {verb} {words} both {nouns[1]} and {nouns[2]}",
+                    )
+                )
             other = self.pick(_RELATION_WORDS[more[0][0]])
-            return self.pick((
-                f"{nouns[0]} {words} {nouns[1]} and {other} {nouns[2]}",
-                f"{nouns[0]} that is {words} {nouns[1]} and {other} {nouns[2]}",
-                f"{nouns[0]} is {words} {nouns[1]} and {other} {nouns[2]}",
-            ))
+            return self.pick(
+                (
+                    f"{nouns[0]} {words} {nouns[1]} and {other} {nouns[2]}",
+                    f"{nouns[0]} that is {words} {nouns[1]} and {other} {nouns[2]}",
+                    f"{nouns[0]} is {words} {nouns[1]} and {other} {nouns[2]}",
+                )
+            )
         side = self.pick(_RELATION_WORDS[first])
-        return self.pick((
-            f"{nouns[0]} {words} {nouns[1]}",
-            f"{nouns[0]} {words} {nouns[1]}",
-            f"{nouns[0]} {verb} {words} {nouns[1]}",
-            f"there {verb} {nouns[0]} {words} {nouns[1]}",
-            f"{side} {nouns[1]} there {verb} {nouns[0]}",
-            f"{side} {nouns[1]} {verb} {nouns[0]}",
-        ))
+        return self.pick(
+            (
+                f"{nouns[0]} {words} {nouns[1]}",
+                f"{nouns[0]} {words} {nouns[1]}",
+                f"{nouns[0]} {verb} {words} {nouns[1]}",
+                f"there {verb} {nouns[0]} {words} {nouns[1]}",
+                f"{side} {nouns[1]} there {verb} {nouns[0]}",
+                f"{side} {nouns[1]} {verb} {nouns[0]}",
+            )
+        )
 
     def nouns(self, claim: _Claim) -> list[str]:
         """The noun phrases with their articles or numbers."""

@@ -65,7 +65,9 @@ class _Silhouette:
     large lamp the object hides. One small matrix product, for any convex shape.
     """
 
-    def __init__(self, kind: int, centre: np.ndarray, half: float, tall: float, turn: float, light: np.ndarray):
+    def __init__(
+        self, kind: int, centre: np.ndarray, half: float, tall: float, turn: float, light: np.ndarray
+    ):
         flat = np.hypot(light[0], light[1])
         across = np.array([-light[1] / flat, light[0] / flat, 0.0])
         along = np.cross(light, across)
@@ -246,8 +248,10 @@ class _Studio:
         # A second, dim lamp opposite keeps shaded sides readable.
         self.fill = _unit(np.array([-self.light[0], self.light[1] * 0.6, 0.45], np.float32))
         side = np.sign(self.light[0])
-        self.strips = [(np.float32(side * np.sin(a)), np.float32(-np.cos(a)), *map(np.float32, rest))
-                       for a, *rest in _STRIPS]
+        self.strips = [
+            (np.float32(side * np.sin(a)), np.float32(-np.cos(a)), *map(np.float32, rest))
+            for a, *rest in _STRIPS
+        ]
         self.table = _TABLES[scenes.table[i]]
         self.bounce = self.table * np.float32(0.62)  # what the lit table sends upwards
 
@@ -277,10 +281,13 @@ class _Studio:
         low = 1 - np.float32(0.55) * np.exp(points[2] * np.float32(-3.2))
         sky = up * _AMBIENT_POWER * (np.float32(0.35) + np.float32(0.65) * low)
         ground = (1 - up) * low * np.float32(0.6)
-        return (_KEY[:, None] * key + _FILL[:, None] * fill + _SKY[:, None] * sky
-                + self.bounce[:, None] * ground)
+        return (
+            _KEY[:, None] * key + _FILL[:, None] * fill + _SKY[:, None] * sky + self.bounce[:, None] * ground
+        )
 
-    def surroundings(self, points: np.ndarray, directions: np.ndarray, others: Sequence[_Thing]) -> np.ndarray:
+    def surroundings(
+        self, points: np.ndarray, directions: np.ndarray, others: Sequence[_Thing]
+    ) -> np.ndarray:
         """Light (3, P) that arrives at points (3, P) from unit directions (3, P): what metal mirrors."""
         height = directions[2]
         rise = np.clip(height, 0, 1)

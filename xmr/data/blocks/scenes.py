@@ -65,7 +65,9 @@ class Scenes:
         """The scenes of a slice, an index array or a mask. One scene is `scenes[i:i + 1]`; a bare integer
         raises TypeError, since a scene without its first axis fits none of the functions."""
         if isinstance(index, (int, np.integer)):
-            raise TypeError(f"index Scenes with a slice or an array; for one scene write scenes[{index}:{index + 1}]")
+            raise TypeError(
+                f"index Scenes with a slice or an array; for one scene write scenes[{index}:{index + 1}]"
+            )
         return Scenes(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property

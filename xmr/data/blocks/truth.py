@@ -54,7 +54,9 @@ def holds_pairs(scenes: Scenes, forms: Forms, visual_index: np.ndarray, text_ind
     ValueError when their lengths differ and IndexError when they point outside."""
     visual_index, text_index = np.asarray(visual_index), np.asarray(text_index)
     if visual_index.shape != text_index.shape or visual_index.ndim != 1:
-        raise ValueError(f"index arrays must be equally long vectors, got {visual_index.shape} and {text_index.shape}")
+        raise ValueError(
+            f"index arrays must be equally long vectors, got {visual_index.shape} and {text_index.shape}"
+        )
     needed, row = np.unique(visual_index, return_inverse=True)
     part, said = scenes[needed], forms[text_index]
     masks, order = _scene_tables(part)
@@ -221,10 +223,13 @@ def _hit_rate(true: np.ndarray, annotated: np.ndarray, k: int) -> np.ndarray:
 def _checked(truth: np.ndarray, visual_of_text: np.ndarray) -> np.ndarray:
     visual_of_text = np.asarray(visual_of_text)
     if visual_of_text.shape != truth.shape[1:]:
-        raise ValueError(f"visual_of_text must be ({truth.shape[1]},) for truth {truth.shape}, "
-                         f"got {visual_of_text.shape}")
+        raise ValueError(
+            f"visual_of_text must be ({truth.shape[1]},) for truth {truth.shape}, got {visual_of_text.shape}"
+        )
     wrong = np.flatnonzero(~truth[visual_of_text, np.arange(truth.shape[1])])
     if len(wrong):
-        raise ValueError(f"{len(wrong)} annotated pairs are not true; the first is text {wrong[0]} "
-                         f"of visual {visual_of_text[wrong[0]]}")
+        raise ValueError(
+            f"{len(wrong)} annotated pairs are not true; the first is text {wrong[0]} "
+            f"of visual {visual_of_text[wrong[0]]}"
+        )
     return visual_of_text

@@ -84,10 +84,9 @@ const tile = (item, pinned) =>
         h('span', { class: 'meta' }, h('span', { class: 'rank' }, item.rank), h('span', { class: 'score' }, item.score)),
       ]
       : [
-        h('span', { class: 'rank' }, item.rank),
+        h('span', { class: 'meta' }, h('span', { class: 'rank' }, item.rank), tag(item), shift(item),
+          h('span', { class: 'score' }, item.score)),
         h('span', { class: 'words' }, item.caption || item.id),
-        h('span', { class: 'side' }, shift(item), h('span', { class: 'score' }, item.score)),
-        tag(item),
       ]);
 
 const column = (run) =>
