@@ -111,14 +111,18 @@ def test_a_run_on_an_encoder_embeds_new_pictures_and_texts(tmp_path, monkeypatch
 
     monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(encoders, "load_encoder", lambda name: FakeEncoder())
-    _, trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=pictures)
+    tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=pictures)
     run, test = load_run(tmp_path / "run"), pictures("test")
     assert run.encoder == {"name": "fake", "hash": "aaaa", "visual_dim": 3, "text_dim": 7}
     visual, text = embed_dataset(run, test)
     np.testing.assert_allclose(embed_visuals(run, test.visuals), visual, atol=1e-2)  # features were halved
     np.testing.assert_allclose(embed_texts(run, test.captions), text, atol=1e-2)
     monkeypatch.setattr(encoders, "load_encoder", lambda name: FakeEncoder("bbbb"))
-    for use in (lambda: embed_texts(run, ["a"]), lambda: embed_visuals(run, test.visuals), lambda: embed_dataset(run, test)):
+    for use in (
+        lambda: embed_texts(run, ["a"]),
+        lambda: embed_visuals(run, test.visuals),
+        lambda: embed_dataset(run, test),
+    ):
         with pytest.raises(ValueError, match="the weights differ"):
             use()
 
@@ -392,7 +396,7 @@ def test_a_crash_between_renames_is_noticed(folder, trained, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             save_run(folder, trained)
         other["text_head.1.bias"].copy_(weight)
-    with pytest.raises(RunRefused, match="matcher.safetensors was altered"):
+    with pytest.raises(RunRefused, match=r"matcher.safetensors was altered"):
         load_run(folder)
     assert save_run(folder, trained).name == "run"
     assert not list(folder.glob(".*.tmp"))
