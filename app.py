@@ -18,10 +18,15 @@ def main(argv: list[str] | None = None) -> None:
         "--dataset", metavar="NAME|PATH", help="default: the one that most runs were trained on"
     )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", 7860)))
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
     options = parser.parse_args(argv)
     workspace = Workspace.open(options.checkpoints, options.dataset)
-    build_app(workspace).launch(server_name=options.host, server_port=options.port, **launch_options())
+    app = build_app(workspace)
+    app.launch(
+        server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options()
+    )
+    workspace.warm_up()  # after the first page can be had: encoders take seconds to import
+    app.block_thread()
 
 
 if __name__ == "__main__":

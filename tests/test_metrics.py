@@ -507,3 +507,20 @@ def test_bootstrap_interval_is_reproducible_and_covers_the_mean():
     assert 0.06 < high - low < 0.1  # 2 × 1.96 × sqrt(0.3 × 0.7 / 500) = 0.08
     with pytest.raises(ValueError, match="no query has a value"):
         bootstrap_interval(np.array([np.nan]))
+
+
+def test_a_truth_of_matches_only_gives_no_figures_against_it():
+    """Emoji know which pairs match beyond the annotation, and of no pair that it doesn't."""
+    unit = np.eye(4, dtype=np.float32)
+
+    class MatchesOnly:
+        def block(self, visuals, texts):
+            return np.where(visuals[:, None] == texts[None], 1.0, np.nan)
+
+    class Complete:
+        def block(self, visuals, texts):
+            return (visuals[:, None] == texts[None]).astype(float)
+
+    groups = np.arange(4)
+    assert not [k for k in evaluate_embeddings(unit, unit, groups, groups, MatchesOnly()) if "true" in k]
+    assert evaluate_embeddings(unit, unit, groups, groups, Complete())["t2v/true_map_at_r"] == 1

@@ -14,14 +14,21 @@ import pytest
 import torch
 
 from tests import tiny
-from xmr import training
 from xmr.checkpoints import CannotSave, RunRefused, is_started, list_runs, load_run
 from xmr.checkpoints.run import MATCHER, STATE
 from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
 from xmr.registry import UnknownName
-from xmr.training import LossParameters, TrainingDiverged, annotated_pairs, batches, learning_rate
+from xmr.training import (
+    LossParameters,
+    TrainingDiverged,
+    annotated_pairs,
+    batches,
+    learning_rate,
+    loop,
+    train,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,7 +60,7 @@ def test_the_seed_decides_and_the_callers_generator_does_not():
     _, one = tiny.fit(tiny.config(epochs=1))
     torch.manual_seed(2)
     before = torch.get_rng_state()
-    running = training.train(tiny.config(epochs=1), load=tiny.dataset)
+    running = train(tiny.config(epochs=1), load=tiny.dataset)
     for _ in running:
         assert torch.equal(torch.get_rng_state(), before)
         before = (torch.rand(3), torch.get_rng_state())[1]
@@ -89,7 +96,7 @@ def test_equal_groups_of_a_batch_are_positives():
 
 def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch):
     seen = []
-    symmetric = training.symmetric
+    symmetric = loop.symmetric
     monkeypatch.setattr(
         training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
     )
@@ -106,7 +113,7 @@ def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch)
 
 def test_a_selector_takes_suspects_out(monkeypatch):
     seen = []
-    symmetric = training.symmetric
+    symmetric = loop.symmetric
     monkeypatch.setattr(
         training, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
     )
@@ -151,13 +158,13 @@ def test_learned_parameters_are_trained_and_kept(tmp_path):
 def breaking(monkeypatch, at, how):
     """info_nce whose value or gradient breaks at a step."""
     calls = iter(range(1, 1000))
-    symmetric = training.symmetric
+    symmetric = loop.symmetric
 
     def broken(loss, pairs, **hyper):
         value = symmetric(loss, pairs, **hyper)
         return how(value, pairs.scores) if next(calls) == at else value
 
-    monkeypatch.setattr(training, "symmetric", broken)
+    monkeypatch.setattr(loop, "symmetric", broken)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +184,7 @@ def test_a_loss_that_breaks_stops_and_the_best_checkpoint_is_kept(tmp_path, monk
     message = str(caught.value)
     assert "info_nce" in message and "step 10" in message and "lr" in message and str(folder) in message
     run = load_run(folder)
+    assert caught.value.trained.metrics == run.metrics
     assert run.training["diverged"]["step"] == 10 and run.training["epochs"] == 2
     assert run.training["best_epoch"] in (1, 2) and run.metrics["test"]["rsum"] > 0
     assert not (folder / STATE).exists()
@@ -191,8 +199,8 @@ def test_a_loss_that_breaks_in_the_first_epoch_leaves_nothing(tmp_path, monkeypa
 
 def test_patience_stops(monkeypatch):
     ranks = iter([10.0, 20.0, 15.0, 20.0, 30.0])
-    original = training.evaluate_embeddings
-    monkeypatch.setattr(training, "evaluate_embeddings", lambda *a: original(*a) | {"rsum": next(ranks, 0.0)})
+    original = loop.evaluate_embeddings
+    monkeypatch.setattr(loop, "evaluate_embeddings", lambda *a: original(*a) | {"rsum": next(ranks, 0.0)})
     steps, trained = tiny.fit(tiny.config(epochs=5, patience=2))
     assert [step.epoch for step in tiny.epochs(steps)] == [1, 2, 3, 4]
     assert trained.training["best_epoch"] == 2 and trained.metrics["validation"]["rsum"] == 20
@@ -232,7 +240,7 @@ def test_data_that_no_encoder_can_read_is_told():
 def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CannotSave, match="could not be written"):
-        next(training.train(tiny.config(), tmp_path / "file" / "run", load=tiny.dataset))
+        next(train(tiny.config(), tmp_path / "file" / "run", load=tiny.dataset))
 
 
 def test_a_run_is_not_trained_over(tmp_path):
@@ -246,7 +254,7 @@ def test_a_run_is_not_trained_over(tmp_path):
 
 
 def stopped(settings, folder, steps):
-    running = training.train(settings, folder, load=tiny.dataset)
+    running = train(settings, folder, load=tiny.dataset)
     for _ in range(steps):
         next(running)
     running.close()
@@ -255,7 +263,7 @@ def stopped(settings, folder, steps):
 @pytest.mark.parametrize("loss", ["siglip", "max_of_hinges"])
 @pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
 def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, loss):
-    monkeypatch.setattr(training, "SAVE_SECONDS", every)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", every)
     settings = tiny.config(loss=loss)
     tiny.fit(settings, tmp_path / "whole")
     for at in (2, 4, 6, 11):
@@ -302,10 +310,10 @@ import sys, time
 import torch
 torch.set_num_threads(1)
 from tests import tiny
-from xmr import training
-training.SAVE_SECONDS = 0.0
+from xmr.training import loop, train
+loop.SAVE_SECONDS = 0.0
 slow, folder = sys.argv[1] == "slow", sys.argv[2]
-for step in training.train(tiny.config(loss="siglip"), folder, resume=True, load=tiny.dataset):
+for step in train(tiny.config(loss="siglip"), folder, resume=True, load=tiny.dataset):
     print(step.step, flush=True)
     time.sleep(0.05 * slow)
 """

@@ -81,6 +81,14 @@ class Workspace(Holdings):
             columns.append(Column(name, listed, annotated))
         return columns
 
+    def warm_up(self) -> None:
+        """Embeds one text per run, so that the first visitor's query does not wait for encoders to be loaded."""
+        for name in self.runs:
+            try:
+                self._vector(name, Query(text="a picture"), "test", "t2v")
+            except (ValueError, OSError):
+                continue  # a run without an encoder: its column will say so
+
     def locate(self, query: Query, run: str, split: str, direction: Direction, index: int) -> Result:
         """Where one item of the gallery stands in a run's whole ranking."""
         same, own = self.annotation(query, split, direction)

@@ -1,9 +1,4 @@
-"""Training of a matcher with a loss, as an iterator of steps. Prints and draws nothing.
-
-Everything random is drawn from (seed, epoch) or (seed, step), and the caller's generators are left alone. So the
-same seed gives the same weights, and a run that goes on from its saved state ends byte for byte as if it had never
-been interrupted (on the same machine and number of threads).
-"""
+"""The loop over epochs and batches, its state on disk, and what stops it."""
 
 from __future__ import annotations
 
@@ -11,8 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,36 +18,35 @@ from torch import Tensor, nn
 from xmr.analysis import CaptionSimilarity
 from xmr.checkpoints import Trained, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import learnable
 from xmr.core import Pairs, Step, TrainConfig
-from xmr.data import SPLITS, Dataset, load_dataset
-from xmr.embedding import Frozen, Inputs, Progress, embed, frozen_features, matcher_inputs
+from xmr.data import Dataset
+from xmr.embedding import Progress, embed
 from xmr.losses import LOSSES, symmetric
-from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.metrics import evaluate_embeddings
-from xmr.registry import Entry
-from xmr.selection import SELECTORS, suspected, without
+from xmr.selection import suspected, without
+from xmr.training.hyper import LossParameters
+from xmr.training.task import Task, prepare, seeded
 
 GRADIENT_NORM = 2.0  # as VSE++
 SAVE_SECONDS = 60.0  # an epoch that takes longer is saved in between
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient is not finite; `step`, `lr` and `loss` (the name) say where."""
+    """The loss or its gradient is not finite: `loss` (the name), `step`, `lr` and the loss's `value` say where.
+
+    `kept` says in words what is left; `trained` is the best epoch before, None where none was finished.
+    """
 
     def __init__(self, loss: str, step: int, lr: float, value: float):
+        super().__init__(loss, step, lr, value)
         self.loss, self.step, self.lr, self.value = loss, step, lr, value
         self.kept = "no epoch was finished, so there is no checkpoint to keep"
-        super().__init__(loss, step, lr, value)
+        self.trained: Trained | None = None
 
     def __str__(self) -> str:
-        what = (
-            f"{self.loss} became {self.value}"
-            if not math.isfinite(self.value)
-            else f"{self.loss}: a gradient"
-        )
-        what += "" if not math.isfinite(self.value) else " became infinite or NaN"
-        return f"{what} at step {self.step} (lr {self.lr:.3g}); {self.kept}. A lower --lr may help"
+        broken = "the gradient of " * math.isfinite(self.value) + self.loss
+        became = "infinite or NaN" if math.isfinite(self.value) else str(self.value)
+        return f"{broken} became {became} at step {self.step} (lr {self.lr:.3g}); {self.kept}. A lower --lr may help"
 
 
 def train(
@@ -78,7 +71,7 @@ def train(
     folder = None if run_dir is None else Path(run_dir)
     if folder is not None and (is_finished(folder) or (is_started(folder) and not resume)):
         raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
-    trainer = _Trainer(_prepare(config, load, progress), command)
+    trainer = _Trainer(prepare(config, load, progress), command)
     if folder is not None:
         if resume:
             trainer.restore(folder)
@@ -87,9 +80,10 @@ def train(
         yield from trainer.steps(folder)
     except TrainingDiverged as error:
         if trainer.state.best_epoch:
-            trained = trainer.finish({"step": error.step, "lr": error.lr, "value": str(error.value)})
-            where = "in memory" if folder is None else f"in {save_run(folder, trained).path}"
-            error.kept = f"the best checkpoint so far (epoch {trainer.state.best_epoch}) is kept {where}"
+            error.trained = trainer.finish({"step": error.step, "lr": error.lr, "value": str(error.value)})
+            error.kept = f"the best checkpoint so far (epoch {trainer.state.best_epoch}) is kept"
+            if folder is not None:
+                error.kept += f" in {save_run(folder, error.trained).path}"
         if folder is not None:
             remove_state(folder)
         raise
@@ -125,123 +119,6 @@ def annotated_pairs(
     return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
 
 
-class LossParameters(nn.Module):
-    """The hyper-parameters of a loss: numbers, and `nn.Parameter`s where the range says that they are learned."""
-
-    def __init__(self, loss: Entry, values: dict[str, Any]):
-        super().__init__()
-        self.loss, self.given = loss, values
-        self.raw = nn.ParameterDict(
-            {
-                name: nn.Parameter(torch.tensor(float(self._inner(name, values[name]))))
-                for name in learnable(loss)
-            }
-        )
-
-    def values(self) -> dict[str, Any]:
-        """All hyper-parameters; the learned ones as tensors with gradients."""
-        return self.given | {name: raw.exp() if self._is_log(name) else raw for name, raw in self.raw.items()}
-
-    def learned(self) -> dict[str, float]:
-        """The learned ones as numbers within their ranges."""
-        values = {}
-        for name, value in self.values().items():
-            if name in self.raw:
-                bounds = self.loss.param(name).range
-                values[name] = min(max(value.item(), bounds.low), bounds.high)
-        return values
-
-    @torch.no_grad()
-    def clamp_(self) -> None:
-        """Puts what an optimiser step moved outside its range back on the border."""
-        for name, raw in self.raw.items():
-            bounds = self.loss.param(name).range
-            raw.clamp_(self._inner(name, bounds.low), self._inner(name, bounds.high))
-
-    def _is_log(self, name: str) -> bool:
-        return self.loss.param(name).range.learn == "log"
-
-    def _inner(self, name: str, value: float) -> float:
-        return math.log(value) if self._is_log(name) else value
-
-
-# ---- preparation ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A configuration with everything in place that training needs."""
-
-    config: TrainConfig  # with all parameters settled
-    data: dict[str, Dataset]
-    frozen: dict[str, Frozen]
-    inputs: dict[str, Inputs]
-    vocabulary: Vocabulary | None
-    matcher: nn.Module
-
-    @property
-    def encoder(self) -> dict[str, Any]:
-        frozen = self.frozen["train"]
-        return {
-            "name": frozen.encoder,
-            "hash": frozen.encoder_hash,
-            "visual_dim": frozen.visual.shape[-1],
-            "text_dim": frozen.text_dim,
-        }
-
-    @property
-    def dataset(self) -> dict[str, Any]:
-        return {
-            "name": self.data["train"].name,
-            "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
-            "sizes": {
-                split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
-                for split, data in self.data.items()
-            },
-        }
-
-
-def _prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> _Task:
-    # All that can be wrong with the configuration is told before data is loaded.
-    loss_params = LOSSES[config.loss].parse(config.loss_params)
-    selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
-    kind = MATCHERS[config.matcher].make.inputs
-    MATCHERS[config.matcher].parse(config.matcher_params)
-    load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
-    data = {split: load(split) for split in SPLITS}
-    if len(data["train"].captions) < 2:
-        raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
-    frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
-    train = frozen["train"]
-    params = settled_params(config.matcher, config.matcher_params, train.text_dim)
-    vocabulary = None
-    if MATCHERS[config.matcher].make.reads_words(params):
-        vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
-    inputs = {
-        split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
-        for split in SPLITS
-    }
-    with seeded(config.seed, 0):
-        matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
-    matcher.fit(train.visual, train.text)
-    config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
-    return _Task(config, data, frozen, inputs, vocabulary, matcher)
-
-
-@contextmanager
-def seeded(seed: int, step: int) -> Iterator[None]:
-    """Torch's random numbers from (seed, step) alone; the caller's generator goes on afterwards as if unused."""
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-
-
-# ---- the loop ---------------------------------------------------------------------------------------------
-
-
 @dataclass
 class _State:
     """Where a training stands; with the tensors, all that resuming needs. Epochs and steps count what is done."""
@@ -257,7 +134,7 @@ class _State:
 
 
 class _Trainer:
-    def __init__(self, task: _Task, command: str):
+    def __init__(self, task: Task, command: str):
         self.task, self.config, self.command = task, task.config, command
         self.matcher, self.loss = task.matcher, LOSSES[task.config.loss]
         self.hyper = LossParameters(self.loss, task.config.loss_params)

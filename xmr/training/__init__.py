@@ -1,0 +1,11 @@
+"""Training of a matcher with a loss, as an iterator of steps. Prints and draws nothing.
+
+Everything random is drawn from (seed, epoch) or (seed, step), and the caller's generators are left alone. So the
+same seed gives the same weights, and a run that goes on from its saved state ends byte for byte as if it had never
+been interrupted (on the same machine and number of threads).
+"""
+
+from xmr.training.hyper import LossParameters
+from xmr.training.loop import TrainingDiverged, annotated_pairs, batches, learning_rate, train
+
+__all__ = ["LossParameters", "TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "train"]

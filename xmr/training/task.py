@@ -1,0 +1,90 @@
+"""From a configuration to everything that training needs: data, features, vocabulary, an untrained matcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from xmr.core import TrainConfig
+from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.embedding import Frozen, Inputs, Progress, frozen_features, matcher_inputs
+from xmr.losses import LOSSES
+from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
+from xmr.selection import SELECTORS
+
+
+@dataclass(frozen=True)
+class Task:
+    """A configuration with everything in place that training needs."""
+
+    config: TrainConfig  # with all parameters settled
+    data: dict[str, Dataset]
+    frozen: dict[str, Frozen]
+    inputs: dict[str, Inputs]
+    vocabulary: Vocabulary | None
+    matcher: nn.Module
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        frozen = self.frozen["train"]
+        return {
+            "name": frozen.encoder,
+            "hash": frozen.encoder_hash,
+            "visual_dim": frozen.visual.shape[-1],
+            "text_dim": frozen.text_dim,
+        }
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        return {
+            "name": self.data["train"].name,
+            "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
+            "sizes": {
+                split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
+                for split, data in self.data.items()
+            },
+        }
+
+
+def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> Task:
+    # All that can be wrong with the configuration is told before data is loaded.
+    loss_params = LOSSES[config.loss].parse(config.loss_params)
+    selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
+    kind = MATCHERS[config.matcher].make.inputs
+    MATCHERS[config.matcher].parse(config.matcher_params)
+    load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
+    data = {split: load(split) for split in SPLITS}
+    if len(data["train"].captions) < 2:
+        raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
+    frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
+    train = frozen["train"]
+    params = settled_params(config.matcher, config.matcher_params, train.text_dim)
+    vocabulary = None
+    if MATCHERS[config.matcher].make.reads_words(params):
+        vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
+    inputs = {
+        split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
+        for split in SPLITS
+    }
+    with seeded(config.seed, 0):
+        matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
+    matcher.fit(train.visual, train.text)
+    config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
+    return Task(config, data, frozen, inputs, vocabulary, matcher)
+
+
+@contextmanager
+def seeded(seed: int, step: int) -> Iterator[None]:
+    """Torch's random numbers from (seed, step) alone; the caller's generator goes on afterwards as if unused."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
