@@ -17,7 +17,7 @@ from xmr.training import train
 WORDS = ["red", "green", "blue", "dog", "cat", "house", "runs", "jumps", "sleeps", "tree"]
 DIM = 12
 SIZES = {"train": 60, "validation": 30, "test": 24}
-SMALL = {"embed_dim": 16, "word_dim": 8, "channels": 8}  # for every text tower
+SMALL = {"embed_dim": 16, "word_dim": 8, "channels": 8, "word_dropout": 0.1}  # for every text tower
 
 
 def items(split: str) -> tuple[np.ndarray, list[str]]:

@@ -55,7 +55,7 @@ def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k
         "legend": [
             {"status": status, "words": word}
             for status, word in words.items()
-            if status in present or (status != "unknown" and len(own))
+            if status in present or (status == "annotated" and len(own))
         ],
         "summary": ". ".join(f"{column['name']}: {column['spoken']}" for column in drawn),
     }
@@ -158,7 +158,7 @@ def _known(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray
     if known is not None:
         true = int(np.nansum(known))
         if np.isnan(known).any():
-            text += f" · {true:,} known to match, {int(np.isnan(known).sum()):,} of {gallery:,} not known"
+            text += f" · {true - len(own):,} more known to match" if true > len(own) else ""
         elif asked.direction == "t2v":
             text += f" · true of {true:,} of {gallery:,}"
         else:

@@ -6,38 +6,24 @@ import base64
 import io
 from functools import lru_cache
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from xmr.data.pictures import BadPicture, decode
 from xmr.workspace import Workspace
-
-# A PNG of half a megabyte can decode to a gigabyte, so the header's size is judged before any pixel is read.
-MAX_PIXELS = 25_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 @lru_cache(maxsize=16)
 def open_picture(path: str) -> Image.Image:
-    """A picture from outside, upright, RGB, at most 1,024 px wide or high.
+    """A picture from outside, read as a dataset's are (upright, on white, at most 25 megapixels), made smaller.
 
-    Raises ValueError, in words for its owner, where it is no picture, broken, or larger than 25 megapixels.
+    Raises ValueError, in words for its owner.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ValueError(
-                    f"This picture has {width:,} × {height:,} pixels; at most 25 megapixels are read. Scale it down."
-                )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            upright.thumbnail((1024, 1024))
-            return upright
-    except ValueError:
-        raise
-    # PIL raises many kinds of error on broken files, SyntaxError and struct.error among them.
-    except Exception as error:
-        raise ValueError(
-            f"This file could not be read as a picture ({', '.join(FORMATS)}): it is damaged or of another kind."
-        ) from error
+        image = decode(path)
+    except BadPicture as error:
+        raise ValueError(f"This picture could not be used: {error}.") from error
+    image.thumbnail((1024, 1024))
+    return image
 
 
 def inline(image: Image.Image) -> str:
