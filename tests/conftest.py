@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Tiny models gain nothing from threads, and lose much where two of them wait for a busy core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import socket
 from collections.abc import Callable, Iterator

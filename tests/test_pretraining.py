@@ -24,9 +24,9 @@ CONFIG = model_config(size=32, width=4, text_width=16)
 
 
 def test_loss_and_attributes_fall_on_scenes():
-    batches = scene_batches(total=640, pool=32, size=32, batch=16, seed=0)
-    seen = [progress for progress, _ in pretrain(batches, 640, CONFIG, lr=3e-3, seed=0)]
-    assert seen[-1].seen == 640
+    batches = scene_batches(total=320, pool=32, size=32, batch=16, seed=0)
+    seen = [progress for progress, _ in pretrain(batches, 320, CONFIG, lr=3e-3, seed=0)]
+    assert seen[-1].seen == 320
     assert np.mean([p.attributes for p in seen[-5:]]) < 0.5 * seen[0].attributes
     assert np.mean([p.loss for p in seen[-5:]]) < seen[0].loss
 

@@ -53,15 +53,30 @@ def test_first_screen_is_full_and_shows_runs_that_disagree(home):
     home.wait_for_function(
         "[...document.querySelectorAll('#results img')].every(i => i.complete && i.naturalWidth)"
     )
-    # The annotated match is there wherever it stands.
-    pinned = home.locator("#results .below .tile").first
-    rank = int(re.match(r"Rank (\d+)", pinned.get_attribute("aria-label")).group(1))
-    assert rank > 12
-    assert f"#{rank}" in places
     # A folder that is no run is named with its reason.
     expect(home.locator("#faults")).to_contain_text("half_written")
     expect(home.locator("#faults")).to_contain_text("run.json ends in the middle (line 7)")
-    # Status is told by words and by the kind of frame, not by colour alone.
+
+
+# ---- searching ----------------------------------------------------------------------------------------------
+
+
+def test_text_search_answers_in_every_column(home):
+    home.locator("#query input").fill("a purple ring")
+    home.locator("#go").click()
+    expect(home.locator("#results .query")).to_contain_text("a purple ring")
+    expect(home.locator("#results .column").first.locator(".tile").first).to_have_attribute(
+        "aria-label", re.compile("^Rank 1, score 0"))  # fmt: skip
+    home.locator("#query input").fill("purple, surely no caption")
+    home.locator("#query input").press("Enter")
+    expect(home.locator("#results .query")).to_contain_text("no match is annotated")
+    assert not home.locator("#results .tag").count()
+
+
+def test_status_is_told_by_words_and_frames_and_not_by_colour_alone(home):
+    home.locator("#query input").fill("something blue on a pale ground")
+    home.locator("#go").click()
+    expect(home.locator("#results .asked")).to_have_text("something blue on a pale ground")
     for words in ("annotated match", "true, not annotated", "not a match"):
         expect(home.locator("#results .legend")).to_contain_text(words)
     labels = [label for column in range(3) for label in names(home, column)]
@@ -75,24 +90,9 @@ def test_first_screen_is_full_and_shows_runs_that_disagree(home):
     assert len(frames) == 3, frames
 
 
-# ---- searching ----------------------------------------------------------------------------------------------
-
-
-def test_text_search_answers_in_every_column(home):
-    home.locator("#query textarea").fill("a purple ring")
-    home.locator("#go").click()
-    expect(home.locator("#results .query")).to_contain_text("a purple ring")
-    expect(home.locator("#results .column").first.locator(".tile").first).to_have_attribute(
-        "aria-label", re.compile("^Rank 1, score 0"))  # fmt: skip
-    home.locator("#query textarea").fill("purple, surely no caption")
-    home.locator("#query textarea").press("Enter")
-    expect(home.locator("#results .query")).to_contain_text("no match is annotated")
-    assert not home.locator("#results .tag").count()
-
-
 def test_empty_query_is_answered_with_what_to_do(home):
     before = names(home)
-    home.locator("#query textarea").fill("   ")
+    home.locator("#query input").fill("   ")
     home.locator("#go").click()
     expect(home.get_by_text("Type what the picture should show")).to_be_visible()
     assert names(home) == before
@@ -111,6 +111,19 @@ def test_next_disagreement_and_random_pick_test_items(home):
         if home.locator("#results .query .eyebrow").inner_text() != second:
             break
     expect(home.locator("#results .query .eyebrow")).to_have_text(re.compile(r"^Caption test-\d+#\d$"))
+
+
+def test_annotated_match_outside_k_is_pinned_with_its_rank(home):
+    pinned = home.locator("#results .below .tile")
+    for _ in range(12):
+        if pinned.count():
+            break
+        before = home.locator("#results .query .eyebrow").inner_text()
+        home.locator("#next").click()
+        expect(home.locator("#results .query .eyebrow")).not_to_have_text(before)
+    rank = int(re.match(r"Rank (\d+)", pinned.first.get_attribute("aria-label")).group(1))
+    assert rank > 12
+    assert f"#{rank}" in home.locator("#results .column .place b").all_inner_texts()
 
 
 def test_fewer_runs_fewer_columns_and_the_baseline_follows(home):
@@ -191,13 +204,13 @@ def test_pictures_are_judged_before_their_pixels_are_read(tmp_path):
 
 def test_markup_in_a_caption_stays_text(home):
     home.get_by_label("image → text").check()
-    home.locator("#query textarea").fill("something red on a pale ground")
+    home.locator("#query input").fill("something red on a pale ground")
     expect(home.locator("#results .tile.text").first).to_be_visible()
     # Ask with the caption's own words: as the query, as tiles of the other direction and in the card.
     from tests.fake_workspace import MARKUP, make_dataset
 
     caption = next(text for text in make_dataset().captions if MARKUP in text)
-    home.locator("#query textarea").fill(caption)
+    home.locator("#query input").fill(caption)
     home.locator("#go").click()
     expect(home.locator("#results .asked")).to_have_text(caption)
     home.locator("#results .tile.annotated").first.click()
@@ -336,3 +349,34 @@ def test_files_outside_the_thumbnails_are_not_served(app_url):
 
     for path in ("/etc/passwd", "/work/main/app.py", "../app.py"):
         assert httpx.get(f"{app_url}gradio_api/file={path}").status_code in (403, 404)
+
+
+# ---- app.py -------------------------------------------------------------------------------------------------
+
+
+def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
+    import app
+
+    told = {}
+
+    class Recorder:
+        def launch(self, **options):
+            told.update(options)
+
+        def block_thread(self):
+            told["blocked"] = True
+
+    def opened(checkpoints, dataset):
+        told.update(checkpoints=checkpoints, dataset=dataset)
+        return make_workspace(tmp_path)
+
+    monkeypatch.setenv("PORT", "7999")
+    monkeypatch.setattr(app.Workspace, "open", opened)
+    monkeypatch.setattr(app, "build_app", lambda workspace: Recorder())
+    app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
+    assert told["checkpoints"] == "runs"
+    assert told["dataset"] == "emoji"
+    assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
+    assert told["blocked"]
+    assert told["run_history"] is False
+    assert told["ssr_mode"] is False

@@ -23,7 +23,7 @@ TABS = (search, distributions, weights, false_negatives)
 
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
-  if (window.innerWidth < 768) document.querySelector('#sidebar.open > button')?.click();
+  if (window.innerWidth <= 768) document.querySelector('#sidebar.open > button')?.click();
 }"""
 
 

@@ -55,7 +55,7 @@ def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k
         "legend": [
             {"status": status, "words": word}
             for status, word in words.items()
-            if status in present or (status == "annotated" and len(own))
+            if status in present or (len(own) and (status == "annotated" or "unknown" not in words))
         ],
         "summary": ". ".join(f"{column['name']}: {column['spoken']}" for column in drawn),
     }

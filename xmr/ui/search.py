@@ -101,6 +101,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             scale=6,
             min_width=260,
             max_length=500,
+            max_lines=1,  # a line that scrolls: the whole text stands below, and the row keeps its height
             elem_id="query",
         )
         go = gr.Button("Search", variant="primary", size="md", scale=0, min_width=96, elem_id="go")
