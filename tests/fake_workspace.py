@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from xmr.core import TrainConfig
 from xmr.data.dataset import Dataset, Truth
+from xmr.embedding import Frozen
 from xmr.workspace import Workspace
 
 COLOURS = {
@@ -77,6 +78,11 @@ class FakeEmbedder:
             for name, kind in zip(dataset.visual_ids, kinds, strict=True)
         ]
         return np.stack(visual), self.embed_texts(run, dataset.captions)
+
+    def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen:
+        """Pictures by what they show; captions have none, so they are compared by their words."""
+        kinds = zip(dataset.columns["colour"], dataset.columns["shape"], strict=True)
+        return Frozen(np.array([[float(w in kind) for w in WORDS] for kind in kinds], np.float32), None)
 
 
 def make_dataset(split: str = "test") -> Dataset:

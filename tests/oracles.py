@@ -1,8 +1,9 @@
 """Losses as slow loops straight from each paper, for one direction: rows of `s` are queries.
 
-Plain Python floats. `positives[i]` and `negatives[i]` are lists of column indices. Each returns a list with one
-value per query. The several-positives rule of xmr (each positive as if alone, then the mean) is applied by
-`per_positive`.
+Plain Python floats. `positives[i]` and `negatives[i]` are lists of column indices; `own` and `other` are the
+similarities within the queries' and within the gallery's modality, as lists of lists. Each oracle returns a list
+with one value per query. The several-positives rule of xmr (each positive as if alone, then the mean) is applied
+by `per_positive`.
 """
 
 from __future__ import annotations
@@ -10,44 +11,78 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+exp, log = math.exp, math.log
 
-def per_positive(
-    one: Callable[..., float],
-    s: list[list[float]],
-    positives: list[list[int]],
-    negatives: list[list[int]],
-    **hyper,
-) -> list[float]:
+
+def per_positive(one: Callable[..., float], s, positives, negatives) -> list[float]:
     """`one(positive score, negative scores)` averaged over each query's positives; 0 where a side is missing."""
     values = []
     for row, own, others in zip(s, positives, negatives, strict=True):
         if not own or not others:
             values.append(0.0)
             continue
-        values.append(sum(one(row[p], [row[n] for n in others], **hyper) for p in own) / len(own))
+        values.append(sum(one(row[p], [row[n] for n in others]) for p in own) / len(own))
     return values
 
 
-def max_of_hinges(s, positives, negatives, margin=0.2):
+def hinge(x):
+    return max(0.0, x)
+
+
+def sum_of_hinges(s, positives, negatives, margin=0.2, **_):
+    """VSE0: the sum over negatives of [margin + s(i, n) - s(i, p)]_+."""
+    return per_positive(lambda p, ns: sum(hinge(margin + n - p) for n in ns), s, positives, negatives)
+
+
+def max_of_hinges(s, positives, negatives, margin=0.2, **_):
     """VSE++, equation 6: max over negatives of [margin + s(i, n) - s(i, p)]_+."""
-
-    def one(p, others, margin):
-        return max(max(0.0, margin + n - p) for n in others)
-
-    return per_positive(one, s, positives, negatives, margin=margin)
+    return per_positive(lambda p, ns: max(hinge(margin + n - p) for n in ns), s, positives, negatives)
 
 
-def info_nce(s, positives, negatives, temperature=0.07):
+def semi_hard(s, positives, negatives, margin=0.2, **_):
+    """FaceNet: the nearest negative farther than the positive; where there is none, the farthest."""
+
+    def one(p, ns):
+        farther = [n for n in ns if n < p]
+        return hinge(margin + (max(farther) if farther else min(ns)) - p)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def soft_margin(s, positives, negatives, scale=10.0, **_):
+    return per_positive(lambda p, ns: log(1 + exp(scale * (max(ns) - p))) / scale, s, positives, negatives)
+
+
+def contrastive(s, positives, negatives, margin=1.0, **_):
+    """Hadsell's form over all pairs, with d the distance of unit vectors."""
+    values = []
+    for row, own, others in zip(s, positives, negatives, strict=True):
+        total = sum(2 - 2 * row[p] for p in own)
+        total += sum(hinge(margin - math.sqrt(2 - 2 * row[n])) ** 2 for n in others)
+        values.append(total / 2)
+    return values
+
+
+def double_triplet(s, positives, negatives, margin=1.0, **_):
+    """The mean over all triples of an anchor, in squared distances, halved."""
+
+    def one(p, ns):
+        return sum(hinge(margin + (2 - 2 * p) - (2 - 2 * n)) for n in ns) / len(ns) / 2
+
+    return per_positive(one, s, positives, negatives)
+
+
+def info_nce(s, positives, negatives, temperature=0.07, **_):
     """CLIP: the cross-entropy of picking the positive."""
 
-    def one(p, others, temperature):
-        top = math.exp(p / temperature)
-        return -math.log(top / (top + sum(math.exp(n / temperature) for n in others)))
+    def one(p, ns):
+        top = exp(p / temperature)
+        return -log(top / (top + sum(exp(n / temperature) for n in ns)))
 
-    return per_positive(one, s, positives, negatives, temperature=temperature)
+    return per_positive(one, s, positives, negatives)
 
 
-def siglip(s, positives, negatives, scale=10.0, bias=-10.0):
+def siglip(s, positives, negatives, scale=10.0, bias=-10.0, **_):
     """SigLIP, equation 2: the sum over pairs of -log 1 / (1 + exp(z (-scale s - bias)))."""
     values = []
     for row, own, others in zip(s, positives, negatives, strict=True):
@@ -55,24 +90,318 @@ def siglip(s, positives, negatives, scale=10.0, bias=-10.0):
         for j, score in enumerate(row):
             z = 1 if j in own else -1 if j in others else None
             if z is not None:
-                total += -math.log(1 / (1 + math.exp(z * (-scale * score - bias))))
+                total += -log(1 / (1 + exp(z * (-scale * score - bias))))
         values.append(total)
     return values
 
 
-def polynomial(s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.4, b2=0.9):
-    """The authors' `polyloss.py`: mine, skip the anchor without informative negatives, two separate clamps."""
-
-    def one(p, others, **_):
-        if p >= 1 - 1e-5:
-            return 0.0
-        informative = [n for n in others if n + margin > p]
-        if not informative:
-            return 0.0
-        h = max(informative)
-        return max(0.0, a2 * p * p + a1 * p + a0) + max(0.0, b2 * h * h + b1 * h + b0)
+def unified(s, positives, negatives, scale=20.0, margin=0.2, **_):
+    def one(p, ns):
+        return log(1 + sum(exp(scale * (n - p + margin)) for n in ns)) / scale
 
     return per_positive(one, s, positives, negatives)
 
 
-ORACLES = {f.__name__: f for f in (max_of_hinges, info_nce, siglip, polynomial)}
+def multi_similarity(s, positives, negatives, alpha=2.0, beta=40.0, base=0.5, epsilon=0.1, **_):
+    """The authors' loop: mine both ways, skip an anchor that keeps too little."""
+    values = []
+    for row, own, others in zip(s, positives, negatives, strict=True):
+        if not own or not others:
+            values.append(0.0)
+            continue
+        kept_n = [row[n] for n in others if row[n] + epsilon > min(row[p] for p in own)]
+        kept_p = [row[p] for p in own if row[p] - epsilon < max(row[n] for n in others)]
+        if not kept_n or not kept_p:
+            values.append(0.0)
+            continue
+        pull = log(1 + sum(exp(-alpha * (p - base)) for p in kept_p)) / alpha
+        push = log(1 + sum(exp(beta * (n - base)) for n in kept_n)) / beta
+        values.append(pull + push)
+    return values
+
+
+def circle(s, positives, negatives, margin=0.25, scale=256.0, **_):
+    """Circle loss, equation 6, in the log domain because its exponentials overflow."""
+    values = []
+    for row, own, others in zip(s, positives, negatives, strict=True):
+        if not own or not others:
+            values.append(0.0)
+            continue
+        terms = [0.0]
+        for n in others:
+            for p in own:
+                an, ap = hinge(row[n] + margin), hinge(1 + margin - row[p])
+                terms.append(scale * an * (row[n] - margin) - scale * ap * (row[p] - (1 - margin)))
+        top = max(terms)
+        values.append(top + log(sum(exp(t - top) for t in terms)))
+    return values
+
+
+def decoupled(s, positives, negatives, temperature=0.1, **_):
+    return per_positive(
+        lambda p, ns: -p / temperature + log(sum(exp(n / temperature) for n in ns)), s, positives, negatives
+    )
+
+
+def hard_reweighted(s, positives, negatives, temperature=0.5, beta=1.0, prior=0.1, **_):
+    """The authors' code: importance-weighted negatives, then debiased, floored."""
+
+    def one(p, ns):
+        pos = exp(p / temperature)
+        neg = [exp(n / temperature) for n in ns]
+        importance = [exp(beta * n / temperature) for n in ns]
+        mean = sum(importance) / len(importance)
+        reweighted = sum(i * n for i, n in zip(importance, neg, strict=True)) / mean
+        ng = (-prior * len(ns) * pos + reweighted) / (1 - prior)
+        ng = max(ng, len(ns) * exp(-1 / temperature))
+        return -log(pos / (pos + ng))
+
+    return per_positive(one, s, positives, negatives)
+
+
+def debiased(s, positives, negatives, temperature=0.5, prior=0.1, **_):
+    return hard_reweighted(s, positives, negatives, temperature, 0.0, prior)
+
+
+def polynomial(s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.4, b2=0.9, **_):
+    """The authors' `polyloss.py`: mine, skip the anchor without informative negatives, two separate clamps."""
+
+    def one(p, ns):
+        if p >= 1 - 1e-5:
+            return 0.0
+        informative = [n for n in ns if n + margin > p]
+        if not informative:
+            return 0.0
+        h = max(informative)
+        return hinge(a2 * p * p + a1 * p + a0) + hinge(b2 * h * h + b1 * h + b0)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def polynomial_max(
+    s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.3, b2=1.2, **_
+):
+    def one(p, ns):
+        informative = [n for n in ns if n + margin > p]
+        if not informative:
+            return 0.0
+        h = max(informative)
+        return hinge(a2 * p * p + a1 * p + a0 + b2 * h * h + b1 * h + b0)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def polynomial_avg(
+    s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.3, b2=1.2, **_
+):
+    def one(p, ns):
+        informative = [n for n in ns if n + margin > p]
+        if not informative:
+            return 0.0
+        mean = sum(b2 * n * n + b1 * n + b0 for n in informative) / len(informative)
+        return hinge(a2 * p * p + a1 * p + a0 + mean)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def polynomial_relative(s, positives, negatives, margin=0.2, c1=1.0, c2=1.0, **_):
+    def one(p, ns):
+        r = max(ns) - p
+        c0 = c1 * margin - c2 * margin**2
+        return hinge(c0 + c1 * r + c2 * r * r) if r > -margin else 0.0
+
+    return per_positive(one, s, positives, negatives)
+
+
+def polynomial_calibrated(s, positives, negatives, margin=0.2, a1=0.7, a2=0.2, b2=0.9, **_):
+    """The published shape on scores mapped to [0, 1] by the extremes of all pairs that count."""
+    known = [row[j] for row, p, n in zip(s, positives, negatives, strict=True) for j in [*p, *n]]
+    low, high = min(known), max(known)
+    width = max(high - low, 1e-3)
+
+    def one(p, ns):
+        u, h = (p - low) / width, (max(ns) - low) / width
+        if h + margin <= u:
+            return 0.0
+        return width * (a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + b2 * h * h)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def weighting(s, positives, negatives, **hyper):
+    """The integrals by very many trapezoids."""
+    values = {
+        "positive": [1.0, 0.9, 0.7, 0.5, 0.3],
+        "negative": [0.0, 0.0, 0.0, 0.5, 1.4],
+    }
+    for side, curve in values.items():
+        for i, knot in enumerate(("minus_1", "minus_half", "0", "half", "1")):
+            curve[i] = hyper.get(f"{side}_at_{knot}", curve[i])
+
+    def height(curve, x):
+        place = min(max((x + 1) / 0.5, 0.0), 4.0)
+        i = min(int(place), 3)
+        return curve[i] + (curve[i + 1] - curve[i]) * (place - i)
+
+    def area(curve, a, b, steps=4000):
+        width = (b - a) / steps
+        return sum(height(curve, a + (k + 0.5) * width) for k in range(steps)) * width
+
+    def one(p, ns):
+        return area(values["positive"], p, 1.0) + area(values["negative"], -1.0, max(ns))
+
+    return per_positive(one, s, positives, negatives)
+
+
+def complementary(s, positives, negatives, temperature=0.05, **_):
+    def one(p, ns):
+        total = exp(p / temperature) + sum(exp(n / temperature) for n in ns)
+        return -sum(log(1 - min(exp(n / temperature) / total, 1 - 1e-6)) for n in ns)
+
+    return per_positive(one, s, positives, negatives)
+
+
+def _evidence(row, column, s, positives, within, of_gallery):
+    """Largest similarity of the candidate to what is annotated to the query (or of the query to what is annotated
+    to the candidate)."""
+    if of_gallery:
+        near = [within[p][column] for p in positives[row]]
+    else:
+        near = [within[row][q] for q in range(len(s)) if column in positives[q]]
+    return max(near, default=-math.inf)
+
+
+def ladder(
+    s,
+    positives,
+    negatives,
+    margin=0.2,
+    threshold=0.63,
+    margin_second=0.01,
+    weight=0.25,
+    text=None,
+    upright=True,
+    **_,
+):
+    first = max_of_hinges(s, positives, negatives, margin)
+    values = []
+    for i, row in enumerate(s):
+        total = first[i]
+        upper, lower = [], []
+        for j in [*positives[i], *negatives[i]]:
+            likely = _evidence(i, j, s, positives, text, upright) >= threshold
+            if likely or j in positives[i]:
+                upper.append(row[j])
+            else:
+                lower.append(row[j])
+        if upper and lower and positives[i]:
+            total += weight * hinge(margin_second + max(lower) - min(upper))
+        values.append(total)
+    return values
+
+
+def soft_labels(
+    s,
+    positives,
+    negatives,
+    temperature=0.05,
+    student_temperature=0.45,
+    teacher_temperature=1.0,
+    weight=0.1,
+    visual=None,
+    text=None,
+    upright=True,
+    **_,
+):
+    first = info_nce(s, positives, negatives, temperature)
+    values = []
+    for i, row in enumerate(s):
+        teacher = {}
+        for j in [*positives[i], *negatives[i]]:
+            near = _evidence(i, j, s, positives, visual if upright else text, False)
+            if near > -math.inf:
+                teacher[j] = exp(near / teacher_temperature)
+        student = {j: exp(row[j] / student_temperature) for j in teacher}
+        t_sum, s_sum = sum(teacher.values()), sum(student.values())
+        kl = sum(t / t_sum * log((t / t_sum) / (student[j] / s_sum)) for j, t in teacher.items())
+        values.append(first[i] + (weight * kl if positives[i] else 0.0))
+    return values
+
+
+def gravitation(
+    s,
+    positives,
+    negatives,
+    margin=0.2,
+    mass="density",
+    within=0.5,
+    margin_within=0.2,
+    visual=None,
+    text=None,
+    upright=True,
+    **_,
+):
+    """Masses, forces m·m/r², the strongest negative, its hinge weighted by the masses, and the term within."""
+    queries, gallery = len(s), len(s[0])
+    own, other = (visual, text) if upright else (text, visual)
+
+    def density(sim):
+        masses = []
+        for i, row in enumerate(sim):
+            near = sorted((x for j, x in enumerate(row) if j != i), reverse=True)[:5]
+            masses.append(max((1 + sum(near) / len(near)) / 2, 0.01))
+        return masses
+
+    m_own = [1.0] * queries if mass == "equal" else density(own)
+    m_other = [1.0] * gallery if mass == "equal" else density(other)
+    chosen, factor = [], []
+    for i, row in enumerate(s):
+        forces = {j: m_own[i] * m_other[j] / max(2 - 2 * row[j], 1e-6) for j in negatives[i]}
+        j = max(forces, key=forces.get) if forces else 0
+        chosen.append(row[j])
+        factor.append(m_own[i] * m_other[j])
+    mean = sum(factor) / len(factor)
+    values = []
+    for i, row in enumerate(s):
+        if not positives[i] or not negatives[i]:
+            values.append(0.0)
+            continue
+        strangers = [q for q in range(queries) if q != i and not set(positives[q]) & set(positives[i])]
+        total = 0.0
+        for p in positives[i]:
+            total += factor[i] / mean * hinge(margin + chosen[i] - row[p])
+            if strangers:
+                total += within * hinge(margin_within + max(own[i][q] for q in strangers) - row[p])
+        values.append(total / len(positives[i]))
+    return values
+
+
+ORACLES = {
+    f.__name__: f
+    for f in (
+        sum_of_hinges,
+        max_of_hinges,
+        semi_hard,
+        soft_margin,
+        contrastive,
+        double_triplet,
+        info_nce,
+        siglip,
+        unified,
+        multi_similarity,
+        circle,
+        decoupled,
+        debiased,
+        hard_reweighted,
+        polynomial,
+        polynomial_max,
+        polynomial_avg,
+        polynomial_relative,
+        polynomial_calibrated,
+        weighting,
+        complementary,
+        ladder,
+        soft_labels,
+        gravitation,
+    )
+}

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"registry", "cache"},
     {"core"},
-    {"losses", "selection", "metrics", "fusion"},
+    {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},
     {"training", "checkpoints", "analysis", "store", "embedding", "pretraining"},
     {"workspace", "figures"},

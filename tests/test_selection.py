@@ -1,11 +1,23 @@
 """Every selector: a mask within the negatives that composes with every loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from tests.pair_parts import evidence, reordered
 from xmr.core import Pairs
 from xmr.losses import LOSSES, symmetric
-from xmr.selection import SELECTORS, caption_evidence, suspected, without
+from xmr.selection import (
+    SELECTORS,
+    caption_evidence,
+    match_posterior,
+    score_moments,
+    suspected,
+    treat,
+    visual_evidence,
+    without,
+)
 
 
 def pairs(seed=0, visuals=5, texts=9):
@@ -13,12 +25,8 @@ def pairs(seed=0, visuals=5, texts=9):
     owner = torch.arange(texts) % visuals
     positives = owner[None] == torch.arange(visuals)[:, None]
 
-    def within(n):
-        unit = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
-        return unit @ unit.T
-
     scores = torch.rand(visuals, texts, generator=generator)
-    return Pairs.of(scores, positives, None, within(visuals), within(texts))
+    return Pairs.of(scores, positives, **evidence(visuals, texts, generator, torch.float32))
 
 
 @pytest.mark.parametrize("name", sorted(SELECTORS))
@@ -70,3 +78,205 @@ def test_needs_the_similarities_between_captions():
         suspected("caption_similarty", pairs())
     with pytest.raises(TypeError, match="did you mean 'threshold'"):
         suspected("caption_similarity", pairs(), treshold=0.5)
+
+
+def loop(pairs, rule):
+    """A mask by asking `rule(row, column)` of every negative."""
+    mask = torch.zeros_like(pairs.negatives)
+    for i, j in pairs.negatives.nonzero().tolist():
+        mask[i, j] = rule(i, j)
+    return mask
+
+
+def own(pairs, i):
+    return pairs.positives[i].nonzero()[:, 0].tolist()
+
+
+def test_both_modalities_by_loop():
+    asked = pairs()
+    text, visual = caption_evidence(asked), visual_evidence(asked)
+    for rule, join in (("or", any), ("and", all)):
+        expected = loop(asked, lambda i, j, join=join: join([text[i, j] >= 0.3, visual[i, j] >= 0.2]))
+        found = suspected("both_modalities", asked, text_threshold=0.3, visual_threshold=0.2, rule=rule)
+        assert torch.equal(found, expected)
+
+
+def test_visual_evidence_is_the_nearest_annotated_visual():
+    asked = pairs()
+    for v in range(5):
+        for t in range(9):
+            assert visual_evidence(asked)[v, t] == pytest.approx(asked.visual_scores[v, t % 5].item())
+    assert torch.equal(visual_evidence(asked.transpose()), visual_evidence(asked).T)
+
+
+def test_adaptive_threshold_by_loop():
+    asked = pairs()
+    evidence = caption_evidence(asked)
+
+    def rule(i, j):
+        others = [evidence[i, k].item() for k in range(9) if asked.negatives[i, k]]
+        mean = sum(others) / len(others)
+        spread = (sum((x - mean) ** 2 for x in others) / len(others)) ** 0.5
+        return evidence[i, j].item() > mean + 0.5 * spread + 1e-6
+
+    assert torch.equal(suspected("adaptive_caption_similarity", asked, kappa=0.5), loop(asked, rule))
+
+
+def test_adaptive_threshold_suspects_nobody_where_all_are_alike():
+    alike = Pairs.of(torch.rand(4, 4), None, None, None, torch.ones(4, 4))
+    assert not suspected("adaptive_caption_similarity", alike).any()
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 50])
+def test_top_ranked_by_loop(k):
+    asked = pairs()
+
+    def rule(i, j):
+        above = sum(asked.scores[i, n] > asked.scores[i, j] for n in range(9) if asked.negatives[i, n])
+        return above < k
+
+    assert torch.equal(suspected("top_ranked", asked, k=k), loop(asked, rule))
+
+
+def test_near_positive_and_uninformative_by_loop():
+    asked = pairs()
+
+    def lowest(i):
+        return min(asked.scores[i, p] for p in own(asked, i))
+
+    near = loop(asked, lambda i, j: asked.scores[i, j] > 0.9 * lowest(i))
+    assert torch.equal(suspected("near_positive", asked, share=0.9), near)
+    far = loop(asked, lambda i, j: asked.scores[i, j] + 0.2 <= lowest(i))
+    assert torch.equal(suspected("uninformative", asked), far)
+
+
+def test_uninformative_leaves_max_of_hinges_unchanged():
+    """A negative a whole margin below the positive has no weight there anyway."""
+    asked = pairs()
+    mined = without(asked, suspected("uninformative", asked, margin=0.2))
+    hinge = LOSSES["max_of_hinges"].make
+    single = asked.positives.sum(1) == 1  # with several positives the lowest decides for all
+    torch.testing.assert_close(hinge(mined)[single], hinge(asked)[single])
+
+
+def test_posterior_is_bayes_with_two_normals():
+    generator = torch.Generator().manual_seed(3)
+    scores = torch.rand(40, 40, generator=generator) * 0.4
+    scores += 0.5 * torch.eye(40)
+    asked = Pairs.of(scores)
+    best = scores.diag()
+    hardest = scores.masked_fill(torch.eye(40, dtype=torch.bool), -1).amax(1)
+    clear = best > hardest
+    match = torch.distributions.Normal(best[clear].mean(), best[clear].std())
+    other = torch.distributions.Normal(hardest[clear].mean(), hardest[clear].std())
+    p, q = 0.1 * match.log_prob(scores).exp(), 0.9 * other.log_prob(scores).exp()
+    expected = torch.where(scores > hardest[clear].mean(), p / (p + q), 0.0)
+    torch.testing.assert_close(match_posterior(asked, 0.1), expected)
+    assert torch.equal(
+        suspected("posterior", asked, prior=0.1, threshold=0.3), (expected >= 0.3) & asked.negatives
+    )
+
+
+def test_posterior_of_scores_that_separate_nothing_suspects_nobody():
+    assert not suspected("posterior", Pairs.of(torch.zeros(5, 5))).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "source"), [("word_overlap", "word_scores"), ("trained_caption_similarity", "text_within")]
+)
+def test_other_similarities_of_captions_decide_alike(name, source):
+    asked = pairs()
+    near = getattr(asked, source)
+
+    def rule(i, j):
+        return max(near[p, j].item() for p in own(asked, i)) >= 0.3
+
+    assert torch.equal(suspected(name, asked, threshold=0.3), loop(asked, rule))
+
+
+def test_agreement_counts_the_models_that_vote():
+    asked = pairs()
+    peers = torch.cat([asked.peer_scores, torch.rand(2, 5, 9)])
+    asked = replace(asked, peer_scores=peers)
+
+    def rule(i, j):
+        votes = 0
+        for scores in peers:
+            votes += scores[i, j] >= 0.9 * min(scores[i, p] for p in own(asked, i))
+        return votes >= 3
+
+    assert torch.equal(suspected("agreement", asked, share=0.9, votes=0.75), loop(asked, rule))
+    anyone = suspected("agreement", asked, share=0.9, votes=0.0)
+    assert torch.equal(anyone, suspected("agreement", asked, share=0.9, votes=0.25))
+    alone = suspected("near_positive", replace(asked, scores=peers[0]), share=0.9)
+    assert torch.equal(suspected("agreement", replace(asked, peer_scores=peers[:1]), share=0.9), alone)
+
+
+def test_what_is_needed_is_declared_and_missed_by_name():
+    bare = Pairs.of(torch.rand(4, 4))
+    for name in SELECTORS:
+        if SELECTORS[name].needs:
+            with pytest.raises(ValueError, match=SELECTORS[name].needs[0]):
+                suspected(name, bare)
+        else:
+            suspected(name, bare)
+
+
+def test_running_moments_prevail_over_those_of_the_pairs():
+    asked = pairs()
+    there = replace(asked, moments=(0.8, 0.1, 0.3, 0.2))
+    match, other = torch.distributions.Normal(0.8, 0.1), torch.distributions.Normal(0.3, 0.2)
+    p, q = (d.log_prob(asked.scores).exp() * share for d, share in ((match, 0.1), (other, 0.9)))
+    expected = torch.where(asked.scores > 0.3, p / (p + q), 0.0)
+    torch.testing.assert_close(match_posterior(there, 0.1), expected)
+
+
+def test_moments_are_mean_and_deviation_of_clear_queries():
+    scores = torch.tensor([[0.9, 0.2, 0.1], [0.4, 0.7, 0.3], [0.8, 0.1, 0.5]])  # the last ranks another first
+    expected = (0.8, torch.tensor([0.9, 0.7]).std().item(), 0.3, torch.tensor([0.2, 0.4]).std().item())
+    assert score_moments(Pairs.of(scores)) == pytest.approx(expected)
+    assert score_moments(Pairs.of(scores[2:, 2:])) is None
+
+
+@pytest.mark.parametrize("loss", ["max_of_hinges", "info_nce", "siglip"])
+class TestActions:
+    def weights(self, loss, asked, action):
+        scores = asked.scores.clone().requires_grad_(True)
+        mask = suspected("caption_similarity", asked, threshold=0.4)
+        treated = treat(replace(asked, scores=scores), mask, action)
+        value = LOSSES[loss](treated).sum()
+        return mask, value, torch.autograd.grad(value, scores)[0]
+
+    def test_ignored_suspects_weigh_nothing(self, loss):
+        mask, _, weights = self.weights(loss, pairs(), "ignore")
+        assert mask.any()
+        assert (weights[mask] == 0).all()
+
+    def test_suspects_taken_as_positives_are_pulled(self, loss):
+        asked = pairs()
+        mask, _, weights = self.weights(loss, asked, "positive")
+        assert (weights[mask] <= 0).all()
+        assert (weights[mask] < 0).any()
+        assert not (treat(asked, mask, "positive").negatives & mask).any()
+
+    def test_weighed_down_suspects_keep_the_value_and_scale_the_weight(self, loss):
+        asked = replace(pairs(), moments=(0.8, 0.1, 0.3, 0.2))
+        mask, value, weights = self.weights(loss, asked, "weigh")
+        scores = asked.scores.clone().requires_grad_(True)
+        plain = LOSSES[loss](replace(asked, scores=scores)).sum()
+        untouched = torch.autograd.grad(plain, scores)[0]
+        assert value == plain
+        expected = torch.where(mask, untouched * (1 - match_posterior(asked)), untouched)
+        torch.testing.assert_close(weights, expected)
+
+    def test_an_unknown_action_is_told(self, loss):
+        with pytest.raises(ValueError, match="did you mean 'ignore'"):
+            self.weights(loss, pairs(), "ignor")
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+def test_only_masks_and_scores_decide_not_the_order(name):
+    asked = pairs()
+    rows, cols = torch.randperm(5), torch.randperm(9)
+    shuffled = reordered(asked, rows, cols)
+    assert torch.equal(suspected(name, shuffled), suspected(name, asked)[rows][:, cols])

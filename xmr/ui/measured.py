@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xmr.analysis import (
-    CaptionSimilarity,
     HardNegatives,
     Relevance,
     ScoreSamples,
@@ -20,6 +20,7 @@ from xmr.analysis import (
     suspected_pairs,
 )
 from xmr.core import Direction, PairWeights
+from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.selection import SELECTORS
 from xmr.ui.answer import picture
@@ -70,6 +71,8 @@ def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direct
             workspace.run(run).config.loss,
             effective(workspace, run),
             relevance(workspace, split, direction),
+            evidence=sources(workspace, split),
+            direction=direction,
         )
 
     return _once(workspace, ("hard negatives", run, split, direction), make)
@@ -109,16 +112,31 @@ def suspects(
         *workspace.embeddings(run, split),
         data.visual_group,
         data.text_group,
-        captions(workspace, split),
+        sources(workspace, split, run if "peer_scores" in SELECTORS[selector].needs else ""),
+        direction,
     )
 
 
 def captions(workspace: Workspace, split: str) -> CaptionSimilarity:
     """How near the split's captions are to each other, without any run."""
+    return sources(workspace, split).similarity
+
+
+def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
+    """The evidence on the split's items that selectors and losses may ask for; with `apart`, also what all runs but
+    that one say."""
     data = workspace.dataset(split)
-    return _once(
-        workspace, ("caption similarity", split), lambda: CaptionSimilarity(data.captions, data.text_features)
-    )
+
+    def features() -> tuple[np.ndarray, np.ndarray | None]:
+        encoder = next(iter(workspace.runs.values())).encoder["name"]
+        frozen = workspace.embedder.frozen_features(data, encoder)
+        return frozen.visual, frozen.text
+
+    evidence = _once(workspace, ("evidence sources", split), lambda: Evidence(data.captions, features))
+    if apart:
+        peers = [workspace.embeddings(name, split) for name in workspace.runs if name != apart]
+        return replace(evidence, peers=peers)
+    return evidence
 
 
 def batch(
@@ -140,10 +158,11 @@ def batch(
         data.text_group[texts],
         loss,
         hyper,
-        text_scores=captions(workspace, split).block(texts, texts),
+        evidence=sources(workspace, split),
+        items=(visuals, texts),
         selector=config.selector if own else SELECTOR,
         selector_params=config.selector_params if own else {},
-        ignore_suspected=own,
+        suspects=config.suspects if own else "",
     )
     return pairs, visuals, texts
 

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from xmr.checkpoints import Run
+    from xmr.checkpoints import Combination, Run
     from xmr.data import Dataset
+    from xmr.embedding import Frozen
 
 Status = Literal["annotated", "true", "neither", "unknown"]
 
@@ -74,9 +75,12 @@ def overlap_at_k(a: Column, b: Column) -> float:
 class Embedder(Protocol):
     """Free queries and whole splits as unit embeddings of a run; `xmr.embedding` is one."""
 
-    def embed_texts(self, run: Run, texts: list[str]) -> np.ndarray: ...
-    def embed_visuals(self, run: Run, images: list[Image.Image]) -> np.ndarray: ...
-    def embed_dataset(self, run: Run, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]: ...
+    def embed_texts(self, run: Run | Combination, texts: list[str]) -> np.ndarray: ...
+    def embed_visuals(self, run: Run | Combination, images: list[Image.Image]) -> np.ndarray: ...
+    def embed_dataset(
+        self, run: Run | Combination, dataset: Dataset
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen: ...
 
 
 class Memo:

@@ -1,0 +1,62 @@
+"""Arrays in, arrays out: what losses do to pairs, and what runs do to queries.
+
+Embeddings are (N, D) arrays whose inner product is the score; half precision is raised to single, block by block,
+so nothing of the size (queries, gallery) is ever held. Groups are (N,) integers: a pair is annotated as a match
+where the groups of its two sides are equal. `truth(rows, columns)` takes two index vectors and returns the real
+relevance of every query row with every gallery column: 1 matches, 0 does not, NaN unknown.
+"""
+
+from xmr.analysis.blocks import Relevance, score_blocks
+from xmr.analysis.distributions import (
+    POPULATIONS,
+    Distribution,
+    ScoreSamples,
+    auc,
+    overlap,
+    score_distributions,
+    score_samples,
+)
+from xmr.analysis.negatives import (
+    HardNegatives,
+    PrecisionRecall,
+    hard_negatives_by_weight,
+    nearest_own_caption,
+    precision_recall,
+    suspected_pairs,
+)
+from xmr.analysis.weights import (
+    WeightCurve,
+    batch_weights,
+    effective_negatives,
+    pair_weights,
+    query_weights,
+    sample_batch,
+    typical_negatives,
+    weight_curve,
+)
+
+__all__ = [
+    "POPULATIONS",
+    "Distribution",
+    "HardNegatives",
+    "PrecisionRecall",
+    "Relevance",
+    "ScoreSamples",
+    "WeightCurve",
+    "auc",
+    "batch_weights",
+    "effective_negatives",
+    "hard_negatives_by_weight",
+    "nearest_own_caption",
+    "overlap",
+    "pair_weights",
+    "precision_recall",
+    "query_weights",
+    "sample_batch",
+    "score_blocks",
+    "score_distributions",
+    "score_samples",
+    "suspected_pairs",
+    "typical_negatives",
+    "weight_curve",
+]

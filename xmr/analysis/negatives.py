@@ -1,0 +1,219 @@
+"""Hard negatives of a run, which of them a selector suspects, and how right it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from xmr.analysis.blocks import CELLS, Relevance
+from xmr.analysis.weights import query_weights
+from xmr.core import Direction, Pairs
+from xmr.evidence import CaptionSimilarity, Evidence
+from xmr.losses import LOSSES
+from xmr.selection import SELECTORS, suspected
+
+WITHIN = 1000  # visuals whose similarities within a modality, and those of their captions, are held at once
+
+
+@dataclass(frozen=True)
+class HardNegatives:
+    """The hardest negatives of a run, heaviest first; all (P,).
+
+    `query` and `candidate` index the two sides. `weight` is d loss / d score in the loss of the query against the
+    whole gallery, `rank` (1-based) where the candidate stands in the query's list. `truth` is the real relevance,
+    NaN where unknown.
+    """
+
+    query: np.ndarray
+    candidate: np.ndarray
+    score: np.ndarray
+    weight: np.ndarray
+    rank: np.ndarray
+    truth: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+def hard_negatives_by_weight(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    query_group: np.ndarray,
+    gallery_group: np.ndarray,
+    loss: str,
+    hyper: Mapping[str, float],
+    truth: Relevance | None = None,
+    *,
+    evidence: Evidence | None = None,
+    direction: Direction = "v2t",
+    limit: int = 2000,
+    per_query: int = 3,
+) -> HardNegatives:
+    """The unannotated pairs that the loss pushes apart the most, over the whole gallery.
+
+    Every query's loss is taken against all of the gallery (not against a batch), in the asked direction, and the
+    `per_query` heaviest negatives of each are kept; the `limit` heaviest of all are returned, heaviest first, equal
+    weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied.
+
+    A loss that looks within a modality needs `evidence`, and is asked of at most `WITHIN` items and their matches at
+    a time, because similarities within a modality are held whole; elsewhere `direction` doesn't matter.
+    Raises ValueError where evidence is missing.
+    """
+    count = min(per_query, len(gallery))
+    # Written in place: small results kept between large temporaries would fragment the heap block by block.
+    kept = (len(queries), count)
+    column, rank = np.zeros(kept, np.int64), np.zeros(kept, np.int64)
+    score, weight = np.zeros(kept, np.float32), np.zeros(kept, np.float32)
+    needs = LOSSES[loss].needs
+    if needs:
+        parts = _galleries(query_group, gallery_group)
+    else:
+        step = max(1, CELLS // max(len(gallery), 1))
+        whole = np.arange(len(gallery))
+        parts = ((rows, whole) for rows in np.split(np.arange(len(queries)), range(step, len(queries), step)))
+    every = np.asarray(gallery, np.float32)
+    for rows, columns in parts:
+        q, g = (torch.from_numpy(part) for part in (np.asarray(queries[rows], np.float32), every[columns]))
+        scores = q @ g.T
+        positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[columns][None])
+        sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
+        (visuals, v), (texts, t) = sides
+        known = evidence.of(needs, visuals, texts, v, t) if needs and evidence else {}
+        weights = query_weights(
+            loss, Pairs(scores, positive, ~positive, direction=direction, **known), **hyper
+        )
+        weights[positive] = 0
+        many = min(count, len(columns))
+        # Heavier ones first; of those that weigh as much as the last kept, the better-scoring.
+        floor = weights.topk(many, dim=1).values[:, -1:].clamp(min=0)
+        key = torch.where((weights >= floor) & (weights > 0), scores, -torch.inf)
+        key = torch.where(weights > floor, scores + 1e3, key)
+        best = key.topk(many, dim=1)
+        found = scores.gather(1, best.indices)
+        column[rows, :many], score[rows, :many] = columns[best.indices.numpy()], found.numpy()
+        weight[rows, :many] = weights.gather(1, best.indices).where(best.values > -torch.inf, 0.0).numpy()
+        against = scores if len(columns) == len(every) else q @ torch.from_numpy(every).T
+        for place in range(many):
+            rank[rows, place] = (against > found[:, place, None]).sum(1).numpy() + 1
+    query, place = np.nonzero(weight > 0)
+    column, score, weight, rank = (part[query, place] for part in (column, score, weight, rank))
+    order = np.lexsort((-score, -weight))[:limit]
+    query, candidate = query[order], column[order]
+    relevance = np.full(len(order), np.nan, np.float32)
+    if truth is not None:
+        for start in range(0, len(order), 64):
+            part = slice(start, start + 64)
+            rows, at = np.unique(query[part], return_inverse=True)
+            columns, to = np.unique(candidate[part], return_inverse=True)
+            relevance[part] = truth(rows, columns)[at, to]
+    return HardNegatives(query, candidate, score[order], weight[order], rank[order], relevance)
+
+
+def suspected_pairs(
+    selector: str,
+    params: Mapping[str, Any],
+    visuals: np.ndarray,
+    texts: np.ndarray,
+    visual_embeddings: np.ndarray,
+    text_embeddings: np.ndarray,
+    visual_group: np.ndarray,
+    text_group: np.ndarray,
+    evidence: Evidence,
+    direction: Direction = "v2t",
+) -> np.ndarray:
+    """Which of the pairs (visuals[i], texts[i]) the selector suspects when `direction` asks, (P,) bool.
+
+    The registered selector itself is asked, of the whole matrix where there are at most `WITHIN` visuals. Of more, it
+    is asked of some of the pairs at a time: their visuals, those that their texts were written for, others evenly
+    spread to make up `WITHIN`, and all of their captions. Raises what the selector raises.
+    """
+    result = np.zeros(len(visuals), bool)
+    groups, place = np.unique(np.concatenate([visual_group, text_group]), return_inverse=True)
+    of_visual, of_text = np.split(place, [len(visual_group)])
+    order = np.argsort(of_visual[visuals], kind="stable")
+    size = len(order) if len(groups) <= WITHIN else WITHIN // 4
+    for part in np.split(order, range(size, len(order), size)) if len(order) else ():
+        chosen = np.union1d(of_visual[visuals[part]], of_text[texts[part]])
+        rest = np.setdiff1d(np.arange(len(groups)), chosen)
+        fill = min(max(WITHIN - len(chosen), 0), len(rest))
+        chosen = np.union1d(
+            chosen, rest[np.linspace(0, len(rest) - 1, fill).astype(int)] if fill else rest[:0]
+        )
+        rows, columns = np.flatnonzero(np.isin(of_visual, chosen)), np.flatnonzero(np.isin(of_text, chosen))
+        v, t = (
+            torch.from_numpy(np.asarray(side[index], np.float32))
+            for side, index in ((visual_embeddings, rows), (text_embeddings, columns))
+        )
+        positives = torch.from_numpy(of_visual[rows][:, None] == of_text[columns][None])
+        known = evidence.of(SELECTORS[selector].needs, rows, columns, v, t)
+        pairs = Pairs(v @ t.T, positives, ~positives, **known)
+        asked = pairs if direction == "v2t" else pairs.transpose()
+        mask = suspected(selector, asked, **params)
+        mask = mask if direction == "v2t" else mask.T
+        at = np.searchsorted(rows, visuals[part]), np.searchsorted(columns, texts[part])
+        result[part] = mask.numpy()[at]
+    return result
+
+
+def _galleries(query_group: np.ndarray, gallery_group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Queries and gallery items in parts of at most `WITHIN` groups, each part whole."""
+    groups = np.unique(np.concatenate([query_group, gallery_group]))
+    for part in np.split(groups, range(WITHIN, len(groups), WITHIN)):
+        rows, columns = (np.flatnonzero(np.isin(side, part)) for side in (query_group, gallery_group))
+        if len(rows) and len(columns):
+            yield rows, columns
+
+
+def nearest_own_caption(
+    visuals: np.ndarray,
+    texts: np.ndarray,
+    visual_group: np.ndarray,
+    text_group: np.ndarray,
+    similarity: CaptionSimilarity,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pair (visual, text): the caption annotated to the visual that is nearest to the text, and how near.
+
+    Two (P,) vectors: caption index (-1 where the visual has no caption) and similarity (NaN there).
+    """
+    order = np.argsort(text_group, kind="stable")
+    ordered = text_group[order]
+    low = np.searchsorted(ordered, visual_group[visuals])
+    high = np.searchsorted(ordered, visual_group[visuals], "right")
+    nearest, value = np.full(len(visuals), -1), np.full(len(visuals), np.nan, np.float32)
+    for i, (a, b) in enumerate(zip(low, high, strict=True)):
+        if b > a:
+            near = similarity.block(order[a:b], texts[i : i + 1])[:, 0]
+            best = int(near.argmax())
+            nearest[i], value[i] = order[a + best], near[best]
+    return nearest, value
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """How well a guess meets the truth; None where a share has no denominator."""
+
+    precision: float | None
+    recall: float | None
+    suspected: int  # of the known pairs
+    matches: int  # of the known pairs
+    known: int
+    unknown: int
+
+
+def precision_recall(suspects: np.ndarray, truth: np.ndarray) -> PrecisionRecall:
+    """Precision and recall of `suspects` (P,) bool against `truth` (P,): 1 matches, 0 not, NaN unknown, left out."""
+    known = ~np.isnan(truth)
+    guess, match = suspects[known], truth[known] > 0
+    hits, guesses, matches = int((guess & match).sum()), int(guess.sum()), int(match.sum())
+    return PrecisionRecall(
+        hits / guesses if guesses else None,
+        hits / matches if matches else None,
+        guesses,
+        matches,
+        int(known.sum()),
+        int((~known).sum()),
+    )

@@ -1,0 +1,201 @@
+"""What losses do to pairs: d loss / d score of single pairs, of batches, and as a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmr.core import Pairs, PairWeights
+from xmr.evidence import Evidence
+from xmr.losses import LOSSES, loss_value
+from xmr.selection import SELECTORS, suspected, treat
+
+
+def pair_weights(
+    name: str,
+    scores: Tensor,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    **hyper: Any,
+) -> Tensor:
+    """The weight of every pair in the loss `name`: d loss / d score by autograd, (Q, G).
+
+    Arguments and errors as in `loss_value`. A positive weight pushes a pair's score down, a negative one pulls
+    it up; an ignored pair has weight 0. The loss is the mean over both directions and all queries.
+    """
+    leaf = scores.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        value = loss_value(name, leaf, positives, negatives, **hyper)
+        if not value.requires_grad:
+            return torch.zeros_like(leaf)
+        return torch.autograd.grad(value, leaf)[0]
+
+
+def query_weights(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
+    """The weight of every pair in the loss of its own query, (Q, G): one direction, not divided by the queries."""
+    scores = pairs.scores.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        value = LOSSES[name](replace(pairs, scores=scores), **hyper).sum()
+        if not value.requires_grad:
+            return torch.zeros_like(scores)
+        return torch.autograd.grad(value, scores)[0]
+
+
+@dataclass(frozen=True)
+class WeightCurve:
+    """The weight of a pair in one query's loss, against the pair's own score; all (N,).
+
+    `negative`: weight of a negative that moves along `scores` while all else stays. `positive`: weight of the
+    positive that moves, the swept negative being absent.
+    """
+
+    scores: np.ndarray
+    negative: np.ndarray
+    positive: np.ndarray
+
+
+def weight_curve(
+    loss: str,
+    hyper: Mapping[str, float],
+    *,
+    positive: float = 0.6,
+    others: Sequence[float] | np.ndarray = (),
+    scores: np.ndarray | None = None,
+) -> WeightCurve:
+    """How the weight of a pair depends on its score, with everything else held still.
+
+    The set-up is one query with one positive at the score `positive` and negatives at the scores `others`.
+    For the first curve one more negative walks along `scores` (default: 121 points from -1 to 1); for the second
+    there is no such negative, and the positive walks. Weights are d loss / d score of that query, by autograd
+    alone, so every registered loss has its curve. Every point is a query of its own, and a loss that looks at its
+    whole batch sees nothing else; items of one modality are taken to be unrelated (similarity 0).
+    """
+    grid = np.linspace(-1, 1, 121) if scores is None else np.asarray(scores, np.float64)
+    walking = torch.as_tensor(grid)[:, None]
+    context = torch.as_tensor(np.asarray(others, np.float64)).reshape(1, -1).expand(len(grid), -1)
+    still = torch.full_like(walking, positive)
+    pulled = np.zeros(len(grid))
+    if len(others):
+        pulled = _lone_queries(loss, hyper, torch.cat([walking, context], 1), column=0)
+    return WeightCurve(
+        grid, _lone_queries(loss, hyper, torch.cat([still, walking, context], 1), column=1), pulled
+    )
+
+
+def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: int) -> np.ndarray:
+    """Weight of `column` in each row's own loss, as if the row were the only query; column 0 is its positive.
+
+    All rows are asked at once, which is the same for a loss that takes each row by itself; a few rows asked alone
+    tell whether it does, and if not, every row is asked alone.
+    """
+
+    def ask(some: Tensor) -> np.ndarray:
+        positives = torch.zeros(some.shape, dtype=torch.bool)
+        positives[:, 0] = True
+        unrelated = dict(
+            zip(("visual", "text"), (torch.eye(n, dtype=some.dtype) for n in some.shape), strict=True)
+        )
+        evidence = {name: unrelated[name.split("_")[0]] for name in LOSSES[loss].needs}
+        pairs = Pairs(some, positives, ~positives, **evidence)
+        return query_weights(loss, pairs, **hyper)[:, column].numpy()
+
+    together = ask(rows)
+    probes = np.unique(np.linspace(0, len(rows) - 1, 5).astype(int))
+    alone = np.concatenate([ask(rows[i : i + 1]) for i in probes])
+    if np.allclose(together[probes], alone, rtol=1e-6, atol=1e-9):
+        return together
+    return np.concatenate([ask(rows[i : i + 1]) for i in range(len(rows))])
+
+
+def typical_negatives(count: int, top: float, spread: float) -> np.ndarray:
+    """Scores of `count` negatives of a typical query, descending: normal quantiles of deviation `spread`, moved
+    so that the hardest stands at `top`."""
+    quantiles = [NormalDist().inv_cdf((k + 0.5) / count) for k in range(count)][::-1]
+    return top + spread * (np.array(quantiles) - quantiles[0]) if count else np.zeros(0)
+
+
+def sample_batch(visual_of_text: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch as training draws it: `size` different visuals and one caption of each, (B,) and (B,) indices.
+
+    Fewer where there are fewer visuals with captions.
+    """
+    rng = np.random.default_rng(seed)
+    captioned = np.unique(visual_of_text)
+    visuals = rng.permutation(captioned)[:size]
+    order = np.argsort(visual_of_text, kind="stable")
+    starts = np.searchsorted(visual_of_text[order], visuals)
+    ends = np.searchsorted(visual_of_text[order], visuals, side="right")
+    texts = order[starts + (rng.random(len(visuals)) * (ends - starts)).astype(np.int64)]
+    return visuals, texts
+
+
+def batch_weights(
+    visual: np.ndarray,
+    text: np.ndarray,
+    visual_group: np.ndarray,
+    text_group: np.ndarray,
+    loss: str,
+    hyper: Mapping[str, float],
+    *,
+    evidence: Evidence | None = None,
+    items: tuple[np.ndarray, np.ndarray] | None = None,
+    selector: str = "",
+    selector_params: Mapping[str, Any] | None = None,
+    suspects: str = "",
+) -> PairWeights:
+    """The measured weights of one batch; rows are its visuals, columns its texts, (B, B).
+
+    visual, text (B, D): the batch's embeddings, whose inner products are the scores; `items` are the indices of its
+    visuals and texts in the split that `evidence` is of. A `selector` marks suspected false negatives (of either
+    direction); it changes the weights only where `suspects` names what becomes of them, as in training.
+    Weights are those of the loss that training minimises: mean over both directions and all queries.
+    Raises ValueError where the loss or the selector needs evidence that there is no source of.
+    """
+    v, t = (torch.as_tensor(np.asarray(part, np.float32)) for part in (visual, text))
+    positives = torch.as_tensor(visual_group[:, None] == text_group[None])
+    needs = {*LOSSES[loss].needs, *(SELECTORS[selector].needs if selector else ())}
+    known: dict[str, Tensor] = {}
+    if needs:
+        source = evidence or Evidence([])
+        at = items or (np.arange(len(v)), np.arange(len(t)))
+        known = source.of(needs if evidence else needs & {"visual_within", "text_within"}, *at, v, t)
+    pairs = Pairs(v @ t.T, positives, ~positives, **known)
+    flagged, sides, weights = torch.zeros_like(positives), [], []
+    for side in (pairs, pairs.transpose()):
+        # Weights are those by the score itself, so what "weigh" does to the scores belongs to the loss.
+        scores = side.scores.clone().requires_grad_(True)
+        side = replace(side, scores=scores)
+        if selector:
+            with torch.no_grad():
+                mask = suspected(selector, side, **(selector_params or {}))
+            flagged |= mask if side.direction == "v2t" else mask.T
+            side = treat(side, mask, suspects) if suspects else side
+        sides.append(side)
+        with torch.enable_grad():
+            value = LOSSES[loss](side, **hyper).mean() / 2
+            weights.append(
+                torch.autograd.grad(value, scores)[0] if value.requires_grad else torch.zeros_like(scores)
+            )
+    return PairWeights(
+        pairs.scores.numpy(),
+        (weights[0] + weights[1].T).numpy(),
+        positives.numpy(),
+        (sides[0].negatives | sides[1].negatives.T).numpy(),
+        flagged.numpy(),
+    )
+
+
+def effective_negatives(weights: np.ndarray, negatives: np.ndarray) -> np.ndarray:
+    """How many negatives carry a query's weight, (Q,): (Σw)² / Σw² over the pushed negatives.
+
+    1 where a single negative carries all, n where n share it evenly, 0 where nothing is pushed away.
+    """
+    pushed = np.where(negatives, weights, 0.0).clip(min=0).astype(np.float64)
+    total, squares = pushed.sum(1), (pushed**2).sum(1)
+    return np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)

@@ -1,0 +1,55 @@
+"""Losses over a score matrix, each written for one direction, one module per family.
+
+A loss takes `Pairs` (rows are queries) and keyword hyper-parameters and returns one value per query, (Q,).
+`symmetric` asks both directions and averages, so no loss writes anything twice. A query without positives, or
+without negatives where the loss compares the two, contributes zero. Several positives of one query each count
+as if they were alone, and are averaged: a positive never is another positive's negative.
+
+A hyper-parameter may be a float or a tensor; pass an `nn.Parameter` and it is learnable.
+
+Docstrings: what the loss asks for · the formula in s+ (a positive's score), s- (a negative's), h (the hardest
+negative's) · `Weights:` what d loss / d score looks like · `Relations:` · `Reference:` · `Deviation:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from xmr.core import EVIDENCE, Pairs
+from xmr.losses import gravitation, hinge, polynomial, robust, softmax  # noqa: F401  (they register themselves)
+from xmr.losses.base import LOSSES
+
+__all__ = ["LOSSES", "loss_value", "symmetric"]
+
+
+def loss_value(
+    name: str,
+    scores: Tensor,
+    positives: Tensor | None = None,
+    negatives: Tensor | None = None,
+    **hyper: Any,
+) -> Tensor:
+    """The loss `name` of a (Q, G) score matrix: the mean over queries, averaged over both directions.
+
+    `positives=None` means the diagonal, `negatives=None` everything that is not positive; a pair in neither
+    mask is ignored. Beside hyper-parameters, the evidence that few losses need can be given under its name in `Pairs`,
+    for example `text_scores` (G, G). Returns a scalar tensor. Raises UnknownName, TypeError on an unknown
+    hyper-parameter and ValueError on masks that do not fit or where evidence is missing.
+    """
+    entry = LOSSES[name]
+    evidence = {key: hyper.pop(key) for key in EVIDENCE if key in hyper}
+    for parameter in hyper:
+        entry.param(parameter)
+    return symmetric(entry.make, Pairs.of(scores, positives, negatives, **evidence), **hyper)
+
+
+def symmetric(loss: Callable[..., Tensor], pairs: Pairs, back: Pairs | None = None, **hyper: Any) -> Tensor:
+    """Mean of `loss` over the queries of both directions, () scalar.
+
+    `back` are the pairs as the other side asks; `pairs` transposed unless a selector judged the sides apart.
+    """
+    back = pairs.transpose() if back is None else back
+    return (loss(pairs, **hyper).mean() + loss(back, **hyper).mean()) / 2

@@ -1,0 +1,105 @@
+"""Losses that doubt the annotation: wrong positives, graded relevance, soft targets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from xmr.core import Pairs
+from xmr.losses.base import (
+    LOSSES,
+    for_each_positive,
+    hardest_negative,
+    mean_over_positives,
+    negative_logsumexp,
+)
+from xmr.losses.softmax import info_nce
+from xmr.registry import Range, needs
+from xmr.selection import caption_evidence, visual_evidence
+
+
+@LOSSES.register
+def complementary(
+    pairs: Pairs, *, temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.03, 0.5))] = 0.05
+) -> Tensor:
+    """Says only what a pair is not: every negative must be improbable, no positive must be sure.
+
+    -Σ- log(1 - p-), p the softmax of s/τ over one positive and the negatives
+    Weights: large on probable negatives; an improbable one is pulled up a little, for it takes probability from the
+        others; the positive is lifted only through the softmax.
+    Relations: without a term of its own for the positive, a wrong positive can't dominate.
+    Reference: Hu et al., Cross-Modal Retrieval with Partially Mismatched Pairs, TPAMI 2023,
+        https://doi.org/10.1109/TPAMI.2023.3247939
+    """
+    logits = pairs.scores / temperature
+    others = negative_logsumexp(logits, pairs.negatives)
+
+    def one(s: Tensor) -> Tensor:
+        total = torch.logaddexp(others, s[:, 0] / temperature)
+        p = (logits - total[:, None]).exp().clamp(max=1 - 1e-6)
+        return -torch.where(pairs.negatives, torch.log1p(-p), 0.0).sum(1)
+
+    return for_each_positive(pairs, one)
+
+
+@LOSSES.register
+@needs("text_scores")
+def ladder(
+    pairs: Pairs,
+    *,
+    margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2,
+    threshold: Annotated[float, Range(-1, 1, search=(0.3, 0.9))] = 0.63,
+    margin_second: Annotated[float, Range(0, 1)] = 0.01,
+    weight: Annotated[float, Range(0, 1)] = 0.25,
+) -> Tensor:
+    """Annotated matches above the rest, and likely matches above unlikely ones.
+
+    [margin + h - s+]_+ + weight·[margin_second + max{s: R < threshold} - min{s: R ≥ threshold}]_+, R the
+    similarity of captions
+    Weights: those of max_of_hinges, and ±weight on the lowest likely and the highest unlikely pair.
+    Relations: max_of_hinges with weight 0.
+    Reference: Zhou et al., Ladder Loss for Coherent Visual-Semantic Embedding, AAAI 2020,
+        https://arxiv.org/abs/1911.07528
+    Deviation: R is the largest similarity to an annotated caption, from whatever text similarity the pairs carry.
+    """
+    hardest, exists = hardest_negative(pairs)
+    first = mean_over_positives((margin + hardest[:, None] - pairs.scores).relu(), pairs) * exists
+    likely = caption_evidence(pairs) >= threshold
+    known = pairs.positives | pairs.negatives
+    upper = known & (likely | pairs.positives)
+    lower = pairs.negatives & ~likely
+    both = upper.any(1) & lower.any(1) & pairs.positives.any(1)
+    lowest = torch.where(both, pairs.scores.masked_fill(~upper, torch.inf).amin(1), 0.0)
+    highest = torch.where(both, pairs.scores.masked_fill(~lower, -torch.inf).amax(1), 0.0)
+    return first + weight * (margin_second + highest - lowest).relu() * both
+
+
+@LOSSES.register
+@needs("visual_scores", "text_scores")
+def soft_labels(
+    pairs: Pairs,
+    *,
+    temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))] = 0.05,
+    student_temperature: Annotated[float, Range(0.05, 2)] = 0.45,
+    teacher_temperature: Annotated[float, Range(0.05, 2)] = 1.0,
+    weight: Annotated[float, Range(0, 5, search=(0.02, 2))] = 0.1,
+) -> Tensor:
+    """info_nce, and the whole row should resemble the similarities within the query's own modality.
+
+    info_nce + weight·KL( softmax(teacher/τt) ‖ softmax(s/τs) )
+    Weights: those of info_nce, plus weight/τs times the difference of the student's and the teacher's share.
+    Relations: info_nce with weight 0.
+    Reference: Huang et al., Cross-Modal and Uni-Modal Soft-Label Alignment for Image-Text Retrieval, AAAI 2024,
+        https://arxiv.org/abs/2403.05261
+    Deviation: the cross-modal half only; towers of one modality would need heads of their own. The teacher is
+        whatever within-modality similarity the pairs carry; it has no gradient.
+    """
+    evidence = visual_evidence(pairs) if pairs.direction == "v2t" else caption_evidence(pairs)
+    known = (pairs.positives | pairs.negatives) & evidence.isfinite()
+    low = torch.finfo(pairs.scores.dtype).min / 4
+    teacher = torch.where(known, evidence.detach() / teacher_temperature, low).log_softmax(1)
+    student = torch.where(known, pairs.scores / student_temperature, low).log_softmax(1)
+    divergence = torch.where(known, teacher.exp() * (teacher - student), 0.0).sum(1)
+    return info_nce(pairs, temperature=temperature) + weight * divergence * pairs.positives.any(1)

@@ -1,0 +1,201 @@
+"""Softmax and sigmoid: all negatives at once, weighted by how near they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from xmr.core import Pairs
+from xmr.losses.base import LOSSES, for_each_positive, mean_over_positives, negative_logsumexp
+from xmr.registry import Range
+
+Temperature = Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))]
+
+
+@LOSSES.register
+def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Tensor:
+    """The positive must be picked out among all negatives.
+
+    -log( exp(s+/τ) / (exp(s+/τ) + Σ exp(s-/τ)) )
+    Weights: the softmax probability of each negative over τ; the positive gets minus their sum.
+    Relations: CLIP's symmetric cross-entropy with one positive per row; tends to max_of_hinges with margin 0,
+        times 1/τ, as τ → 0; `unified` with margin 0, times its scale.
+    Reference: van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018,
+        https://arxiv.org/abs/1807.03748; Radford et al., CLIP, ICML 2021, https://arxiv.org/abs/2103.00020
+    Deviation: of several positives each is contrasted with the negatives only, as NT-Xent does.
+    """
+    logits = pairs.scores / temperature
+    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits
+    return mean_over_positives(softplus(gap), pairs) * pairs.negatives.any(1)
+
+
+@LOSSES.register
+def siglip(
+    pairs: Pairs,
+    *,
+    scale: Annotated[float, Range(1, 100, learn="log", search=(3, 30))] = 10.0,
+    bias: Annotated[float, Range(-20, 20, learn="linear", search=(-15, -2))] = -10.0,
+) -> Tensor:
+    """Each pair is its own yes-or-no question.
+
+    Σ+ -log σ(scale·s+ + bias) + Σ- -log σ(-(scale·s- + bias))
+    Weights: a sigmoid in the score: scale·σ(scale·s- + bias) on a negative, -scale·σ(-(scale·s+ + bias)) on a
+        positive; no pair's weight depends on another pair.
+    Relations: with one positive per row, the paper's loss (a sum over pairs divided by B).
+    Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training, ICCV 2023,
+        https://arxiv.org/abs/2303.15343
+    """
+    logits = scale * pairs.scores + bias
+    kept = torch.where(pairs.positives, logsigmoid(logits), 0.0)
+    refused = torch.where(pairs.negatives, logsigmoid(-logits), 0.0)
+    return -(kept + refused).sum(1)
+
+
+@LOSSES.register
+def unified(
+    pairs: Pairs,
+    *,
+    scale: Annotated[float, Range(1, 200, search=(5, 80))] = 20.0,
+    margin: Annotated[float, Range(0, 1, search=(0, 0.3))] = 0.2,
+) -> Tensor:
+    """A margin and a temperature at once: between the hardest negative and all of them.
+
+    log( 1 + Σ exp(scale·(s- - s+ + margin)) ) / scale
+    Weights: a softmax over the negatives and the constant 1, with temperature 1/scale.
+    Relations: tends to max_of_hinges as scale → ∞; with margin 0 it is info_nce at τ = 1/scale, over scale.
+    Reference: Li et al., Unified Loss of Pair Similarity Optimization for Vision-Language Retrieval, 2022,
+        https://arxiv.org/abs/2209.13869
+    Deviation: read from the abstract and its algebra.
+    """
+    logits = scale * pairs.scores
+    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits + scale * margin
+    return mean_over_positives(softplus(gap) / scale, pairs) * pairs.negatives.any(1)
+
+
+@LOSSES.register
+def multi_similarity(
+    pairs: Pairs,
+    *,
+    alpha: Annotated[float, Range(0.1, 20)] = 2.0,
+    beta: Annotated[float, Range(1, 100, search=(10, 60))] = 40.0,
+    base: Annotated[float, Range(-1, 1, search=(0.1, 0.8))] = 0.5,
+    epsilon: Annotated[float, Range(0, 1)] = 0.1,
+) -> Tensor:
+    """Mined pairs only, each weighted by its own score and by those of its row.
+
+    log(1 + Σ+ exp(-α(s+ - base)))/α + log(1 + Σ- exp(β(s- - base)))/β over negatives with s- + ε > min s+ and
+    positives with s+ - ε < max s-
+    Weights: a softmax over the mined negatives and the constant 1; likewise over the mined positives.
+    Relations: its mining of negatives, with one positive, is that of `polynomial`.
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019,
+        https://arxiv.org/abs/1904.06627; constants of the authors' code.
+    """
+    scores, positives, negatives = pairs.scores, pairs.positives, pairs.negatives
+    lowest = scores.masked_fill(~positives, torch.inf).amin(1, keepdim=True)
+    highest = scores.masked_fill(~negatives, -torch.inf).amax(1, keepdim=True)
+    mined_negatives = negatives & (scores + epsilon > lowest)
+    mined_positives = positives & (scores - epsilon < highest)
+    pull = softplus(negative_logsumexp(-alpha * (scores - base), mined_positives)) / alpha
+    push = softplus(negative_logsumexp(beta * (scores - base), mined_negatives)) / beta
+    return (pull + push) * (mined_positives.any(1) & mined_negatives.any(1))
+
+
+@LOSSES.register
+def circle(
+    pairs: Pairs,
+    *,
+    margin: Annotated[float, Range(0, 1, search=(0.1, 0.5))] = 0.25,
+    scale: Annotated[float, Range(1, 512, search=(16, 256))] = 256.0,
+) -> Tensor:
+    """Each score is weighted by how far it is from where it should be.
+
+    log(1 + Σ- exp(scale·a-·(s- - m)) · Σ+ exp(-scale·a+·(s+ - 1 + m))), a+ = [1 + m - s+]_+, a- = [s- + m]_+
+    Weights: a softmax over negatives times a-, and over positives times a+ (a+ and a- carry no gradient).
+    Relations: with a+ = a- = 1 it is `unified` over all positives at once, times the scale.
+    Reference: Sun et al., Circle Loss, CVPR 2020, https://arxiv.org/abs/2002.10857
+    """
+    scores = pairs.scores
+    a_positive = (1 + margin - scores.detach()).relu()
+    a_negative = (scores.detach() + margin).relu()
+    push = negative_logsumexp(scale * a_negative * (scores - margin), pairs.negatives)
+    pull = negative_logsumexp(-scale * a_positive * (scores - 1 + margin), pairs.positives)
+    return softplus(push + pull) * (pairs.negatives.any(1) & pairs.positives.any(1))
+
+
+@LOSSES.register
+def decoupled(pairs: Pairs, *, temperature: Temperature = 0.1) -> Tensor:
+    """As info_nce, but the positive does not compete with itself.
+
+    -s+/τ + log Σ exp(s-/τ)
+    Weights: a softmax over the negatives alone, summing to 1/τ; always -1/τ on the positive, however high it is.
+    Relations: info_nce without the positive in its denominator; may be below zero.
+    Reference: Yeh et al., Decoupled Contrastive Learning, ECCV 2022, https://arxiv.org/abs/2110.06848
+    Deviation: negatives of the other modality only.
+    """
+    logits = pairs.scores / temperature
+    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits
+    gap = torch.where(pairs.negatives.any(1, keepdim=True), gap, 0.0)
+    return mean_over_positives(gap, pairs)
+
+
+@LOSSES.register
+def debiased(
+    pairs: Pairs,
+    *,
+    temperature: Annotated[float, Range(0.05, 1, learn="log", search=(0.05, 0.7))] = 0.5,
+    prior: Annotated[float, Range(0, 0.9, search=(0, 0.2))] = 0.1,
+) -> Tensor:
+    """As info_nce, after taking out of the negatives the share that are expected to be matches.
+
+    -log( e+ / (e+ + N) ), N = max( (Σ e- - prior·n·e+) / (1 - prior), n·exp(-1/τ) ), e = exp(s/τ), n negatives
+    Weights: those of info_nce, over (1 - prior); none on negatives once the estimate N reaches its floor.
+    Relations: info_nce with prior 0.
+    Reference: Chuang et al., Debiased Contrastive Learning, NeurIPS 2020, https://arxiv.org/abs/2007.00224
+    Deviation: negatives of the other modality only, B - 1 of them.
+    """
+    return _reweighted(pairs, temperature, prior, None)
+
+
+@LOSSES.register
+def hard_reweighted(
+    pairs: Pairs,
+    *,
+    temperature: Annotated[float, Range(0.05, 1, learn="log", search=(0.05, 0.7))] = 0.5,
+    beta: Annotated[float, Range(0, 4, search=(0, 2))] = 1.0,
+    prior: Annotated[float, Range(0, 0.9)] = 0.1,
+) -> Tensor:
+    """As debiased, with hard negatives counted more.
+
+    debiased with Σ e- replaced by n·Σ w·e- / Σ w, w = exp(beta·s-/τ)
+    Weights: those of info_nce sharpened by w; because the importances' mean is held at 1 and carries gradient, the
+        easiest negatives are pulled up a little.
+    Relations: `debiased` with beta 0; HN-NCE with prior 0; info_nce with both 0.
+    Reference: Robinson et al., Contrastive Learning with Hard Negative Samples, ICLR 2021,
+        https://arxiv.org/abs/2010.04592; Radenovic et al., DiHT, CVPR 2023, https://arxiv.org/abs/2301.02280
+    Deviation: negatives of the other modality only; w carries gradient, as in the authors' code.
+    """
+    return _reweighted(pairs, temperature, prior, beta)
+
+
+def _reweighted(
+    pairs: Pairs, temperature: float | Tensor, prior: float | Tensor, beta: float | None
+) -> Tensor:
+    logits = pairs.scores / temperature
+    count = pairs.negatives.sum(1).to(logits)  # an int64 times a float would be float32
+    log_count = count.clamp(min=1).log()
+    mass = negative_logsumexp(logits, pairs.negatives)
+    if beta is not None:
+        sharpened = negative_logsumexp((1 + beta) * logits, pairs.negatives)
+        mass = log_count + sharpened - negative_logsumexp(beta * logits, pairs.negatives)
+
+    def one(s: Tensor) -> Tensor:
+        own = s[:, 0] / temperature
+        # Everything relative to the positive, so that no exponential overflows before the difference is taken.
+        relative = ((mass - own).exp() - prior * count) / (1 - prior)
+        floor = (log_count - 1 / temperature - own).exp()
+        return torch.maximum(relative, floor).log1p()
+
+    return for_each_positive(pairs, one)
