@@ -29,7 +29,7 @@ from xmr.data.sources import KINDS, kind_of
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.registry import Entry, unknown
-from xmr.selection import SELECTORS
+from xmr.selection import ACTIONS, SELECTORS
 from xmr.training import TrainingDiverged, train
 
 SCOPES = ("loss", "matcher", "selector", "dataset")
@@ -61,22 +61,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     given = assign(options.set, scopes(options, losses))
     jobs = []
     for name in losses:
-        own = {param.name for param in LOSSES[name].params}
-        config = TrainConfig(
-            dataset=options.dataset,
-            encoder=options.encoder,
-            matcher=options.matcher,
-            matcher_params=given["matcher"],
-            loss=name,
-            loss_params={key: value for key, value in given["loss"].items() if key in own},
-            selector=options.selector,
-            selector_params=given["selector"],
-            dataset_params=given["dataset"],
-            **{
-                key: getattr(options, key)
-                for key in ("epochs", "batch_size", "lr", "weight_decay", "patience", "seed")
-            },
-        )
+        config = config_of(options, name, given)
         folder = Path(options.out) / (f"{name}-{options.selector}" if options.selector else name)
         if not (options.resume or options.overwrite) and is_started(folder):
             raise ValueError(
@@ -86,6 +71,23 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
             refuse_another(folder, config)
         jobs.append((folder, config))
     return jobs
+
+
+def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str, Any]]) -> TrainConfig:
+    """The configuration of one loss, with those of the `given` parameters that it has.
+
+    An option is the field of `TrainConfig` that has its name.
+    """
+    names = {field.name for field in fields(TrainConfig)} - {"loss"}
+    own = {param.name for param in LOSSES[loss].params}
+    return TrainConfig(
+        loss=loss,
+        loss_params={key: value for key, value in given["loss"].items() if key in own},
+        matcher_params=given["matcher"],
+        selector_params=given["selector"],
+        dataset_params=given["dataset"],
+        **{key: value for key, value in vars(options).items() if key in names},
+    )
 
 
 def refuse_another(folder: Path, config: TrainConfig) -> None:
@@ -204,10 +206,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    default = TrainConfig()
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
     parser.add_argument("--loss", nargs="+", required=True, metavar="NAME", help="one run for each")
+    add_training_options(parser)
+    parser.add_argument(
+        "--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume", action="store_true", help="go on with interrupted runs, keep finished ones"
+    )
+    again.add_argument("--overwrite", action="store_true", help="replace runs that are there")
+    return parser.parse_args(argv)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """What decides a training beside its loss: all that `scopes` and `config_of` read."""
+    default = TrainConfig()
+    parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
     parser.add_argument(
         "--matcher", default=default.matcher, metavar="NAME", help=f"default: {default.matcher}"
     )
@@ -217,6 +233,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--selector", default="", metavar="NAME", help="suspected false negatives to leave out"
     )
+    parser.add_argument(
+        "--suspects", choices=list(ACTIONS), default="ignore",
+        help="what becomes of suspected negatives: " + "; ".join(f"{k}: {v}" for k, v in ACTIONS.items()),
+    )  # fmt: skip
+    parser.add_argument(
+        "--first", type=first, default=("", 0), metavar="LOSS:EPOCHS",
+        help="another loss for the first epochs, as sum_of_hinges:1 before max_of_hinges",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above"
     )
@@ -229,19 +253,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--weight-decay", type=float, default=default.weight_decay, help="default: %(default)s"
     )
     parser.add_argument(
+        "--warmup", type=int, default=default.warmup,
+        help="steps of linearly rising learning rate, at most a tenth of all; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
         "--patience", type=int, default=default.patience,
         help="stop after so many epochs without a better validation rsum; 0, the default, never does",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
-    parser.add_argument(
-        "--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR"
-    )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument(
-        "--resume", action="store_true", help="go on with interrupted runs, keep finished ones"
-    )
-    again.add_argument("--overwrite", action="store_true", help="replace runs that are there")
-    return parser.parse_args(argv)
+
+
+def first(text: str) -> tuple[str, int]:
+    """LOSS:EPOCHS as a pair."""
+    name, colon, epochs = text.partition(":")
+    if not colon or not epochs.isdigit() or int(epochs) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: write LOSS:EPOCHS, as sum_of_hinges:1")
+    if name not in LOSSES:
+        raise argparse.ArgumentTypeError(unknown("loss", name, LOSSES))
+    return name, int(epochs)
 
 
 def registered() -> str:

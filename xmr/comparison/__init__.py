@@ -1,0 +1,32 @@
+"""A fair comparison of losses: what is tried, what is chosen, and what the results allow to say.
+
+Every loss gets the same number of trials over the learning rate and its own searched parameters, of which the best
+by validation rsum is chosen, then the same seeds at the chosen setting. Equal seeds mean equal initial weights and
+equal order of batches, so losses are compared seed by seed. Records in, numbers and text out: who trains and where
+records are kept is scripts/compare.py's.
+"""
+
+from xmr.comparison.outcomes import Cell, Outcome, Record, chosen, compare, holm, interval, paired
+from xmr.comparison.plot import html_page
+from xmr.comparison.search import Axis, Setting, axes, points, settings
+from xmr.comparison.tables import csv_table, latex_tables, markdown
+
+__all__ = [
+    "Axis",
+    "Cell",
+    "Outcome",
+    "Record",
+    "Setting",
+    "axes",
+    "chosen",
+    "compare",
+    "csv_table",
+    "holm",
+    "html_page",
+    "interval",
+    "latex_tables",
+    "markdown",
+    "paired",
+    "points",
+    "settings",
+]

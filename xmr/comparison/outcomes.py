@@ -1,0 +1,170 @@
+"""What came out: records of trainings, what they choose, and what they allow to say of the losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from xmr.comparison.search import Setting
+
+LEVEL = 0.05  # of the tests; intervals hold 1 - LEVEL
+
+RECALLS = {
+    "rsum": ("rsum", 1.0),
+    **{
+        f"{direction}/recall_at_{k}": (f"{direction} R@{k}", 100.0)
+        for direction in ("v2t", "t2v")
+        for k in (1, 5, 10)
+    },
+}
+TRUTHS = {
+    f"{direction}/true_{name}": (f"{direction} true {title}", 100.0)
+    for direction in ("v2t", "t2v")
+    for name, title in (("recall_at_1", "R@1"), ("map_at_r", "mAP@R"), ("r_precision", "R-precision"))
+}
+METRICS = RECALLS | TRUTHS  # what is reported: its key, its title and what it is multiplied by
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training. `rsum` is of the validation split, None where it diverged, and then `diverged` says how.
+
+    `metrics` are of the test split; a search has none, because it does not look at it.
+    """
+
+    loss: str
+    role: Literal["search", "test"]
+    seed: int
+    lr: float
+    params: dict[str, Any]
+    rsum: float | None
+    metrics: dict[str, float]
+    seconds: float
+    diverged: str = ""
+    epoch: int = 0  # of the best validation rsum
+    threads: int = 0
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(self.lr, self.params)
+
+
+def chosen(searched: Sequence[Record]) -> Record | None:
+    """The trial of the highest validation rsum, the first of equals; None where all diverged."""
+    scored = [record for record in searched if record.rsum is not None]
+    return max(scored, key=lambda record: record.rsum, default=None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that is known of one loss: its search, and the trainings at the chosen setting, by seed."""
+
+    loss: str
+    searched: list[Record]
+    tested: list[Record] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Record | None:
+        return chosen(self.searched)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in (*self.searched, *self.tested))
+
+    def values(self, metric: str) -> dict[int, float]:
+        """The metric of each seed that did not diverge, as it is reported (recalls in per cent)."""
+        factor = METRICS[metric][1]
+        return {
+            record.seed: factor * record.metrics[metric]
+            for record in self.tested
+            if record.rsum is not None and metric in record.metrics
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of a loss over its seeds: mean ± half of the interval, and the difference to the baseline.
+
+    NaN where there is none: no interval from one seed, no test of the baseline against itself.
+    """
+
+    mean: float
+    half: float
+    difference: float = math.nan
+    p: float = math.nan
+    p_holm: float = math.nan
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm < LEVEL
+
+
+def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, Cell]]:
+    """Loss -> metric -> cell, losses by mean rsum, the highest first; those without any result come last.
+
+    Paired t-tests over the seeds that a loss shares with the baseline, for each metric on its own, with Holm's
+    correction for the number of losses compared with the baseline.
+    """
+    metrics = [m for m in METRICS if any(outcome.values(m) for outcome in outcomes)]
+    cells: dict[str, dict[str, Cell]] = {outcome.loss: {} for outcome in outcomes}
+    base = next((outcome for outcome in outcomes if outcome.loss == baseline), None)
+    for metric in metrics:
+        against = base.values(metric) if base else {}
+        tests: dict[str, tuple[float, float]] = {}
+        for outcome in outcomes:
+            shared = sorted(against.keys() & outcome.values(metric).keys())
+            if outcome.loss != baseline and shared:
+                ours = outcome.values(metric)
+                tests[outcome.loss] = paired([ours[s] for s in shared], [against[s] for s in shared])
+        corrected = dict(zip(tests, holm([p for _, p in tests.values()]), strict=True))
+        for outcome in outcomes:
+            values = list(outcome.values(metric).values())
+            if values:
+                difference, p = tests.get(outcome.loss, (math.nan, math.nan))
+                corrected_p = corrected.get(outcome.loss, math.nan)
+                cells[outcome.loss][metric] = Cell(*interval(values), difference, p, corrected_p)
+    means = {loss: row["rsum"].mean if "rsum" in row else -math.inf for loss, row in cells.items()}
+    return {loss: cells[loss] for loss in sorted(cells, key=lambda loss: -means[loss])}
+
+
+def interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float, float]:
+    """Mean, and half of its Student t interval; NaN from fewer than two values."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, math.nan
+    error = np.std(values, ddof=1) / math.sqrt(len(values))
+    return mean, float(stats.t.ppf((1 + level) / 2, len(values) - 1) * error)
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+    """Mean difference, and the two-sided p of a paired t-test; p is NaN from fewer than two pairs.
+
+    Differences that are all the same have no spread to measure by: p is 1 where they are zero, else 0.
+    """
+    differences = np.subtract(ours, theirs)
+    mean = float(differences.mean())
+    if len(differences) < 2:
+        return mean, math.nan
+    if np.ptp(differences) <= 1e-9 * max(abs(mean), 1.0):
+        return mean, float(abs(mean) <= 1e-9)
+    return mean, float(stats.ttest_rel(ours, theirs).pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, (m,), in the order given; NaN stays and counts as a test.
+
+    The k-th smallest is multiplied by m - k + 1, and none is below one that was smaller before.
+    Reference: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Statist. 6 (1979).
+    """
+    adjusted = [math.nan] * len(p)
+    highest = 0.0
+    ranked = sorted((i for i in range(len(p)) if not math.isnan(p[i])), key=lambda i: p[i])
+    for place, i in enumerate(ranked):
+        highest = max(highest, min(1.0, (len(p) - place) * p[i]))
+        adjusted[i] = highest
+    return adjusted

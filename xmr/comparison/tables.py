@@ -1,0 +1,206 @@
+"""A comparison as text: Markdown to read, CSV to compute with, LaTeX to print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+
+from xmr.comparison.outcomes import LEVEL, METRICS, RECALLS, TRUTHS, Cell, Outcome, Record
+
+Cells = dict[str, dict[str, Cell]]  # of `compare`
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+}
+LATEX |= {"↓": r"$\downarrow$", "Δ": r"$\Delta$", "−": "$-$", "<": "$<$", "–": "--"} | {
+    c: "\\" + c for c in "&%$#_{}"
+}
+
+
+def markdown(
+    outcomes: Sequence[Outcome], cells: Cells, baseline: str, title: str, about: Sequence[str]
+) -> str:
+    """The report: `title`, the paragraphs `about`, what differs in words, and the tables."""
+    parts = [f"# {title}", *about, *verdicts(cells, baseline)]
+    parts += [_markdown_table(rows) for rows in tables(outcomes, cells, baseline)]
+    parts.append(
+        f"Means over the seeds ± half of the {1 - LEVEL:.0%} interval (Student t), recalls in per cent. Δ: mean "
+        f"difference to {baseline}, seed by seed. ↑ ↓: above or below {baseline} in a paired t-test, p < {LEVEL} after "
+        "Holm's correction for the number of losses, in each column on its own."
+    )
+    if edge := at_the_edge(outcomes):
+        parts.append(
+            f"The highest or lowest learning rate tried was the best for {', '.join(edge)}: a wider search might raise "
+            "them further."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def at_the_edge(outcomes: Sequence[Outcome]) -> list[str]:
+    """Losses whose search ended at the highest or the lowest of its learning rates."""
+    found = []
+    for outcome in outcomes:
+        rates = [record.lr for record in outcome.searched]
+        best = outcome.chosen
+        if best and min(rates) < max(rates) and best.lr in (min(rates), max(rates)):
+            found.append(outcome.loss)
+    return found
+
+
+def tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> list[list[list[str]]]:
+    """Rows of text, the titles first: annotated recall with the settings, then the truth where it is known."""
+    of = {outcome.loss: outcome for outcome in outcomes}
+    first = [
+        ["loss", "rsum", "Δ rsum", "p (Holm)", *(title for title, _ in list(RECALLS.values())[1:]), "setting"]
+    ]
+    diverged = any(_diverged(outcome) for outcome in outcomes)
+    if diverged:
+        first[0].append("diverged")
+    second = [["loss", *(title for title, _ in TRUTHS.values())]]
+    for loss, row in cells.items():
+        name = f"{loss} (baseline)" if loss == baseline else loss
+        rsum = row.get("rsum")
+        tested = [_signed(rsum.difference), _p(rsum.p_holm)] if rsum else ["", ""]
+        numbers = [_number(row.get(metric)) for metric in RECALLS]
+        line = [name, numbers[0], *tested, *numbers[1:], _setting(of[loss])]
+        first.append([*line, _diverged(of[loss])] if diverged else line)
+        second.append([name, *(_number(row.get(metric)) for metric in TRUTHS)])
+    known = any(metric in row for row in cells.values() for metric in TRUTHS)
+    return [first, second] if known else [first]
+
+
+def verdicts(cells: Cells, baseline: str) -> list[str]:
+    """A sentence for rsum, and one for each direction's true mAP@R where it is known: how many losses differ."""
+    told = []
+    for metric in ("rsum", "v2t/true_map_at_r", "t2v/true_map_at_r"):
+        tested = {
+            loss: row[metric]
+            for loss, row in cells.items()
+            if loss != baseline and metric in row and not math.isnan(row[metric].p_holm)
+        }
+        if not tested:
+            continue
+        better = [loss for loss, cell in tested.items() if cell.significant and cell.difference > 0]
+        worse = [loss for loss, cell in tested.items() if cell.significant and cell.difference < 0]
+        found = len(better) + len(worse)
+        verb = "differs" if found == 1 else "differ"
+        text = f"{METRICS[metric][0]}: {found or 'none'} of {len(tested)} losses {verb} from {baseline}"
+        for losses, how in ((better, "above"), (worse, "below")):
+            if losses:
+                text += f"; {how} it: {', '.join(losses)}"
+        told.append(text + ".")
+    return told
+
+
+def csv_table(outcomes: Sequence[Outcome], cells: Cells) -> str:
+    """A line for every loss and metric; recalls in per cent, an empty field where there is no number."""
+    of = {outcome.loss: outcome for outcome in outcomes}
+    lines = []
+    for loss, row in cells.items():
+        outcome, best = of[loss], of[loss].chosen
+        search = {
+            "lr": best.lr if best else "",
+            "params": json.dumps(best.params) if best else "",
+            "validation_rsum": best.rsum if best else "",
+            "trials": len(outcome.searched),
+            "diverged_trials": _failed(outcome.searched),
+            "diverged_seeds": _failed(outcome.tested),
+            "seconds": round(outcome.seconds, 1),
+        }
+        for metric, cell in row.items() or [("rsum", Cell(math.nan, math.nan))]:
+            numbers = {
+                "mean": cell.mean,
+                "low": cell.mean - cell.half,
+                "high": cell.mean + cell.half,
+                "difference": cell.difference,
+                "p": cell.p,
+                "p_holm": cell.p_holm,
+            }
+            numbers = {name: "" if math.isnan(number) else number for name, number in numbers.items()}
+            lines.append(
+                {"loss": loss, "metric": metric, **numbers, "seeds": len(outcome.values(metric)), **search}
+            )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def latex_tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str, command: str) -> str:
+    """The tables of the report as `tabular`s, with booktabs's rules."""
+    parts = [f"% {command}\n% needs \\usepackage{{booktabs}}"]
+    for head, *rows in tables(outcomes, cells, baseline):
+        lines = [
+            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            "\\toprule",
+            _latex_row(head),
+            "\\midrule",
+        ]
+        lines += [*map(_latex_row, rows), "\\bottomrule", "\\end{tabular}"]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex_escaped(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(latex_escaped, cells)) + r" \\"
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = ([cell.replace("|", r"\|") for cell in row] for row in rows)
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    text = f"{cell.mean:.1f}" if math.isnan(cell.half) else f"{cell.mean:.1f} ± {cell.half:.1f}"
+    return text + (" ↑" if cell.difference > 0 else " ↓") if cell.significant else text
+
+
+def _signed(difference: float) -> str:
+    return "" if math.isnan(difference) else f"{difference:+.1f}".replace("-", "−")
+
+
+def _p(p: float) -> str:
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _setting(outcome: Outcome) -> str:
+    """The chosen learning rate and parameters, of the parameters those that were searched."""
+    best = outcome.chosen
+    if best is None:
+        return "none: every trial diverged"
+    first = outcome.searched[0]
+    searched = [n for n in best.params if any(r.params[n] != first.params[n] for r in outcome.searched)]
+    text = ", ".join(
+        f"{name} {value:g}"
+        for name, value in {"lr": best.lr, **{n: best.params[n] for n in searched}}.items()
+    )
+    return f"{text} (default)" if best == first else text
+
+
+def _diverged(outcome: Outcome) -> str:
+    """How many trials and seeds failed, in words; nothing where all went well."""
+    told = []
+    for records, what in ((outcome.searched, "trials"), (outcome.tested, "seeds")):
+        if _failed(records):
+            told.append(f"{_failed(records)} of {len(records)} {what}")
+    return ", ".join(told)
+
+
+def _failed(records: Sequence[Record]) -> int:
+    return sum(record.rsum is None for record in records)
