@@ -62,7 +62,8 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     jobs = []
     for name in losses:
         config = config_of(options, name, given)
-        folder = Path(options.out) / (f"{name}-{options.selector}" if options.selector else name)
+        treated = [options.selector, options.suspects] if options.suspects != "ignore" else [options.selector]
+        folder = Path(options.out) / "-".join([name, *(treated if options.selector else ())])
         if not (options.resume or options.overwrite) and is_started(folder):
             raise ValueError(
                 f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it"

@@ -19,6 +19,7 @@ from xmr.core import Pairs
 from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
+DEFAULT = "caption_similarity"
 ACTIONS = {
     "ignore": "a suspect is no negative",
     "weigh": "a suspect's weight is scaled by the probability that it is a negative",

@@ -1,0 +1,209 @@
+"""Write the pairs of a run that are probably matches which nobody annotated, with the evidence, for relabelling.
+
+    python scripts/flag.py runs/info_nce --out suspects.csv
+    python scripts/flag.py runs/info_nce --split test --selector agreement --set runs=runs/siglip,runs/unified --out s.jsonl
+
+Of both directions the negatives that the run's loss pushes hardest are asked for, and those that the selector suspects
+are written, heaviest first, one line a pair: picture, caption, score, weight (d loss / d score in the loss of the query
+that pushes it more), its rank in both directions, the nearest caption that was written for the picture and how near it
+is, and where the dataset knows it whether the pair truly matches. Without --out as CSV to the screen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import numpy as np
+
+from scripts.train import assign
+from xmr.analysis import hard_negatives_by_weight, nearest_own_caption, precision_recall, suspected_pairs
+from xmr.checkpoints import Run, RunRefused, load_run
+from xmr.core import DIRECTIONS
+from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.embedding import embed_dataset, frozen_features
+from xmr.evidence import Evidence
+from xmr.losses import LOSSES
+from xmr.selection import DEFAULT, SELECTORS
+
+COLUMNS = (
+    "visual", "caption_of", "caption", "score", "weight", "rank_v2t", "rank_t2v", "nearest_caption", "similarity",
+    "truth",
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    try:
+        run = load_run(options.run_dir)
+        selector = options.selector or run.config.selector or DEFAULT
+        own = run.config.selector_params if selector == run.config.selector else {}
+        params = SELECTORS[selector].parse(own | settings(options.set, selector))
+        source = options.dataset or run.config.dataset
+        dataset_params = run.config.dataset_params if source == run.config.dataset else {}
+        data = load_dataset(source, options.split, **dataset_params)
+        rows, examined = flagged(run, data, selector, params, options.limit)
+    except RunRefused as error:
+        print(f"error: {options.run_dir}: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text = as_csv(rows) if not (options.out or "").endswith(".jsonl") else as_jsonl(rows)
+    if options.out:
+        write(Path(options.out), text)
+    else:
+        sys.stdout.write(text)
+    words = f"{len(rows):,} of the {examined:,} negatives that {run.name} pushes hardest are suspected by {selector}"
+    known = precision_recall(
+        np.ones(len(rows), bool), np.array([np.nan if r["truth"] is None else r["truth"] for r in rows])
+    )
+    if known.known:
+        words += f"; {known.matches:,} of the {known.known:,} whose truth is known do match"
+    print(words, file=sys.stderr)
+    return 0
+
+
+def settings(given: list[str], selector: str) -> dict[str, Any]:
+    """The `key=value` strings as parameters of the selector."""
+    owners: dict[str, list[Any]] = {
+        "loss": [],
+        "matcher": [],
+        "selector": [SELECTORS[selector]],
+        "dataset": [],
+    }
+    return assign(given, owners)["selector"]
+
+
+def flagged(
+    run: Run, data: Dataset, selector: str, params: dict[str, Any], limit: int
+) -> tuple[list[dict[str, Any]], int]:
+    """The suspected ones among the `limit` hardest negatives of each direction, heaviest first, one row a pair with
+    the keys `COLUMNS`; and how many different pairs were examined.
+
+    Raises ValueError where the selector lacks its evidence, or the data is not what the run reads.
+    """
+    visual, text = embed_dataset(run, data)
+    encoder = run.encoder["name"]
+    peers = [embed_dataset(load_run(f.strip()), data) for f in params.get("runs", "").split(",") if f.strip()]
+
+    def features() -> tuple[np.ndarray, np.ndarray | None]:
+        frozen = frozen_features(data, encoder)
+        return frozen.visual, frozen.text
+
+    evidence = Evidence(data.captions, features, peers)
+    groups = data.visual_group, data.text_group
+    hyper = {
+        p.name: run.loss_values[p.name] for p in LOSSES[run.config.loss].params if p.name in run.loss_values
+    }
+    heaviest: dict[tuple[int, int], float] = {}  # weight of each pair (visual, text)
+    suspects: set[tuple[int, int]] = set()
+    for direction in DIRECTIONS:
+        upright = direction == "v2t"
+        sides = (visual, text, *groups) if upright else (text, visual, *groups[::-1])
+        found = hard_negatives_by_weight(
+            *sides, run.config.loss, hyper, evidence=evidence, direction=direction, limit=limit
+        )
+        v, t = (found.query, found.candidate) if upright else (found.candidate, found.query)
+        mask = suspected_pairs(selector, params, v, t, visual, text, *groups, evidence, direction)
+        pairs = list(zip(v.tolist(), t.tolist(), strict=True))
+        for pair, weight in zip(pairs, found.weight.tolist(), strict=True):
+            heaviest[pair] = max(weight, heaviest.get(pair, 0.0))
+        suspects |= {pair for pair, suspect in zip(pairs, mask, strict=True) if suspect}
+    order = sorted(suspects, key=lambda pair: -heaviest[pair])
+    v, t = (np.array([pair[side] for pair in order], np.int64) for side in (0, 1))
+    nearest, near = nearest_own_caption(v, t, *groups, evidence.similarity)
+    truth = np.full(len(order), np.nan) if data.truth is None else data.truth.pairs(v, t)
+    rows = []
+    for i, pair in enumerate(order):
+        score = visual[v[i]] @ text[t[i]]
+        known = not np.isnan(truth[i])
+        values = (
+            data.visual_ids[v[i]],
+            data.visual_ids[data.visual_of_text[t[i]]],
+            data.captions[t[i]],
+            round(float(score), 6),
+            float(f"{heaviest[pair]:.6g}"),
+            int((text @ visual[v[i]] > score).sum()) + 1,
+            int((visual @ text[t[i]] > score).sum()) + 1,
+            data.captions[nearest[i]] if nearest[i] >= 0 else None,
+            round(float(near[i]), 6) if nearest[i] >= 0 else None,
+            int(truth[i] > 0) if known else None,
+        )
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows, len(heaviest)
+
+
+def as_csv(rows: Iterable[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    writer.writerows([plain(row[name]) for name in COLUMNS] for row in rows)
+    return buffer.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: captions come from strangers."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def as_jsonl(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write(path: Path, text: str) -> None:
+    """The file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.replace(path)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    listed = "; ".join(f"{name}: {entry.caption}" for name, entry in SELECTORS.items()).replace("%", "%%")
+    parser.add_argument(
+        "--selector", default="", metavar="NAME", help=f"default: the run's own, else {DEFAULT}. {listed}"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter of it")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME|PATH", help="default: what the run was trained on"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=2000,
+        help="hardest negatives of each direction to look at, default: 2000",
+    )
+    parser.add_argument("--out", default=None, type=named, metavar="FILE.csv|FILE.jsonl")
+    return parser.parse_args(argv)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def named(text: str) -> str:
+    if not text.endswith((".csv", ".jsonl")):
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .csv nor in .jsonl")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Suspected pairs as a file: what is written is what the selector says, with its evidence, and safe to open."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from scripts import flag
+from scripts import train as train_script
+from tests import tiny
+from xmr.analysis import hard_negatives_by_weight
+from xmr.checkpoints import load_run
+from xmr.data import load_dataset
+from xmr.evidence import CaptionSimilarity
+
+SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    data = tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny")
+    out = tmp_path_factory.mktemp("runs")
+    losses = ["info_nce", "max_of_hinges"]
+    options = ["--out", str(out), "--epochs", "2", "--batch-size", "32", "--lr", "0.02", *SMALL]
+    assert train_script.main(["--dataset", str(data), "--loss", *losses, *options]) == 0
+    return out
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
+    arguments = [str(runs / "info_nce"), "--split", "test", "--set", "threshold=0.3"]
+    assert flag.main(arguments) == 0
+    printed = capsys.readouterr()
+    rows = rows_of(printed.out)
+    assert rows and list(rows[0]) == list(flag.COLUMNS)
+    run = load_run(runs / "info_nce")
+    data = load_dataset(run.config.dataset, "test")
+    visual, text = run.embeddings()
+    scores = visual @ text.T
+    words = CaptionSimilarity(data.captions)
+    heaviest = {}
+    for upright in (True, False):
+        sides = (visual, text, data.visual_group, data.text_group)
+        sides = sides if upright else (sides[1], sides[0], sides[3], sides[2])
+        found = hard_negatives_by_weight(*sides, "info_nce", run.loss_values)
+        for q, c, w in zip(found.query, found.candidate, found.weight, strict=True):
+            pair = (int(q), int(c)) if upright else (int(c), int(q))
+            heaviest[pair] = max(w, heaviest.get(pair, 0))
+    expected = {}
+    for (v, t), weight in heaviest.items():
+        own = np.flatnonzero(data.visual_of_text == v)
+        near = words.block(own, np.array([t]))[:, 0]
+        if near.max() >= 0.3:
+            expected[v, t] = (weight, data.captions[own[near.argmax()]], near.max())
+    assert len(rows) == len(expected) < len(heaviest)
+    assert f"{len(rows):,} of the {len(heaviest):,} negatives" in printed.err
+    weights = [float(row["weight"]) for row in rows]
+    assert weights == sorted(weights, reverse=True)
+    of_caption = {
+        (c, data.visual_ids[v]): t
+        for t, (c, v) in enumerate(zip(data.captions, data.visual_of_text, strict=True))
+    }
+    for row in rows:
+        v, t = data.visual_ids.index(row["visual"]), of_caption[row["caption"], row["caption_of"]]
+        weight, nearest, near = expected[v, t]
+        assert float(row["weight"]) == pytest.approx(weight, rel=1e-2)  # stored in half precision
+        assert float(row["similarity"]) == pytest.approx(near, abs=1e-4) and row["nearest_caption"] == nearest
+        assert float(row["score"]) == pytest.approx(
+            scores[v, t], abs=2e-3
+        )  # embeddings are stored in half precision
+        assert abs(int(row["rank_v2t"]) - 1 - (scores[v] > scores[v, t]).sum()) <= 1
+        assert abs(int(row["rank_t2v"]) - 1 - (scores[:, t] > scores[v, t]).sum()) <= 1
+        assert row["truth"] == ""  # nothing is known of it here
+
+
+def test_files_of_both_kinds_say_the_same(runs, tmp_path):
+    arguments = [str(runs / "max_of_hinges"), "--set", "threshold=0.3", "--limit", "50"]
+    for name in ("deep/s.csv", "s.jsonl"):
+        assert flag.main([*arguments, "--out", str(tmp_path / name)]) == 0
+    rows = rows_of((tmp_path / "deep" / "s.csv").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert rows and [{k: "" if v is None else str(v) for k, v in line.items()} for line in lines] == rows
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "s.jsonl"}
+
+
+def test_other_models_can_be_asked(runs, capsys):
+    arguments = [str(runs / "info_nce"), "--split", "test", "--selector", "agreement"]
+    assert flag.main(arguments) == 2
+    assert "peer_scores" in capsys.readouterr().err
+    assert flag.main([*arguments, "--set", f"runs={runs / 'max_of_hinges'}", "--set", "share=0.9"]) == 0
+    assert rows_of(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_is_a_formula(start):
+    row = dict.fromkeys(flag.COLUMNS, None) | {"caption": f"{start}HYPERLINK(1)", "score": -0.5}
+    (read,) = rows_of(flag.as_csv([row]))
+    assert read["caption"] == f"'{start}HYPERLINK(1)"
+    assert read["score"] == "-0.5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no folder"),
+        (["RUN", "--selector", "caption_similarty"], "did you mean 'caption_similarity'"),
+        (["RUN", "--set", "treshold=1"], "threshold"),
+        (["RUN", "--set", "threshold=7"], "outside"),
+    ],
+)
+def test_what_is_wrong_is_told(runs, capsys, arguments, message):
+    assert flag.main([str(runs / "info_nce") if a == "RUN" else a for a in arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--out", "s.xlsx"], ["--limit", "0"], ["--split", "tset"]])
+def test_wrong_options_are_refused(runs, option, capsys):
+    with pytest.raises(SystemExit):
+        flag.main([str(runs / "info_nce"), *option])
+    assert option[1] in capsys.readouterr().err
