@@ -68,7 +68,7 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
     for row in rows:
         v, t = data.visual_ids.index(row["visual"]), of_caption[row["caption"], row["caption_of"]]
         weight, nearest, near = expected[v, t]
-        assert float(row["weight"]) == pytest.approx(weight, rel=1e-2)  # stored in half precision
+        assert float(row["weight"]) == pytest.approx(weight, rel=3e-2)  # stored in half precision
         assert float(row["similarity"]) == pytest.approx(near, abs=1e-4) and row["nearest_caption"] == nearest
         assert float(row["score"]) == pytest.approx(
             scores[v, t], abs=2e-3
