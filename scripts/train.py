@@ -87,6 +87,8 @@ def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str,
         matcher_params=given["matcher"],
         selector_params=given["selector"],
         dataset_params=given["dataset"],
+        first_loss=options.first[0],
+        first_epochs=options.first[1],
         **{key: value for key, value in vars(options).items() if key in names},
     )
 
@@ -247,6 +249,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=int, default=default.epochs, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="default: %(default)s")
+    parser.add_argument(
+        "--micro-batch", type=int, default=default.micro_batch, metavar="N",
+        help="pairs that the matcher embeds at once, for batches too large to hold; 0, the default, is all of them",
+    )  # fmt: skip
     parser.add_argument(
         "--lr", type=float, default=default.lr, help="peak learning rate, default: %(default)s"
     )

@@ -45,6 +45,30 @@ def test_several_losses_make_a_folder_each(runs, data):
     assert one.training["epochs"] == 2
 
 
+def test_options_of_the_schedule_and_of_suspects_reach_the_configuration(data, tmp_path):
+    options = [
+        "--first",
+        "sum_of_hinges:2",
+        "--selector",
+        "word_overlap",
+        "--suspects",
+        "weigh",
+        "--set=threshold=0.4",
+    ]
+    arguments = command(data, tmp_path, *options, loss="max_of_hinges")
+    ((folder, config),) = train_script.plan(train_script.parse(arguments))
+    assert folder.name == "max_of_hinges-word_overlap-weigh"
+    assert (config.first_loss, config.first_epochs) == ("sum_of_hinges", 2)
+    assert (config.selector, config.suspects, config.selector_params) == (
+        "word_overlap",
+        "weigh",
+        {"threshold": 0.4},
+    )
+    for wrong in ("sum_of_hinges", "sum_of_hinges:0", "sum_of_hinge:1"):
+        with pytest.raises(SystemExit):
+            train_script.parse(command(data, tmp_path, "--first", wrong))
+
+
 def test_a_run_is_kept_unless_told_otherwise(data, tmp_path, capsys):
     arguments = command(data, tmp_path)
     assert train_script.main(arguments) == 0
