@@ -126,16 +126,17 @@ def flagged(
     truth = np.full(len(order), np.nan) if data.truth is None else data.truth.pairs(v, t)
     rows = []
     for i, pair in enumerate(order):
-        score = visual[v[i]] @ text[t[i]]
+        # Each rank by its own product, so that the pair never stands above itself by a last bit.
+        row, column = text @ visual[v[i]], visual @ text[t[i]]
         known = not np.isnan(truth[i])
         values = (
             data.visual_ids[v[i]],
             data.visual_ids[data.visual_of_text[t[i]]],
             data.captions[t[i]],
-            round(float(score), 6),
+            round(float(row[t[i]]), 6),
             float(f"{heaviest[pair]:.6g}"),
-            int((text @ visual[v[i]] > score).sum()) + 1,
-            int((visual @ text[t[i]] > score).sum()) + 1,
+            int((row > row[t[i]]).sum()) + 1,
+            int((column > column[v[i]]).sum()) + 1,
             data.captions[nearest[i]] if nearest[i] >= 0 else None,
             round(float(near[i]), 6) if nearest[i] >= 0 else None,
             int(truth[i] > 0) if known else None,
