@@ -74,8 +74,11 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
         assert float(row["score"]) == pytest.approx(
             scores[v, t], abs=2e-3
         )  # embeddings are stored in half precision
-        assert int(row["rank_v2t"]) == 1 + (scores[v] > scores[v, t]).sum()
-        assert int(row["rank_t2v"]) == 1 + (scores[:, t] > scores[v, t]).sum()
+        for name, others in (("rank_v2t", scores[v]), ("rank_t2v", scores[:, t])):
+            surely, perhaps = (
+                (others > scores[v, t] + e).sum() for e in (1e-5, -1e-5)
+            )  # captions alike score alike
+            assert 1 + surely <= int(row[name]) <= perhaps
         assert row["truth"] == ""  # nothing is known of it here
 
 
