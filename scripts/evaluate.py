@@ -1,4 +1,4 @@
-"""Recompute the metrics of runs from their matchers, and print them as a table or JSON.
+"""Recompute the metrics of runs (trained ones and combinations) from their matchers, and print them as a table or JSON.
 
 python scripts/evaluate.py runs/info_nce runs/siglip
 python scripts/evaluate.py runs/* --split validation --json
@@ -15,7 +15,7 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from xmr.checkpoints import Run, RunRefused, load_run
+from xmr.checkpoints import Combination, Run, RunRefused, load_run
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def dataset_of(run: Run, options: argparse.Namespace, loaded: dict[str, Dataset]) -> Dataset:
+def dataset_of(run: Run | Combination, options: argparse.Namespace, loaded: dict[str, Dataset]) -> Dataset:
     """The split to evaluate on: the run's own dataset, or the one that is asked for; each loaded once."""
     source = options.dataset or run.config.dataset
     params = run.config.dataset_params if source == run.config.dataset else {}
@@ -71,7 +71,7 @@ def dataset_of(run: Run, options: argparse.Namespace, loaded: dict[str, Dataset]
     return loaded[key]
 
 
-def evaluated(run: Run, dataset: Dataset) -> dict[str, Any]:
+def evaluated(run: Run | Combination, dataset: Dataset) -> dict[str, Any]:
     visual, text = embed_dataset(run, dataset)
     metrics = evaluate_embeddings(visual, text, dataset.visual_group, dataset.text_group, dataset.truth)
     return {
@@ -101,11 +101,15 @@ def table(results: list[dict[str, Any]]) -> str:
             first = direction == DIRECTIONS[0]
             rsum = f"{result['metrics']['rsum']:.1f}" if first else ""
             rows.append([result["name"] if first else "", direction, *cells, rsum])
+    return aligned(rows, left=2)
+
+
+def aligned(rows: list[list[str]], left: int) -> str:
+    """Rows of cells in columns: the first `left` to the left (names), the others to the right (numbers)."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    # Names to the left, numbers to the right.
     lines = [
         "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

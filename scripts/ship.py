@@ -1,8 +1,9 @@
-"""Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks` and one run per loss.
+"""Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks`, one run per loss,
+and the hybrid of all runs.
 
     python scripts/ship.py [--encoder]
 
-The runs are trained with the default settings of scripts/train.py. With --encoder the encoder is pre-trained first
+The runs are short and their embeddings narrow, so that all of them together stay small (see TRAINING). With --encoder the encoder is pre-trained first
 (scripts/pretrain.py, most of an hour on two cores); runs belong to the encoder they were trained on.
 """
 
@@ -17,11 +18,12 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts import pretrain, train
+from scripts import combine, pretrain, train
 from xmr.data.blocks_dataset import SHIPPED, render_to, table_name
 from xmr.losses import LOSSES
 
 CHECKPOINTS = SHIPPED.parent
+TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +38,13 @@ def main(argv: list[str] | None = None) -> int:
     render_to(SHIPPED / table_name("test"), "test")
     if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks"])):
         return code
-    return train.main(["--dataset", "blocks", "--loss", *LOSSES, "--out", "checkpoints", "--overwrite"])
+    for name in LOSSES:  # each with its own command in its card
+        if code := train.main(
+            ["--dataset", "blocks", "--loss", name, *TRAINING, "--out", "checkpoints", "--overwrite"]
+        ):
+            return code
+    members = [f"checkpoints/{name}" for name in LOSSES]
+    return combine.main([*members, "--rule", "hybrid", "--out", "checkpoints/hybrid"])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ LAYERS = [
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},
-    {"training", "checkpoints", "analysis", "store", "embedding", "pretraining"},
+    {
+        "training",
+        "checkpoints",
+        "analysis",
+        "store",
+        "embedding",
+        "pretraining",
+        "selector_benchmark",
+        "selector_report",
+    },
     {"workspace", "figures"},
     {"ui"},
 ]
@@ -22,6 +31,7 @@ HOMES = {
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
+    "scipy": {"comparison"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
 }
 MODULES = sorted(ROOT.glob("xmr/**/*.py"))

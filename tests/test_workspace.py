@@ -120,7 +120,8 @@ def test_annotated_match_is_told_at_every_k_with_the_rank_of_the_metrics(workspa
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_ranks_agree_with_the_metrics(workspace, direction):
     visual, text = workspace.embeddings("info_nce")
-    found = evaluate(visual @ text.T, workspace.positives("test", "v2t"))
+    scores = (visual.astype(np.float64) @ text.T).round(6)  # captions that read alike tie
+    found = evaluate(scores, workspace.positives("test", "v2t"))
     recall = (workspace.ranks("info_nce", "test", direction) <= 5).mean()
     assert recall == pytest.approx(found[f"{direction}/recall_at_5"])
 

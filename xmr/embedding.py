@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xmr.checkpoints import Combination
 from xmr.data.dataset import DataFault, Dataset
 from xmr.matchers import MATCHERS, TextBatch, Vocabulary
 
@@ -127,45 +128,66 @@ def _blocks(count: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
 
 
-# ---- of a trained run ------------------------------------------------------------------------------------
+# ---- of a trained run, or of a combination of some ---------------------------------------------------------
 
 
-def embed_texts(run: Run, texts: list[str]) -> np.ndarray:
+def embed_texts(run: Run | Combination, texts: list[str]) -> np.ndarray:
     """Unit embeddings (M, E) float32 of free texts.
 
-    Raises ValueError where the run reads text features that came from a file, so that no encoder can make them.
+    Raises ValueError where the run, or a member of the combination, reads text features that came from a file, so
+    that no encoder can make them.
     """
-    matcher = _independent(run)
-    if run.vocabulary is not None:
-        features: Any = run.vocabulary.encode(texts)
-    else:
-        features = _encoder(run, "texts").encode_texts(texts)
-    inputs = Inputs(np.empty((0, 0), np.float32), features)
-    with torch.no_grad():
-        parts = [matcher.text(inputs.text_batch(rows)) for rows in _blocks(len(texts))]
-    return torch.cat(parts).numpy() if parts else np.zeros((0, run.embed_dim), np.float32)
+    encoded: dict[tuple[str, str], np.ndarray] = {}  # members that read one encoder ask it once
+
+    def of(one: Run) -> np.ndarray:
+        matcher = _independent(one)
+        if not texts:
+            return np.zeros((0, one.embed_dim), np.float32)
+        if one.vocabulary is not None:
+            features: Any = one.vocabulary.encode(texts)
+        else:
+            key = one.encoder["name"], one.encoder["hash"]
+            if key not in encoded:
+                encoded[key] = _encoder(one, "texts").encode_texts(texts)
+            features = encoded[key]
+        inputs = Inputs(np.empty((0, 0), np.float32), features)
+        with torch.no_grad():
+            return torch.cat([matcher.text(inputs.text_batch(rows)) for rows in _blocks(len(texts))]).numpy()
+
+    return _of_members(run, of)
 
 
-def embed_visuals(run: Run, images: list[Image.Image]) -> np.ndarray:
+def embed_visuals(run: Run | Combination, images: list[Image.Image]) -> np.ndarray:
     """Unit embeddings (M, E) float32 of pictures.
 
-    Raises ValueError where the run was trained on features from a file: nothing here can make them of a picture.
+    Raises ValueError where the run, or a member of the combination, was trained on features from a file: nothing
+    here can make them of a picture.
     """
-    matcher = _independent(run)
-    if not images:
-        return np.zeros((0, run.embed_dim), np.float32)
-    features = _encoder(run, "pictures").encode_images(images)
-    with torch.no_grad():
-        return matcher.visual(torch.from_numpy(np.asarray(features, np.float32))).numpy()
+    encoded: dict[tuple[str, str], np.ndarray] = {}
+
+    def of(one: Run) -> np.ndarray:
+        matcher = _independent(one)
+        if not images:
+            return np.zeros((0, one.embed_dim), np.float32)
+        key = one.encoder["name"], one.encoder["hash"]
+        if key not in encoded:
+            encoded[key] = np.asarray(_encoder(one, "pictures").encode_images(images), np.float32)
+        with torch.no_grad():
+            return matcher.visual(torch.from_numpy(encoded[key])).numpy()
+
+    return _of_members(run, of)
 
 
 def embed_dataset(
-    run: Run, dataset: Dataset, progress: Progress | None = None
+    run: Run | Combination, dataset: Dataset, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings of a split: visual (N_v, E) and text (N_t, E) float32.
 
     Raises DataFault or ValueError where the dataset's features are not those that the run reads.
     """
+    if isinstance(run, Combination):
+        visual, text = zip(*(embed_dataset(m.run, dataset, progress) for m in run.members), strict=True)
+        return run.joined(visual), run.joined(text)
     matcher = _independent(run)
     config, name = run.config, run.encoder["name"]
     frozen = frozen_features(dataset, name, matcher.inputs, progress)
@@ -179,6 +201,13 @@ def embed_dataset(
         )
     inputs = matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
     return embed(matcher, inputs)
+
+
+def _of_members(run: Run | Combination, embed_one: Callable[[Run], np.ndarray]) -> np.ndarray:
+    """Of a trained run what `embed_one` makes, of a combination what it makes of each member, joined."""
+    if isinstance(run, Combination):
+        return run.joined([embed_one(member.run) for member in run.members])
+    return embed_one(run)
 
 
 def _independent(run: Run) -> Any:

@@ -19,7 +19,8 @@ from xmr.core import Pairs
 from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
-DEFAULT = "caption_similarity"
+DEFAULT = "adaptive_caption_similarity"  # the best judge of hardest negatives in scripts/benchmark_selectors.py
+PRIOR = 0.5  # of being a match, among hardest negatives: on blocks 27–80 % of them are
 ACTIONS = {
     "ignore": "a suspect is no negative",
     "weigh": "a suspect's weight is scaled by the probability that it is a negative",
@@ -63,7 +64,7 @@ def treat(pairs: Pairs, mask: Tensor, action: str = "ignore") -> Pairs:
 
 @SELECTORS.register
 @needs("text_scores")
-def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.8) -> Tensor:
+def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.95) -> Tensor:
     """The candidate's caption says nearly the same as the query's own.
 
     Looks at the similarities between texts only, not at the score: max over own captions ≥ threshold.
@@ -76,7 +77,7 @@ def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)
 
 @SELECTORS.register
 @needs("word_scores")
-def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.5) -> Tensor:
+def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.6) -> Tensor:
     """The candidate's caption shares many words with the query's own, rare words counting more.
 
     Looks at the captions' words only: cosine of their inverse document frequencies ≥ threshold. Needs `word_scores`.
@@ -87,7 +88,7 @@ def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.5
 
 @SELECTORS.register
 @needs("text_within")
-def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.8) -> Tensor:
+def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.9) -> Tensor:
     """The candidate's caption is near the query's own for the text tower in training itself.
 
     Looks at the similarities between the model's own text embeddings, without gradient: max over own captions
@@ -102,14 +103,14 @@ def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Rang
 def both_modalities(
     pairs: Pairs,
     *,
-    text_threshold: Annotated[float, Range(-1, 1)] = 0.75,
-    visual_threshold: Annotated[float, Range(-1, 1)] = 0.75,
+    text_threshold: Annotated[float, Range(-1, 1)] = 0.9,
+    visual_threshold: Annotated[float, Range(-1, 1)] = 0.9,
     rule: Literal["or", "and"] = "or",
 ) -> Tensor:
     """The candidate is near the query's own match in captions, in visuals, or in both.
 
     Looks at the similarities within both modalities, not at the score. Needs `text_scores` and `visual_scores`.
-    Reference: the rule "or" with 0.75 is DropTriple's (Yan et al., Cross-Modal Retrieval for Motion and Text via
+    Reference: the rule "or" is DropTriple's, which takes 0.75 (Yan et al., Cross-Modal Retrieval for Motion and Text via
         DropTriple Loss, 2023, https://arxiv.org/abs/2305.04195).
     """
     text, visual = caption_evidence(pairs) >= text_threshold, visual_evidence(pairs) >= visual_threshold
@@ -118,7 +119,7 @@ def both_modalities(
 
 @SELECTORS.register
 @needs("text_scores")
-def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 2.0) -> Tensor:
+def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 3.0) -> Tensor:
     """The candidate's caption is unusually near, measured by how near captions are to this query.
 
     Looks at the similarities between texts: R_ij ≥ mean_j R_ij + kappa·std_j R_ij over the query's negatives.
@@ -162,7 +163,7 @@ def posterior(
     pairs: Pairs,
     *,
     threshold: Annotated[float, Range(0, 1)] = 0.5,
-    prior: Annotated[float, Range(0.0001, 0.5)] = 0.02,
+    prior: Annotated[float, Range(0.0001, 0.9)] = PRIOR,
 ) -> Tensor:
     """The candidate's score looks like a positive's more than like a hardest negative's.
 
@@ -212,7 +213,7 @@ def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2)
     return pairs.scores + margin <= lowest
 
 
-def match_posterior(pairs: Pairs, prior: float = 0.02) -> Tensor:
+def match_posterior(pairs: Pairs, prior: float = PRIOR) -> Tensor:
     """Probability (Q, G) that a pair is a match, from its score: two normal densities, fitted to the positives and
     to the hardest negatives of queries that rank a positive first. `moments` prevail over these pairs' own. Zero
     where there are fewer than two of either."""

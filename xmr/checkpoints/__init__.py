@@ -7,23 +7,20 @@ history.jsonl           one line per epoch
 words.json              the vocabulary, where the text tower reads words
 README.md               model card
 resume.safetensors      only while training is not finished
+
+A combination of runs (`combination.py`) is a folder beside them with run.json and README.md only.
 """
 
+from xmr.checkpoints.combination import Combination, Member, save_combination, trains_a_loss
 from xmr.checkpoints.files import CannotSave, RunRefused
-from xmr.checkpoints.run import (
-    Run,
-    RunFault,
-    clear_run,
-    is_finished,
-    is_started,
-    list_runs,
-    load_run,
-    verify,
-)
+from xmr.checkpoints.load import list_runs, load_run, verify
+from xmr.checkpoints.run import Run, RunFault, clear_run, is_finished, is_started
 from xmr.checkpoints.save import Trained, save_run
 
 __all__ = [
     "CannotSave",
+    "Combination",
+    "Member",
     "Run",
     "RunFault",
     "RunRefused",
@@ -33,6 +30,8 @@ __all__ = [
     "is_started",
     "list_runs",
     "load_run",
+    "save_combination",
     "save_run",
+    "trains_a_loss",
     "verify",
 ]

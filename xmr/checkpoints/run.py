@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,18 +100,12 @@ class Run:
         return read_tensors(self.path / name, size, self.files[name])
 
 
-def load_run(path: str | Path) -> Run:
-    """The run in a folder, every file of it checked.
+def load_trained(path: Path, about: dict[str, Any]) -> Run:
+    """The trained run in the folder `path`, every file of it checked; `about` is the content of its run.json.
 
-    Raises RunRefused with the reason where files are missing, truncated, altered or not of a run; where the
-    configuration names what there is not; or where tensors are not those that the configuration implies.
+    Raises RunRefused as `xmr.checkpoints.load_run`.
     """
-    path = Path(path).expanduser().resolve()
-    if not path.is_dir():
-        raise RunRefused(f"there is no folder {path}")
-    if not (path / RUN).exists() and (path / STATE).exists():
-        raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
-    about = _about(path)
+    about = _checked(about)
     try:
         config = _config(about["config"])
         loss = LOSSES[config.loss]
@@ -141,36 +135,6 @@ def load_run(path: str | Path) -> Run:
     )
 
 
-def verify(path: str | Path) -> RunFault | None:
-    """What is wrong with the run in a folder; None where nothing is."""
-    try:
-        load_run(path)
-    except RunRefused as error:
-        return RunFault(Path(path), str(error))
-    return None
-
-
-def list_runs(folder: str | Path) -> tuple[list[Run], list[RunFault]]:
-    """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken.
-
-    A broken one never hides the others. Folders without files are no runs and no faults: they group other things.
-    """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        return [], [RunFault(folder, "there is no such folder")]
-    runs, faults = [], []
-    for path in [folder] if (folder / RUN).exists() else sorted(folder.iterdir()):
-        try:
-            if path.name.startswith(".") or not path.is_dir() or not any(p.is_file() for p in path.iterdir()):
-                continue
-            runs.append(load_run(path))
-        except RunRefused as error:
-            faults.append(RunFault(path, str(error)))
-        except OSError as error:
-            faults.append(RunFault(path, f"can't be read: {error.strerror}"))
-    return runs, faults
-
-
 def is_finished(folder: str | Path) -> bool:
     """Whether `folder` holds a finished run, whole or not."""
     return (Path(folder) / RUN).exists()
@@ -195,13 +159,32 @@ def learnable(loss: Entry) -> list[str]:
 # ---- checks ------------------------------------------------------------------------------------------------
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """run.json with its fields of the right kinds, so that the rest can rely on them."""
+def read_about(path: Path) -> dict[str, Any]:
+    """run.json of a folder: an object of the schema that this xmr reads. Raises RunRefused."""
     about = parse_json(read_bytes(path / RUN, MAX_JSON), RUN)
     if not isinstance(about, dict) or "schema" not in about:
         raise RunRefused(f"{RUN} is not of xmr: it has no schema version")
     if about["schema"] != SCHEMA:
         raise RunRefused(f"{RUN} has schema version {about['schema']!r}; this xmr reads {SCHEMA}")
+    return about
+
+
+def are_metrics(values: Any) -> bool:
+    """Whether these are metrics as run.json holds them: finite numbers for validation and test, by name."""
+    return (
+        isinstance(values, dict)
+        and {"validation", "test"} <= values.keys()
+        and all(isinstance(split, dict) for split in values.values())
+        and all(
+            type(value) in (int, float) and abs(value) <= sys.float_info.max  # nor an integer of 400 digits
+            for split in values.values()
+            for value in split.values()
+        )
+    )
+
+
+def _checked(about: dict[str, Any]) -> dict[str, Any]:
+    """run.json with its fields of the right kinds, so that the rest can rely on them."""
     for name, kind in FIELDS.items():
         if not isinstance(about.get(name), kind):
             raise RunRefused(f"{RUN} has no {name}, or not as {kind.__name__}")
@@ -213,9 +196,7 @@ def _about(path: Path) -> dict[str, Any]:
         )
         counts = [dataset["sizes"]["test"][side] for side in ("visuals", "texts")]
         whole &= all(type(count) is int and count > 0 for count in counts)
-        for values in about["metrics"].values():
-            whole &= all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
-        whole &= {"validation", "test"} <= about["metrics"].keys()
+        whole &= are_metrics(about["metrics"])
     except (KeyError, TypeError, AttributeError) as error:
         raise RunRefused(
             f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them ({error})"

@@ -16,7 +16,18 @@ from torch import nn
 
 import xmr
 from xmr.checkpoints.files import digest, write_files
-from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SCHEMA, WORDS, Run, load_run
+from xmr.checkpoints.run import (
+    CARD,
+    EMBEDDINGS,
+    HISTORY,
+    MATCHER,
+    RUN,
+    SCHEMA,
+    WORDS,
+    Run,
+    load_trained,
+    read_about,
+)
 from xmr.core import DIRECTIONS, TrainConfig
 from xmr.losses import LOSSES
 from xmr.matchers import Vocabulary
@@ -72,7 +83,7 @@ def save_run(folder: str | Path, trained: Trained) -> Run:
     files[CARD] = model_card(folder.resolve().name, trained).encode()
     files[RUN] = (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     write_files(folder, files)
-    return load_run(folder)
+    return load_trained(folder.resolve(), read_about(folder))
 
 
 def history_bytes(history: list[dict[str, Any]]) -> bytes:
@@ -86,29 +97,8 @@ def versions() -> dict[str, str]:
 
 
 def model_card(name: str, trained: Trained) -> str:
-    """README.md of a run: Hugging Face's front matter, what it is, its numbers, and how to use it."""
+    """README.md of a run: what it is, its numbers, and how to use it."""
     config, test = trained.config, trained.metrics["test"]
-    results = [
-        f"      - type: {key.split('/')[1]}\n        name: {json.dumps(key)}\n        value: {value:.6g}"
-        for key, value in test.items()
-        if "/recall_at_" in key
-    ]
-    source = json.dumps(trained.dataset["name"], ensure_ascii=False)
-    front = [
-        "---", "library_name: xmr", "tags:", "- cross-modal-retrieval", "- image-text-retrieval", "- xmr",
-        f"- {config.loss}", "model-index:", f"- name: {json.dumps(name, ensure_ascii=False)}", "  results:",
-        "  - task:", "      type: image-text-retrieval", "      name: Cross-modal retrieval", "    dataset:",
-        f"      type: {source}", f"      name: {source}", "      split: test", "    metrics:", *results, "---",
-    ]  # fmt: skip
-    rows = [
-        "| direction | R@1 | R@5 | R@10 | median rank |", "|---|---|---|---|---|",
-        *(
-            f"| {d} | "
-            + " | ".join(f"{100 * test[f'{d}/recall_at_{k}']:.1f}" for k in (1, 5, 10))
-            + f" | {test[f'{d}/median_rank']:g} |"
-            for d in DIRECTIONS
-        ),
-    ]  # fmt: skip
     sizes = ", ".join(
         f"{split} {size['visuals']:,} visuals and {size['texts']:,} captions"
         for split, size in trained.dataset["sizes"].items()
@@ -116,7 +106,6 @@ def model_card(name: str, trained: Trained) -> str:
     values = ", ".join(f"{key} = {_short(value)}" for key, value in trained.loss_values.items())
     diverged = trained.training.get("diverged")
     body = [
-        f"# {name}",
         f"A matcher for cross-modal retrieval (`{config.matcher}`), trained with the loss `{config.loss}` "
         f"({values}) by xmr {xmr.__version__}.",
         *(
@@ -126,13 +115,44 @@ def model_card(name: str, trained: Trained) -> str:
         ),
         f"Data: {trained.dataset['name']} ({sizes}). "
         f"Frozen features: {trained.encoder['name'] or 'from the dataset'}.",
-        "\n".join(rows),
+        recall_table(test),
         f"rsum {test['rsum']:.1f}, test split; chosen by the validation rsum "
         f"({trained.metrics['validation']['rsum']:.1f}).",
         f"```python\nfrom xmr.checkpoints import load_run\nrun = load_run({name!r})\n```",
         f"Made with:\n\n```\n{trained.training.get('command') or 'xmr.training.train'}\n```",
     ]
-    return "\n".join(front) + "\n\n" + "\n\n".join(body) + "\n"
+    return card(name, trained.dataset["name"], config.loss, test, body)
+
+
+def card(name: str, dataset: str, tag: str, test: dict[str, float], body: list[str]) -> str:
+    """A README.md with Hugging Face's front matter, which tells the metrics of the test split, and paragraphs."""
+    results = [
+        f"      - type: {key.split('/')[1]}\n        name: {json.dumps(key)}\n        value: {value:.6g}"
+        for key, value in test.items()
+        if "/recall_at_" in key
+    ]
+    source = json.dumps(dataset, ensure_ascii=False)
+    front = [
+        "---", "library_name: xmr", "tags:", "- cross-modal-retrieval", "- image-text-retrieval", "- xmr",
+        f"- {tag}", "model-index:", f"- name: {json.dumps(name, ensure_ascii=False)}", "  results:",
+        "  - task:", "      type: image-text-retrieval", "      name: Cross-modal retrieval", "    dataset:",
+        f"      type: {source}", f"      name: {source}", "      split: test", "    metrics:", *results, "---",
+    ]  # fmt: skip
+    return "\n".join(front) + "\n\n" + "\n\n".join([f"# {name}", *body]) + "\n"
+
+
+def recall_table(test: dict[str, float]) -> str:
+    """Recall and median rank of both directions in Markdown."""
+    rows = [
+        "| direction | R@1 | R@5 | R@10 | median rank |", "|---|---|---|---|---|",
+        *(
+            f"| {d} | "
+            + " | ".join(f"{100 * test[f'{d}/recall_at_{k}']:.1f}" for k in (1, 5, 10))
+            + f" | {test[f'{d}/median_rank']:g} |"
+            for d in DIRECTIONS
+        ),
+    ]  # fmt: skip
+    return "\n".join(rows)
 
 
 def _short(value: Any) -> str:

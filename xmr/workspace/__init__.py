@@ -24,6 +24,7 @@ from xmr.workspace.parts import (
     Status,
     Style,
     overlap_at_k,
+    style_at,
 )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Style",
     "Workspace",
     "overlap_at_k",
+    "style_at",
 ]
 
 

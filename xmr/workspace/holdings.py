@@ -6,25 +6,28 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
 from xmr import embedding
-from xmr.checkpoints import Run, RunFault, list_runs
+from xmr.checkpoints import Combination, Run, RunFault, list_runs, trains_a_loss
 from xmr.core import Direction
 from xmr.data import Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
 from xmr.search import ExactIndex
-from xmr.workspace.parts import COLOURS, DASHES, MARKERS, Embedder, Memo, Style
+from xmr.workspace.parts import Embedder, Memo, Style, style_at
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10
 
 THUMBNAIL_PX = 256
+KNOWN_BEST = ("max_of_hinges", "info_nce", "polynomial", "siglip")  # runs of a first look, where they exist
+
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -36,12 +39,12 @@ class Holdings:
     the command that helps; it is "" when all is well.
     """
 
-    runs: dict[str, Run]
+    runs: dict[str, Run | Combination]
     source: str
     load: Callable[[str], Dataset]  # split -> dataset
     embedder: Embedder
     faults: list[RunFault] = field(default_factory=list)
-    apart: dict[str, tuple[Run, str]] = field(default_factory=dict)
+    apart: dict[str, tuple[Run | Combination, str]] = field(default_factory=dict)
     problem: str = ""
     checkpoints: Path = Path("checkpoints")
     _memo: Memo = field(default_factory=Memo, repr=False)
@@ -66,7 +69,7 @@ class Holdings:
     @classmethod
     def of(
         cls,
-        runs: Sequence[Run],
+        runs: Sequence[Run | Combination],
         source: str,
         load: Callable[[str], Dataset],
         embedder: Embedder,
@@ -114,13 +117,18 @@ class Holdings:
         """The dataset's split, loaded once. Raises what loading raises."""
         return self._memo.get(("dataset", split), lambda: self.load(split))
 
-    def run(self, name: str) -> Run:
+    def run(self, name: str) -> Run | Combination:
         """The run of that name. Raises UnknownName with the near miss."""
         if name in self.runs:
             return self.runs[name]
         if name in self.apart:
             raise UnknownName(f"run {name!r} is not comparable here: {self.apart[name][1]}")
         raise UnknownName(unknown("run", name, self.runs))
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the runs that were trained with a loss: all but the combinations of runs."""
+        return [name for name, run in self.runs.items() if trains_a_loss(run)]
 
     def embeddings(self, run: str, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """Unit embeddings of a split: visuals (N_v, E) and texts (N_t, E), float32."""
@@ -165,12 +173,18 @@ class Holdings:
         """What the run told of itself on that split; empty where it told nothing."""
         return self.run(run).metrics.get(split, {})
 
+    @property
+    def shown_first(self) -> list[str]:
+        """Names of the runs for a first look, at most four: the losses best known, else the first by name."""
+        return _best_known_first(self.runs)[:4]
+
     def style(self, run: str) -> Style:
-        """Colour, marker and dash of a run, by its place among all runs' sorted names."""
-        at = sorted({*self.runs, *self.apart}).index(run)
-        # Beyond six runs colours repeat, but no run has another's colour *and* marker *and* dash.
-        turn = at // len(COLOURS)
-        return Style(COLOURS[at % 6], MARKERS[(at + turn) % 6], DASHES[(at + turn) % 6])
+        """Colour, marker and dash of a run, by its place among all runs: first those of a first look, then by name."""
+        return style_at(_best_known_first({*self.runs, *self.apart}).index(run))
+
+    def remember(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` returned when it was first asked for under this key; kept as long as the workspace."""
+        return self._memo.get(("remembered", key), make)
 
     @property
     def thumbnails(self) -> Path:
@@ -194,3 +208,7 @@ class Holdings:
             image.save(aside, "WEBP", quality=90, method=2)
             aside.replace(path)
         return path
+
+
+def _best_known_first(names: Iterable[str]) -> list[str]:
+    return [name for name in KNOWN_BEST if name in names] + sorted({*names} - {*KNOWN_BEST})

@@ -33,6 +33,13 @@ class Style:
     dash: str
 
 
+def style_at(place: int) -> Style:
+    """The look of the thing at that place of an order: beyond six, colours repeat, but up to 216 nothing else has the
+    same colour *and* marker *and* dash."""
+    turn, lap = place // 6, place // 36
+    return Style(COLOURS[place % 6], MARKERS[(place + turn) % 6], DASHES[(place + turn + lap) % 6])
+
+
 @dataclass(frozen=True)
 class Query:
     """What is asked: a text, a picture, or an item of the split (a caption in t2v, a visual in v2t)."""
@@ -77,9 +84,7 @@ class Embedder(Protocol):
 
     def embed_texts(self, run: Run | Combination, texts: list[str]) -> np.ndarray: ...
     def embed_visuals(self, run: Run | Combination, images: list[Image.Image]) -> np.ndarray: ...
-    def embed_dataset(
-        self, run: Run | Combination, dataset: Dataset
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def embed_dataset(self, run: Run | Combination, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]: ...
     def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen: ...
 
 

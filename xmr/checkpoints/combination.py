@@ -1,0 +1,271 @@
+"""A combination of trained runs, saved beside them: one more run, with embeddings but without a loss of its own.
+
+Its folder holds run.json (the members by name, their weights, the SHA-256 of their run.json, the metrics) and a
+README.md. Members lie in the same parent folder, so that the whole can be moved or published together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from xmr.checkpoints.files import MAX_JSON, RunRefused, digest, read_bytes, write_files
+from xmr.checkpoints.run import CARD, RUN, SCHEMA, Run, are_metrics, read_about
+from xmr.checkpoints.save import card, recall_table, versions
+from xmr.core import TrainConfig
+from xmr.fusion import joined
+from xmr.matchers import MATCHERS
+
+SPLITS_ALIKE = ("validation", "test")  # weights are chosen on the one, all runs are compared on the other
+TOLERANCE = 1e-6  # of the sum of weights
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a combination: `weight` of its scores (all sum to 1), and the `group` it was combined in first.
+
+    Raises RunRefused where the weight is no number above 0 and at most 1.
+    """
+
+    run: Run
+    weight: float
+    group: str
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
+        if not number or not 0 < self.weight <= 1:  # NaN fails too
+            raise RunRefused(
+                f"the weight of {self.run.name} is {self.weight!r:.20}, not a number above 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """Trained runs whose scores are averaged, in the place of a `Run`: its score is Σ weight · score of the member.
+
+    Every member's scores are inner products of unit embeddings, so the combination's are too. `rule` says how the
+    weights were found (`xmr.fusion`), `metrics` and `training` are as in `Run`. What only a trained run has is
+    empty: `config` tells the dataset and has "" for a loss, `loss_values` is {}; see `trains_a_loss`.
+    """
+
+    name: str
+    path: Path
+    rule: str
+    members: tuple[Member, ...]
+    metrics: dict[str, dict[str, float]]
+    training: dict[str, Any]
+
+    @property
+    def config(self) -> TrainConfig:
+        first = self.members[0].run.config
+        return TrainConfig(dataset=first.dataset, dataset_params=first.dataset_params, loss="")
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """As of its first member; all have the same validation and test split."""
+        return self.members[0].run.dataset
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """Of its first member; others may read other features."""
+        return self.members[0].run.encoder
+
+    @property
+    def loss_values(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def embed_dim(self) -> int:
+        return sum(member.run.embed_dim for member in self.members)
+
+    @property
+    def about(self) -> str:
+        """What it is, in words: "hybrid of 3 runs"."""
+        return f"{self.rule} of {len(self.members)} run{'' if len(self.members) == 1 else 's'}"
+
+    def joined(self, embeddings: Sequence[np.ndarray]) -> np.ndarray:
+        """Unit embeddings (N, ΣE) of the members' (N, E), in the order of `members`."""
+        return joined(embeddings, [member.weight for member in self.members])
+
+    def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit embeddings of the test split: visual (N_v, ΣE), text (N_t, ΣE), float32 from half precision."""
+        return self._embeddings
+
+    @cached_property
+    def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
+        visual, text = zip(*(member.run.embeddings() for member in self.members), strict=True)
+        return self.joined(visual), self.joined(text)
+
+
+def trains_a_loss(run: Run | Combination) -> bool:
+    """Whether the run was trained with a loss, which then has parameters, weights and hardest negatives."""
+    return bool(run.config.loss)
+
+
+def is_combination(about: dict[str, Any]) -> bool:
+    """Whether this content of a run.json is that of a combination."""
+    return "members" in about
+
+
+def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], Run]) -> Combination:
+    """The combination in the folder `path`, `about` being its run.json; `load` reads one member's folder.
+
+    Raises RunRefused where a member is not a run beside it, missing, broken, altered since, a pair scorer or of
+    other data than the rest, and where weights are not positive numbers that sum to 1.
+    """
+    listed, rule, training = about["members"], about.get("rule"), about.get("training")
+    if not isinstance(listed, list) or not listed:
+        raise RunRefused(f"{RUN} names no members to combine")
+    if not isinstance(rule, str) or not isinstance(training, dict) or not are_metrics(about.get("metrics")):
+        raise RunRefused(f"{RUN}: rule, training or metrics are not as xmr writes them")
+    members = tuple(_member(path, entry, load) for entry in listed)
+    names = [member.run.name for member in members]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise RunRefused(f"{RUN} names the member {min(twice)!r} more than once")
+    total = sum(member.weight for member in members)
+    if abs(total - 1) > TOLERANCE:
+        raise RunRefused(f"{RUN}: the members' weights sum to {total:g}, not to 1")
+    check_alike([member.run for member in members])
+    return Combination(path.name, path, rule, members, about["metrics"], training)
+
+
+def check_alike(runs: Sequence[Run]) -> None:
+    """Raises RunRefused where runs can't be combined: a pair scorer, or another validation or test split."""
+    first = runs[0]
+    for run in runs:
+        if not MATCHERS[run.config.matcher].make.independent:
+            raise RunRefused(
+                f"{run.name} scores pairs ({run.config.matcher}), so it has no embeddings to combine"
+            )
+        for split in SPLITS_ALIKE:
+            found, expected = (one.dataset["fingerprints"].get(split) for one in (run, first))
+            sizes = [one.dataset["sizes"].get(split) for one in (run, first)]
+            if found is None or found != expected or sizes[0] != sizes[1]:
+                raise RunRefused(
+                    f"{run.name} and {first.name} have different {split} splits "
+                    f"({run.dataset['name']} {found}, {first.dataset['name']} {expected}), so they can't be combined"
+                )
+
+
+def save_combination(
+    folder: str | Path,
+    rule: str,
+    members: Sequence[Member],
+    metrics: dict[str, dict[str, float]],
+    training: dict[str, Any] | None = None,
+) -> Combination:
+    """Writes a combination's folder beside its members, whole or not at all, and reads it back.
+
+    `training` is told as it is: the command, what else was tried. An older combination in the folder is replaced.
+    Raises ValueError where the folder holds something else or is not beside every member; RunRefused as
+    `load_combination`; CannotSave.
+    """
+    folder = Path(folder).expanduser().resolve()
+    check_place(folder, [member.run for member in members])
+    about = {
+        "schema": SCHEMA,
+        "rule": rule,
+        "members": [
+            {
+                "run": member.run.name,
+                "weight": float(member.weight),
+                "group": member.group,
+                "sha256": digest(read_bytes(member.run.path / RUN, MAX_JSON)),
+            }
+            for member in members
+        ],
+        "metrics": metrics,
+        "training": (training or {}) | {"versions": versions()},
+    }
+    content = (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    def same(path: Path) -> Run:
+        return next(member.run for member in members if member.run.path == path)
+
+    found = load_combination(folder, json.loads(content), same)  # what would be refused is never written
+    write_files(folder, {CARD: _card(found).encode(), RUN: content})
+    return found
+
+
+def check_place(folder: Path, runs: Sequence[Run]) -> None:
+    """Raises ValueError where a combination of these runs can't be written to the (resolved) folder."""
+    for run in runs:
+        if run.path.parent != folder.parent:
+            raise ValueError(
+                f"a combination lies beside its members: {folder} is not in {run.path.parent}, where {run.name} is"
+            )
+        if run.path == folder:
+            raise ValueError(f"{folder} is one of the members; name another folder with --out")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name another folder with --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        try:
+            other = not is_combination(read_about(folder))
+        except RunRefused:
+            other = True
+        if other:
+            raise ValueError(
+                f"{folder} holds something that is no combination; name another folder with --out"
+            )
+
+
+def _member(path: Path, entry: Any, load: Callable[[Path], Run]) -> Member:
+    try:
+        name, weight, group, sha256 = (entry[key] for key in ("run", "weight", "group", "sha256"))
+    except (TypeError, KeyError) as error:
+        raise RunRefused(f"{RUN}: a member needs run, weight, group and sha256") from error
+    if not all(isinstance(text, str) for text in (name, group, sha256)):
+        raise RunRefused(f"{RUN}: run, group and sha256 of a member must be strings")
+    folder = _beside(path, name)
+    try:
+        if digest(read_bytes(folder / RUN, MAX_JSON)) != sha256:
+            raise RunRefused(
+                "its run.json is not the one that was combined: combine again, scripts/combine.py"
+            )
+        return Member(load(folder), weight, group)
+    except RunRefused as error:
+        raise RunRefused(f"member {name}: {error}") from error
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The folder `name` beside `path`. Raises RunRefused where it isn't there, or the name or a link leads elsewhere."""
+    # Names that mean something else on another system are refused on every one.
+    if name in ("", ".", "..") or PureWindowsPath(name).name != name or Path(name).name != name:
+        raise RunRefused(f"{RUN}: the member {name!r} is not the name of a folder beside the combination")
+    try:
+        folder = (path.parent / name).resolve()
+        found = folder.is_dir()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
+        raise RunRefused(f"{RUN}: the member {name!r} can't be a folder: {error}") from error
+    if folder.parent != path.parent:
+        raise RunRefused(f"{RUN}: the member {name!r} leads out of {path.parent}")
+    if not found:
+        raise RunRefused(f"there is no member {name!r} in {path.parent}")
+    return folder
+
+
+def _card(combination: Combination) -> str:
+    names = [
+        f"| {member.run.name} | {member.group} | {member.weight:.4g} |" for member in combination.members
+    ]
+    return card(
+        combination.name,
+        combination.dataset["name"],
+        "combination",
+        combination.metrics["test"],
+        [
+            f"A combination for cross-modal retrieval, {combination.about}, by xmr. It lies beside its members and "
+            "needs them: its score of a pair is the weighted mean of theirs.",
+            "\n".join(["| run | group | weight |", "|---|---|---|", *names]),
+            recall_table(combination.metrics["test"]),
+            f"rsum {combination.metrics['test']['rsum']:.1f}, test split; weights chosen on validation "
+            f"({combination.metrics['validation']['rsum']:.1f}).",
+            f"Made with:\n\n```\n{combination.training.get('command') or 'xmr.checkpoints.save_combination'}\n```",
+        ],
+    )

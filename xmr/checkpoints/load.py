@@ -1,0 +1,76 @@
+"""From folders to runs: trained ones and combinations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmr.checkpoints.combination import Combination, is_combination, load_combination
+from xmr.checkpoints.files import RunRefused
+from xmr.checkpoints.run import RUN, STATE, Run, RunFault, load_trained, read_about
+
+
+def load_run(path: str | Path) -> Run | Combination:
+    """The run in a folder, every file of it checked; of a combination, also every member.
+
+    Raises RunRefused with the reason where files are missing, truncated, altered or not of a run; where the
+    configuration names what there is not; where tensors are not those that the configuration implies; or where a
+    member of a combination is missing, altered, elsewhere, or of other data.
+    """
+    return _load(Path(path), {})
+
+
+def verify(path: str | Path) -> RunFault | None:
+    """What is wrong with the run in a folder; None where nothing is."""
+    try:
+        load_run(path)
+    except RunRefused as error:
+        return RunFault(Path(path), str(error))
+    return None
+
+
+def list_runs(folder: str | Path) -> tuple[list[Run | Combination], list[RunFault]]:
+    """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken.
+
+    A broken one never hides the others. Folders without files are no runs and no faults: they group other things.
+    A combination's members are the runs listed beside it, not copies of them.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        return [], [RunFault(folder, "there is no such folder")]
+    runs, faults, known = [], [], {}
+    for path in [folder] if (folder / RUN).exists() else sorted(folder.iterdir()):
+        try:
+            if path.name.startswith(".") or not path.is_dir() or not any(p.is_file() for p in path.iterdir()):
+                continue
+            runs.append(_load(path, known))
+        except RunRefused as error:
+            faults.append(RunFault(path, str(error)))
+        except OSError as error:
+            faults.append(RunFault(path, f"can't be read: {error.strerror}"))
+    return runs, faults
+
+
+def _load(path: Path, known: dict[Path, Run]) -> Run | Combination:
+    """The run in `path`; trained ones are kept in `known`, so that none is read twice."""
+    path = path.expanduser().resolve()
+    if not path.is_dir():
+        raise RunRefused(f"there is no folder {path}")
+    if not (path / RUN).exists() and (path / STATE).exists():
+        raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
+    if path in known:
+        return known[path]
+    about = read_about(path)
+    if is_combination(about):
+        return load_combination(path, about, lambda member: _load_member(member, known))
+    known[path] = load_trained(path, about)
+    return known[path]
+
+
+def _load_member(path: Path, known: dict[Path, Run]) -> Run:
+    if path not in known:
+        about = read_about(path)
+        # So no combination can hold itself, however long the way round.
+        if is_combination(about):
+            raise RunRefused("it is itself a combination; only trained runs can be combined")
+        known[path] = load_trained(path, about)
+    return known[path]
