@@ -28,7 +28,7 @@ import numpy as np
 
 from scripts.train import assign
 from xmr.analysis import hard_negatives_by_weight, nearest_own_caption, precision_recall, suspected_pairs
-from xmr.checkpoints import Run, RunRefused, load_run
+from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset, frozen_features
@@ -46,6 +46,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     try:
         run = load_run(options.run_dir)
+        if not trains_a_loss(run):
+            raise ValueError(
+                f"{run.name} is a combination: no loss pushes its negatives; name one of its members"
+            )
         selector = options.selector or run.config.selector or DEFAULT
         own = run.config.selector_params if selector == run.config.selector else {}
         params = SELECTORS[selector].parse(own | settings(options.set, selector))

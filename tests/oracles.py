@@ -213,17 +213,20 @@ def polynomial_relative(s, positives, negatives, margin=0.2, c1=1.0, c2=1.0, **_
     return per_positive(one, s, positives, negatives)
 
 
-def polynomial_calibrated(s, positives, negatives, margin=0.2, a1=0.7, a2=0.2, b2=0.9, **_):
+def polynomial_calibrated(s, positives, negatives, margin=0.2, a1=0.7, a2=0.2, balance=1.0, **_):
     """The published shape on scores mapped to [0, 1] by the extremes of all pairs that count."""
     known = [row[j] for row, p, n in zip(s, positives, negatives, strict=True) for j in [*p, *n]]
     low, high = min(known), max(known)
     width = max(high - low, 1e-3)
+    hardest = [(max(row[j] for j in n) - low) / width for row, n in zip(s, negatives, strict=True) if n]
+    hard = sum(hardest) / len(hardest)
+    k = balance * (a1 - 2 * a2 * hard) / max(hard, 1e-2)
 
     def one(p, ns):
         u, h = (p - low) / width, (max(ns) - low) / width
         if h + margin <= u:
             return 0.0
-        return width * (a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + b2 * h * h)
+        return width * (a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + k * h * h / 2)
 
     return per_positive(one, s, positives, negatives)
 

@@ -401,7 +401,11 @@ def test_suspected_pairs_are_what_the_selector_says_of_the_whole_matrix(name, di
     assert there.keys() == set(SELECTORS[name].needs)
     pairs = Pairs(v @ t.T, positives, ~positives, **there)
     asked = pairs if direction == "v2t" else pairs.transpose()
-    loose = {"threshold": 0.4} if name == "trained_caption_similarity" else {}
+    # Random captions are seldom as near as the defaults ask.
+    loose = {
+        "trained_caption_similarity": {"threshold": 0.4},
+        "adaptive_caption_similarity": {"kappa": 1.5},
+    }.get(name, {})
     whole = suspected(name, asked, **loose).numpy()
     whole = whole if direction == "v2t" else whole.T
     assert whole.any()

@@ -137,18 +137,20 @@ def polynomial_calibrated(
     margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2,
     a1: Annotated[float, Range(0, 2)] = 0.7,
     a2: Annotated[float, Range(0, 2)] = 0.2,
-    b2: Annotated[float, Range(0, 2, search=(0.4, 1.8))] = 0.9,
+    balance: Annotated[float, Range(0.1, 4, search=(0.5, 2))] = 1.0,
 ) -> Tensor:
     """`polynomial` with coefficients derived for the score range at hand, so that no weight has the wrong sign.
 
-    w·( a2·(1-u+)² + (a1 - 2·a2)·(1-u+) + b2·u_h² ), u = (s - low)/w, w = high - low of the rows' scores, where
-    u_h + margin > u+, else 0
-    Weights: 2·b2·u on the hardest negative, from 0 at the lowest score of the batch, rising; a1 - 2·a2·u on the
-        positive, negative sign, falling to a1 - 2·a2 ≥ 0 at the highest: monotone and never reversed.
-    Relations: the published positive weights 0.7 - 0.4·s on [0, 1]; the published negative weights without their
-        offset, which is what reverses them.
+    w·( a2·(1-u+)² + (a1 - 2·a2)·(1-u+) + k·u_h²/2 ) where u_h + margin > u+, else 0; u = (s - low)/w, w = high - low of
+    the scores of all pairs, k = balance·(a1 - 2·a2·m)/m, m the mean of u_h
+    Weights: k·u on the hardest negative, from 0 at the lowest score, rising; a1 - 2·a2·u on the positive, negative sign,
+        falling to a1 - 2·a2 ≥ 0 at the highest: monotone and never reversed. With balance 1 the typical hardest negative
+        is pushed as hard as a positive there is pulled.
+    Relations: the published positive weights 0.7 - 0.4·s on [0, 1]; the negative ones keep their degree and lose their
+        offset, which is what reverses them. The published ones equal the positive's at 0.5, these where hardest
+        negatives stand: pushed harder than that, scores collapse before they separate (measured).
     Reference: after Wei et al., CVPR 2020, https://arxiv.org/abs/2010.03403
-    Deviation: our own calibration; low and high are the extremes of the batch, without gradient.
+    Deviation: our own calibration; low, high and m are the batch's, without gradient.
     """
     known = pairs.positives | pairs.negatives
     if not known.any():
@@ -157,9 +159,11 @@ def polynomial_calibrated(
     low = scores.masked_fill(~known, torch.inf).amin()
     width = (scores.masked_fill(~known, -torch.inf).amax() - low).clamp(min=1e-3)
     hardest, exists = hardest_negative(pairs)
+    hard = ((hardest[exists] - low) / width).detach().mean() if exists.any() else scores.new_ones(())
+    k = balance * (a1 - 2 * a2 * hard) / hard.clamp(min=1e-2)
     u = (pairs.scores - low) / width
     u_h = torch.where(exists, (hardest - low) / width, 0.0)[:, None]
-    value = a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + b2 * u_h**2
+    value = a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + k * u_h**2 / 2
     return mean_over_positives(torch.where(u_h + margin > u, width * value, 0.0), pairs) * exists
 
 
