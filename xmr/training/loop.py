@@ -21,9 +21,11 @@ from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
 from xmr.embedding import Progress, embed
 from xmr.losses import LOSSES, symmetric
+from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.metrics import evaluate_embeddings
 from xmr.registry import Entry
 from xmr.selection import SELECTORS, score_moments, suspected, treat
+from xmr.training.gradcache import cached_backward
 from xmr.training.hyper import LossParameters
 from xmr.training.task import Task, prepare, seeded
 
@@ -186,16 +188,26 @@ class _Trainer:
         config, inputs = self.config, self.task.inputs["train"]
         visuals = self.task.data["train"].visual_of_text[texts]
         lr = learning_rate(self.state.step, config.epochs * self.per_epoch, config.lr, config.warmup)
+        rule, hyper = self.rule()
+
+        def ask(visual: Tensor, text: Tensor) -> Tensor:
+            return self.value(rule, hyper, visual, text, visuals, texts)
+
+        def embed_visual(rows: slice) -> Tensor:
+            return self.matcher.visual(inputs.visual_batch(visuals[rows]))
+
+        def embed_text(rows: slice) -> Tensor:
+            return self.matcher.text(inputs.text_batch(texts[rows]))
+
         self.matcher.train()
-        with seeded(config.seed, self.state.step + 1):
-            visual = self.matcher.visual(inputs.visual_batch(visuals))
-            text = self.matcher.text(inputs.text_batch(texts))
-            rule, hyper = self.rule()
-            pairs, back = self.pairs(rule, visual, text, visuals, texts)
-            loss = symmetric(rule.make, pairs, back, **hyper)
-        value = loss.item()
         self.optimiser.zero_grad()
-        loss.backward()
+        with seeded(config.seed, self.state.step + 1):
+            if 0 < config.micro_batch < len(texts):
+                loss = cached_backward(ask, (embed_visual, embed_text), len(texts), config.micro_batch)
+            else:
+                loss = ask(embed_visual(slice(None)), embed_text(slice(None)))
+                loss.backward()
+        value = loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()
         if not math.isfinite(value) or not math.isfinite(norm):
             raise TrainingDiverged(rule.name, self.state.step + 1, lr, value)
@@ -212,6 +224,28 @@ class _Trainer:
         if self.first is not None and self.state.epoch < self.config.first_epochs:
             return self.first, self.first.defaults
         return self.loss, self.hyper.values()
+
+    def value(
+        self,
+        rule: Entry,
+        hyper: dict[str, Any],
+        visual: Tensor,
+        text: Tensor,
+        visuals: np.ndarray,
+        texts: np.ndarray,
+    ) -> Tensor:
+        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it."""
+        if (
+            self.config.micro_batch
+            and self.selector is None
+            and self.matcher.independent
+            and not unchunkable(rule, hyper)
+        ):
+            data = self.task.data["train"]
+            groups = data.visual_group[visuals], data.text_group[texts]
+            return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
+        pairs, back = self.pairs(rule, visual, text, visuals, texts)
+        return symmetric(rule.make, pairs, back, **hyper)
 
     def pairs(
         self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray

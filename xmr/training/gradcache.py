@@ -1,0 +1,58 @@
+"""Gradient caching: a batch larger than what the encoders' graph has room for.
+
+Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021,
+https://arxiv.org/abs/2101.06983
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Embed = Callable[[slice], Tensor]
+
+
+def cached_backward(
+    loss: Callable[..., Tensor], embedders: Sequence[Embed], size: int, micro_batch: int
+) -> Tensor:
+    """`loss(*embeddings).backward()` with the graph of one micro-batch at a time; returns the loss, detached.
+
+    Each of `embedders` takes a slice of the `size` items of its side and returns their embeddings (rows, …). All are
+    embedded without a graph, the loss gives the gradient of every embedding, and each micro-batch is embedded again
+    with a graph to carry its part of it on. Random numbers (dropout) are the same both times, so gradients are those of
+    embedding the micro-batches one after the other with all graphs held. Whatever else the embedders change as they
+    run (running statistics of batch norm) is changed twice.
+    """
+    starts = range(0, size, micro_batch)
+    slices = [slice(start, min(start + micro_batch, size)) for start in starts]
+    states, leaves = [], []
+    for embed in embedders:
+        parts = []
+        for rows in slices:
+            states.append(_random_state())
+            with torch.no_grad():
+                parts.append(embed(rows))
+        leaves.append(torch.cat(parts).requires_grad_())
+    value = loss(*leaves)
+    value.backward()
+    after = _random_state()
+    again = iter(states)
+    for embed, leaf in zip(embedders, leaves, strict=True):
+        for rows in slices:
+            _set_random_state(next(again))
+            if leaf.grad is not None:
+                embed(rows).backward(leaf.grad[rows])
+    _set_random_state(after)
+    return value.detach()
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _set_random_state(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1]:
+        torch.cuda.set_rng_state_all(state[1])
