@@ -64,7 +64,7 @@ def treat(pairs: Pairs, mask: Tensor, action: str = "ignore") -> Pairs:
 
 @SELECTORS.register
 @needs("text_scores")
-def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.95) -> Tensor:
+def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.9) -> Tensor:
     """The candidate's caption says nearly the same as the query's own.
 
     Looks at the similarities between texts only, not at the score: max over own captions ≥ threshold.
@@ -88,7 +88,7 @@ def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.6
 
 @SELECTORS.register
 @needs("text_within")
-def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.9) -> Tensor:
+def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.85) -> Tensor:
     """The candidate's caption is near the query's own for the text tower in training itself.
 
     Looks at the similarities between the model's own text embeddings, without gradient: max over own captions
@@ -119,7 +119,7 @@ def both_modalities(
 
 @SELECTORS.register
 @needs("text_scores")
-def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 3.0) -> Tensor:
+def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 2.5) -> Tensor:
     """The candidate's caption is unusually near, measured by how near captions are to this query.
 
     Looks at the similarities between texts: R_ij ≥ mean_j R_ij + kappa·std_j R_ij over the query's negatives.
