@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from xmr.core import TrainConfig
 from xmr.data.dataset import Dataset, Truth
 from xmr.embedding import Frozen
+from xmr.losses import LOSSES
 from xmr.workspace import Workspace
 
 COLOURS = {
@@ -49,6 +50,7 @@ class FakeRun:
     loss_values: dict[str, float]
     data: Dataset
     noise: float
+    about: str = "mean of 2 runs"  # said of combinations
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         return FakeEmbedder().embed_dataset(self, self.data)
@@ -119,18 +121,21 @@ def make_dataset(split: str = "test") -> Dataset:
     )
 
 
-def make_run(name: str, root: Path, data: Dataset, noise: float, values: dict[str, float]) -> FakeRun:
+def make_run(
+    name: str, root: Path, data: Dataset, noise: float, values: dict[str, float], loss: str | None = None
+) -> FakeRun:
+    """A run of that loss (None: of the loss that it is called after; "": a combination, which has none)."""
     metrics = {f"{d}/recall_at_{k}": 0.9 - noise / 2 + k / 50 for d in ("v2t", "t2v") for k in (1, 5, 10)}
     return FakeRun(
         name=name,
         path=root / name,
-        config=TrainConfig(dataset="shapes", loss=name, loss_params=dict(values)),
+        config=TrainConfig(dataset="shapes", loss=name if loss is None else loss, loss_params=dict(values)),
         dataset={
             "name": "shapes",
             "fingerprints": {split: make_dataset(split).fingerprint for split in SIZES},
             "sizes": {split: {"visuals": size, "texts": 2 * size} for split, size in SIZES.items()},
         },
-        encoder={},
+        encoder={"name": "shapes"},
         metrics={"test": metrics | {"rsum": 100 * sum(metrics.values())}, "validation": metrics},
         loss_values=values,
         data=data,
@@ -144,6 +149,14 @@ def make_workspace(root: Path, broken: bool = True, names: tuple[str, ...] = tup
     runs = [make_run(name, root, datasets["test"], RUNS[name][1], RUNS[name][0]) for name in names]
     faults = [FakeFault(root / "half_written", "run.json ends in the middle (line 7)")] if broken else []
     return Workspace.of(runs, "shapes", datasets.__getitem__, FakeEmbedder(), faults, checkpoints=root)
+
+
+def make_many(root: Path) -> Workspace:
+    """A run of every registered loss at its defaults, and a combination: as many as the repository ships."""
+    datasets = {split: make_dataset(split) for split in SIZES}
+    runs = [make_run(name, root, datasets["test"], 0.5 + i / 40, {}) for i, name in enumerate(LOSSES)]
+    runs.append(make_run("hybrid", root, datasets["test"], 0.3, {}, loss=""))
+    return Workspace.of(runs, "shapes", datasets.__getitem__, FakeEmbedder(), checkpoints=root)
 
 
 def _blurred(run: FakeRun, key: str, attributes: list[float]) -> np.ndarray:

@@ -1,12 +1,15 @@
 """Figures: what they hold, how much they weigh, and whether their words are true of the arrays."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from xmr.analysis import (
     PrecisionRecall,
+    ThresholdCurve,
     WeightCurve,
     batch_weights,
     score_distributions,
@@ -20,11 +23,15 @@ from xmr.figures import (
     KINDS,
     PAGE,
     Mark,
+    difference_figure,
+    difference_words,
     distribution_figure,
     distribution_words,
     matrix_figure,
     matrix_words,
-    threshold_figure,
+    push_shares,
+    shared_span,
+    suspects_figure,
     weight_comparison_figure,
     weight_comparison_words,
     weight_figure,
@@ -62,12 +69,22 @@ def distributions():
     return score_distributions(found)
 
 
+class Near:
+    """Evidence of how near texts are, and of nothing else."""
+
+    def __init__(self, near):
+        self.near = near
+
+    def of(self, needs, visuals, texts, visual, text):
+        return {"text_scores": self.near} if "text_scores" in needs else {}
+
+
 @pytest.fixture(scope="module")
 def pairs():
     rng = np.random.default_rng(1)
     visual = unit(rng.normal(size=(64, 16)))
     text = unit(visual + 0.3 * rng.normal(size=(64, 16)))
-    near = np.eye(64, dtype=np.float32)
+    near = torch.eye(64)
     near[3, 9] = 0.9
     return batch_weights(
         visual,
@@ -76,8 +93,9 @@ def pairs():
         np.arange(64),
         "info_nce",
         {},
-        text_scores=near,
+        evidence=Near(near),
         selector="caption_similarity",
+        selector_params={"threshold": 0.8},
     )
 
 
@@ -176,12 +194,58 @@ def test_words_about_a_batch_are_true(pairs):
     payload(matrix_figure(idle))
 
 
-def test_thresholds_without_a_precision_leave_a_gap():
-    measured = [PrecisionRecall(0.5, 1.0, 4, 2, 9, 0), PrecisionRecall(None, 0.0, 0, 2, 9, 0)]
-    figure = threshold_figure(np.array([0.1, 0.9]), measured, 0.8)
+def test_selectors_have_a_line_a_mark_and_the_share_that_guessing_reaches():
+    some, none = PrecisionRecall(0.5, 1.0, 4, 2, 9, 0), PrecisionRecall(None, 0.0, 0, 2, 9, 0)
+    curve = ThresholdCurve("threshold", [0.1, 0.9], [some, none])
+    names = list(STYLES)[:2]
+    figure = suspects_figure(dict.fromkeys(names, curve), {names[0]: some, names[1]: none}, STYLES)
     payload(figure)
-    assert np.isnan(figure.data[0].y[1])
-    assert figure.data[1].y[1] == 0
+    line, mark, _, absent = figure.data
+    assert list(line.x) == [100]  # the setting that suspects nobody has no precision
+    assert list(line.y) == [50]
+    assert "threshold 0.1" in line.text[0]
+    assert (mark.x[0], mark.y[0]) == (100, 50)
+    assert absent.x[0] is None
+    assert "suspects nobody" in absent.name
+    assert figure.layout.shapes[0].y0 == pytest.approx(100 * 2 / 9)
+
+
+def test_two_losses_are_compared_by_shares_of_their_push(pairs):
+    half = replace(pairs, weights=pairs.weights / 2)
+    p, q = push_shares(pairs), push_shares(half)
+    for one in (p, q):
+        assert one.weights[one.negatives].clip(min=0).sum() == pytest.approx(100, rel=1e-4)
+    span = shared_span("weights", p, q)
+    assert span == pytest.approx(np.abs(p.weights[p.negatives]).max())
+    assert matrix_figure(q, "weights", span=2 * span).data[0].zmax == 2 * span
+    gap = difference_figure(p, q, "weights", "batch")
+    assert np.abs(gap.data[0].z).max() < 1e-3
+    assert gap.layout.meta["cells"] == [64, 64]
+    payload(gap)
+    words = difference_words(pairs, half, ("whole", "half"))
+    assert "100% of their push falls on the same pairs" in words
+    assert "differ most" not in words
+
+
+def test_words_about_two_losses_are_true(pairs):
+    """One loss pushes a single pair of each row, the other all pairs of it alike."""
+    one = np.zeros((64, 64), np.float32)
+    one[np.arange(64), (np.arange(64) + 1) % 64] = 3.0
+    one[0, 1], one[0, 2] = 0, 3.0  # here it is the third caption instead of the second
+    even = (~np.eye(64, dtype=bool)).astype(np.float32)
+    single, flat = (
+        PairWeights(pairs.scores, w, pairs.positives, pairs.negatives, pairs.suspected) for w in (one, even)
+    )
+    true = np.zeros((64, 64), bool)
+    true[0, 1:3] = True
+    words = difference_words(single, flat, ("a", "b"), "image", true)
+    assert "b spreads its push over 63.0 captions an image (in the median), a over 1.0" in words
+    assert f"{1 / 63:.0%} of their push falls on the same pairs" in words
+    assert f"b puts {2 / (64 * 63):.0%} of its push, a {1 / 64:.0%}" in words
+    assert "under 0.1%" in words
+    assert "1.6% of a's" in words
+    idle = PairWeights(pairs.scores, 0 * one, pairs.positives, pairs.negatives, pairs.suspected)
+    assert difference_words(single, idle, ("a", "b")).startswith("b: no negative of this batch is pushed")
 
 
 def test_names_of_runs_stay_text(distributions):

@@ -34,7 +34,15 @@ def rows_of(text):
 
 
 def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
-    arguments = [str(runs / "info_nce"), "--split", "test", "--set", "threshold=0.3"]
+    arguments = [
+        str(runs / "info_nce"),
+        "--split",
+        "test",
+        "--selector",
+        "caption_similarity",
+        "--set",
+        "threshold=0.3",
+    ]
     assert flag.main(arguments) == 0
     printed = capsys.readouterr()
     rows = rows_of(printed.out)
@@ -83,7 +91,15 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
 
 
 def test_files_of_both_kinds_say_the_same(runs, tmp_path):
-    arguments = [str(runs / "max_of_hinges"), "--set", "threshold=0.3", "--limit", "50"]
+    arguments = [
+        str(runs / "max_of_hinges"),
+        "--selector",
+        "caption_similarity",
+        "--set",
+        "threshold=0.3",
+        "--limit",
+        "50",
+    ]
     for name in ("deep/s.csv", "s.jsonl"):
         assert flag.main([*arguments, "--out", str(tmp_path / name)]) == 0
     rows = rows_of((tmp_path / "deep" / "s.csv").read_text())
@@ -113,8 +129,8 @@ def test_no_cell_is_a_formula(start):
     [
         (["nowhere"], "there is no folder"),
         (["RUN", "--selector", "caption_similarty"], "did you mean 'caption_similarity'"),
-        (["RUN", "--set", "treshold=1"], "threshold"),
-        (["RUN", "--set", "threshold=7"], "outside"),
+        (["RUN", "--selector", "caption_similarity", "--set", "treshold=1"], "threshold"),
+        (["RUN", "--selector", "caption_similarity", "--set", "threshold=7"], "outside"),
     ],
 )
 def test_what_is_wrong_is_told(runs, capsys, arguments, message):

@@ -12,12 +12,18 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.fake_workspace import COLOURS, make_workspace
+from tests.fake_workspace import COLOURS, make_many, make_workspace
+from tests.run_chooser import tick, untick
 from xmr.ui import build_app
 from xmr.ui.answer import Asked, answer
 from xmr.ui.pictures import open_picture
+from xmr.ui.shell import side_by_side
 
-RUNS = ["info_nce", "max_of_hinges", "siglip"]
+RUNS = [
+    "info_nce",
+    "max_of_hinges",
+    "siglip",
+]  # by name; at first they stand as max_of_hinges, info_nce, siglip
 
 
 @pytest.fixture
@@ -131,13 +137,14 @@ def test_annotated_match_outside_k_is_pinned_with_its_rank(home):
 
 
 def test_fewer_runs_fewer_columns_and_the_baseline_follows(home):
-    home.locator("#runs").get_by_label("info_nce").uncheck()
-    expect(home.locator("#results .column")).to_have_count(2)
     expect(home.locator("#baseline input")).to_have_value("max_of_hinges")
-    for name in ("max_of_hinges", "siglip"):
-        home.locator("#runs").get_by_label(name).uncheck()
+    untick(home, "max_of_hinges")
+    expect(home.locator("#results .column")).to_have_count(2)
+    expect(home.locator("#baseline input")).to_have_value("info_nce")
+    for name in ("info_nce", "siglip"):
+        untick(home, name)
     expect(home.locator("#results")).to_contain_text("Pick at least one run")
-    home.locator("#runs").get_by_label("siglip").check()
+    tick(home, "siglip")
     expect(home.locator("#results .column")).to_have_count(1)
 
 
@@ -176,7 +183,7 @@ def test_uploaded_picture_finds_captions(home, tmp_path):
     expect(home.locator("#results .query .eyebrow")).to_have_text("Uploaded picture")
     expect(home.locator("#results .tile.text").first).to_contain_text("green")
     # Another run selection asks the same picture again.
-    home.locator("#runs").get_by_label("siglip").uncheck()
+    untick(home, "siglip")
     expect(home.locator("#results .column")).to_have_count(2)
     expect(home.locator("#results .query .eyebrow")).to_have_text("Uploaded picture")
 
@@ -260,6 +267,46 @@ def test_nothing_overflows_from_phone_to_desk(page, app_url):
             }).map(tile => tile.getAttribute('aria-label'))"""
         )
         assert not outside, (width, outside)
+
+
+# ---- many runs ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_url(serve, tmp_path):
+    with serve(make_many(tmp_path)) as url:
+        yield url
+
+
+# The server is asked for before the page, so that it outlives it.
+def test_of_many_runs_four_are_shown_and_more_can_be_searched_for(many_url, page):
+    page.goto(many_url)
+    columns = page.locator("#results .column h3")
+    expect(columns).to_have_text(["max_of_hinges", "info_nce", "polynomial", "siglip"], timeout=20_000)
+    for name in ("hybrid", "circle", "ladder"):
+        tick(page, name)
+    expect(columns).to_have_count(6)
+    expect(page.locator("#results .column").nth(4)).to_contain_text("mean of 2 runs")
+    expect(page.locator("#results .left-out")).to_contain_text("6 of the 7 chosen runs are drawn")
+    expect(page.locator("#results .left-out")).to_contain_text("Left out: ladder.")
+    untick(page, "circle")
+    expect(columns.nth(5)).to_have_text("ladder")
+    expect(page.locator("#results .left-out")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    # A tab that is opened only after the sidebar has changed is drawn as well.
+    page.get_by_role("tab", name="Distributions").click()
+    page.wait_for_selector("#distributions-chart .plot[data-drawn]", timeout=30_000)
+
+
+def test_the_baseline_is_always_drawn_and_no_two_runs_look_alike(tmp_path):
+    runs = [f"run{i}" for i in range(9)]
+    shown, left_out = side_by_side(runs, "run8")
+    assert shown == [*runs[:5], "run8"]
+    assert left_out.endswith("Left out: run5, run6, run7.")
+    assert side_by_side(runs[:6], "run0") == (runs[:6], "")
+    workspace = make_many(tmp_path)
+    assert len({workspace.style(name) for name in workspace.runs}) == len(workspace.runs) == 25
+    assert len({workspace.style(name).colour for name in workspace.shown_first}) == 4
 
 
 # ---- nothing to show ----------------------------------------------------------------------------------------

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.fake_workspace import MARKUP, make_workspace
+from tests.fake_workspace import MARKUP, make_many, make_workspace
+from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
-from xmr.ui import distributions, false_negatives, weights
+from xmr.losses import LOSSES
+from xmr.selection import DEFAULT, SELECTORS
+from xmr.ui import batch_maps, distributions, false_negatives, weights
 from xmr.ui.components.params import ParamPool
 from xmr.ui.measured import effective, hard_negatives
 
@@ -29,6 +32,10 @@ def words(value):
 
 def figure(value):
     return json.loads(value)["figure"]
+
+
+def asked(choice, hyper, other="", seed=0, size=64, split="test", baseline="siglip"):
+    return batch_maps.Asked(choice, hyper, other, split, baseline, seed, size)
 
 
 # ---- handlers --------------------------------------------------------------------------------------------
@@ -58,13 +65,13 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
     broken.embedder.embed_dataset = fail
     drawn, _ = distributions.show(broken, "validation", "t2v", RUNS, "raw")
     assert "encoder's folder is missing" in words(drawn)
-    shown = weights.show_matrix(
-        broken, "run siglip", effective(broken, "siglip"), "validation", "siglip", 0, 8, "weights"
-    )
+    hyper = effective(broken, "siglip")
+    shown = batch_maps.show_one(broken, asked("run siglip", hyper, size=8, split="validation"), "weights")
     assert "encoder's folder is missing" in words(shown)
-    drawn, found, _, _ = false_negatives.show(
-        broken, "siglip", "validation", "t2v", "caption_similarity", {"threshold": 0.8}, "all", 0
-    )
+    both = asked("run siglip", hyper, "run info_nce", split="validation")
+    assert "encoder's folder is missing" in batch_maps.show_both(broken, both, "weights")[0]
+    settings = {"caption_similarity": {"threshold": 0.8}}
+    drawn, _, found, _, _ = false_negatives.show(broken, "siglip", "validation", "t2v", settings, "all", 0)
     assert "encoder's folder is missing" in words(drawn)
     assert found["cards"] == []
 
@@ -80,29 +87,81 @@ def test_a_moved_parameter_shows_the_trained_curve_behind_it(workspace):
     assert len(json.loads(moved)["table"]["rows"]) > 10
 
 
-def test_every_choice_can_be_drawn(workspace):
-    for _, choice in weights.choices(workspace):
-        loss, hyper, run = weights.loss_of(workspace, choice)
-        setting = weights.setting(workspace, run, "test")
-        assert figure(weights.show_curve(workspace, choice, hyper, *setting))["data"]
-        shown = weights.show_matrix(workspace, choice, hyper, "test", "siglip", 0, 64, "weights")
-        assert len(shown) < 100_000
-        assert words(shown).startswith(f"Pairs of {run or 'siglip'}")
-        assert run or f"weighed by {loss}" in words(shown)
+def test_every_loss_and_every_run_can_be_drawn_and_compared(tmp_path_factory, cache_folder):
+    many = make_many(tmp_path_factory.mktemp("many"))
+    offered = [choice for _, choice in weights.choices(many)]
+    assert offered == [f"run {name}" for name in sorted(LOSSES)] + [f"loss {name}" for name in LOSSES]
+    for choice in offered:
+        loss, hyper, run = weights.loss_of(many, choice)
+        if run:  # scores of a combination can be weighed too, by a loss
+            shown = batch_maps.show_one(many, asked(choice, hyper), "weights")
+            assert words(shown).startswith(f"Pairs of {run}.")
+            continue
+        assert figure(weights.show_curve(many, choice, hyper, 0.6, 0.4))["data"]
+        both = asked(choice, hyper, "loss info_nce", size=16, baseline="hybrid")
+        said, *charts = batch_maps.show_both(many, both, "weights")
+        assert all(figure(one)["layout"]["meta"]["cells"] == [16, 16] for one in charts), said
+        assert words(charts[0]) in (
+            f"A: {loss}, on the pairs of hybrid",
+            f"A: {loss} (any values), on the pairs of hybrid",
+        )
+        scales = [figure(one)["data"][0]["zmax"] for one in charts[:2]]
+        assert scales[0] == scales[1]
+    shown = batch_maps.show_one(many, asked("loss siglip", {}, baseline="hybrid"), "weights")
+    assert words(shown).startswith("Pairs of hybrid, weighed by siglip")
+    assert len(shown) < 100_000
+    score, other = (asked("run siglip", {}, other, size=16) for other in ("run circle", "loss circle"))
+    for both, words_of_b in ((score, "B: circle"), (other, "B: circle, on the pairs of siglip")):
+        assert words(batch_maps.show_both(many, both, "scores")[2]) == words_of_b
 
 
-def test_a_cell_tells_both_items(workspace):
+def test_a_combination_has_no_weights_and_says_so(tmp_path_factory, cache_folder):
+    many = make_many(tmp_path_factory.mktemp("many"))
+    assert "hybrid" in many.runs
+    assert "hybrid" not in many.trained
+    drawn = weights.show_comparison(many, ["hybrid", "info_nce"], 0.6, 0.4)
+    assert "Left out: hybrid" in words(drawn)
+    assert len(figure(drawn)["data"]) == 1
+    for endpoint in (weights.api_pair_weights(many), false_negatives.api_false_negatives(many)):
+        with pytest.raises(gr.Error, match="hybrid is a combination of runs: it has no loss"):
+            endpoint("hybrid")
+    _, table = distributions.show(many, "test", "t2v", ["hybrid", *list(LOSSES)[:7]], "raw")
+    assert len(table["rows"]) == 8
+
+
+def test_a_cell_tells_both_items_and_the_weights_in_both_losses(workspace):
     hyper = effective(workspace, "info_nce")
-    found = weights.show_cell(workspace, "run info_nce", hyper, "test", "siglip", 0, 8, 2, 2)["cards"][0]
+    alone = asked("run info_nce", hyper, size=8)
+    (found,) = batch_maps.show_cell(workspace, alone, 2, 2)["cards"]
     assert [badge["text"] for badge in found["badges"]] == ["annotated match"]
     assert found["numbers"][1][1].startswith("-")  # a match is pulled together
     visual, text = found["sides"]
     assert text["quote"] in visual["captions"]
     assert visual["image"].startswith("gradio_api/file=")
-    other = weights.show_cell(workspace, "run info_nce", hyper, "test", "siglip", 0, 8, 2, 3)["cards"][0]
+    (other,) = batch_maps.show_cell(workspace, alone, 2, 3)["cards"]
     assert other["badges"][-1]["text"] in ("truly matches", "not a match")
-    with pytest.raises(gr.Error, match="not in this batch"):
-        weights.show_cell(workspace, "run info_nce", hyper, "test", "siglip", 0, 8, 2, 8)
+    with pytest.raises(IndexError, match="not in this batch"):
+        batch_maps.show_cell(workspace, alone, 2, 8)
+    (both,) = batch_maps.show_cell(workspace, asked("run info_nce", hyper, "run siglip", size=8), 2, 3)[
+        "cards"
+    ]
+    assert [name for name, _ in both["numbers"] if name.endswith("score")] == [
+        "info_nce: score",
+        "siglip: score",
+    ]
+    assert both["numbers"][: len(other["numbers"]) - 1] == [
+        ("info_nce: score", other["numbers"][0][1]),
+        *other["numbers"][1:-1],
+    ]
+    one, two = batch_maps.measured(
+        workspace, asked("loss info_nce", {"temperature": 0.1}, "run siglip", size=8)
+    )
+    assert (one.run, two.run) == ("siglip", "siglip")  # on the same scores
+    assert (one.pairs.scores == two.pairs.scores).all()
+    names = [
+        one.name for one in batch_maps.measured(workspace, asked("run siglip", {}, "loss siglip", size=8))
+    ]
+    assert names == ["siglip (as trained)", "siglip (any values)"]
 
 
 def test_learned_values_beyond_the_slider_are_kept(workspace):
@@ -122,16 +181,16 @@ def test_learned_values_beyond_the_slider_are_kept(workspace):
     )
 
 
-def show_false(workspace, listed="all", page=0, threshold=0.8, direction="t2v", run="siglip"):
-    params = {"threshold": threshold}
-    return false_negatives.show(workspace, run, "test", direction, "caption_similarity", params, listed, page)
+def show_false(workspace, listed="all", page=0, threshold=0.8, direction="t2v", run="siglip", **others):
+    settings = {"caption_similarity": {"threshold": threshold}} | others
+    return false_negatives.show(workspace, run, "test", direction, settings, listed, page)
 
 
 def test_lists_are_what_their_names_say(workspace):
     found = hard_negatives(workspace, "siglip", "test", "t2v")
     sizes = {}
     for listed in ("all", "suspected", "missed", "false"):
-        _, shown, page, where = show_false(workspace, listed, threshold=0.4)
+        _, _, shown, page, where = show_false(workspace, listed, threshold=0.4)
         sizes[listed] = 0 if where == "none" else int(where.split()[-1].replace(",", ""))
         for card in shown["cards"]:
             badges = [badge["text"] for badge in card["badges"]]
@@ -139,6 +198,7 @@ def test_lists_are_what_their_names_say(workspace):
             assert (listed == "missed") <= (badges == ["truly matches"])
             assert (listed == "false") <= ("not a match" in badges)
             assert card["suspected"] == ("suspected" in badges)
+            assert card["note"] == ""
         assert page == 0
         assert len(shown["cards"]) <= 24
     assert sizes["all"] == len(found)
@@ -147,11 +207,47 @@ def test_lists_are_what_their_names_say(workspace):
     assert sizes["missed"] + (flagged - sizes["false"]) == measured.matches
 
 
+def test_every_selector_judges_and_agreement_is_counted(workspace):
+    others = {name: SELECTORS[name].defaults for name in SELECTORS if name != "caption_similarity"}
+    drawn, numbers, shown, _, _ = show_false(workspace, "suspected", threshold=0.4, **others)
+    count = len(SELECTORS)
+    assert [row["name"] for row in numbers["rows"]] == ["caption_similarity", *others]
+    assert "can't judge" not in words(drawn)
+    assert len(figure(drawn)["data"]) == 2 * count
+    assert f"All {count} selectors agree on" in words(drawn)
+    assert len(drawn) < 100_000
+    for card in shown["cards"]:
+        votes = int(card["badges"][0]["text"].removeprefix("suspected by ").removesuffix(f" of {count}"))
+        named = card["note"].split(";")[0].removeprefix("Suspected by ").split(", ")
+        assert len(named) == votes
+    two = {"word_overlap": {"threshold": 0.6}}
+    masks, _ = false_negatives.ask(
+        workspace, "siglip", "test", "t2v", {"caption_similarity": {"threshold": 0.4}} | two
+    )
+    a, b = masks.values()
+    sizes = {"agreed": a & b, "contested": a ^ b, "only": a & ~b, "suspected": a | b}
+    for listed, mask in sizes.items():
+        where = show_false(workspace, listed, threshold=0.4, **two)[-1]
+        assert (0 if where == "none" else int(where.split()[-1].replace(",", ""))) == mask.sum()
+    row = show_false(workspace, threshold=0.4, **two)[1]["rows"][1]["cells"]
+    measured = precision_recall(b, hard_negatives(workspace, "siglip", "test", "t2v").truth)
+    p, r = measured.precision, measured.recall
+    assert row == [f"{b.sum():,}", f"{p:.0%}", f"{r:.0%}", f"{2 * p * r / (p + r):.2f}"]
+
+
+def test_sliders_that_were_moved_stay_when_another_selector_comes_first():
+    held = {"posterior": {"threshold": 0.1, "prior": 0.02}}
+    found = false_negatives.settings_of(
+        "word_overlap", {"threshold": 0.3}, ["posterior", "word_overlap", "top_ranked"], held
+    )
+    assert found == {"word_overlap": {"threshold": 0.3}, **held, "top_ranked": {"k": 1}}
+
+
 def test_pages_stop_at_both_ends(workspace):
-    _, first, page, where = show_false(workspace, page=-1)
+    _, _, first, page, where = show_false(workspace, page=-1)
     assert page == 0
     assert where.startswith("1–12 of ")
-    _, last, page, where = show_false(workspace, page=999)
+    _, _, last, page, where = show_false(workspace, page=999)
     count = int(where.split()[-1])
     assert page == (count - 1) // 12
     assert where.startswith(f"{page * 12 + 1}–{count} of")
@@ -175,14 +271,22 @@ def test_without_truth_nothing_is_claimed(workspace, tmp_path):
     load = blind.load
     blind.load = lambda split: replace(load(split), truth=None)
     blind._memo._values.clear()
-    drawn, shown, _, _ = show_false(blind)
+    drawn, numbers, shown, _, _ = show_false(blind)
     assert figure(drawn) is None
     assert "isn't known" in words(drawn)
+    assert numbers["rows"][0]["cells"][1:] == ["–"] * 3
+    assert "isn't known" in numbers["note"]
     assert {badge["text"] for card in shown["cards"] for badge in card["badges"]} <= {
         "suspected",
         "not annotated",
     }
-    assert [name for _, name in false_negatives.filters(blind)] == ["all", "suspected"]
+    assert [name for _, name in false_negatives.filters(blind)] == [
+        "all",
+        "suspected",
+        "agreed",
+        "contested",
+        "only",
+    ]
     _, table = distributions.show(blind, "test", "t2v", RUNS, "raw")
     assert len(table["columns"]) == 7
 
@@ -203,6 +307,7 @@ def test_endpoints_return_plain_json_and_name_the_near_miss(workspace):
         with pytest.raises(gr.Error, match=said):
             wrong()
     flag = false_negatives.api_false_negatives(workspace)
+    assert flag("siglip", limit=1)["selector"] == DEFAULT
     found = flag("siglip", "caption_similarity", 5)
     assert json.loads(json.dumps(found)) == found
     assert len(found["pairs"]) == 5
@@ -249,14 +354,14 @@ def wait_for_drawing(page, chart, since):
     page.wait_for_function(f"Number(document.querySelector('#{chart} .plot').dataset.drawn) > {since}")
 
 
-def click_cell(page, row, column):
-    """Clicks the centre of a cell of the batch's heat map; rows and columns from 0."""
-    page.locator("#weights-matrix").scroll_into_view_if_needed()
+def click_cell(page, row, column, chart="weights-matrix"):
+    """Clicks the centre of a cell of a heat map; rows and columns from 0."""
+    page.locator(f"#{chart}").scroll_into_view_if_needed()
     x, y = page.evaluate(
-        """([row, column]) => { const gd = document.querySelector('#weights-matrix .plot');
+        """([row, column, chart]) => { const gd = document.querySelector(`#${chart} .plot`);
         const box = gd.getBoundingClientRect(), {xaxis, yaxis} = gd._fullLayout;
         return [box.x + xaxis._offset + xaxis.d2p(column + 1), box.y + yaxis._offset + yaxis.d2p(row + 1)]; }""",
-        [row, column],
+        [row, column, chart],
     )
     page.mouse.move(x - 1, y)
     page.wait_for_timeout(300)  # plotly takes a click only of a point that it has seen hovered
@@ -287,7 +392,7 @@ def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
     expect(rows).to_have_count(3)
     node = page.evaluate_handle("document.querySelector('#distributions-chart .plot')")
     page.evaluate("gd => Plotly.relayout(gd, {'xaxis.range[0]': 0.25, 'xaxis.range[1]': 0.75})", node)
-    page.locator("#runs").get_by_label("siglip").uncheck()
+    untick(page, "siglip")
     expect(rows).to_have_count(2)
     expect(chart.locator("figcaption")).not_to_contain_text("siglip")
     page.wait_for_function("gd => document.querySelector('#distributions-chart .plot') === gd", arg=node)
@@ -302,7 +407,7 @@ def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
     ]
     assert min(waits) < 500
     for name in ("info_nce", "max_of_hinges"):
-        page.locator("#runs").get_by_label(name).uncheck()
+        untick(page, name)
     expect(chart.locator("figcaption")).to_contain_text("No run is chosen")
     expect(chart.locator(".plot")).to_be_hidden()
 
@@ -310,6 +415,9 @@ def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
 def test_a_click_on_a_cell_shows_both_items_and_sliders_move_everything(page, app_url):
     chart = open_tab(page, app_url, "Loss weights", "weights-matrix")
     pair = page.locator("#weights-pair")
+    page.locator("#weights-choice input").click()
+    page.get_by_role("option", name="info_nce (as trained)").click()
+    expect(chart.locator("figcaption")).to_contain_text("Pairs of info_nce")
     expect(pair).to_contain_text("Click a cell")
     click_cell(page, 4, 4)
     expect(pair.locator("article")).to_contain_text("annotated match")
@@ -344,6 +452,23 @@ def test_a_click_on_a_cell_shows_both_items_and_sliders_move_everything(page, ap
     before = curve.inner_text()
     set_number(page, "weights-slider-6", 1.8)
     expect(curve).not_to_have_text(before)
+    # A second loss: both on the same batch, their difference, and the pair in both.
+    page.locator("#weights-other input").fill("max_of_hinges (as")
+    page.get_by_role("option", name="max_of_hinges (as trained)").click()
+    page.wait_for_selector("#weights-difference .plot[data-drawn]")
+    expect(page.locator("#weights-difference-words")).to_contain_text("spreads its push over")
+    expect(chart.locator("figcaption")).to_have_text("A: polynomial, on the pairs of max_of_hinges")
+    expect(page.locator("#weights-matrix-b figcaption")).to_have_text("B: max_of_hinges")
+    click_cell(page, 2, 6, "weights-difference")
+    expect(pair.locator(".name")).to_have_text("image 3, caption 7")
+    expect(pair.locator("dt", has_text="score")).to_have_text(["polynomial: score", "max_of_hinges: score"])
+    frame = "id => document.querySelector(`#${id} .plot`).layout.shapes.map((one) => [one.x0, one.y0])"
+    for heat in ("weights-matrix", "weights-matrix-b", "weights-difference"):
+        assert page.evaluate(frame, heat) == [[6.5, 2.5]]
+    page.locator("#weights-other input").fill("nothing")
+    page.get_by_role("option", name="nothing").click()
+    expect(page.locator("#weights-difference")).to_be_hidden()
+    expect(chart.locator("figcaption")).to_contain_text("weighed by polynomial")
     # The drawing follows dark mode.
     ink = "() => document.querySelector('#weights-matrix .plot')._fullLayout.font.color"
     light = page.evaluate(ink)
@@ -353,8 +478,13 @@ def test_a_click_on_a_cell_shows_both_items_and_sliders_move_everything(page, ap
 
 def test_captions_stay_text_and_the_threshold_changes_the_count(page, app_url, workspace):
     chart = open_tab(page, app_url, "False negatives", "fn-chart")
+    if DEFAULT != "caption_similarity":
+        page.locator("#fn-selector input").click()
+        page.locator("#fn-selector").get_by_role("option", name="caption_similarity", exact=True).click()
+    expect(chart.locator("figcaption")).to_contain_text("suspected by caption_similarity")
+    expect(page.locator("#fn-run input")).to_have_value("max_of_hinges")
     # Markup in a caption stays text.
-    found = hard_negatives(workspace, "info_nce", "test", "t2v")
+    found = hard_negatives(workspace, "max_of_hinges", "test", "t2v")
     near = int(np.flatnonzero(found.candidate == 3)[0])  # the picture whose second caption holds markup
     card = page.locator("#fn-pairs article", has_text="test-003").filter(has_text="<script>").first
     for turned in range(1, near // 12 + 3):  # ties may stand in another order there
@@ -364,16 +494,29 @@ def test_captions_stay_text_and_the_threshold_changes_the_count(page, app_url, w
         expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{12 * turned + 1}")
     expect(card).to_contain_text(MARKUP)
     assert card.locator("script, b, img[src=x]").count() == 0
-    page.locator("#fn-list").get_by_label("suspected").check()
-    page.locator("#fn-list").get_by_label("all").check()
+    page.locator("#fn-list").get_by_label("suspected", exact=True).check()
+    page.locator("#fn-list").get_by_label("all", exact=True).check()
     expect(page.locator("#fn-pairs .name").first).to_have_text("#1")
     caption, where = chart.locator("figcaption"), page.locator("#fn-where")
     expect(page.locator("#fn-pairs article")).to_have_count(12)
+    rows = page.locator("#fn-table tbody tr")
+    expect(rows).to_have_count(1 + len(false_negatives.BESIDE))
+    expect(page.locator("#fn-pairs .badge.suspected").first).to_contain_text(
+        f"of {1 + len(false_negatives.BESIDE)}"
+    )
+    tick(page, "top_ranked", "fn-beside")
+    expect(rows).to_have_count(2 + len(false_negatives.BESIDE))
+    page.locator("#fn-list").get_by_label("contested").check()
+    expect(page.locator("#fn-pairs .votes").first).to_contain_text("; not by ")
+    page.locator("#fn-list").get_by_label("all", exact=True).check()
+    for name in ("top_ranked", *false_negatives.BESIDE):
+        untick(page, name, "fn-beside")
+    expect(rows).to_have_count(1)
     expect(page.locator("#fn-pairs .badge.suspected").first).to_have_text("suspected")
     before = caption.inner_text()
     set_number(page, "fn-slider-0", 0.3)
     expect(caption).not_to_have_text(before)
-    page.locator("#fn-list").get_by_label("suspected").check()
+    page.locator("#fn-list").get_by_label("suspected", exact=True).check()
     expect(where).to_contain_text("1–12 of")
     first = page.locator("#fn-pairs .name").first
     expect(first).to_have_text("#1")

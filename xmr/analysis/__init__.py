@@ -19,10 +19,14 @@ from xmr.analysis.distributions import (
 from xmr.analysis.negatives import (
     HardNegatives,
     PrecisionRecall,
+    ThresholdCurve,
     hard_negatives_by_weight,
     nearest_own_caption,
     precision_recall,
+    suspected_by_threshold,
     suspected_pairs,
+    threshold_curve,
+    threshold_of,
 )
 from xmr.analysis.weights import (
     WeightCurve,
@@ -42,6 +46,7 @@ __all__ = [
     "PrecisionRecall",
     "Relevance",
     "ScoreSamples",
+    "ThresholdCurve",
     "WeightCurve",
     "auc",
     "batch_weights",
@@ -56,7 +61,10 @@ __all__ = [
     "score_blocks",
     "score_distributions",
     "score_samples",
+    "suspected_by_threshold",
     "suspected_pairs",
+    "threshold_curve",
+    "threshold_of",
     "typical_negatives",
     "weight_curve",
 ]

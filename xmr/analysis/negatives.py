@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from xmr.analysis.weights import query_weights
 from xmr.core import Direction, Pairs
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
+from xmr.registry import Param
 from xmr.selection import SELECTORS, suspected
 
 WITHIN = 1000  # visuals whose similarities within a modality, and those of their captions, are held at once
@@ -132,6 +133,70 @@ def suspected_pairs(
     spread to make up `WITHIN`, and all of their captions. Raises what the selector raises.
     """
     result = np.zeros(len(visuals), bool)
+    sides = (visual_embeddings, text_embeddings, visual_group, text_group)
+    for part, asked, at in _asked(selector, visuals, texts, *sides, evidence, direction):
+        result[part] = suspected(selector, asked, **params)[at].numpy()
+    return result
+
+
+def suspected_by_threshold(
+    selector: str,
+    params: Mapping[str, Any],
+    values: Sequence[float],
+    visuals: np.ndarray,
+    texts: np.ndarray,
+    visual_embeddings: np.ndarray,
+    text_embeddings: np.ndarray,
+    visual_group: np.ndarray,
+    text_group: np.ndarray,
+    evidence: Evidence,
+    direction: Direction = "v2t",
+) -> np.ndarray:
+    """`suspected_pairs` for each of the `values` of the selector's threshold, its other parameters held, (N, P) bool.
+
+    Raises ValueError where the selector has no threshold (`threshold_of`), and what the selector raises.
+    """
+    param = threshold_of(selector)
+    if param is None:
+        raise ValueError(f"{selector} has no parameter with a range, so it has no threshold to move")
+    result = np.zeros((len(values), len(visuals)), bool)
+    sides = (visual_embeddings, text_embeddings, visual_group, text_group)
+    for part, asked, at in _asked(selector, visuals, texts, *sides, evidence, direction):
+
+        def alone(value: float, asked: Pairs = asked, at: Any = at) -> np.ndarray:
+            return suspected(selector, asked, **{**params, param.name: value})[at].numpy()
+
+        # All at once, as one array more, is several times faster; the ends tell whether the selector allows it.
+        try:
+            stacked = torch.tensor(values, dtype=torch.float32)[:, None, None]
+            masks = suspected(selector, asked, **{**params, param.name: stacked})
+            together = masks[:, at[0], at[1]].numpy() if masks.ndim == 3 else None
+        except (RuntimeError, TypeError, ValueError, IndexError):
+            together = None
+        ends = [0, len(values) - 1]
+        if together is None or any((together[i] != alone(values[i])).any() for i in ends):
+            together = np.stack([alone(value) for value in values])
+        result[:, part] = together
+    return result
+
+
+def threshold_of(selector: str) -> Param | None:
+    """The parameter that a selector is swept by: its first with a range; None where it has none."""
+    return next((param for param in SELECTORS[selector].params if param.range), None)
+
+
+def _asked(
+    selector: str,
+    visuals: np.ndarray,
+    texts: np.ndarray,
+    visual_embeddings: np.ndarray,
+    text_embeddings: np.ndarray,
+    visual_group: np.ndarray,
+    text_group: np.ndarray,
+    evidence: Evidence,
+    direction: Direction,
+) -> Iterator[tuple[np.ndarray, Pairs, tuple[np.ndarray, np.ndarray]]]:
+    """The pairs in parts: which of them, the matrix to ask the selector of, and where they stand in it."""
     groups, place = np.unique(np.concatenate([visual_group, text_group]), return_inverse=True)
     of_visual, of_text = np.split(place, [len(visual_group)])
     order = np.argsort(of_visual[visuals], kind="stable")
@@ -151,12 +216,8 @@ def suspected_pairs(
         positives = torch.from_numpy(of_visual[rows][:, None] == of_text[columns][None])
         known = evidence.of(SELECTORS[selector].needs, rows, columns, v, t)
         pairs = Pairs(v @ t.T, positives, ~positives, **known)
-        asked = pairs if direction == "v2t" else pairs.transpose()
-        mask = suspected(selector, asked, **params)
-        mask = mask if direction == "v2t" else mask.T
         at = np.searchsorted(rows, visuals[part]), np.searchsorted(columns, texts[part])
-        result[part] = mask.numpy()[at]
-    return result
+        yield (part, pairs, at) if direction == "v2t" else (part, pairs.transpose(), at[::-1])
 
 
 def _galleries(query_group: np.ndarray, gallery_group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -203,6 +264,13 @@ class PrecisionRecall:
     known: int
     unknown: int
 
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and recall; None where one of them is."""
+        if self.precision is None or self.recall is None:
+            return None
+        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-12)
+
 
 def precision_recall(suspects: np.ndarray, truth: np.ndarray) -> PrecisionRecall:
     """Precision and recall of `suspects` (P,) bool against `truth` (P,): 1 matches, 0 not, NaN unknown, left out."""
@@ -217,3 +285,48 @@ def precision_recall(suspects: np.ndarray, truth: np.ndarray) -> PrecisionRecall
         int(known.sum()),
         int((~known).sum()),
     )
+
+
+@dataclass(frozen=True)
+class ThresholdCurve:
+    """How right a selector is as its threshold, the parameter of that name, moves through `values` (ascending)."""
+
+    parameter: str
+    values: list[float]
+    measured: list[PrecisionRecall]
+
+
+def threshold_curve(
+    selector: str,
+    truth: np.ndarray,
+    ask: Callable[[Sequence[float]], np.ndarray],
+    coarse: int = 5,
+    fine: int = 10,
+) -> ThresholdCurve:
+    """Precision and recall of a selector through the whole range of its threshold.
+
+    `truth` (P,) is that of the pairs, and `ask` returns (N, P) masks for N values of the threshold. After `coarse`
+    values over the range come `fine` ones where the number of suspects changes, evenly by that number.
+    Raises ValueError where the selector has no threshold, and what `ask` raises.
+    """
+    param = threshold_of(selector)
+    if param is None:
+        raise ValueError(f"{selector} has no parameter with a range, so it has no threshold to move")
+
+    def values_of(numbers: np.ndarray) -> list[float]:
+        return sorted({param.kind(round(float(number), 6)) for number in numbers})
+
+    found: dict[float, PrecisionRecall] = {}
+
+    def measure(values: list[float]) -> None:
+        fresh = [value for value in values if value not in found]
+        for value, mask in zip(fresh, ask(fresh) if fresh else (), strict=True):
+            found[value] = precision_recall(mask, truth)
+
+    measure(values_of(np.linspace(param.range.low, param.range.high, coarse)))
+    jumps = np.abs(np.diff([one.suspected for one in found.values()]))
+    if jumps.sum():
+        steps = np.concatenate([[0], np.cumsum(jumps)])
+        measure(values_of(np.interp(np.linspace(0, steps[-1], fine + 2)[1:-1], steps, list(found))))
+    values = sorted(found)
+    return ThresholdCurve(param.name, values, [found[value] for value in values])

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction
 from xmr.ui.pictures import inline, open_picture, picture
 from xmr.workspace import Column, Query, Result, Workspace, overlap_at_k
@@ -170,7 +171,7 @@ def _column(
     workspace: Workspace, asked: Asked, column: Column, base: Column, words: dict[str, str], gallery: int
 ) -> dict[str, Any]:
     # Where every run is called by its loss, saying the loss again says nothing.
-    alike = all(name == run.config.loss for name, run in workspace.runs.items())
+    alike = all(workspace.run(name).config.loss == name for name in workspace.trained)
     run, style = workspace.run(column.run), workspace.style(column.run)
     truth = workspace.dataset(asked.split).truth
     complete = truth is not None and truth.complete
@@ -196,7 +197,7 @@ def _column(
         "name": column.run,
         "colour": style.colour,
         "marker": style.marker,
-        "loss": "" if alike else run.config.loss,
+        "loss": run.about if not trains_a_loss(run) else "" if alike else run.config.loss,
         "about": " · ".join(about) or f"no metrics of the {asked.split} split",
         "protocol": f"Share of the {asked.split} split's queries with a match at rank 1, in percent",
         "hits": hits,

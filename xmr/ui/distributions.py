@@ -13,7 +13,7 @@ from xmr.ui.components.number_table import NumberTable, table
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
 from xmr.ui.components.when_shown import when_shown
 from xmr.ui.measured import samples
-from xmr.ui.shell import Controls, chosen
+from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
 
 TITLE = "Distributions"
@@ -38,7 +38,8 @@ def show(
         measured = {name: one.standardised() for name, one in measured.items()}
     found = score_distributions(measured)
     styles = {name: workspace.style(name) for name in runs}
-    figure = distribution_figure(found, styles, SCALES[scale])
+    drawn, left_out = side_by_side(runs)
+    figure = distribution_figure({name: found[name] for name in drawn}, styles, SCALES[scale])
     # The same key keeps a zoom while runs come and go; another scale has another axis.
     figure.update_layout(uirevision=f"{split} {direction} {scale}")
     known = workspace.dataset(split).truth
@@ -74,9 +75,8 @@ def show(
         )
         for name, one in found.items()
     ]
-    return chart(figure, distribution_words(found, complete)), table(
-        columns, rows, _note(found[runs[0]].counts, truth)
-    )
+    words = f"{distribution_words(found, complete)} {left_out}".strip()
+    return chart(figure, words), table(columns, rows, _note(found[runs[0]].counts, truth))
 
 
 def _note(counts: dict[str, int], truth: bool) -> str:

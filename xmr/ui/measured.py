@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,27 +12,43 @@ from xmr.analysis import (
     HardNegatives,
     Relevance,
     ScoreSamples,
+    ThresholdCurve,
     batch_weights,
     hard_negatives_by_weight,
     nearest_own_caption,
     sample_batch,
     score_samples,
+    suspected_by_threshold,
     suspected_pairs,
+    threshold_curve,
+    threshold_of,
 )
+from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction, PairWeights
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
-from xmr.selection import SELECTORS
+from xmr.selection import DEFAULT, SELECTORS
 from xmr.ui.answer import picture
 from xmr.ui.components.pair_cards import Side
 from xmr.ui.components.params import bounded
 from xmr.workspace import Workspace
 
-SELECTOR = "caption_similarity"  # marks suspects of runs that were trained without a selector
+PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
+
+
+def loss_of_run(workspace: Workspace, run: str) -> str:
+    """The loss that the run was trained with. Raises ValueError for a combination, which was not."""
+    owner = workspace.run(run)
+    if not trains_a_loss(owner):
+        raise ValueError(
+            f"{run} is a combination of runs: it has no loss of its own, so its pairs have no weights."
+        )
+    return owner.config.loss
 
 
 def effective(workspace: Workspace, run: str) -> dict[str, Any]:
-    """The parameters of the run's loss as they ended: given, learned, or at their defaults."""
+    """The parameters of the run's loss as they ended: given, learned, or at their defaults. As `loss_of_run`."""
+    loss_of_run(workspace, run)
     owner = workspace.run(run)
     return bounded(LOSSES[owner.config.loss], {**owner.config.loss_params, **owner.loss_values})
 
@@ -68,7 +84,7 @@ def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direct
     def make() -> HardNegatives:
         return hard_negatives_by_weight(
             *sides(workspace, run, split, direction),
-            workspace.run(run).config.loss,
+            loss_of_run(workspace, run),
             effective(workspace, run),
             relevance(workspace, split, direction),
             evidence=sources(workspace, split),
@@ -101,20 +117,68 @@ def evidence(
 def suspects(
     workspace: Workspace, run: str, split: str, direction: Direction, selector: str, params: Mapping[str, Any]
 ) -> np.ndarray:
-    """Which hard negatives of the run the selector suspects. Raises ValueError where the selector can't judge."""
+    """Which hard negatives of the run the selector suspects, (P,) bool; remembered at the selector's defaults.
+
+    Raises ValueError where the selector can't judge.
+    """
+
+    def make() -> np.ndarray:
+        return suspected_pairs(selector, params, *_asked(workspace, run, split, direction, selector))
+
+    if dict(params) != SELECTORS[selector].defaults:
+        return make()
+    return _once(workspace, ("suspects", run, split, direction, selector), make)
+
+
+def suspects_curve(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str, params: Mapping[str, Any]
+) -> ThresholdCurve:
+    """Precision and recall among the run's hard negatives as the selector's threshold moves, its other parameters
+    held; remembered where those are at their defaults. Raises as `suspects`, and without a threshold."""
+    truth = hard_negatives(workspace, run, split, direction).truth
+
+    def ask(values: Sequence[float]) -> np.ndarray:
+        asked = _asked(workspace, run, split, direction, selector)
+        return suspected_by_threshold(selector, params, values, *asked)
+
+    def make() -> ThresholdCurve:
+        return threshold_curve(selector, truth, ask)
+
+    threshold = threshold_of(selector)
+    defaults = SELECTORS[selector].defaults
+    if threshold is None or dict(params) | {threshold.name: defaults[threshold.name]} != defaults:
+        return make()
+    return _once(workspace, ("suspects curve", run, split, direction, selector), make)
+
+
+def _asked(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str
+) -> tuple[Any, ...]:
+    """The run's hard negatives and all that a selector may look at, as `xmr.analysis` takes them."""
     data = workspace.dataset(split)
-    visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
-    return suspected_pairs(
-        selector,
-        params,
-        visuals,
-        texts,
+    return (
+        *visual_and_text(hard_negatives(workspace, run, split, direction), direction),
         *workspace.embeddings(run, split),
         data.visual_group,
         data.text_group,
-        sources(workspace, split, run if "peer_scores" in SELECTORS[selector].needs else ""),
+        sources(workspace, split, run if asks_peers(selector) else ""),
         direction,
     )
+
+
+def asks_peers(selector: str) -> bool:
+    """Whether the selector looks at the scores of other runs."""
+    return "peer_scores" in SELECTORS[selector].needs
+
+
+def peers(workspace: Workspace, run: str) -> list[str]:
+    """The other runs that are asked about a run's pairs: the `PEERS` best on validation."""
+
+    def rsum(name: str) -> float:
+        return workspace.run(name).metrics.get("validation", {}).get("rsum", 0.0)
+
+    others = [name for name in workspace.trained if name != run]
+    return sorted(others, key=rsum, reverse=True)[:PEERS]
 
 
 def captions(workspace: Workspace, split: str) -> CaptionSimilarity:
@@ -123,8 +187,8 @@ def captions(workspace: Workspace, split: str) -> CaptionSimilarity:
 
 
 def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
-    """The evidence on the split's items that selectors and losses may ask for; with `apart`, also what all runs but
-    that one say."""
+    """The evidence on the split's items that selectors and losses may ask for; with `apart`, also what the `peers`
+    of that run say."""
     data = workspace.dataset(split)
 
     def features() -> tuple[np.ndarray, np.ndarray | None]:
@@ -134,8 +198,9 @@ def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
 
     evidence = _once(workspace, ("evidence sources", split), lambda: Evidence(data.captions, features))
     if apart:
-        peers = [workspace.embeddings(name, split) for name in workspace.runs if name != apart]
-        return replace(evidence, peers=peers)
+        return replace(
+            evidence, peers=[workspace.embeddings(name, split) for name in peers(workspace, apart)]
+        )
     return evidence
 
 
@@ -144,13 +209,14 @@ def batch(
 ) -> tuple[PairWeights, np.ndarray, np.ndarray]:
     """The weights of one batch of the run's pairs in that loss, and the batch's visuals and texts.
 
-    Suspects are marked by the run's own selector, which also takes them out as in training, else by the similarity
-    between captions, which only marks.
+    Suspects are marked by the run's own selector, which also takes them out as in training, else by the default
+    selector, which only marks.
     """
     data, config = workspace.dataset(split), workspace.run(run).config
     visuals, texts = sample_batch(data.visual_of_text, size, seed)
     visual, text = workspace.embeddings(run, split)
     own = config.selector in SELECTORS
+    selector = config.selector if own else DEFAULT
     pairs = batch_weights(
         visual[visuals],
         text[texts],
@@ -158,9 +224,9 @@ def batch(
         data.text_group[texts],
         loss,
         hyper,
-        evidence=sources(workspace, split),
+        evidence=sources(workspace, split, run if asks_peers(selector) else ""),
         items=(visuals, texts),
-        selector=config.selector if own else SELECTOR,
+        selector=selector,
         selector_params=config.selector_params if own else {},
         suspects=config.suspects if own else "",
     )
@@ -196,4 +262,4 @@ def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float 
 
 
 def _once(workspace: Workspace, key: tuple[Any, ...], make: Any) -> Any:
-    return workspace._memo.get(("tabs", *key), make)
+    return workspace.remember(("tabs", *key), make)

@@ -15,7 +15,7 @@ from xmr.registry import UnknownName
 from xmr.ui.answer import Asked, answer, details
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
 from xmr.ui.pictures import open_picture
-from xmr.ui.shell import EVENT, Controls, chosen
+from xmr.ui.shell import EVENT, Controls, chosen, side_by_side
 from xmr.workspace import Query, Workspace
 
 TITLE = "Search"
@@ -33,7 +33,8 @@ def disagreement(
     workspace: Workspace, split: str, direction: Direction, runs: list[str], place: int = 0
 ) -> Asked:
     """The query at `place` in the order of the runs' disagreement: a first visit starts at 0."""
-    order = workspace.disagreements(runs or list(workspace.runs)[:1], split, direction)
+    runs = side_by_side(chosen(workspace, runs, None)[0])[0]
+    order = workspace.disagreements(runs or workspace.shown_first[:1], split, direction)
     place %= len(order)
     return Asked("item", split, direction, index=int(order[place]), place=place)
 
@@ -55,8 +56,9 @@ def followed(workspace: Workspace, asked: Asked, split: str, direction: Directio
 def show(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: int) -> Shown:
     """The query with its answer. Raises gr.Error with the reason where a run cannot answer."""
     runs, baseline = chosen(workspace, runs, baseline)
+    shown, left_out = side_by_side(runs, baseline)
     try:
-        return asked, answer(workspace, asked, runs, baseline, int(k))
+        return asked, answer(workspace, asked, shown, baseline, int(k)) | {"left_out": left_out}
     except (ValueError, OSError) as error:
         raise gr.Error(str(error), title="No answer") from error
 
@@ -148,8 +150,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
             return gr.skip(), show(workspace, now, *values)[1], gr.skip(), gr.skip()
         return shown(new, *values)
 
-    def on_pick(now: Asked, names: list[str], event: gr.EventData) -> dict[str, Any]:
-        card = details(workspace, now, chosen(workspace, names, None)[0], picked_index(workspace, now, event))
+    def on_pick(now: Asked, names: list[str], base: str, event: gr.EventData) -> dict[str, Any]:
+        shown = side_by_side(*chosen(workspace, names, base))[0]
+        card = details(workspace, now, shown, picked_index(workspace, now, event))
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}
 
@@ -171,7 +174,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         trigger_mode="always_last",
         **ENCODE,
     )
-    grid.pick(on_pick, [asked, controls.runs], dialog, **EVENT)
+    grid.pick(on_pick, [asked, controls.runs, controls.baseline], dialog, **EVENT)
     dialog.use(on_use, [asked, *sidebar], outputs, **EVENT)
 
 

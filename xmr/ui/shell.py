@@ -11,7 +11,8 @@ from xmr.core import Direction
 from xmr.ui.components.notice import Notice, brand, faults
 from xmr.workspace import Workspace
 
-MAX_RUNS = 6
+MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
+NO_LOSS = "Left out: {}, which combines runs and has no loss of its own."
 # Said once: an event of the page is no endpoint of the API, and pure reading needs no turn in a queue.
 EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 
@@ -26,15 +27,31 @@ class Controls:
 
     split: gr.Dropdown
     direction: gr.Radio
-    runs: gr.CheckboxGroup
+    runs: gr.Dropdown
     baseline: gr.Dropdown
     k: gr.Slider
 
 
 def chosen(workspace: Workspace, runs: list[str] | None, baseline: str | None) -> tuple[list[str], str]:
-    """The runs to show, known and at most six, and the baseline among them ("" where there is no run)."""
-    kept = [name for name in workspace.runs if name in (runs or ())][:MAX_RUNS]
+    """The known ones of the ticked runs, in the order of ticking, and the baseline among them ("" where there is no
+    run)."""
+    kept = [name for name in runs or () if name in workspace.runs]
     return kept, baseline if baseline in kept else (kept[0] if kept else "")
+
+
+def side_by_side(runs: list[str], baseline: str = "") -> tuple[list[str], str]:
+    """The first six of the runs, the baseline always among them, and a sentence on those left out ("" if none)."""
+    if len(runs) <= MAX_RUNS:
+        return runs, ""
+    shown = runs[:MAX_RUNS]
+    if baseline in runs and baseline not in shown:
+        shown[-1] = baseline
+    left = [name for name in runs if name not in shown]
+    some = ", ".join(left[:4]) + (f" and {len(left) - 4} more" if len(left) > 4 else "")
+    return (
+        shown,
+        f"{MAX_RUNS} of the {len(runs)} chosen runs are drawn, more can't be read side by side. Left out: {some}.",
+    )
 
 
 def direction_words(workspace: Workspace) -> dict[Direction, str]:
@@ -45,23 +62,23 @@ def direction_words(workspace: Workspace) -> dict[Direction, str]:
 
 def sidebar(workspace: Workspace) -> Controls:
     """Lays out the controls and keeps baseline and runs consistent."""
-    runs, baseline = chosen(workspace, list(workspace.runs)[:4], None)
+    runs, baseline = chosen(workspace, workspace.shown_first, None)
+    count = len(workspace.runs)
     words = direction_words(workspace)
     Notice(brand(workspace.dataset().name, dataset_lines(workspace)), elem_id="dataset")
     direction = gr.Radio(
         [(word, key) for key, word in words.items()], value="t2v", label="Direction", elem_id="direction"
     )
-    picked = gr.CheckboxGroup(
-        [(name, name) for name in workspace.runs],
+    picked = gr.Dropdown(
+        list(workspace.runs),
         value=runs,
+        multiselect=True,
         label="Runs",
-        info=f"up to {MAX_RUNS}" if len(workspace.runs) > MAX_RUNS else None,
+        info=f"type to search all {count}; {MAX_RUNS} fit side by side" if count > MAX_RUNS else None,
         elem_id="runs",
     )
     # All runs, always: gradio refuses a value that has just left the choices, and browsers send it for a moment.
-    base = gr.Dropdown(
-        list(workspace.runs), value=baseline, label="Baseline", filterable=False, elem_id="baseline"
-    )
+    base = gr.Dropdown(list(workspace.runs), value=baseline, label="Baseline", elem_id="baseline")
     k = gr.Slider(4, 24, value=12, step=1, label="Results per run (k)", elem_id="k")
     split = gr.Dropdown(
         split_choices(workspace), value="test", label="Split", filterable=False, elem_id="split"
@@ -69,17 +86,13 @@ def sidebar(workspace: Workspace) -> Controls:
     if items := fault_items(workspace):
         Notice(faults(items), elem_id="faults")
 
-    def keep(names: list[str], current: str) -> tuple[Any, Any]:
-        kept, first = chosen(workspace, names, current)
-        if len(names) <= MAX_RUNS:
-            return gr.skip(), first or current  # writing back what was sent would undo a click made meanwhile
-        gr.Info(f"At most {MAX_RUNS} runs side by side.")
-        return kept, first
+    def keep(names: list[str], current: str) -> Any:
+        return chosen(workspace, names, current)[1] or current
 
     def show_baseline(names: list[str], current: str) -> Any:
         return gr.skip() if current in names else chosen(workspace, [*names, current], current)[0]
 
-    picked.input(keep, [picked, base], [picked, base], **EVENT)
+    picked.input(keep, [picked, base], base, **EVENT)
     base.input(show_baseline, [picked, base], picked, **EVENT)
     return Controls(split, direction, picked, base, k)
 

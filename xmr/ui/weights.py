@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from xmr.analysis import WeightCurve, typical_negatives, weight_curve
-from xmr.core import PairWeights
 from xmr.figures import (
     GREEN,
     ORANGE,
     Mark,
-    matrix_figure,
-    matrix_words,
     weight_comparison_figure,
     weight_comparison_words,
     weight_figure,
@@ -23,12 +20,14 @@ from xmr.figures import (
 )
 from xmr.losses import LOSSES
 from xmr.registry import UnknownName
-from xmr.ui.components.pair_cards import Badge, Card, PairCards, cards
+from xmr.ui.batch_maps import Asked, choices, loss_of, show_both, show_cell, show_one
+from xmr.ui.components.notice import Notice, sentence
+from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.params import ParamPool
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
 from xmr.ui.components.when_shown import when_shown
-from xmr.ui.measured import batch, effective, text_side, truth_of, visual_side
-from xmr.ui.shell import EVENT, Controls, chosen
+from xmr.ui.measured import batch, effective, loss_of_run
+from xmr.ui.shell import EVENT, NO_LOSS, Controls, chosen, side_by_side
 from xmr.workspace import Workspace
 
 TITLE = "Loss weights"
@@ -37,28 +36,15 @@ ID = "weights"
 OTHERS, SPREAD = 31, 0.15  # other negatives of the curve's query, and the deviation of their scores
 SETTING = (0.6, 0.4)  # scores of the positive and of the hardest other negative, before a run tells its own
 MAX_BATCH = 256
+BATCH = 6  # inputs that say which batch of what
 HINT = "Click a cell to see the two items."
-
-
-def choices(workspace: Workspace) -> list[tuple[str, str]]:
-    """What the weights can be shown of: every run with its loss as trained, then every loss by itself."""
-    runs = [(f"{name} (as trained)", f"run {name}") for name in workspace.runs]
-    return runs + [(f"{name} (any values)", f"loss {name}") for name in LOSSES]
-
-
-def loss_of(workspace: Workspace, choice: str) -> tuple[str, dict[str, Any], str]:
-    """Of a choice: the loss, its values as trained (else the defaults), and the run ("" where it is a loss)."""
-    kind, name = choice.split(" ", 1)
-    if kind == "run":
-        return workspace.run(name).config.loss, effective(workspace, name), name
-    return name, LOSSES[name].defaults, ""
 
 
 def setting(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
     """Median scores of the positives and of the hardest negatives in a batch of the run."""
     if not run:
         return SETTING
-    loss = workspace.run(run).config.loss
+    loss = loss_of_run(workspace, run)
     pairs, _, _ = batch(workspace, run, split, loss, effective(workspace, run), seed=0, size=64)
     hardest = np.where(pairs.negatives, pairs.scores, -np.inf).max(1)
     hardest = hardest[np.isfinite(hardest)]
@@ -92,12 +78,15 @@ def show_curve(workspace: Workspace, choice: str, hyper: dict[str, Any], positiv
 
 def show_comparison(workspace: Workspace, runs: list[str], positive: float, top: float) -> str:
     """The chart of the chosen runs' losses, each with its values as trained, in the same setting."""
-    runs, _ = chosen(workspace, runs, None)
+    known, _ = chosen(workspace, runs, None)
+    combined = [name for name in known if name not in workspace.trained]
+    runs, left_out = side_by_side([name for name in known if name in workspace.trained])
+    if combined:
+        left_out += f" {NO_LOSS.format(', '.join(combined))}"
     if not runs:
-        return chart(None, "No run is chosen: tick one under Runs in the sidebar.")
+        return chart(None, left_out.strip() or "No run is chosen: pick one under Runs in the sidebar.")
     curves = {
-        name: curve(workspace.run(name).config.loss, effective(workspace, name), positive, top)
-        for name in runs
+        name: curve(loss_of_run(workspace, name), effective(workspace, name), positive, top) for name in runs
     }
     styles = {name: workspace.style(name) for name in runs}
     figure = weight_comparison_figure(curves, styles, _marks(positive, top))
@@ -111,97 +100,21 @@ def show_comparison(workspace: Workspace, runs: list[str], positive: float, top:
         for i, s in enumerate(first.scores)
         if i % 6 == 0
     ]
-    return chart(figure, weight_comparison_words(curves), (("similarity", *curves), rows))
-
-
-def measured(
-    workspace: Workspace, choice: str, hyper: dict[str, Any], split: str, baseline: str, seed: int, size: int
-) -> tuple[PairWeights, np.ndarray, np.ndarray, str]:
-    """The batch of the chosen run (of the baseline where a loss alone is chosen) in the loss with these values."""
-    loss, _, run = loss_of(workspace, choice)
-    owner = run or chosen(workspace, list(workspace.runs), baseline)[1]
-    seed, size = max(int(seed or 0), 0), int(np.clip(size or 2, 2, 64))
-    return (*batch(workspace, owner, split, loss, hyper, seed, size), owner)
-
-
-def show_matrix(
-    workspace: Workspace,
-    choice: str,
-    hyper: dict[str, Any],
-    split: str,
-    baseline: str,
-    seed: int,
-    size: int,
-    show: str,
-) -> str:
-    """The heat map of the batch, and in words how its push is spread."""
-    try:
-        pairs, visuals, texts, owner = measured(workspace, choice, hyper, split, baseline, seed, size)
-    except (ValueError, OSError) as error:
-        return chart(None, f"This batch can't be weighed: {error}")
-    kind = workspace.dataset(split).kind
-    truth = workspace.truth(split, "v2t", visuals, texts)
-    unannotated = None if truth is None else (truth > 0) & ~pairs.positives  # NaN, unknown, is not
-    figure = matrix_figure(pairs, show, f"{owner} {split} {seed} {size}", kind, unannotated)
-    loss, _, run = loss_of(workspace, choice)
-    whose = f"Pairs of {owner}" + ("" if run else f", weighed by {loss}")
-    return chart(figure, f"{whose}. {matrix_words(pairs, kind, unannotated)}")
-
-
-def show_cell(
-    workspace: Workspace,
-    choice: str,
-    hyper: dict[str, Any],
-    split: str,
-    baseline: str,
-    seed: int,
-    size: int,
-    row: int,
-    column: int,
-) -> dict[str, Any]:
-    """The card of one pair of the batch. Raises gr.Error where the batch has no such cell."""
-    pairs, visuals, texts, _ = measured(workspace, choice, hyper, split, baseline, seed, size)
-    if not (0 <= row < len(visuals) and 0 <= column < len(texts)):
-        raise gr.Error("That pair is not in this batch any more.", title="Pair not found")
-    visual, text = int(visuals[row]), int(texts[column])
-    kind = workspace.dataset(split).kind
-    carried = np.where(pairs.negatives[row], pairs.weights[row], 0).clip(min=0)
-    weight = float(pairs.weights[row, column])
-    numbers = [("score", f"{pairs.scores[row, column]:.3f}"), ("weight", f"{weight:+#.3g}")]
-    if pairs.negatives[row, column] and carried.sum() > 0:
-        numbers.append((f"share of this {kind}'s push", f"{carried[column] / carried.sum():.0%}"))
-    badges = pair_badges(
-        bool(pairs.positives[row, column]),
-        bool(pairs.suspected[row, column]),
-        truth_of(workspace, split, visual, text),
-        workspace.dataset(split).truth is not None,
-    )
-    if not pairs.positives[row, column] and not pairs.negatives[row, column]:
-        badges.append(Badge("ignored by the loss", "other"))
-    two = (visual_side(workspace, split, visual, kind), text_side(workspace, split, text, "caption"))
-    return cards([Card(f"{kind} {row + 1}, caption {column + 1}", two, numbers, badges)])
-
-
-def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:
-    """What is known of a pair, in words; `known` says whether the dataset knows any truth."""
-    if annotated:
-        return [Badge("annotated match", "own")]
-    badges = [Badge("suspected", "suspected")] if suspected else []
-    if truth is not None:
-        return [*badges, Badge("truly matches", "match") if truth > 0 else Badge("not a match", "other")]
-    return (
-        [*badges, Badge("truth not known", "other")] if known else badges or [Badge("not annotated", "other")]
-    )
+    words = f"{weight_comparison_words(curves)} {left_out.strip()}".strip()
+    return chart(figure, words, (("similarity", *curves), rows))
 
 
 def build(workspace: Workspace, controls: Controls) -> None:
     """Lays the tab out and wires it."""
-    start = f"run {controls.baseline.value}"
+    offered = choices(workspace)
+    start = next((c for _, c in offered if c == f"run {controls.baseline.value}"), offered[0][1])
     loss, values, _ = loss_of(workspace, start)
     positive0, top0 = SETTING
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
-            choice = gr.Dropdown(choices(workspace), value=start, label="Loss", elem_id="weights-choice")
+            choice = gr.Dropdown(offered, value=start, label="Loss", elem_id="weights-choice")
+            if combined := [name for name in workspace.runs if name not in workspace.trained]:
+                gr.Markdown(NO_LOSS.format(", ".join(combined)))
             about = gr.Markdown(LOSSES[loss].caption, elem_id="weights-about")
             pool = ParamPool(LOSSES, loss, values, prefix="weights")
             reset = gr.Button("Back to these values", size="sm", elem_id="weights-reset")
@@ -224,30 +137,51 @@ def build(workspace: Workspace, controls: Controls) -> None:
             )
     gr.Markdown("### A real batch")
     with gr.Row():
-        with gr.Column(scale=1, min_width=260):
-            shown = gr.Radio(["weights", "scores"], value="weights", label="Colour", elem_id="weights-show")
-            size = gr.Slider(4, 64, 32, step=4, label="pairs in the batch", elem_id="weights-size")
-            seed = gr.Number(0, precision=0, minimum=0, label="seed of the batch", elem_id="weights-seed")
-            another = gr.Button("Another batch", size="sm", elem_id="weights-another")
-            gr.Markdown(
-                "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
-                "pulled together. Squares mark annotated matches, diamonds suspected false negatives"
-                + (", circles pairs that truly match." if workspace.dataset().truth else ".")
-            )
-        with gr.Column(scale=5, min_width=320):
+        other = gr.Dropdown(
+            [("nothing", ""), *offered],
+            value="",
+            label="Compare with",
+            min_width=220,
+            elem_id="weights-other",
+        )
+        shown = gr.Radio(
+            ["weights", "scores"], value="weights", label="Colour", min_width=180, elem_id="weights-show"
+        )
+        size = gr.Slider(4, 64, 32, step=4, label="pairs", min_width=200, elem_id="weights-size")
+        seed = gr.Number(
+            0, precision=0, minimum=0, label="seed of the batch", min_width=120, elem_id="weights-seed"
+        )
+        another = gr.Button("Another batch", size="sm", min_width=120, elem_id="weights-another")
+    gr.Markdown(
+        "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
+        "pulled together. Squares mark annotated matches, diamonds suspected false negatives"
+        + (", circles pairs that truly match." if workspace.dataset().truth else ".")
+    )
+    differ = Notice("", elem_id="weights-difference-words", visible=False)
+    with gr.Row():
+        with gr.Column(scale=5, min_width=310):
             matrix = PlotlyChart(name="Weights of a batch", elem_id="weights-matrix")
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=5, min_width=310, visible=False) as second:
+            matrix_b = PlotlyChart(name="The same batch in the other loss", elem_id="weights-matrix-b")
+        with gr.Column(scale=5, min_width=310, visible=False) as third:
+            difference = PlotlyChart(name="Difference of the two", elem_id="weights-difference")
+        with gr.Column(scale=3, min_width=310):
             pair = PairCards(cards([], HINT), elem_id="weights-pair")
 
     filled = gr.State("")  # the choice and split that the sliders were last filled for
     cell = gr.State(None)  # row and column of the pair that is shown
     setting_sliders = [positive, top]
     sliders = [*pool.components, *setting_sliders]
-    of_batch = [choice, controls.split, controls.baseline, seed, size]
+    of_batch = [choice, other, controls.split, controls.baseline, seed, size]
+    maps = [matrix, differ, matrix_b, difference, second, third]
 
-    def read(picked: str, held: tuple[Any, ...]) -> tuple[dict[str, Any], float, float]:
+    def read(picked: str, held: Sequence[Any]) -> tuple[dict[str, Any], float, float]:
         *values, at, hardest = held
         return pool.values(loss_of(workspace, picked)[0], values), float(at or 0), float(hardest or 0)
+
+    def asked(of: Sequence[Any], hyper: Mapping[str, Any]) -> Asked:
+        picked, beside, split, base, number, count = of
+        return Asked(picked, hyper, beside or "", split, base, number, count)
 
     def curves(picked: str, names: list[str], *held: Any) -> tuple[str, str]:
         hyper, at, hardest = read(picked, held)
@@ -255,46 +189,41 @@ def build(workspace: Workspace, controls: Controls) -> None:
             workspace, names, at, hardest
         )
 
-    def batch_map(
-        picked: str, split: str, base: str, number: int, count: int, colour: str, *held: Any
-    ) -> str:
-        return show_matrix(workspace, picked, read(picked, held)[0], split, base, number, count, colour)
+    def drawn(what: Asked, colour: str) -> tuple[Any, ...]:
+        """New values of `maps`."""
+        if not what.other:
+            hidden = gr.Column(visible=False)
+            return show_one(workspace, what, colour), Notice("", visible=False), None, None, hidden, hidden
+        words, a, b, gap = show_both(workspace, what, colour)
+        beside = gr.Column(visible=True)
+        return a, Notice(sentence(words), visible=True), b, gap, beside, beside
+
+    def card_at(what: Asked, at: Any) -> dict[str, Any]:
+        try:
+            return show_cell(workspace, what, *at)
+        except IndexError as error:
+            raise gr.Error(str(error), title="Pair not found") from error
+        except (ValueError, OSError):  # the chart says why
+            return cards([], HINT)
+
+    def batch_maps(*values: Any) -> tuple[Any, ...]:
+        of, (colour, at), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
+        what = asked(of, read(of[0], held)[0])
+        return *drawn(what, colour), card_at(what, at) if at else gr.skip()
 
     def another_batch(*values: Any) -> tuple[Any, ...]:
-        return batch_map(*values), cards([], HINT), None
+        of, (colour, _), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
+        return *drawn(asked(of, read(of[0], held)[0]), colour), cards([], HINT), None
 
-    def moved(
-        picked: str,
-        split: str,
-        base: str,
-        number: int,
-        count: int,
-        colour: str,
-        at: Any,
-        names: list[str],
-        *held: Any,
-    ) -> tuple[Any, ...]:
+    def moved(*values: Any) -> tuple[Any, ...]:
         """Everything that a parameter of the loss changes, the shown pair's weight among it."""
-        hyper = read(picked, held)[0]
-        card = gr.skip()
-        if at is not None:
-            card = show_cell(workspace, picked, hyper, split, base, number, count, *at)
-        drawn = batch_map(picked, split, base, number, count, colour, *held)
-        return (*curves(picked, names, *held), drawn, card)
+        of, (colour, at, names), held = values[:BATCH], values[BATCH : BATCH + 3], values[BATCH + 3 :]
+        return *curves(of[0], names, *held), *batch_maps(*of, colour, at, *held)
 
-    def everything(
-        picked: str,
-        split: str,
-        base: str,
-        number: int,
-        count: int,
-        colour: str,
-        names: list[str],
-        last: str,
-        at: Any,
-        *held: Any,
-    ) -> tuple[Any, ...]:
+    def everything(*values: Any) -> tuple[Any, ...]:
         """All charts; the sliders too where another loss or split was chosen since they were filled."""
+        of, (colour, at, names, last), held = values[:BATCH], values[BATCH : BATCH + 4], values[BATCH + 4 :]
+        picked, split = of[0], of[2]
         hyper, own, hardest = read(picked, held)
         updates: tuple[Any, ...] = tuple(gr.skip() for _ in (*sliders, about, reset))
         same = last == f"{picked} {split}"
@@ -305,11 +234,12 @@ def build(workspace: Workspace, controls: Controls) -> None:
                 hyper = trained
             label = "Back to the trained values" if owner else "Back to the defaults"
             updates = (*pool.updates(name, hyper), own, hardest, LOSSES[name].caption, label)
+        what = asked(of, hyper)
         return (
             show_curve(workspace, picked, hyper, own, hardest),
             show_comparison(workspace, names, own, hardest),
-            show_matrix(workspace, picked, hyper, split, base, number, count, colour),
-            gr.skip() if same and at else cards([], HINT),
+            *drawn(what, colour),
+            card_at(what, at) if same and at else cards([], HINT),
             f"{picked} {split}",
             at if same else None,
             *updates,
@@ -319,36 +249,35 @@ def build(workspace: Workspace, controls: Controls) -> None:
         name, trained, owner = loss_of(workspace, picked)
         return (*pool.updates(name, trained), *_setting_or_default(workspace, owner, split))
 
-    def clicked(
-        event: gr.EventData, picked: str, split: str, base: str, number: int, count: int, *held: Any
-    ) -> tuple[Any, ...]:
+    def clicked(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         data = event._data if isinstance(event._data, dict) else {}
         at = data.get("row"), data.get("column")
         if any(type(place) is not int for place in at):
             raise gr.Error("That pair is not in this batch.", title="Pair not found")
-        return show_cell(workspace, picked, read(picked, held)[0], split, base, number, count, *at), at
+        of, held = values[:BATCH], values[BATCH:]
+        return card_at(asked(of, read(of[0], held)[0]), at), at
 
     when_shown(
         everything,
-        [*of_batch, shown, controls.runs, filled, cell, *sliders],
-        [one, all_runs, matrix, pair, filled, cell, *sliders, about, reset],
+        [*of_batch, shown, cell, controls.runs, filled, *sliders],
+        [one, all_runs, *maps, pair, filled, cell, *sliders, about, reset],
         [choice, controls.split, controls.runs, controls.baseline],
     )
     latest = EVENT | {"trigger_mode": "always_last"}
     after_move = [*of_batch, shown, cell, controls.runs, *sliders]
+    of_maps = [*of_batch, shown, cell, *sliders]
     by_loss = [component.input for component in pool.components]
-    gr.on(by_loss, moved, after_move, [one, all_runs, matrix, pair], **latest)
+    gr.on(by_loss, moved, after_move, [one, all_runs, *maps, pair], **latest)
     by_setting = [component.input for component in setting_sliders]
     gr.on(by_setting, curves, [choice, controls.runs, *sliders], [one, all_runs], **latest)
     reset.click(back, [choice, controls.split], sliders, **EVENT).then(
-        moved, after_move, [one, all_runs, matrix, pair], **EVENT
+        moved, after_move, [one, all_runs, *maps, pair], **EVENT
     )
-    shown.input(batch_map, [*of_batch, shown, *sliders], matrix, **latest)
-    gr.on(
-        [size.input, seed.change], another_batch, [*of_batch, shown, *sliders], [matrix, pair, cell], **latest
-    )
+    gr.on([shown.input, other.input], batch_maps, of_maps, [*maps, pair], **latest)
+    gr.on([size.input, seed.change], another_batch, of_maps, [*maps, pair, cell], **latest)
     another.click(lambda number: int(number or 0) + 1, seed, seed, **EVENT)
-    matrix.select(clicked, [*of_batch, *sliders], [pair, cell], **EVENT)
+    for heat in (matrix, matrix_b, difference):
+        heat.select(clicked, [*of_batch, *sliders], [pair, cell], **EVENT)
 
 
 def api_pair_weights(workspace: Workspace) -> Callable[..., dict[str, Any]]:
@@ -372,7 +301,7 @@ def api_pair_weights(workspace: Workspace) -> Callable[..., dict[str, Any]]:
         if batch_seed < 0:
             raise gr.Error(f"batch_seed must not be negative, found {batch_seed}.")
         try:
-            loss, hyper = workspace.run(run).config.loss, effective(workspace, run)
+            loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
             pairs, visuals, texts = batch(workspace, run, "test", loss, hyper, batch_seed, batch_size)
         except (UnknownName, ValueError, OSError) as error:
             raise gr.Error(str(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import gradio as gr
 
@@ -11,7 +12,7 @@ import gradio as gr
 class Notice(gr.HTML):
     """HTML made by the functions below. `${value}` inserts it as it is, without evaluating it again."""
 
-    def __init__(self, value: str, **props: str):
+    def __init__(self, value: str = "", **props: Any):
         super().__init__(value=value, html_template="${value}", js_on_load=None, **props)
 
 
@@ -31,6 +32,11 @@ def faults(items: Sequence[tuple[str, str]]) -> str:
         f'<details class="xmr-faults" open><summary>{len(items)} not shown</summary><ul>{rows}</ul>'
         "<p>Train broken ones again with scripts/train.py, or delete their folders.</p></details>"
     )
+
+
+def sentence(text: str) -> str:
+    """A finding, said again by screen readers when it changes."""
+    return f'<p class="xmr-finding" role="status">{escape(text)}</p>'
 
 
 def problem(title: str, text: str) -> str:

@@ -17,6 +17,7 @@ const card = (pair) =>
       h('span', { class: 'name' }, pair.name),
       pair.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text)),
       h('dl', {}, pair.numbers.map(([name, number]) => h('div', {}, h('dt', {}, name), h('dd', {}, number))))),
+    pair.note && h('p', { class: 'votes' }, pair.note),
     h('div', { class: 'sides' }, pair.sides.map(side)),
     pair.evidence && h('footer', {}, pair.evidence[0], pair.evidence[1] && h('q', {}, pair.evidence[1])));
 

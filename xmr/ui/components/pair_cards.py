@@ -30,13 +30,15 @@ class Badge:
 
 @dataclass(frozen=True)
 class Card:
-    """A pair. `numbers` are (name, value) as shown; `evidence` is a sentence and the caption it speaks of."""
+    """A pair. `numbers` are (name, value) as shown; `evidence` is a sentence and the caption it speaks of; `note` is
+    said below the badges."""
 
     name: str
     sides: tuple[Side, Side]
     numbers: list[tuple[str, str]]
     badges: list[Badge]
     evidence: tuple[str, str] | None = None
+    note: str = ""
 
     @property
     def suspected(self) -> bool:

@@ -10,7 +10,7 @@ const library = () => {
   if (window.Plotly) return Promise.resolve();
   window.xmrPlotly ??= new Promise((done, failed) => {
     const tag = document.createElement('script');
-    tag.src = props.library;
+    tag.src = settings.library;
     tag.onload = done;
     tag.onerror = () => { window.xmrPlotly = null; failed(new Error('plotly.js could not be loaded')); };
     document.head.append(tag);
@@ -24,7 +24,7 @@ let revision; // a new batch has new cells: the frame of the old one goes
 const inColours = (figure) => {
   if (!dark()) return figure;
   const swap = (node) => {
-    if (typeof node === 'string') return Object.entries(props.dark_colours).reduce((text, [light, other]) => text.replaceAll(light, other), node);
+    if (typeof node === 'string') return Object.entries(settings.dark).reduce((text, [light, other]) => text.replaceAll(light, other), node);
     if (Array.isArray(node)) return node.map(swap);
     if (node && typeof node === 'object') return Object.fromEntries(Object.entries(node).map(([key, part]) => [key, key === 'bdata' ? part : swap(part)]));
     return node;
@@ -39,9 +39,18 @@ const frame = () => {
   return [{ type: 'rect', x0: column + 0.5, x1: column + 1.5, y0: row + 0.5, y1: row + 1.5, line }];
 };
 
-const choose = (row, column) => {
-  cursor = [row, column];
+// Maps of the same pairs, told by their revision, frame the same cell.
+const move = (row, column) => {
+  document.dispatchEvent(new CustomEvent('xmr-cell', { detail: { cell: [row, column], of: plot.layout.uirevision } }));
+};
+document.addEventListener('xmr-cell', ({ detail }) => {
+  if (!plot.layout?.meta?.cells || plot.layout.uirevision !== detail.of) return;
+  cursor = detail.cell;
   Plotly.relayout(plot, { shapes: frame() });
+});
+
+const choose = (row, column) => {
+  move(row, column);
   trigger('select', { row, column });
 };
 
@@ -89,22 +98,28 @@ const draw = async () => {
     if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.12, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
   });
   plot.setAttribute('role', cells ? 'application' : 'img');
-  plot.setAttribute('aria-label', `${props.chart_name}. ${value.words}${cells ? ' Arrow keys move from pair to pair, Enter chooses.' : ''}`);
+  plot.setAttribute('aria-label', `${settings.name}. ${value.words}${cells ? ' Arrow keys move from pair to pair, Enter chooses.' : ''}`);
   plot.tabIndex = cells ? 0 : -1;
   await Plotly.react(plot, figure.data, figure.layout, {
     responsive: false, displayModeBar: false, doubleClick: 'reset',
   });
   plot.dataset.drawn = Number(plot.dataset.drawn ?? 0) + 1;
-  if (plot.listening) return;
+  if (!plot.listening) plot.on('plotly_click', clicked);
   plot.listening = true;
-  plot.on('plotly_click', clicked);
-  let width = plot.clientWidth;
-  new ResizeObserver(() => {
-    if (!plot.clientWidth || plot.clientWidth === width) return;
-    width = plot.clientWidth;
-    Plotly.Plots.resize(plot);
-  }).observe(plot);
+  if (!width) observer.observe(plot);
+  width = plot.clientWidth;
 };
+
+let width = 0;
+const observer = new ResizeObserver(() => {
+  if (!plot.clientWidth || plot.clientWidth === width) return;
+  width = plot.clientWidth;
+  if (!plot.layout?.meta?.cells) { Plotly.Plots.resize(plot); return; }
+  // Square cells of another size, with a colour bar that may move: drawn anew, an old drawing's axes would stay.
+  Plotly.purge(plot);
+  plot.listening = false;
+  draw();
+});
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 plot.addEventListener('keydown', (event) => {
@@ -114,8 +129,7 @@ plot.addEventListener('keydown', (event) => {
   const [row, column] = cursor ?? [0, 0];
   if (!(event.key in STEPS)) { choose(row, column); return; }
   const [down, right] = cursor ? STEPS[event.key] : [0, 0];
-  cursor = [Math.min(Math.max(row + down, 0), cells[0] - 1), Math.min(Math.max(column + right, 0), cells[1] - 1)];
-  Plotly.relayout(plot, { shapes: frame() });
+  move(Math.min(Math.max(row + down, 0), cells[0] - 1), Math.min(Math.max(column + right, 0), cells[1] - 1));
 });
 
 watch('value', draw);

@@ -46,6 +46,8 @@ class PlotlyChart(gr.HTML):
 
     def __init__(self, value: str | None = None, *, name: str, **props: Any):
         gr.set_static_paths([PLOTLY])
+        # Part of the script, because a component that is updated before its tab was ever opened loses its own props.
+        settings = {"name": name, "library": f"gradio_api/file={PLOTLY}", "dark": DARK}
         super().__init__(
             value=value,
             html_template=(
@@ -53,11 +55,8 @@ class PlotlyChart(gr.HTML):
                 "<div class='plot' tabindex='-1'></div><details hidden><summary>Numbers</summary></details></figure>"
             ),
             css_template=style("plotly_chart"),
-            js_on_load=script("plotly_chart"),
+            js_on_load=f"const settings = {json.dumps(settings)};\n{script('plotly_chart')}",
             apply_default_css=False,
-            chart_name=name,
-            library=f"gradio_api/file={PLOTLY}",
-            dark_colours=DARK,
             **props,
         )
 

@@ -89,11 +89,11 @@ const tile = (item, pinned) =>
         h('span', { class: 'words' }, item.caption || item.id),
       ]);
 
-const column = (run) =>
+const column = (run, lined) =>
   h('section', { class: 'column', style: `--run:${run.colour}`, 'aria-label': `${run.name}: ${run.spoken}` },
     h('header', {},
       h('h3', { title: run.name }, mark(run), h('span', {}, run.name)),
-      run.loss && h('p', { class: 'about' }, run.loss),
+      lined && h('p', { class: 'about' }, run.loss || '\u00a0'),
       h('p', { class: 'about', title: run.protocol }, run.about),
       h('p', { class: 'place' },
         h('b', {}, run.place || '–'),
@@ -121,7 +121,8 @@ const draw = () => {
   root.replaceChildren(
     h('div', { class: 'strip' }, queryCard(value.query), axis(value), overlap(value)),
     legend(value),
-    h('div', { class: 'columns' }, value.columns.map(column)));
+    value.left_out && h('p', { class: 'left-out' }, value.left_out),
+    h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.columns.some((one) => one.loss)))));
   spoken.textContent = value.summary;
 };
 

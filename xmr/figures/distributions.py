@@ -1,0 +1,126 @@
+"""Where each run's scores put matches and other pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from xmr.analysis import Distribution
+from xmr.figures.shared import (
+    BLUE,
+    GLYPHS,
+    GREEN,
+    MUTED,
+    ORANGE,
+    Styled,
+    axis,
+    faint,
+    figure_of,
+    legend,
+    percent,
+    plain,
+)
+
+KINDS = {
+    "positives": ("annotated matches", GREEN, "solid"),
+    "unannotated": ("true, not annotated", BLUE, "dashdot"),
+    "hardest": ("hardest negatives", ORANGE, "dash"),
+    "random": ("random negatives", MUTED, "dot"),
+}
+
+
+def distribution_figure(
+    distributions: Mapping[str, Distribution], styles: Mapping[str, Styled], scale: str = "score"
+) -> go.Figure:
+    """One panel per run, the same score axis for all; densities of four kinds of pairs."""
+    figure = figure_of(height=84 + 124 * len(distributions))
+    count, gap = max(len(distributions), 1), 0.07
+    tall = (1 - gap * (count - 1)) / count
+    shown: set[str] = set()
+    for place, (name, one) in enumerate(distributions.items()):
+        top = 1 - place * (tall + gap)
+        suffix = "" if place == 0 else str(place + 1)
+        centres = ((one.edges[1:] + one.edges[:-1]) / 2).astype(np.float32)
+        for kind, (label, colour, dash) in KINDS.items():
+            if kind not in one.densities or not one.counts[kind]:
+                continue
+            density = one.densities[kind].astype(np.float32)
+            figure.add_scatter(
+                x=centres,
+                y=density,
+                mode="lines",
+                line={"color": colour, "dash": dash, "width": 2},
+                fill="tozeroy" if kind == "positives" else "none",
+                fillcolor=faint(colour),
+                name=label,
+                legendgroup=kind,
+                showlegend=kind not in shown,
+                xaxis="x",
+                yaxis=f"y{suffix}",
+                hovertemplate=f"%{{y:.2f}} {label}<extra></extra>",
+            )
+            shown.add(kind)
+        figure.update_layout(
+            {
+                f"yaxis{suffix}": axis(
+                    "", domain=[max(top - tall, 0), min(top, 1)], showticklabels=False, rangemode="tozero"
+                )
+                | {"showgrid": False, "zeroline": False, "fixedrange": True}
+            }
+        )
+        # The run's name, behind a mark in its own colour and form, stands in the panel's corner.
+        figure.add_annotation(
+            text=f"<span style='color:{styles[name].colour}'>{GLYPHS.get(styles[name].marker, '●')}</span> "
+            f"<b>{plain(name)}</b>",
+            x=0,
+            y=top,
+            xref="paper",
+            yref="paper",
+            xanchor="left",
+            yanchor="top",
+            showarrow=False,
+            font={"size": 13},
+        )
+    bottom = str(count) if count > 1 else ""
+    figure.update_layout(
+        xaxis=axis(scale, anchor=f"y{bottom}"),
+        hovermode="x unified",
+        legend=legend(),
+        margin={"t": 40, "l": 8, "r": 12, "b": 44},
+    )
+    return figure
+
+
+def distribution_words(distributions: Mapping[str, Distribution], complete: bool = True) -> str:
+    """Which run separates best, which least, and how often the best-scoring wrong answer is right.
+
+    `complete` says whether the truth of every pair is known; where it is not, shares are lower bounds.
+    """
+    known = {name: one for name, one in distributions.items() if not np.isnan(one.auc_hardest)}
+    if not known:
+        return "There are no negatives to compare with."
+    best = max(known, key=lambda name: known[name].auc_hardest)
+    first = known[best]
+    if len(known) == 1:
+        text = (
+            f"{best}: an annotated match outscores a random negative in {percent(first.auc_random)} of cases, "
+            f"a hardest negative in {percent(first.auc_hardest)}."
+        )
+    else:
+        worst = min(known, key=lambda name: known[name].auc_hardest)
+        last = known[worst]
+        text = (
+            f"{best} keeps its matches above the hardest negatives best (AUC {first.auc_hardest:.2f}, "
+            f"{percent(first.overlap_hardest)} of the area shared), {worst} least ({last.auc_hardest:.2f}, "
+            f"{percent(last.overlap_hardest)}); against random negatives their AUC is {first.auc_random:.3f} and "
+            f"{last.auc_random:.3f}."
+        )
+    hidden = [one.hidden for one in known.values() if one.hidden is not None]
+    if hidden:
+        low, high = (f"{100 * share:.0f}" for share in (min(hidden), max(hidden)))
+        span = f"{low}%" if low == high else f"{low}–{high}%"
+        least = "" if complete else "at least "
+        text += f" For {least}{span} of queries the best-scoring unannotated item really is a match."
+    return text

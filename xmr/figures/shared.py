@@ -1,0 +1,138 @@
+"""What all figures share: colours, axes, marks, and names as plotly may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import plotly.graph_objects as go
+
+INK, MUTED, GRID, PAGE, CARD = "#1f2937", "#6b7281", "#e5e7ec", "#fffffe", "#f3f4f7"
+GREEN, BLUE, ORANGE = "#00875f", "#0072b3", "#c85200"  # Okabe and Ito's, a little darker for thin lines
+PULL, PULL_HALF, PUSH_HALF, PUSH = "#00694a", "#66b99f", "#f09a5b", "#a63f00"  # of the diverging scale
+LESS, LESS_HALF = "#4b2e83", "#a793cf"  # of a difference's other end
+DARK = {
+    INK: "#e5e7eb",
+    MUTED: "#9ca3af",
+    GRID: "#30363f",
+    PAGE: "#161b22",
+    CARD: "#21262d",
+    GREEN: "#2bbf8f",
+    BLUE: "#58a6dd",
+    ORANGE: "#f0883e",
+    # On a dark page the far ends are the light ones.
+    PULL: "#7df0cb",
+    PULL_HALF: "#1f7d60",
+    PUSH_HALF: "#a8561c",
+    PUSH: "#ffbe88",
+    LESS: "#cbb8f6",
+    LESS_HALF: "#62499c",
+}
+
+GLYPHS = {
+    "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "cross": "✚", "star": "★",
+}  # fmt: skip
+
+
+class Styled(Protocol):
+    """How a run is drawn: plotly's names for colour, marker and dash."""
+
+    @property
+    def colour(self) -> str: ...
+    @property
+    def marker(self) -> str: ...
+    @property
+    def dash(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line that says where something stands."""
+
+    score: float
+    text: str
+    colour: str = MUTED
+
+
+def figure_of(height: int) -> go.Figure:
+    """An empty figure in the page's type and colours."""
+    figure = go.Figure(
+        layout={
+            "height": height,
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+            "hoverlabel": {"bgcolor": PAGE, "bordercolor": GRID, "font": {"color": INK}},
+            "dragmode": "zoom",
+        }
+    )
+    figure.layout.template = None  # given to the constructor, None means the default one
+    return figure
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis in the page's quiet colours."""
+    return {
+        "title": {"text": title, "standoff": 8, "font": {"color": MUTED}},
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zerolinecolor": MUTED,
+        "zeroline": False,
+        "tickfont": {"color": MUTED},
+        "automargin": True,
+    } | more
+
+
+def legend() -> dict[str, Any]:
+    """A legend in one line above the drawing, more lines where it has to."""
+    return {
+        "orientation": "h",
+        "x": 0,
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+        "itemwidth": 36,
+        "bgcolor": "rgba(0,0,0,0)",
+    }
+
+
+def mark_scores(figure: go.Figure, marks: Sequence[Mark]) -> None:
+    """Draws the vertical lines with their names."""
+    for place, mark in enumerate(sorted(marks, key=lambda mark: mark.score)):
+        figure.add_shape(
+            type="line",
+            x0=mark.score,
+            x1=mark.score,
+            y0=0,
+            y1=1,
+            yref="paper",
+            line={"color": mark.colour, "width": 1, "dash": "dot"},
+        )
+        figure.add_annotation(
+            x=mark.score,
+            y=1,
+            yref="paper",
+            text=mark.text,
+            showarrow=False,
+            textangle=-90,
+            xanchor="left" if place else "right",  # two near lines carry their names on their outer sides
+            yanchor="top",
+            font={"size": 11, "color": mark.colour},
+        )
+
+
+def faint(colour: str) -> str:
+    """The colour for an area."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
+
+
+def percent(share: float) -> str:
+    """A share in words; nearly all is not all."""
+    return f"{share:.0%}" if share < 0.995 or share == 1 else f"{share:.1%}"
+
+
+def plain(text: str) -> str:
+    """Text for plotly, which reads a little HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,194 @@
+"""The weights of one batch as heat maps: one loss, or two side by side with their difference. No gradio here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xmr.core import PairWeights
+from xmr.figures import (
+    difference_figure,
+    difference_words,
+    matrix_figure,
+    matrix_words,
+    push_shares,
+    shared_span,
+)
+from xmr.losses import LOSSES
+from xmr.ui.components.pair_cards import Badge, Card, cards
+from xmr.ui.components.plotly_chart import chart
+from xmr.ui.measured import batch, effective, loss_of_run, text_side, truth_of, visual_side
+from xmr.ui.shell import chosen
+from xmr.workspace import Workspace
+
+SHARES = "Weights are in % of each loss's whole push on the negatives of this batch, on one colour scale."
+
+
+def choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """What the weights can be shown of: every run with its loss as trained, then every loss by itself."""
+    runs = [(f"{name} (as trained)", f"run {name}") for name in workspace.trained]
+    return runs + [(f"{name} (any values)", f"loss {name}") for name in LOSSES]
+
+
+def loss_of(workspace: Workspace, choice: str) -> tuple[str, dict[str, Any], str]:
+    """Of a choice: the loss, its values as trained (else the defaults), and the run ("" where it is a loss)."""
+    kind, name = choice.split(" ", 1)
+    if kind == "run":
+        return loss_of_run(workspace, name), effective(workspace, name), name
+    return name, LOSSES[name].defaults, ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is shown: a choice with these values of its parameters, beside it another choice ("": none) with its own,
+    and the batch; a loss without a run is measured on the pairs of the other's run, else of the baseline."""
+
+    choice: str
+    hyper: Mapping[str, Any]
+    other: str
+    split: str
+    baseline: str
+    seed: int
+    size: int
+
+    @property
+    def revision(self) -> str:
+        """Changes where cells come to mean other pairs."""
+        return f"{self.split} {self.seed} {self.size}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of a run, weighed by a loss; `name` is what to call the two."""
+
+    name: str
+    pairs: PairWeights
+    visuals: np.ndarray
+    texts: np.ndarray
+    run: str
+
+
+def measured(workspace: Workspace, asked: Asked) -> list[Batch]:
+    """One batch, or two of the same items. Raises ValueError or OSError where they can't be weighed."""
+    picked = [(asked.choice, asked.hyper)]
+    if asked.other:
+        picked.append((asked.other, loss_of(workspace, asked.other)[1]))
+    kinds = [loss_of(workspace, choice) for choice, _ in picked]
+    fallback = next((run for _, _, run in kinds if run), "") or _any_run(workspace, asked.baseline)
+    seed, size = max(int(asked.seed or 0), 0), int(np.clip(asked.size or 2, 2, 64))
+    names = [run or loss for loss, _, run in kinds]
+    found = []
+    for (loss, _, run), (_, hyper), name in zip(kinds, picked, names, strict=True):
+        owner = run or fallback
+        if names.count(name) > 1:  # a run has the name of its loss
+            name += " (as trained)" if run else " (any values)"
+        found.append(Batch(name, *batch(workspace, owner, asked.split, loss, hyper, seed, size), owner))
+    return found
+
+
+def show_one(workspace: Workspace, asked: Asked, show: str) -> str:
+    """The heat map of the batch, and in words how its push is spread."""
+    try:
+        (one,) = measured(workspace, asked)
+    except (ValueError, OSError) as error:
+        return chart(None, f"This batch can't be weighed: {error}")
+    kind, unannotated = _known(workspace, asked.split, one)
+    figure = matrix_figure(one.pairs, show, f"{one.run} {asked.revision}", kind, unannotated)
+    loss, _, run = loss_of(workspace, asked.choice)
+    whose = f"Pairs of {one.run}" + ("" if run else f", weighed by {loss}")
+    return chart(figure, f"{whose}. {matrix_words(one.pairs, kind, unannotated)}")
+
+
+def show_both(workspace: Workspace, asked: Asked, show: str) -> tuple[str, str, str, str]:
+    """In words what differs most, then the charts of A, of B on the same colours, and of B - A."""
+    try:
+        a, b = measured(workspace, asked)
+    except (ValueError, OSError) as error:
+        nothing = chart(None, "")
+        return f"These two can't be compared: {error}", nothing, nothing, nothing
+    kind, unannotated = _known(workspace, asked.split, a)
+    words = difference_words(a.pairs, b.pairs, (a.name, b.name), kind, unannotated)
+    revision = f"{a.run} {b.run} {asked.revision}"
+    p, q = (push_shares(one.pairs) for one in (a, b)) if show == "weights" else (a.pairs, b.pairs)
+    what = "% of push" if show == "weights" else "score"
+    span = shared_span(show, p, q)
+    drawn = [
+        chart(matrix_figure(pairs, show, revision, kind, unannotated, span, what), f"{letter}: {_whose(one)}")
+        for letter, pairs, one in (("A", p, a), ("B", q, b))
+    ]
+    gap = difference_figure(p, q, show, revision, kind, unannotated, f"B − A, {what}")
+    more = "pushes more" if show == "weights" else "scores higher"
+    meaning = f"B − A. Orange: B {more}. Purple: A."
+    return f"{words} {SHARES if show == 'weights' else ''}".strip(), *drawn, chart(gap, meaning)
+
+
+def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict[str, Any]:
+    """The card of one pair of the batch, with its weights. Raises IndexError where the batch has no such cell."""
+    batches = measured(workspace, asked)
+    first = batches[0]
+    if not (0 <= row < len(first.visuals) and 0 <= column < len(first.texts)):
+        raise IndexError("That pair is not in this batch any more.")
+    visual, text = int(first.visuals[row]), int(first.texts[column])
+    kind = workspace.dataset(asked.split).kind
+    numbers: list[tuple[str, str]] = []
+    for one in batches:
+        whose = f"{one.name}: " if len(batches) > 1 else ""
+        pairs = one.pairs
+        numbers += [
+            (f"{whose}score", f"{pairs.scores[row, column]:.3f}"),
+            ("weight", f"{float(pairs.weights[row, column]):+#.3g}"),
+        ]
+        carried = np.where(pairs.negatives[row], pairs.weights[row], 0).clip(min=0)
+        if pairs.negatives[row, column] and carried.sum() > 0:
+            numbers.append((f"share of this {kind}'s push", f"{carried[column] / carried.sum():.0%}"))
+    badges = pair_badges(
+        bool(first.pairs.positives[row, column]),
+        any(one.pairs.suspected[row, column] for one in batches),
+        truth_of(workspace, asked.split, visual, text),
+        workspace.dataset(asked.split).truth is not None,
+    )
+    ignoring = [
+        one.name
+        for one in batches
+        if not one.pairs.positives[row, column] and not one.pairs.negatives[row, column]
+    ]
+    if ignoring:
+        whose = "the loss" if len(ignoring) == len(batches) else ignoring[0]
+        badges.append(Badge(f"ignored by {whose}", "other"))
+    two = (
+        visual_side(workspace, asked.split, visual, kind),
+        text_side(workspace, asked.split, text, "caption"),
+    )
+    return cards([Card(f"{kind} {row + 1}, caption {column + 1}", two, numbers, badges)])
+
+
+def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:
+    """What is known of a pair, in words; `known` says whether the dataset knows any truth."""
+    if annotated:
+        return [Badge("annotated match", "own")]
+    badges = [Badge("suspected", "suspected")] if suspected else []
+    return [*badges, *truth_badges(truth, known)] or [Badge("not annotated", "other")]
+
+
+def truth_badges(truth: float | None, known: bool) -> list[Badge]:
+    """Whether an unannotated pair really matches, as far as is known."""
+    if truth is not None:
+        return [Badge("truly matches", "match") if truth > 0 else Badge("not a match", "other")]
+    return [Badge("truth not known", "other")] if known else []
+
+
+def _whose(one: Batch) -> str:
+    return one.name if one.name.startswith(one.run) else f"{one.name}, on the pairs of {one.run}"
+
+
+def _known(workspace: Workspace, split: str, one: Batch) -> tuple[str, np.ndarray | None]:
+    """What the visuals are called, and which pairs match in truth though nobody annotated them."""
+    truth = workspace.truth(split, "v2t", one.visuals, one.texts)
+    return workspace.dataset(split).kind, None if truth is None else (truth > 0) & ~one.pairs.positives
+
+
+def _any_run(workspace: Workspace, baseline: str) -> str:
+    return chosen(workspace, list(workspace.runs), baseline)[1]
