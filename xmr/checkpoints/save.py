@@ -118,7 +118,7 @@ def model_card(name: str, trained: Trained) -> str:
         recall_table(test),
         f"rsum {test['rsum']:.1f}, test split; chosen by the validation rsum "
         f"({trained.metrics['validation']['rsum']:.1f}).",
-        f"```python\nfrom xmr.checkpoints import load_run\nrun = load_run({name!r})\n```",
+        f"```python\nfrom xmr.checkpoints import load_run\n\nrun = load_run({json.dumps(name)})\n```",
         f"Made with:\n\n```\n{trained.training.get('command') or 'xmr.training.train'}\n```",
     ]
     return card(name, trained.dataset["name"], config.loss, test, body)
