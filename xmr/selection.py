@@ -19,7 +19,7 @@ from xmr.core import Pairs
 from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
-DEFAULT = "adaptive_caption_similarity"  # the best judge of hardest negatives in scripts/benchmark_selectors.py
+DEFAULT = "adaptive_caption_similarity"  # finds most, see scripts/benchmark_selectors.py
 PRIOR = 0.5  # of being a match, among hardest negatives: on blocks 27–80 % of them are
 ACTIONS = {
     "ignore": "a suspect is no negative",
