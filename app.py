@@ -5,7 +5,7 @@ import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
 
-from xmr.ui import build_app, launch_options
+from xmr.ui import build_app, launch_options, warm_up
 from xmr.workspace import Workspace
 
 
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     app.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options()
     )
-    workspace.warm_up()  # after the first page can be had: encoders take seconds to import
+    warm_up(workspace)  # after the first page can be had: encoders take seconds to import
     app.block_thread()
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 
 from xmr.ui import distributions, false_negatives, search, weights
 from xmr.ui.components.notice import Notice, faults, problem
+from xmr.ui.measured import captions
 from xmr.ui.shell import fault_items, sidebar
 from xmr.ui.theme import theme
 from xmr.workspace import Workspace
@@ -63,3 +64,13 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": "10mb",
         "footer_links": ["api", "settings"],
     }
+
+
+def warm_up(workspace: Workspace) -> None:
+    """Makes what the first visitor would wait for: encoders in memory, and the frozen features that selectors ask."""
+    workspace.warm_up()
+    if workspace.runs:
+        try:
+            captions(workspace, "test")
+        except (ValueError, OSError):
+            return  # features that can't be made: the tab that needs them says why
