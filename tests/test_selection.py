@@ -144,7 +144,10 @@ def test_near_positive_and_uninformative_by_loop():
     def lowest(i):
         return min(asked.scores[i, p] for p in own(asked, i))
 
-    near = loop(asked, lambda i, j: asked.scores[i, j] > 0.9 * lowest(i))
+    def best(i):
+        return max(asked.scores[i, p] for p in own(asked, i))
+
+    near = loop(asked, lambda i, j: asked.scores[i, j] > 0.9 * best(i))
     assert torch.equal(suspected("near_positive", asked, share=0.9), near)
     far = loop(asked, lambda i, j: asked.scores[i, j] + 0.2 <= lowest(i))
     assert torch.equal(suspected("uninformative", asked), far)
@@ -202,7 +205,7 @@ def test_agreement_counts_the_models_that_vote():
     def rule(i, j):
         votes = 0
         for scores in peers:
-            votes += scores[i, j] >= 0.9 * min(scores[i, p] for p in own(asked, i))
+            votes += scores[i, j] >= 0.9 * max(scores[i, p] for p in own(asked, i))
         return votes >= 3
 
     assert torch.equal(suspected("agreement", asked, share=0.9, votes=0.75), loop(asked, rule))

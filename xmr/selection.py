@@ -151,11 +151,12 @@ def top_ranked(pairs: Pairs, *, k: Annotated[int, Range(0, 100)] = 1) -> Tensor:
 def near_positive(pairs: Pairs, *, share: Annotated[float, Range(0.5, 1.2)] = 0.95) -> Tensor:
     """The candidate scores nearly as high as the annotated match, or higher.
 
-    Looks at the score only: s- > share·s+ of the query's lowest positive, where that is above zero.
+    Looks at the score only: s- > share·s+ of the query's best positive, where that is above zero. (The lowest of
+    several captions is often below most negatives.)
     Reference: the positive-aware rule of Moreira et al., NV-Retriever, 2024, https://arxiv.org/abs/2407.15831
     """
-    lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
-    return (pairs.scores > share * lowest) & (lowest > 0)
+    best = pairs.scores.masked_fill(~pairs.positives, -torch.inf).amax(1, keepdim=True)
+    return (pairs.scores > share * best) & (best > 0)
 
 
 @SELECTORS.register
@@ -189,14 +190,14 @@ def agreement(
 ) -> Tensor:
     """Most of several trained models score the candidate as high as the annotated match.
 
-    Looks at the scores of other models only: a model votes where s- ≥ share·s+ of the query's lowest positive;
+    Looks at the scores of other models only: a model votes where s- ≥ share·s+ of the query's best positive;
     suspected where at least the share `votes` of them do. `runs` are the folders of the models, separated by commas
     (the app takes the runs that it shows). Needs `peer_scores`.
     Reference: ours, after the model combination of Galanopoulos & Mezaris, ICCVW 2021.
     """
     peers = pairs.evidence("peer_scores")
-    lowest = peers.masked_fill(~pairs.positives, torch.inf).amin(2, keepdim=True)
-    voted = (peers >= share * lowest) & (lowest > 0)
+    best = peers.masked_fill(~pairs.positives, -torch.inf).amax(2, keepdim=True)
+    voted = (peers >= share * best) & (best > 0)
     return voted.float().mean(0) >= max(votes, 0.5 / len(peers))  # nobody's vote is never enough
 
 
