@@ -346,8 +346,9 @@ def differences(there: dict[str, Any], here: dict[str, Any], name: str = "") -> 
 
 
 def write(path: Path, text: str) -> None:
+    """The file, whole or not at all, with the ends of lines as they are."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", newline="")
     os.replace(temporary, path)
 
 

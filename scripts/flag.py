@@ -15,7 +15,6 @@ import argparse
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ if __package__ in (None, ""):
 
 import numpy as np
 
+from scripts.compare import write
 from scripts.train import assign
 from xmr.analysis import hard_negatives_by_weight, nearest_own_caption, precision_recall, suspected_pairs
 from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
@@ -34,7 +34,7 @@ from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
-from xmr.selection import DEFAULT, SELECTORS
+from xmr.selection import DEFAULT, SELECTORS, named_runs
 
 COLUMNS = (
     "visual", "caption_of", "caption", "score", "weight", "rank_v2t", "rank_t2v", "nearest_caption", "similarity",
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     text = as_csv(rows) if not (options.out or "").endswith(".jsonl") else as_jsonl(rows)
     if options.out:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
         write(Path(options.out), text)
     else:
         sys.stdout.write(text)
@@ -99,7 +100,7 @@ def flagged(
     """
     visual, text = embed_dataset(run, data)
     encoder = run.encoder["name"]
-    peers = [embed_dataset(load_run(f.strip()), data) for f in params.get("runs", "").split(",") if f.strip()]
+    peers = [embed_dataset(load_run(folder), data) for folder in named_runs(params)]
 
     def features() -> tuple[np.ndarray, np.ndarray | None]:
         frozen = frozen_features(data, encoder)
@@ -164,14 +165,6 @@ def plain(value: Any) -> Any:
 
 def as_jsonl(rows: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def write(path: Path, text: str) -> None:
-    """The file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    temporary.replace(path)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

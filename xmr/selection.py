@@ -214,6 +214,11 @@ def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2)
     return pairs.scores + margin <= lowest
 
 
+def named_runs(params: dict[str, Any]) -> list[str]:
+    """The folders in a selector's parameter `runs`, "a,b" as a list; none where it has no such parameter."""
+    return [folder.strip() for folder in params.get("runs", "").split(",") if folder.strip()]
+
+
 def match_posterior(pairs: Pairs, prior: float = PRIOR) -> Tensor:
     """Probability (Q, G) that a pair is a match, from its score: two normal densities, fitted to the positives and
     to the hardest negatives of queries that rank a positive first. `moments` prevail over these pairs' own. Zero

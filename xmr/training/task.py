@@ -19,7 +19,7 @@ from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.registry import UnknownName, unknown
-from xmr.selection import ACTIONS, SELECTORS
+from xmr.selection import ACTIONS, SELECTORS, named_runs
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _peers(selector: str, params: dict[str, Any]) -> list[Run]:
     """The trained runs that a selector asks; none where it asks none. Raises ValueError where it names none."""
     if not selector or "peer_scores" not in SELECTORS[selector].needs:
         return []
-    folders = [folder.strip() for folder in params["runs"].split(",") if folder.strip()]
+    folders = named_runs(params)
     if not folders:
         raise ValueError(f"{selector} asks other trained models: name their folders, --set runs=DIR,DIR")
     return [load_run(folder) for folder in folders]
