@@ -147,16 +147,29 @@ def a_or_an(noun: str) -> str:
 
 
 def _params(thing: Callable[..., Any]) -> Iterable[Param]:
-    target = thing.__init__ if inspect.isclass(thing) else thing
-    hints = typing.get_type_hints(target, include_extras=True)
-    for parameter in inspect.signature(target).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
-            continue
-        kind, bounds, choices = hints[parameter.name], None, None
-        if typing.get_origin(kind) is Annotated:
-            kind, *notes = typing.get_args(kind)
-            bounds = next((note for note in notes if isinstance(note, Range)), None)
-        if typing.get_origin(kind) is Literal:
-            choices = typing.get_args(kind)
-            kind = type(choices[0])
-        yield Param(parameter.name, kind, parameter.default, bounds, choices)
+    """Keyword-only parameters; of a class whose `__init__` takes `**others`, also those of the classes it derives from."""
+    for target in _inits(thing) if inspect.isclass(thing) else [thing]:
+        hints = typing.get_type_hints(target, include_extras=True)
+        for parameter in inspect.signature(target).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty:
+                yield _param(parameter, hints[parameter.name])
+
+
+def _inits(thing: type) -> Iterable[Callable[..., Any]]:
+    for part in thing.__mro__:
+        if "__init__" in vars(part):
+            yield part.__init__
+            kinds = [p.kind for p in inspect.signature(part.__init__).parameters.values()]
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                return
+
+
+def _param(parameter: inspect.Parameter, kind: Any) -> Param:
+    bounds, choices = None, None
+    if typing.get_origin(kind) is Annotated:
+        kind, *notes = typing.get_args(kind)
+        bounds = next((note for note in notes if isinstance(note, Range)), None)
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        kind = type(choices[0])
+    return Param(parameter.name, kind, parameter.default, bounds, choices)

@@ -45,7 +45,11 @@ class Dataset:
     `visual_group` (N_v,) int64 are mutual positives: every caption of one counts for the other.
     `visuals[i]` is a PIL image (or, for clips, a list of frames), decoded when asked for; None where only features
     are at hand. `visual_features` (N_v, D) or (N_v, T, D) and `text_features` (N_t, D) are given ones, not
-    computed by an encoder of ours. `columns` holds metadata per visual. `faults` counts what was skipped.
+    computed by an encoder of ours; a row of zeros among T is padding. `columns` holds metadata per visual. `faults`
+    counts what was skipped.
+
+    `classes` names class labels: `visual_group[i]` is then an index into it, and pairs of equal label are positives.
+    `gallery_visuals` (N_t,) makes the second side visual too: pictures, whose names the `captions` are.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Dataset:
     kind: Literal["image", "clip"] = "image"
     visual_features: np.ndarray | None = None
     text_features: np.ndarray | None = None
+    gallery_visuals: Sequence[Any] | None = None
+    classes: list[str] | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
     truth: Truth | None = None
     encoder: str = ""  # the encoder that this dataset is usually read with
@@ -81,10 +87,15 @@ class Dataset:
             object.__setattr__(self, "visual_group", np.arange(n))
         if self.visual_group.shape != (n,):
             raise DataFault(f"{where}: visual_group must be ({n},), found {self.visual_group.shape}")
+        if self.classes is not None and not 0 <= self.visual_group.min() <= self.visual_group.max() < len(
+            self.classes
+        ):
+            raise DataFault(f"{where}: a label outside the {len(self.classes)} classes")
         for name, part, length in (
             ("visuals", self.visuals, n),
             ("visual_features", self.visual_features, n),
             ("text_features", self.text_features, m),
+            ("gallery_visuals", self.gallery_visuals, m),
             *((f"column {name!r}", values, n) for name, values in self.columns.items()),
         ):
             if part is not None and len(part) != length:

@@ -23,8 +23,11 @@ MAX_DIM = 1 << 16  # of features and vocabularies that a checkpoint may claim
 class Matcher(Protocol):
     """The trainable part.
 
-    `independent` says that a pair's score is the inner product of two unit embeddings, so that each side can be
-    embedded without the other. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens" (N, T, D).
+    `independent` says that a pair's score is the inner product of two unit embeddings, which `visual` and `text` return,
+    so that each side can be embedded without the other. What they return of a pair scorer are states that only its own
+    `scores` can compare: tokens (B, T, W), zero at padding, or rows (B, W); `pooled` makes unit vectors (B, E) of them,
+    by which a first stage finds candidates. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens"
+    (N, T, D), where pooled features are one token and a token of zeros is padding.
     """
 
     independent: bool
@@ -34,6 +37,7 @@ class Matcher(Protocol):
     def visual(self, features: Tensor) -> Tensor: ...
     def text(self, batch: TextBatch) -> Tensor: ...
     def scores(self, visual: Tensor, text: Tensor) -> Tensor: ...
+    def pooled(self, states: Tensor) -> Tensor: ...
     def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None: ...
 
     @staticmethod
@@ -76,6 +80,8 @@ class Standardise(nn.Module):
         total, square, count = 0.0, 0.0, 0
         for start in range(0, len(features), rows):
             block = np.asarray(features[start : start + rows], np.float64).reshape(-1, features.shape[-1])
+            if features.ndim == 3:
+                block = block[block.any(1)]  # tokens of zeros are padding
             total, square, count = total + block.sum(0), square + (block**2).sum(0), count + len(block)
         mean = total / count
         std = np.sqrt(np.maximum(square / count - mean**2, 0))

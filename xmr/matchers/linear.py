@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from xmr.matchers.base import MATCHERS, Standardise, TextBatch, head
+from xmr.matchers.tokens import mean_of_present
 from xmr.matchers.vocabulary import Vocabulary, read_vectors
 from xmr.matchers.words import Convolution, Recurrent, Words
 from xmr.registry import Range
@@ -95,7 +96,7 @@ class Linear(nn.Module):
     def visual(self, features: Tensor) -> Tensor:
         """Unit embeddings (B, E) of features (B, D), or (B, T, D), whose mean over T is taken."""
         if features.ndim == 3:
-            features = features.mean(1)
+            features = mean_of_present(features)
         return normalize(self.visual_head(self.standardise_visual(features)), dim=1)
 
     def text(self, batch: TextBatch) -> Tensor:
@@ -108,3 +109,7 @@ class Linear(nn.Module):
     def scores(self, visual: Tensor, text: Tensor) -> Tensor:
         """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
         return visual @ text.T
+
+    def pooled(self, states: Tensor) -> Tensor:
+        """The embeddings themselves."""
+        return states
