@@ -51,6 +51,11 @@ class FakeRun:
     data: Dataset
     noise: float
     about: str = "mean of 2 runs"  # said of combinations
+    independent: bool = True
+
+    @property
+    def last_loss(self) -> tuple[str, dict[str, Any]]:
+        return self.config.loss, self.config.loss_params | self.loss_values
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         return FakeEmbedder().embed_dataset(self, self.data)

@@ -95,6 +95,16 @@ def siglip(s, positives, negatives, scale=10.0, bias=-10.0, **_):
     return values
 
 
+def similar_dissimilar(s, positives, negatives, scale=10.0, bias=-3.0, **_):
+    """Binary cross-entropy of similar and of dissimilar pairs, each kind's mean, then the mean of both."""
+    values = []
+    for row, own, others in zip(s, positives, negatives, strict=True):
+        same = [-log(1 / (1 + exp(-(scale * row[j] + bias)))) for j in own]
+        other = [-log(1 / (1 + exp(scale * row[j] + bias))) for j in others]
+        values.append(sum(sum(part) / len(part) for part in (same, other) if part) / 2)
+    return values
+
+
 def unified(s, positives, negatives, scale=20.0, margin=0.2, **_):
     def one(p, ns):
         return log(1 + sum(exp(scale * (n - p + margin)) for n in ns)) / scale
@@ -390,6 +400,7 @@ ORACLES = {
         double_triplet,
         info_nce,
         siglip,
+        similar_dissimilar,
         unified,
         multi_similarity,
         circle,
@@ -408,3 +419,46 @@ ORACLES = {
         gravitation,
     )
 }
+
+
+# Metrics of one query: scores and relevance are lists, relevance NaN where nobody judged. Ties count against the query.
+
+
+def _worst_order(scores, relevance):
+    """Relevance of the items from the best score to the worst; of equal scores, the most harmful first."""
+    harm = [math.inf if math.isnan(r) else -r for r in relevance]  # unjudged, then 0, then the least relevant
+    rank = [
+        (-math.inf if r > 0 else math.inf) if math.isnan(s) else s
+        for s, r in zip(scores, relevance, strict=True)
+    ]
+    order = sorted(range(len(scores)), key=lambda j: (-rank[j], -harm[j]))
+    return [relevance[j] for j in order]
+
+
+def ndcg_of_grades(scores, relevance):
+    """Gains over log2(1 + rank) among the judged items, over those of the best order; NaN where nothing matches."""
+    grades = [r for r in _worst_order(scores, relevance) if not math.isnan(r)]
+
+    def gain(order):
+        return sum(r / math.log2(1 + place) for place, r in enumerate(order, start=1))
+
+    best = gain(sorted(grades, reverse=True))
+    return gain(grades) / best if best else math.nan
+
+
+def inferred_average_precision(scores, relevance, epsilon=1e-5):
+    """infAP with all items in the pool: the expected precision at each judged match, unjudged ones in their places."""
+    order = _worst_order(scores, relevance)
+    values = []
+    for k, grade in enumerate(order, start=1):
+        if not grade > 0:
+            continue
+        above = order[: k - 1]
+        matching = sum(r > 0 for r in above)
+        not_matching = sum(r == 0 for r in above)
+        if len(above) == matching + not_matching:
+            values.append((1 + matching) / k)
+        else:
+            share = (matching + epsilon) / (matching + not_matching + 2 * epsilon)
+            values.append(1 / k + (k - 1) / k * share)
+    return sum(values) / len(values) if values else math.nan

@@ -28,7 +28,7 @@ from xmr.checkpoints import (
     verify,
 )
 from xmr.checkpoints.files import digest
-from xmr.checkpoints.run import CARD, MATCHER, RUN
+from xmr.checkpoints.run import CARD, MATCHER, RUN, Run
 from xmr.data.dataset import Truth
 from xmr.metrics import evaluate_embeddings
 from xmr.workspace import Query, Workspace
@@ -314,9 +314,7 @@ def test_a_combination_of_combinations_is_refused(root):
 
 
 def test_pair_scorers_are_refused(root, monkeypatch):
-    from xmr.matchers import MATCHERS
-
-    monkeypatch.setattr(MATCHERS["linear"].make, "independent", False)
+    monkeypatch.setattr(Run, "independent", False)
     with pytest.raises(RunRefused, match="max_of_hinges scores pairs"):
         load_run(root / "mix")
 

@@ -17,6 +17,7 @@ LAYERS = [
         "analysis",
         "store",
         "embedding",
+        "scoring",
         "pretraining",
         "selector_benchmark",
         "selector_report",
@@ -31,7 +32,7 @@ HOMES = {
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
-    "scipy": {"comparison"},
+    "scipy": {"comparison", "data"},  # statistics; MATLAB files
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
 }
 MODULES = sorted(ROOT.glob("xmr/**/*.py"))

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from xmr import metrics
 from xmr.core import Ranking
 from xmr.data.dataset import Truth
 from xmr.metrics import (
@@ -23,6 +22,7 @@ from xmr.metrics import (
     rank_positives,
     rank_truth,
 )
+from xmr.metrics import ranking as metrics
 
 # The oracle: relevance (Q, G) is 1, 0 or NaN (unknown); one list of ranks per query.
 
@@ -50,6 +50,9 @@ def slow_metrics(ranks, k=1):
         "r_precision": precision[r - 1],
         "map_at_r": sum(p for p, match in zip(precision[:r], matches[:r], strict=True) if match) / r,
         "average_precision": sum(p for p, match in zip(precision, matches, strict=True) if match) / r,
+        "average_precision_at_k": sum(p for p, match in zip(precision[:k], matches[:k], strict=True) if match)
+        / max(sum(matches[:k]), 1),
+        "xinf_ap": sum(p for p, match in zip(precision, matches, strict=True) if match) / r,
         "ndcg": sum(match / math.log2(1 + n) for n, match in enumerate(matches, 1))
         / sum(1 / math.log2(1 + n) for n in range(1, r + 1)),
     }
@@ -113,6 +116,8 @@ def test_several_positives_do_not_stand_in_each_others_way():
             "r_precision": 0.5,
             "map_at_r": 0.25,
             "average_precision": 0.5,
+            "average_precision_at_k": 0.5,
+            "xinf_ap": 0.5,
             "ndcg": (discounts[1] + discounts[3]) / (discounts[0] + discounts[1]),
         },
     )
@@ -206,7 +211,7 @@ def test_ranks_and_metrics_equal_the_loops(case, k, sort_from):
     expected = slow_ranks(scores, positives.astype(float))
     assert lists(ranking) == expected
     for name, entry in METRICS.items():
-        values = entry(ranking, **({"k": k} if name == "recall_at_k" else {}))
+        values = entry(ranking, **({"k": k} if name.endswith("_at_k") else {}))
         assert values.shape == (len(scores),)
         np.testing.assert_allclose(values, [slow_metrics(ranks, k)[name] for ranks in expected], rtol=1e-12)
 

@@ -14,11 +14,13 @@ from torch import Tensor
 from xmr.checkpoints import Combination
 from xmr.data.dataset import DataFault, Dataset
 from xmr.matchers import MATCHERS, TextBatch, Vocabulary
+from xmr.matchers.tokens import mean_of_present
 
 if TYPE_CHECKING:
     from xmr.checkpoints import Run
 
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
+Encoded = dict[tuple[str, str, str], np.ndarray]  # features by encoder, its hash, and their kind
 ROWS = 512  # embedded at once
 
 
@@ -38,7 +40,10 @@ class Inputs:
 
     def text_batch(self, index: np.ndarray) -> TextBatch:
         if not isinstance(self.text, tuple):
-            return torch.from_numpy(np.asarray(self.text[index], np.float32))
+            features = np.asarray(self.text[index], np.float32)
+            if features.ndim == 3:  # no longer than the longest caption of the batch
+                features = features[:, : max(np.flatnonzero(features.any((0, 2))).max(initial=0) + 1, 1)]
+            return torch.from_numpy(features)
         ids, lengths = self.text[0][index], self.text[1][index]
         ids = ids[:, : lengths.max()].astype(np.int64)  # no longer than the longest caption of the batch
         return torch.from_numpy(ids), torch.from_numpy(lengths)
@@ -67,9 +72,10 @@ def frozen_features(
 ) -> Frozen:
     """The features of a split: by `encoder`, else the dataset's own, else by the encoder it is usually read with.
 
-    With kind "pooled" the visual features are (N_v, D): frames or regions are averaged. Raises DataFault where
-    the dataset has no pictures for the encoder, or nothing says which encoder to take; ValueError as
-    `xmr.encoders.load_encoder`.
+    With kind "pooled" the visual features are (N_v, D): frames or regions are averaged. With "tokens" they are
+    (N_v, T, D) where there are such, and pooled ones, which a matcher takes as one token, where a file has no others.
+    Raises DataFault where the dataset has no pictures for the encoder, or nothing says which encoder to take;
+    ValueError as `xmr.encoders.load_encoder`.
     """
     if not encoder and dataset.visual_features is not None:
         visual, text, encoder_hash = dataset.visual_features, dataset.text_features, ""
@@ -87,18 +93,17 @@ def frozen_features(
         visual, text, encoder_hash = found.visual, found.text, found.encoder_hash
     if kind == "pooled":
         visual = _pooled(visual)
-    elif visual.ndim != 3:
-        raise DataFault(f"{dataset.name} has pooled features only, and this matcher reads tokens")
     return Frozen(visual, text, encoder, encoder_hash)
 
 
 def _pooled(features: np.ndarray) -> np.ndarray:
-    """(N, D) as it is; (N, T, D) averaged over T, read in blocks, since regions of a large set fill a disk."""
+    """(N, D) as it is; (N, T, D) averaged over its tokens, read in blocks, since regions of a large set fill a disk."""
     if features.ndim == 2:
         return features
     pooled = np.empty((len(features), features.shape[-1]), np.float32)
     for start in range(0, len(features), ROWS):
-        pooled[start : start + ROWS] = features[start : start + ROWS].mean(1, dtype=np.float32)
+        block = torch.from_numpy(np.asarray(features[start : start + ROWS], np.float32))
+        pooled[start : start + ROWS] = mean_of_present(block).numpy()
     return pooled
 
 
@@ -117,10 +122,13 @@ def matcher_inputs(
 
 @torch.no_grad()
 def embed(matcher: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Unit embeddings of all inputs, float32: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode."""
+    """Unit embeddings of all inputs, float32: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode.
+
+    Of a pair scorer they are those of its first stage.
+    """
     matcher.eval()
-    visual = [matcher.visual(inputs.visual_batch(rows)) for rows in _blocks(len(inputs.visual))]
-    text = [matcher.text(inputs.text_batch(rows)) for rows in _blocks(inputs.texts)]
+    visual = [matcher.pooled(matcher.visual(inputs.visual_batch(r))) for r in _blocks(len(inputs.visual))]
+    text = [matcher.pooled(matcher.text(inputs.text_batch(rows))) for rows in _blocks(inputs.texts)]
     return torch.cat(visual).numpy(), torch.cat(text).numpy()
 
 
@@ -132,64 +140,87 @@ def _blocks(count: int) -> list[np.ndarray]:
 
 
 def embed_texts(run: Run | Combination, texts: list[str]) -> np.ndarray:
-    """Unit embeddings (M, E) float32 of free texts.
+    """Unit embeddings (M, E) float32 of free texts; of a pair scorer, those of its first stage.
 
     Raises ValueError where the run, or a member of the combination, reads text features that came from a file, so
     that no encoder can make them.
     """
-    encoded: dict[tuple[str, str], np.ndarray] = {}  # members that read one encoder ask it once
-
-    def of(one: Run) -> np.ndarray:
-        matcher = _independent(one)
-        if not texts:
-            return np.zeros((0, one.embed_dim), np.float32)
-        if one.vocabulary is not None:
-            features: Any = one.vocabulary.encode(texts)
-        else:
-            key = one.encoder["name"], one.encoder["hash"]
-            if key not in encoded:
-                encoded[key] = _encoder(one, "texts").encode_texts(texts)
-            features = encoded[key]
-        inputs = Inputs(np.empty((0, 0), np.float32), features)
-        with torch.no_grad():
-            return torch.cat([matcher.text(inputs.text_batch(rows)) for rows in _blocks(len(texts))]).numpy()
-
-    return _of_members(run, of)
+    if not texts:
+        return np.zeros((0, run.embed_dim), np.float32)
+    return _of_members(run, lambda one, encoded: one.matcher().pooled(text_states(one, texts, encoded)))
 
 
-def embed_visuals(run: Run | Combination, images: list[Image.Image]) -> np.ndarray:
-    """Unit embeddings (M, E) float32 of pictures.
+def embed_visuals(run: Run | Combination, visuals: list[Image.Image | list[Image.Image]]) -> np.ndarray:
+    """Unit embeddings (M, E) float32 of pictures, or of clips as lists of frames; of a pair scorer as `embed_texts`.
 
     Raises ValueError where the run, or a member of the combination, was trained on features from a file: nothing
     here can make them of a picture.
     """
-    encoded: dict[tuple[str, str], np.ndarray] = {}
+    if not visuals:
+        return np.zeros((0, run.embed_dim), np.float32)
+    return _of_members(run, lambda one, encoded: one.matcher().pooled(visual_states(one, visuals, encoded)))
 
-    def of(one: Run) -> np.ndarray:
-        matcher = _independent(one)
-        if not images:
-            return np.zeros((0, one.embed_dim), np.float32)
-        key = one.encoder["name"], one.encoder["hash"]
+
+@torch.no_grad()
+def text_states(run: Run, texts: list[str], encoded: Encoded | None = None) -> Tensor:
+    """What the run's matcher makes of free texts, (M, …). `encoded` keeps features that several runs read."""
+    matcher, encoded = run.matcher(), {} if encoded is None else encoded
+    if run.vocabulary is not None:
+        features: Any = run.vocabulary.encode(texts)
+    else:
+        key = run.encoder["name"], run.encoder["hash"], matcher.inputs
         if key not in encoded:
-            encoded[key] = np.asarray(_encoder(one, "pictures").encode_images(images), np.float32)
-        with torch.no_grad():
-            return matcher.visual(torch.from_numpy(encoded[key])).numpy()
+            encoded[key] = _encoder(run, "texts").encode_texts(texts, matcher.inputs)
+        features = encoded[key]
+    return matcher.text(Inputs(np.empty((0, 0), np.float32), features).text_batch(np.arange(len(texts))))
 
-    return _of_members(run, of)
+
+@torch.no_grad()
+def visual_states(
+    run: Run, visuals: list[Image.Image | list[Image.Image]], encoded: Encoded | None = None
+) -> Tensor:
+    """What the run's matcher makes of pictures or clips, (M, …), as `text_states`. A run on clips takes a picture for a
+    clip of one frame; one on pictures takes a clip's middle frame."""
+    matcher, encoded = run.matcher(), {} if encoded is None else encoded
+    clips = kind_of_data(run) == "clip"
+    kind = "pooled" if clips else matcher.inputs
+    key = run.encoder["name"], run.encoder["hash"], f"{kind} of {'clips' if clips else 'pictures'}"
+    if key not in encoded:
+        encoder = _encoder(run, "pictures")
+        items = [visual if isinstance(visual, list) else [visual] for visual in visuals]
+        if clips:
+            frames = [encoder.encode_images(item) for item in items]
+            encoded[key] = np.zeros((len(items), max(map(len, frames)), frames[0].shape[-1]), np.float32)
+            for row, found in zip(encoded[key], frames, strict=True):
+                row[: len(found)] = found
+        else:
+            encoded[key] = np.asarray(
+                encoder.encode_images([i[len(i) // 2] for i in items], kind), np.float32
+            )
+    return matcher.visual(torch.from_numpy(encoded[key]))
+
+
+def kind_of_data(run: Run | Combination) -> str:
+    """ "image" or "clip": what the run was trained on."""
+    return run.dataset.get("kind", "image")
 
 
 def embed_dataset(
     run: Run | Combination, dataset: Dataset, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Unit embeddings of a split: visual (N_v, E) and text (N_t, E) float32.
+    """Unit embeddings of a split: visual (N_v, E) and text (N_t, E) float32; of a pair scorer as `embed_texts`.
 
     Raises DataFault or ValueError where the dataset's features are not those that the run reads.
     """
     if isinstance(run, Combination):
         visual, text = zip(*(embed_dataset(m.run, dataset, progress) for m in run.members), strict=True)
         return run.joined(visual), run.joined(text)
-    matcher = _independent(run)
-    config, name = run.config, run.encoder["name"]
+    return embed(run.matcher(), run_inputs(run, dataset, progress))
+
+
+def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> Inputs:
+    """What the run's matcher reads of a split. Raises as `embed_dataset`."""
+    matcher, config, name = run.matcher(), run.config, run.encoder["name"]
     frozen = frozen_features(dataset, name, matcher.inputs, progress)
     if frozen.encoder_hash != run.encoder["hash"]:
         raise ValueError(_other_encoder(run, frozen.encoder_hash))
@@ -199,24 +230,16 @@ def embed_dataset(
         raise ValueError(
             f"{run.name} reads visual and text features of {expected} dimensions, {dataset.name} has {found}"
         )
-    inputs = matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
-    return embed(matcher, inputs)
+    return matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
 
 
-def _of_members(run: Run | Combination, embed_one: Callable[[Run], np.ndarray]) -> np.ndarray:
-    """Of a trained run what `embed_one` makes, of a combination what it makes of each member, joined."""
+def _of_members(run: Run | Combination, embed_one: Callable[[Run, Encoded], Tensor]) -> np.ndarray:
+    """Of a trained run what `embed_one` makes, of a combination what it makes of each member, joined; members that
+    read one encoder ask it once."""
+    encoded: Encoded = {}
     if isinstance(run, Combination):
-        return run.joined([embed_one(member.run) for member in run.members])
-    return embed_one(run)
-
-
-def _independent(run: Run) -> Any:
-    matcher = run.matcher()
-    if not matcher.independent:
-        raise ValueError(
-            f"{run.name} scores pairs: its matcher {run.config.matcher!r} has no embeddings of one side"
-        )
-    return matcher
+        return run.joined([embed_one(member.run, encoded).numpy() for member in run.members])
+    return embed_one(run, encoded).numpy()
 
 
 def _encoder(run: Run, what: str) -> Any:

@@ -33,6 +33,7 @@ Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 ENCODERS = Registry("encoder")
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
 BATCH = 64
+PATCHES = 9
 
 
 @ENCODERS.register
@@ -56,12 +57,18 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image], kind: Kind = "pooled") -> np.ndarray:
-        """Raw features of pictures, float32: (B, D) pooled, or (B, T, D) of the last layer's patches."""
+        """Raw features of pictures, float32: (B, D) pooled, or (B, T, D) of patches.
+
+        The patches are those of the deepest layer whose grid has at least `PATCHES`: convolutional towers end with so
+        few that nothing is left to attend to.
+        """
         batch = torch.stack([self.preprocess(image) for image in images])
         if kind == "pooled":
             return self.model.encode_image(batch).float().numpy()
-        grid = self.model.forward_intermediates(image=batch, image_indices=1, intermediates_only=True)
-        return grid["image_intermediates"][0].flatten(2).transpose(1, 2).float().numpy()
+        found = self.model.forward_intermediates(image=batch, image_indices=None, intermediates_only=True)
+        grids = [grid.flatten(2).transpose(1, 2) for grid in found["image_intermediates"]]
+        fine = [grid for grid in grids if grid.shape[1] >= PATCHES]
+        return (fine or grids)[-1].float().numpy()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], kind: Kind = "pooled") -> np.ndarray:
@@ -116,7 +123,7 @@ def features(
 ) -> Features:
     """The features of every visual and caption of `dataset`, from the cache or computed into it.
 
-    A clip's frames give (N_v, T, D). Two processes that ask at once wait for each other.
+    A clip's frames give (N_v, T, D); what stands in the place of captions may be pictures (`gallery_visuals`). Two processes that ask at once wait for each other.
     Raises ValueError where the dataset has no pictures, or features are not finite.
     """
     if dataset.visuals is None:
@@ -133,6 +140,8 @@ def features(
         return frames.reshape(len(items), -1, frames.shape[-1])
 
     def texts(start: int, stop: int) -> np.ndarray:
+        if dataset.gallery_visuals is not None:
+            return loaded.encode_images([dataset.gallery_visuals[i] for i in range(start, stop)], kind)
         return loaded.encode_texts(dataset.captions[start:stop], kind)
 
     report = progress or (lambda *_: None)

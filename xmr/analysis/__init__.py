@@ -6,7 +6,7 @@ where the groups of its two sides are equal. `truth(rows, columns)` takes two in
 relevance of every query row with every gallery column: 1 matches, 0 does not, NaN unknown.
 """
 
-from xmr.analysis.blocks import Relevance, score_blocks
+from xmr.analysis.blocks import Relevance, ScoredSide, Side, inner, score_blocks, scored_sides
 from xmr.analysis.distributions import (
     POPULATIONS,
     Distribution,
@@ -46,12 +46,15 @@ __all__ = [
     "PrecisionRecall",
     "Relevance",
     "ScoreSamples",
+    "ScoredSide",
+    "Side",
     "ThresholdCurve",
     "WeightCurve",
     "auc",
     "batch_weights",
     "effective_negatives",
     "hard_negatives_by_weight",
+    "inner",
     "nearest_own_caption",
     "overlap",
     "pair_weights",
@@ -61,6 +64,7 @@ __all__ = [
     "score_blocks",
     "score_distributions",
     "score_samples",
+    "scored_sides",
     "suspected_by_threshold",
     "suspected_pairs",
     "threshold_curve",

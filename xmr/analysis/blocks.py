@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +12,55 @@ Relevance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 CELLS = 2_000_000  # scores held at once
 
 
-def score_blocks(
-    queries: np.ndarray, gallery: np.ndarray, cells: int = CELLS
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+@dataclass(frozen=True)
+class ScoredSide:
+    """One side of a matrix of scores, in the place of embeddings where a pair scorer made the scores.
+
+    `scores` (V, T) is the whole matrix, `index` says which of its visuals (or texts, with `texts`) these are, and
+    `vectors` (N, E) are their unit embeddings, by which items of one modality are compared.
+    """
+
+    scores: np.ndarray
+    vectors: np.ndarray
+    index: np.ndarray
+    texts: bool
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> ScoredSide:
+        return replace(self, vectors=self.vectors[rows], index=self.index[rows])
+
+
+Side = np.ndarray | ScoredSide
+
+
+def scored_sides(scores: np.ndarray, visual: np.ndarray, text: np.ndarray) -> tuple[ScoredSide, ScoredSide]:
+    """Both sides of scores (V, T) with the embeddings (V, E) and (T, E) of the first stage."""
+    return (
+        ScoredSide(scores, visual, np.arange(len(visual)), False),
+        ScoredSide(scores, text, np.arange(len(text)), True),
+    )
+
+
+def inner(queries: Side, gallery: Side) -> np.ndarray:
+    """Scores (Q, G) float32: inner products of embeddings (Q, E) and (G, E), or what a pair scorer said of them."""
+    if isinstance(queries, ScoredSide):
+        if queries.texts:
+            return np.asarray(queries.scores[np.ix_(gallery.index, queries.index)].T, np.float32)
+        return np.asarray(queries.scores[np.ix_(queries.index, gallery.index)], np.float32)
+    return np.asarray(queries, np.float32) @ np.asarray(gallery, np.float32).T
+
+
+def vectors(side: Side) -> np.ndarray:
+    """The unit embeddings (N, E) float32 of a side."""
+    return np.asarray(side.vectors if isinstance(side, ScoredSide) else side, np.float32)
+
+
+def score_blocks(queries: Side, gallery: Side, cells: int = CELLS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row indices and their scores (q, G) float32, at most about `cells` scores at a time."""
-    every = np.asarray(gallery, np.float32)
+    every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
     step = max(1, cells // max(len(every), 1))
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))
-        yield rows, np.asarray(queries[start : start + step], np.float32) @ every.T
+        yield rows, inner(queries[start : start + step], every)

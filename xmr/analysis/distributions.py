@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmr.analysis.blocks import Relevance, score_blocks
+from xmr.analysis.blocks import Relevance, Side, score_blocks
 
 POPULATIONS = ("positives", "unannotated", "hardest", "random")
 
@@ -38,8 +38,8 @@ class ScoreSamples:
 
 
 def score_samples(
-    queries: np.ndarray,
-    gallery: np.ndarray,
+    queries: Side,
+    gallery: Side,
     query_group: np.ndarray,
     gallery_group: np.ndarray,
     truth: Relevance | None = None,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xmr.analysis.blocks import CELLS, Relevance
+from xmr.analysis.blocks import CELLS, Relevance, ScoredSide, Side, inner, vectors
 from xmr.analysis.weights import query_weights
 from xmr.core import Direction, Pairs
 from xmr.evidence import CaptionSimilarity, Evidence
@@ -41,8 +41,8 @@ class HardNegatives:
 
 
 def hard_negatives_by_weight(
-    queries: np.ndarray,
-    gallery: np.ndarray,
+    queries: Side,
+    gallery: Side,
     query_group: np.ndarray,
     gallery_group: np.ndarray,
     loss: str,
@@ -76,14 +76,16 @@ def hard_negatives_by_weight(
         step = max(1, CELLS // max(len(gallery), 1))
         whole = np.arange(len(gallery))
         parts = ((rows, whole) for rows in np.split(np.arange(len(queries)), range(step, len(queries), step)))
-    every = np.asarray(gallery, np.float32)
+    every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
     for rows, columns in parts:
-        q, g = (torch.from_numpy(part) for part in (np.asarray(queries[rows], np.float32), every[columns]))
-        scores = q @ g.T
+        scores = torch.from_numpy(inner(queries[rows], every[columns]))
         positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[columns][None])
-        sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
-        (visuals, v), (texts, t) = sides
-        known = evidence.of(needs, visuals, texts, v, t) if needs and evidence else {}
+        known = {}
+        if needs and evidence:
+            q, g = (torch.from_numpy(vectors(side)) for side in (queries[rows], every[columns]))
+            sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
+            (visuals, v), (texts, t) = sides
+            known = evidence.of(needs, visuals, texts, v, t)
         weights = query_weights(
             loss, Pairs(scores, positive, ~positive, direction=direction, **known), **hyper
         )
@@ -97,7 +99,7 @@ def hard_negatives_by_weight(
         found = scores.gather(1, best.indices)
         column[rows, :many], score[rows, :many] = columns[best.indices.numpy()], found.numpy()
         weight[rows, :many] = weights.gather(1, best.indices).where(best.values > -torch.inf, 0.0).numpy()
-        against = scores if len(columns) == len(every) else q @ torch.from_numpy(every).T
+        against = scores if len(columns) == len(every) else torch.from_numpy(inner(queries[rows], every))
         for place in range(many):
             rank[rows, place] = (against > found[:, place, None]).sum(1).numpy() + 1
     query, place = np.nonzero(weight > 0)
@@ -119,8 +121,8 @@ def suspected_pairs(
     params: Mapping[str, Any],
     visuals: np.ndarray,
     texts: np.ndarray,
-    visual_embeddings: np.ndarray,
-    text_embeddings: np.ndarray,
+    visual_embeddings: Side,
+    text_embeddings: Side,
     visual_group: np.ndarray,
     text_group: np.ndarray,
     evidence: Evidence,
@@ -145,8 +147,8 @@ def suspected_by_threshold(
     values: Sequence[float],
     visuals: np.ndarray,
     texts: np.ndarray,
-    visual_embeddings: np.ndarray,
-    text_embeddings: np.ndarray,
+    visual_embeddings: Side,
+    text_embeddings: Side,
     visual_group: np.ndarray,
     text_group: np.ndarray,
     evidence: Evidence,
@@ -189,8 +191,8 @@ def _asked(
     selector: str,
     visuals: np.ndarray,
     texts: np.ndarray,
-    visual_embeddings: np.ndarray,
-    text_embeddings: np.ndarray,
+    visual_embeddings: Side,
+    text_embeddings: Side,
     visual_group: np.ndarray,
     text_group: np.ndarray,
     evidence: Evidence,
@@ -209,13 +211,11 @@ def _asked(
             chosen, rest[np.linspace(0, len(rest) - 1, fill).astype(int)] if fill else rest[:0]
         )
         rows, columns = np.flatnonzero(np.isin(of_visual, chosen)), np.flatnonzero(np.isin(of_text, chosen))
-        v, t = (
-            torch.from_numpy(np.asarray(side[index], np.float32))
-            for side, index in ((visual_embeddings, rows), (text_embeddings, columns))
-        )
+        visual, text = visual_embeddings[rows], text_embeddings[columns]
+        v, t = (torch.from_numpy(vectors(side)) for side in (visual, text))
         positives = torch.from_numpy(of_visual[rows][:, None] == of_text[columns][None])
         known = evidence.of(SELECTORS[selector].needs, rows, columns, v, t)
-        pairs = Pairs(v @ t.T, positives, ~positives, **known)
+        pairs = Pairs(torch.from_numpy(inner(visual, text)), positives, ~positives, **known)
         at = np.searchsorted(rows, visuals[part]), np.searchsorted(columns, texts[part])
         yield (part, pairs, at) if direction == "v2t" else (part, pairs.transpose(), at[::-1])
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmr.analysis.blocks import Side, inner, vectors
 from xmr.core import Pairs, PairWeights
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES, loss_value
@@ -136,8 +137,8 @@ def sample_batch(visual_of_text: np.ndarray, size: int, seed: int) -> tuple[np.n
 
 
 def batch_weights(
-    visual: np.ndarray,
-    text: np.ndarray,
+    visual: Side,
+    text: Side,
     visual_group: np.ndarray,
     text_group: np.ndarray,
     loss: str,
@@ -151,13 +152,14 @@ def batch_weights(
 ) -> PairWeights:
     """The measured weights of one batch; rows are its visuals, columns its texts, (B, B).
 
-    visual, text (B, D): the batch's embeddings, whose inner products are the scores; `items` are the indices of its
+    visual, text (B, D): the batch's embeddings, whose inner products are the scores, or what a pair scorer said of them
+    (`scored_sides`); `items` are the indices of its
     visuals and texts in the split that `evidence` is of. A `selector` marks suspected false negatives (of either
     direction); it changes the weights only where `suspects` names what becomes of them, as in training.
     Weights are those of the loss that training minimises: mean over both directions and all queries.
     Raises ValueError where the loss or the selector needs evidence that there is no source of.
     """
-    v, t = (torch.as_tensor(np.asarray(part, np.float32)) for part in (visual, text))
+    v, t = (torch.as_tensor(vectors(side)) for side in (visual, text))
     positives = torch.as_tensor(visual_group[:, None] == text_group[None])
     needs = {*LOSSES[loss].needs, *(SELECTORS[selector].needs if selector else ())}
     known: dict[str, Tensor] = {}
@@ -165,7 +167,7 @@ def batch_weights(
         source = evidence or Evidence([])
         at = items or (np.arange(len(v)), np.arange(len(t)))
         known = source.of(needs if evidence else needs & {"visual_within", "text_within"}, *at, v, t)
-    pairs = Pairs(v @ t.T, positives, ~positives, **known)
+    pairs = Pairs(torch.as_tensor(inner(visual, text)), positives, ~positives, **known)
     flagged, sides, weights = torch.zeros_like(positives), [], []
     for side in (pairs, pairs.transpose()):
         # Weights are those by the score itself, so what "weigh" does to the scores belongs to the loss.

@@ -20,7 +20,6 @@ from xmr.checkpoints.run import CARD, RUN, SCHEMA, Run, are_metrics, read_about
 from xmr.checkpoints.save import card, recall_table, versions
 from xmr.core import TrainConfig
 from xmr.fusion import joined
-from xmr.matchers import MATCHERS
 
 SPLITS_ALIKE = ("validation", "test")  # weights are chosen on the one, all runs are compared on the other
 TOLERANCE = 1e-6  # of the sum of weights
@@ -81,6 +80,14 @@ class Combination:
         return {}
 
     @property
+    def independent(self) -> bool:
+        return True  # its members are
+
+    @property
+    def last_loss(self) -> tuple[str, dict[str, Any]]:
+        return "", {}
+
+    @property
     def embed_dim(self) -> int:
         return sum(member.run.embed_dim for member in self.members)
 
@@ -139,7 +146,7 @@ def check_alike(runs: Sequence[Run]) -> None:
     """Raises RunRefused where runs can't be combined: a pair scorer, or another validation or test split."""
     first = runs[0]
     for run in runs:
-        if not MATCHERS[run.config.matcher].make.independent:
+        if not run.independent:
             raise RunRefused(
                 f"{run.name} scores pairs ({run.config.matcher}), so it has no embeddings to combine"
             )

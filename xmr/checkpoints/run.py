@@ -32,6 +32,9 @@ from xmr.registry import Entry
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+MAX_SCORES = 20_000_000  # of a pair scorer on the test split that a run keeps
+# What the last epochs of a matcher with a metric network are trained with (`metric_epochs`).
+METRIC_LOSS, METRIC_PARAMS = "similar_dissimilar", {"scale": 1.0, "bias": 0.0}
 FIELDS = {"config": dict, "dataset": dict, "encoder": dict, "metrics": dict, "files": dict, "training": dict}
 
 
@@ -68,6 +71,18 @@ class Run:
     def embed_dim(self) -> int:
         return self.config.matcher_params["embed_dim"]
 
+    @property
+    def independent(self) -> bool:
+        """Whether a score is the inner product of two embeddings; a pair scorer's embeddings are its first stage."""
+        return self._matcher.independent
+
+    @property
+    def last_loss(self) -> tuple[str, dict[str, Any]]:
+        """The loss that the scores were trained with at the end, and its hyper-parameters."""
+        if self.config.matcher_params.get("metric_epochs"):
+            return METRIC_LOSS, METRIC_PARAMS
+        return self.config.loss, self.config.loss_params | self.loss_values
+
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """One dict per epoch: epoch, step, loss, lr, seconds and the validation metrics."""
@@ -78,6 +93,11 @@ class Run:
         """Unit embeddings of the test split: visual (N_v, E), text (N_t, E), float32 from half precision."""
         return self._embeddings
 
+    def scores(self) -> np.ndarray | None:
+        """What a pair scorer says of the test split, (N_v, N_t) float32 from half precision; None where embeddings say
+        all, or there were too many pairs to keep."""
+        return self._scores
+
     def matcher(self) -> nn.Module:
         """The trained matcher in evaluation mode; one per run, not to be changed."""
         return self._matcher
@@ -86,6 +106,11 @@ class Run:
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         tensors = self._tensors(EMBEDDINGS)
         return tensors["visual"].float().numpy(), tensors["text"].float().numpy()
+
+    @cached_property
+    def _scores(self) -> np.ndarray | None:
+        scores = self._tensors(EMBEDDINGS).get("scores")
+        return None if scores is None else scores.float().numpy()
 
     @cached_property
     def _matcher(self) -> nn.Module:
@@ -118,8 +143,7 @@ def load_trained(path: Path, about: dict[str, Any]) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise RunRefused(f"{RUN}: {error}") from error
     learned = _check_matcher(path, about["files"], matcher, loss)
-    if matcher.independent:
-        _check_embeddings(path, about, matcher.embed_dim)
+    _check_embeddings(path, about, matcher)
     _check_history(path, about["files"])
     return Run(
         name=path.name,
@@ -255,9 +279,11 @@ def _check_matcher(path: Path, files: dict[str, str], matcher: nn.Module, loss: 
         raise RunRefused(f"{MATCHER}: {error}") from error
 
 
-def _check_embeddings(path: Path, about: dict[str, Any], dim: int) -> None:
+def _check_embeddings(path: Path, about: dict[str, Any], matcher: nn.Module) -> None:
     sizes = about["dataset"]["sizes"]["test"]
-    expected = {side: ((sizes[f"{side}s"], dim), torch.float16) for side in ("visual", "text")}
+    expected = {side: ((sizes[f"{side}s"], matcher.embed_dim), torch.float16) for side in ("visual", "text")}
+    if not matcher.independent and sizes["visuals"] * sizes["texts"] <= MAX_SCORES:
+        expected["scores"] = ((sizes["visuals"], sizes["texts"]), torch.float16)
     specs, size = tensor_specs(path / EMBEDDINGS)
     check_specs(EMBEDDINGS, specs, expected)
     read_tensors(path / EMBEDDINGS, size, about["files"].get(EMBEDDINGS, ""))

@@ -21,6 +21,7 @@ from xmr.checkpoints.run import (
     EMBEDDINGS,
     HISTORY,
     MATCHER,
+    MAX_SCORES,
     RUN,
     SCHEMA,
     WORDS,
@@ -37,8 +38,8 @@ from xmr.matchers import Vocabulary
 class Trained:
     """What training leaves behind, in memory; the fields are those of `Run`.
 
-    `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, None for a
-    matcher that scores pairs.
+    `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, and `scores`
+    (N_v, N_t) those of a matcher that scores pairs, else None.
     """
 
     config: TrainConfig
@@ -49,8 +50,9 @@ class Trained:
     encoder: dict[str, Any]
     metrics: dict[str, dict[str, float]]
     history: list[dict[str, Any]]
-    embeddings: tuple[np.ndarray, np.ndarray] | None
+    embeddings: tuple[np.ndarray, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
+    scores: np.ndarray | None = None
 
     @property
     def loss_values(self) -> dict[str, Any]:
@@ -65,9 +67,10 @@ def save_run(folder: str | Path, trained: Trained) -> Run:
         f"loss.{key}": torch.tensor(value, dtype=torch.float64) for key, value in trained.learned.items()
     }
     files = {MATCHER: tensor_bytes(state), HISTORY: history_bytes(trained.history)}
-    if trained.embeddings is not None:
-        visual, text = (torch.from_numpy(part).half() for part in trained.embeddings)
-        files[EMBEDDINGS] = tensor_bytes({"visual": visual, "text": text})
+    arrays = dict(zip(("visual", "text"), trained.embeddings, strict=True))
+    if trained.scores is not None and trained.scores.size <= MAX_SCORES:
+        arrays["scores"] = trained.scores
+    files[EMBEDDINGS] = tensor_bytes({key: torch.from_numpy(part).half() for key, part in arrays.items()})
     if trained.vocabulary is not None:
         files[WORDS] = json.dumps(trained.vocabulary.words, ensure_ascii=False).encode()
     about = {

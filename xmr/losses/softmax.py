@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from xmr.core import Pairs
-from xmr.losses.base import LOSSES, for_each_positive, mean_over_positives, negative_logsumexp
+from xmr.losses.base import LOSSES, for_each_positive, mean_over_positives, negative_logsumexp, over_negatives
 from xmr.registry import Range
 
 Temperature = Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))]
@@ -52,6 +52,29 @@ def siglip(
     kept = torch.where(pairs.positives, logsigmoid(logits), 0.0)
     refused = torch.where(pairs.negatives, logsigmoid(-logits), 0.0)
     return -(kept + refused).sum(1)
+
+
+@LOSSES.register
+def similar_dissimilar(
+    pairs: Pairs,
+    *,
+    scale: Annotated[float, Range(0.1, 100, learn="log", search=(3, 30))] = 10.0,
+    bias: Annotated[float, Range(-20, 20, learn="linear", search=(-8, 0))] = -3.0,
+) -> Tensor:
+    """Each pair is similar or dissimilar, and both kinds weigh the same however many there are.
+
+    ½ mean+ -log σ(scale·s+ + bias) + ½ mean- -log σ(-(scale·s- + bias))
+    Weights: those of siglip, over twice the number of the query's pairs of that kind.
+    Relations: siglip with balanced kinds. With scale 1 and bias 0 on the log-odds of UNCSM's metric network, it is that
+        network's two-way cross-entropy; so it trains the last epochs of `two_pathway`.
+    Reference: Qi et al., Cross-media Similarity Metric Learning with Unified Deep Networks, MTA 2017,
+        https://arxiv.org/abs/1704.04333
+    Deviation: the paper's text could not be read; pairs of both kinds are balanced by weight and not by sampling.
+    """
+    logits = scale * pairs.scores + bias
+    kept = mean_over_positives(softplus(-logits), pairs)
+    refused = over_negatives(softplus(logits), pairs) / pairs.negatives.sum(1).clamp(min=1)
+    return (kept + refused) / 2
 
 
 @LOSSES.register

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from xmr.scoring import joined
+
 Embed = Callable[[slice], Tensor]
 
 
@@ -34,7 +36,7 @@ def cached_backward(
             states.append(_random_state())
             with torch.no_grad():
                 parts.append(embed(rows))
-        leaves.append(torch.cat(parts).requires_grad_())
+        leaves.append(joined(parts).requires_grad_())
     value = loss(*leaves)
     value.backward()
     after = _random_state()
@@ -43,7 +45,8 @@ def cached_backward(
         for rows in slices:
             _set_random_state(next(again))
             if leaf.grad is not None:
-                embed(rows).backward(leaf.grad[rows])
+                part = embed(rows)
+                part.backward(leaf.grad[rows][:, : part.shape[1]])  # without what was padded to join it
     _set_random_state(after)
     return value.detach()
 

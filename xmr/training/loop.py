@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 from xmr.checkpoints import Trained, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
+from xmr.checkpoints.run import METRIC_LOSS, METRIC_PARAMS
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
-from xmr.embedding import Progress, embed
+from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
-from xmr.metrics import evaluate_embeddings
+from xmr.metrics import evaluate_embeddings, headline
 from xmr.registry import Entry
+from xmr.scoring import measure
 from xmr.selection import SELECTORS, score_moments, suspected, treat
 from xmr.training.gradcache import cached_backward
 from xmr.training.hyper import LossParameters
@@ -63,8 +65,8 @@ def train(
 ) -> Generator[Step, None, Trained]:
     """Trains step by step; the last step of an epoch carries the validation metrics.
 
-    The generator's return value is what was trained, with the weights of the best epoch by validation rsum and the
-    metrics of the test split; with `run_dir` it is also saved there. `resume` goes on from the state in `run_dir`,
+    The generator's return value is what was trained, with the weights of the best epoch by validation rsum (mAP where
+    there are class labels) and the metrics of the test split; with `run_dir` it is also saved there. `resume` goes on from the state in `run_dir`,
     if there is one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
     `command` is kept in the run.
 
@@ -144,6 +146,8 @@ class _Trainer:
         self.hyper = LossParameters(self.loss, task.config.loss_params)
         self.first = LOSSES[task.config.first_loss] if task.config.first_loss else None
         self.selector = SELECTORS[task.config.selector] if task.config.selector else None
+        # Whose metric network is the last stage: it takes the epochs from here on.
+        self.metric_from = task.config.epochs - getattr(task.matcher, "metric_epochs", 0)
         self.state = _State()
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
@@ -170,6 +174,7 @@ class _Trainer:
         for epoch in range(state.epoch, config.epochs):
             if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
                 break
+            self.begin_epoch()
             order = batches(len(self.task.data["train"].captions), config.batch_size, config.seed, epoch)
             for texts in order[state.position :]:
                 loss, lr = self.update(texts)
@@ -183,11 +188,27 @@ class _Trainer:
                 best = metrics is not None and state.best_epoch == epoch + 1
                 yield Step(state.step, epoch + 1, config.epochs * self.per_epoch, loss, lr, metrics, best)
 
+    def begin_epoch(self) -> None:
+        """Where the stage of the metric network begins, what was best so far is what it starts from."""
+        state = self.state
+        if not 0 < self.metric_from < self.config.epochs:
+            return
+        if state.epoch == self.metric_from and not state.position:
+            self.matcher.load_state_dict(self.best)
+            state.best_epoch, state.best_metrics = 0, {}
+        self.matcher.scores_by_metric = state.epoch >= self.metric_from
+
     def update(self, texts: np.ndarray) -> tuple[float, float]:
         """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
         config, inputs = self.config, self.task.inputs["train"]
         visuals = self.task.data["train"].visual_of_text[texts]
-        lr = learning_rate(self.state.step, config.epochs * self.per_epoch, config.lr, config.warmup)
+        start, end = (
+            (0, self.metric_from)
+            if self.state.epoch < self.metric_from
+            else (self.metric_from, config.epochs)
+        )
+        done = self.state.step - start * self.per_epoch
+        lr = learning_rate(done, (end - start) * self.per_epoch, config.lr, config.warmup)
         rule, hyper = self.rule()
 
         def ask(visual: Tensor, text: Tensor) -> Tensor:
@@ -220,7 +241,10 @@ class _Trainer:
         return value, lr
 
     def rule(self) -> tuple[Entry, dict[str, Any]]:
-        """The loss of this epoch and its hyper-parameters: of the first epochs another one, where that is asked for."""
+        """The loss of this epoch and its hyper-parameters: of the first epochs another one, where that is asked for, and
+        of a metric network its own."""
+        if self.state.epoch >= self.metric_from:
+            return LOSSES[METRIC_LOSS], METRIC_PARAMS
         if self.first is not None and self.state.epoch < self.config.first_epochs:
             return self.first, self.first.defaults
         return self.loss, self.hyper.values()
@@ -255,7 +279,8 @@ class _Trainer:
         data, selector = self.task.data["train"], self.selector
         scores = self.matcher.scores(visual, text)
         needs = {*rule.needs, *(selector.needs if selector else ())}
-        known = self.task.evidence.of(needs, visuals, texts, visual, text) if needs else {}
+        rows = self.matcher.pooled(visual), self.matcher.pooled(text)
+        known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
         pairs = annotated_pairs(scores, data.visual_group[visuals], data.text_group[texts], **known)
         if selector is None:
             return pairs, None
@@ -283,10 +308,9 @@ class _Trainer:
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
         state, data = self.state, self.task.data["validation"]
-        visual, text = embed(self.matcher, self.task.inputs["validation"])
-        metrics = evaluate_embeddings(visual, text, data.visual_group, data.text_group)
+        metrics, _, _ = measure(self.matcher, self.task.inputs["validation"], data, truth=False)
         state.epoch += 1
-        if not state.best_metrics or metrics["rsum"] > state.best_metrics["rsum"]:
+        if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
             state.best_epoch, state.best_metrics = state.epoch, metrics
             self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
             self.best_learned = self.hyper.learned()
@@ -299,8 +323,13 @@ class _Trainer:
         """The best weights, with the metrics of the test split."""
         state, data = self.state, self.task.data["test"]
         self.matcher.load_state_dict(self.best)
-        visual, text = embed(self.matcher, self.task.inputs["test"])
-        test = evaluate_embeddings(visual, text, data.visual_group, data.text_group, data.truth)
+        test, embeddings, scores = measure(self.matcher, self.task.inputs["test"], data)
+        metrics = {"validation": state.best_metrics, "test": test}
+        if scores is not None:
+            groups = data.visual_group, data.text_group
+            metrics["first_stage"] = evaluate_embeddings(
+                *embeddings, *groups, data.truth, classes=data.classes
+            )
         return Trained(
             config=self.config,
             matcher=self.matcher,
@@ -308,9 +337,10 @@ class _Trainer:
             vocabulary=self.task.vocabulary,
             dataset=self.task.dataset,
             encoder=self.task.encoder,
-            metrics={"validation": state.best_metrics, "test": test},
+            metrics=metrics,
             history=state.history,
-            embeddings=(visual, text),
+            embeddings=embeddings,
+            scores=scores,
             training={
                 "epochs": state.epoch,
                 "steps": state.step,

@@ -48,6 +48,7 @@ class Task:
     def dataset(self) -> dict[str, Any]:
         return {
             "name": self.data["train"].name,
+            "kind": self.data["train"].kind,
             "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
             "sizes": {
                 split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
@@ -83,6 +84,10 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     }
     with seeded(config.seed, 0):
         matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
+    if getattr(matcher, "metric_epochs", 0) >= config.epochs:
+        raise ValueError(
+            f"metric_epochs {matcher.metric_epochs} are the last of {config.epochs} epochs: leave some before them"
+        )
     matcher.fit(train.visual, train.text)
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
     evidence = Evidence(

@@ -43,20 +43,20 @@ def loss_of_run(workspace: Workspace, run: str) -> str:
         raise ValueError(
             f"{run} is a combination of runs: it has no loss of its own, so its pairs have no weights."
         )
-    return owner.config.loss
+    return owner.last_loss[0]
 
 
 def effective(workspace: Workspace, run: str) -> dict[str, Any]:
     """The parameters of the run's loss as they ended: given, learned, or at their defaults. As `loss_of_run`."""
     loss_of_run(workspace, run)
-    owner = workspace.run(run)
-    return bounded(LOSSES[owner.config.loss], {**owner.config.loss_params, **owner.loss_values})
+    loss, values = workspace.run(run).last_loss
+    return bounded(LOSSES[loss], values)
 
 
-def sides(workspace: Workspace, run: str, split: str, direction: Direction) -> tuple[np.ndarray, ...]:
+def sides(workspace: Workspace, run: str, split: str, direction: Direction) -> tuple[Any, ...]:
     """Queries, gallery, and the groups of both, as the functions of `xmr.analysis` take them."""
     data = workspace.dataset(split)
-    visual, text = workspace.embeddings(run, split)
+    visual, text = workspace.sides(run, split)
     if direction == "v2t":
         return visual, text, data.visual_group, data.text_group
     return text, visual, data.text_group, data.visual_group
@@ -158,7 +158,7 @@ def _asked(
     data = workspace.dataset(split)
     return (
         *visual_and_text(hard_negatives(workspace, run, split, direction), direction),
-        *workspace.embeddings(run, split),
+        *workspace.sides(run, split),
         data.visual_group,
         data.text_group,
         sources(workspace, split, run if asks_peers(selector) else ""),
@@ -177,7 +177,7 @@ def peers(workspace: Workspace, run: str) -> list[str]:
     def rsum(name: str) -> float:
         return workspace.run(name).metrics.get("validation", {}).get("rsum", 0.0)
 
-    others = [name for name in workspace.trained if name != run]
+    others = [name for name in workspace.trained if name != run and workspace.run(name).independent]
     return sorted(others, key=rsum, reverse=True)[:PEERS]
 
 
@@ -214,7 +214,7 @@ def batch(
     """
     data, config = workspace.dataset(split), workspace.run(run).config
     visuals, texts = sample_batch(data.visual_of_text, size, seed)
-    visual, text = workspace.embeddings(run, split)
+    visual, text = workspace.sides(run, split)
     own = config.selector in SELECTORS
     selector = config.selector if own else DEFAULT
     pairs = batch_weights(

@@ -6,14 +6,16 @@ interface, so a notebook can use it as the app does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from xmr.core import Direction
-from xmr.metrics import first_rank, rank_embeddings, rank_truth
+from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
+from xmr.search import two_stage
 from xmr.workspace.holdings import Holdings
 from xmr.workspace.parts import (
     COLOURS,
@@ -42,7 +44,17 @@ __all__ = [
 
 
 RECENT = 256  # free queries whose embeddings are kept
+DEPTH = 100  # items of the first stage that a pair scorer re-ranks
 MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
+
+
+class _Place(NamedTuple):
+    """Where an item stands in a run's ranking, and in its first stage if it has two."""
+
+    index: int
+    score: float
+    rank: int
+    first_rank: int | None = None
 
 
 @dataclass
@@ -65,21 +77,17 @@ class Workspace(Holdings):
         columns = []
         for name in runs:
             try:
-                vector = self._vector(name, query, split, direction)
-                gallery = self.index(name, split, "v" if direction == "t2v" else "t")
+                ranked = self._ranked(name, query, split, direction, k, own)
             except (ValueError, OSError) as error:
                 columns.append(Column(name, [], None, fault=str(error)))
                 continue
-            scores, found = gallery.search(vector[None], k, behind=[own])
-            ranked = zip(found[0].tolist(), scores[0].tolist(), range(1, k + 1), strict=False)
-            listed = self._results(list(ranked), same, own, split, direction)
+            listed = self._results(ranked[:k], same, own, split, direction)
             annotated = next((result for result in listed if result.status == "annotated"), None)
             if annotated is None and len(own):
-                row = gallery.vectors @ vector
-                best = int(own[np.argmax(row[own])])
-                # Never inside the list it was not found in, whatever the last bit of the two products says.
-                place = max(_rank(row, best, own), len(listed) + 1)
-                annotated = self._results([(best, float(row[best]), place)], same, own, split, direction)[0]
+                further = next((place for place in ranked[k:] if place.index in own), None)
+                if further is None:
+                    further = self._best_of(name, query, split, direction, own, len(ranked))
+                annotated = self._results([further], same, own, split, direction)[0]
             columns.append(Column(name, listed, annotated))
         return columns
 
@@ -94,11 +102,11 @@ class Workspace(Holdings):
     def locate(self, query: Query, run: str, split: str, direction: Direction, index: int) -> Result:
         """Where one item of the gallery stands in a run's whole ranking."""
         same, own = self.annotation(query, split, direction)
-        vector = self._vector(run, query, split, direction)
-        row = self.index(run, split, "v" if direction == "t2v" else "t").vectors @ vector
-        return self._results(
-            [(index, float(row[index]), _rank(row, index, own))], same, own, split, direction
-        )[0]
+        ranked = [] if self.run(run).independent else self._ranked(run, query, split, direction, 1, own)
+        place = next((place for place in ranked if place.index == index), None)
+        if place is None:
+            place = self._best_of(run, query, split, direction, np.array([index]), 0, own)
+        return self._results([place], same, own, split, direction)[0]
 
     def annotation(self, query: Query, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
         """The split's items that are this very query, and the gallery items annotated as matching it; both may be
@@ -121,7 +129,11 @@ class Workspace(Holdings):
 
         def make() -> dict[Direction, np.ndarray]:
             data = self.dataset(split)
-            v2t, t2v = rank_embeddings(*self.embeddings(run, split), data.visual_group, data.text_group)
+            groups = data.visual_group, data.text_group
+            if self.run(run).independent:
+                v2t, t2v = rank_embeddings(*self.embeddings(run, split), *groups)
+            else:
+                v2t, t2v = rank_scores(self.pair_scores(run, split), *groups)
             return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
 
         return self._memo.get(("ranks", run, split), make)[direction]
@@ -138,7 +150,10 @@ class Workspace(Holdings):
             return None
 
         def make() -> dict[Direction, np.ndarray]:
-            v2t, t2v = rank_truth(*self.embeddings(run, split), data.truth)
+            if self.run(run).independent:
+                v2t, t2v = rank_truth(*self.embeddings(run, split), data.truth)
+            else:
+                v2t, t2v = rank_truth_of_scores(self.pair_scores(run, split), data.truth)
             return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
 
         return self._memo.get(("true ranks", run, split), make)[direction]
@@ -154,6 +169,70 @@ class Workspace(Holdings):
         if all(ranks is not None for ranks in true):
             spread += _spread(np.stack(true))
         return np.argsort(-spread, kind="stable")
+
+    def _ranked(
+        self, run: str, query: Query, split: str, direction: Direction, k: int, own: np.ndarray
+    ) -> list[_Place]:
+        """The run's best items, best first: k, or of a pair scorer all that it re-ranks."""
+        vector = self._vector(run, query, split, direction)
+        gallery = self.index(run, split, "v" if direction == "t2v" else "t")
+        if self.run(run).independent:
+            scores, found = gallery.search(vector[None], k, behind=[own])
+            places = zip(found[0].tolist(), scores[0].tolist(), range(1, k + 1), strict=False)
+            return [_Place(*place) for place in places]
+        rescore = self._rescorer(run, query, split, direction)
+        found = two_stage(
+            gallery, vector[None], max(k, DEPTH), DEPTH, lambda _, items: rescore(items), behind=[own]
+        )
+        parts = (found.indices, found.scores, found.first_ranks)
+        ranked = zip(*(part[0].tolist() for part in parts), strict=True)
+        return [
+            _Place(index, float(score), rank, first) for rank, (index, score, first) in enumerate(ranked, 1)
+        ]
+
+    def _best_of(
+        self,
+        run: str,
+        query: Query,
+        split: str,
+        direction: Direction,
+        items: np.ndarray,
+        listed: int,
+        own: np.ndarray | None = None,
+    ) -> _Place:
+        """The best of some items that are not among the first `listed`, wherever it stands."""
+        vector = self._vector(run, query, split, direction)
+        row = self.index(run, split, "v" if direction == "t2v" else "t").vectors @ vector
+        best = int(items[np.argmax(row[items])])
+        # Never inside the list it was not found in, whatever the last bit of the two products says.
+        rank = max(_rank(row, best, items if own is None else own), listed + 1)
+        if self.run(run).independent:
+            return _Place(best, float(row[best]), rank)
+        return _Place(
+            best, float(self._rescorer(run, query, split, direction)(np.array([best]))[0]), rank, rank
+        )
+
+    def _rescorer(
+        self, run: str, query: Query, split: str, direction: Direction
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """What a pair scorer says of the query and given items of the gallery."""
+        owner = self.run(run)
+        if query.index is not None and split == "test" and owner.scores() is not None:
+            scores = owner.scores() if direction == "v2t" else owner.scores().T
+            return lambda items: scores[query.index, items]
+        scorer, one = self.scorer(run, split), np.arange(1)
+        if query.index is not None:
+            own = np.array([query.index])
+            if direction == "v2t":
+                return lambda items: scorer.block(own, items)[0]
+            return lambda items: scorer.block(items, own)[:, 0]
+        if query.image is not None:
+            asked = replace(scorer, visual=self.embedder.visual_states(owner, [query.image]))
+        else:
+            asked = replace(scorer, text=self.embedder.text_states(owner, [query.text]))
+        if direction == "v2t":
+            return lambda items: asked.block(one, items)[0]
+        return lambda items: asked.block(items, one)[:, 0]
 
     def _vector(self, run: str, query: Query, split: str, direction: Direction) -> np.ndarray:
         if query.index is not None:
@@ -182,25 +261,25 @@ class Workspace(Holdings):
 
     def _results(
         self,
-        ranked: list[tuple[int, float, int]],
+        ranked: list[_Place],
         same: np.ndarray,
         own: np.ndarray,
         split: str,
         direction: Direction,
     ) -> list[Result]:
-        """Results from (index, score, rank), with what is known of each pair."""
-        indices = np.array([index for index, _, _ in ranked])
+        """Results from places, with what is known of each pair."""
+        indices = np.array([place.index for place in ranked])
         # Captions that read alike say the same, so the first stands for all of them.
         known = self.truth(split, direction, same[:1], indices) if len(same) else None
         results = []
-        for at, (index, score, rank) in enumerate(ranked):
+        for at, (index, score, rank, first) in enumerate(ranked):
             if index in own:
                 status: Status = "annotated"
             elif known is None or np.isnan(known[0, at]):
                 status = "unknown"
             else:
                 status = "true" if known[0, at] > 0.5 else "neither"
-            results.append(Result(self.item_id(split, direction, index), index, score, rank, status))
+            results.append(Result(self.item_id(split, direction, index), index, score, rank, status, first))
         return results
 
     def item_id(self, split: str, direction: Direction, index: int) -> str:

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from xmr import embedding
+from xmr.analysis import Side, inner, scored_sides
 from xmr.checkpoints import Combination, Run, RunFault, list_runs, trains_a_loss
+from xmr.checkpoints.run import MAX_SCORES
 from xmr.core import Direction
 from xmr.data import Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
+from xmr.scoring import PairScorer, read_dataset
 from xmr.search import ExactIndex
 from xmr.workspace.parts import Embedder, Memo, Style, style_at
 
@@ -131,8 +134,42 @@ class Holdings:
         return [name for name, run in self.runs.items() if trains_a_loss(run)]
 
     def embeddings(self, run: str, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
-        """Unit embeddings of a split: visuals (N_v, E) and texts (N_t, E), float32."""
+        """Unit embeddings of a split: visuals (N_v, E) and texts (N_t, E), float32; of a pair scorer those of its first
+        stage."""
         return self.index(run, split, "v").vectors, self.index(run, split, "t").vectors
+
+    def sides(self, run: str, split: str = "test") -> tuple[Side, Side]:
+        """Visuals and texts of a split as `xmr.analysis` takes them: embeddings, or what a pair scorer said of them."""
+        visual, text = self.embeddings(run, split)
+        return (
+            (visual, text)
+            if self.run(run).independent
+            else scored_sides(self.pair_scores(run, split), visual, text)
+        )
+
+    def pair_scores(self, run: str, split: str = "test") -> np.ndarray:
+        """What a pair scorer says of all pairs of a split, (N_v, N_t) float32.
+
+        Raises ValueError where there are more than `MAX_SCORES`, which only its candidates can be asked of.
+        """
+        owner, data = self.run(run), self.dataset(split)
+        if len(data.visual_ids) * len(data.captions) > MAX_SCORES:
+            raise ValueError(
+                f"{run} scores pairs, and {split} has {len(data.visual_ids):,} × {len(data.captions):,} of them: "
+                "too many to score all; search asks it of the best candidates only"
+            )
+
+        def make() -> np.ndarray:
+            stored = owner.scores() if split == "test" else None
+            return self.scorer(run, split).matrix() if stored is None else stored
+
+        return self._memo.get(("pair scores", run, split), make)
+
+    def scorer(self, run: str, split: str = "test") -> PairScorer:
+        """A split as a pair scorer has read it."""
+        return self._memo.get(
+            ("scorer", run, split), lambda: read_dataset(self.run(run), self.dataset(split))
+        )
 
     def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex:
         """The search index over a split's visuals ("v") or texts ("t")."""
@@ -149,9 +186,9 @@ class Holdings:
         self, run: str, split: str, direction: Direction, queries: np.ndarray | None = None
     ) -> np.ndarray:
         """Scores (Q, G) float32 of the split's items `queries` (all: None) against the other side's items."""
-        visual, text = self.embeddings(run, split)
+        visual, text = self.sides(run, split)
         asking, gallery = (visual, text) if direction == "v2t" else (text, visual)
-        return (asking if queries is None else asking[queries]) @ gallery.T
+        return inner(asking if queries is None else asking[queries], gallery)
 
     def positives(self, split: str, direction: Direction, queries: np.ndarray | None = None) -> np.ndarray:
         """Which pairs are annotated as matching, (Q, G) bool, as in `scores`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 if TYPE_CHECKING:
     from xmr.checkpoints import Combination, Run
@@ -51,13 +52,15 @@ class Query:
 
 @dataclass(frozen=True)
 class Result:
-    """One item of a gallery in one run's ranking. `rank` is 1-based."""
+    """One item of a gallery in one run's ranking. `rank` is 1-based; `first_rank` is that in the first stage of a run
+    that re-ranks, None elsewhere."""
 
     id: str
     index: int
     score: float
     rank: int
     status: Status
+    first_rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ class Embedder(Protocol):
     """Free queries and whole splits as unit embeddings of a run; `xmr.embedding` is one."""
 
     def embed_texts(self, run: Run | Combination, texts: list[str]) -> np.ndarray: ...
-    def embed_visuals(self, run: Run | Combination, images: list[Image.Image]) -> np.ndarray: ...
+    def embed_visuals(self, run: Run | Combination, visuals: list[Image.Image]) -> np.ndarray: ...
+    def text_states(self, run: Run, texts: list[str]) -> Tensor: ...
+    def visual_states(self, run: Run, visuals: list[Image.Image]) -> Tensor: ...
     def embed_dataset(self, run: Run | Combination, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]: ...
     def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen: ...
 

@@ -1,0 +1,44 @@
+"""Late interaction: each token is compared with the nearest of the other side."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from xmr.matchers.base import MATCHERS
+from xmr.matchers.pairwise import PairScorer, mean_where, similarities
+from xmr.matchers.tokens import present
+
+
+@MATCHERS.register
+class TokenMax(PairScorer):
+    """The mean over tokens of their largest similarity to a token of the other side (ColBERT, FILIP).
+
+    `attend`: "text" looks for the nearest region of each word, "visual" for the nearest word of each region, "both"
+    averages the two. The rest as in all matchers on tokens: `text`, `embed_dim`, `dropout`, `word_dim`,
+    `word_dropout`, `min_count`, `glove`.
+    Reference: Yao et al., FILIP: Fine-grained Interactive Language-Image Pre-Training, ICLR 2022,
+        https://arxiv.org/abs/2111.07783; before it Khattab and Zaharia, ColBERT, SIGIR 2020,
+        https://arxiv.org/abs/2004.12832, with text on both sides and the sum in place of the mean.
+    Deviation: FILIP trains each direction of retrieval with that side's own score, here both see the same one.
+    """
+
+    name = "token_max"
+
+    def __init__(self, *args: Any, attend: Literal["text", "visual", "both"] = "both", **common: Any):
+        super().__init__(*args, **common)
+        self.attend = attend
+
+    def score(self, visual: Tensor, text: Tensor) -> Tensor:
+        pairs = similarities(visual, text)  # (V, I, T, J)
+        there, named = present(visual), present(text)
+        found = []
+        if self.attend != "visual":
+            nearest = pairs.masked_fill(~there[:, :, None, None], -torch.inf).max(1).values  # (V, T, J)
+            found.append(mean_where(nearest, named))
+        if self.attend != "text":
+            nearest = pairs.masked_fill(~named, -torch.inf).max(3).values  # (V, I, T)
+            found.append(mean_where(nearest.transpose(1, 2), there[:, None]))
+        return sum(found) / len(found)

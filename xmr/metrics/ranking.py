@@ -1,0 +1,394 @@
+"""From scores, or from embeddings by blocks of their product, to ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from xmr.core import Ranking
+from xmr.metrics.inputs import Array, embeddings, float32, groups, mask, matrix
+
+BLOCK_BYTES = 24 << 20  # scores held at once
+WHOLE_BYTES = 64 << 20  # a half-precision gallery that is smaller than this as float32 is converted once
+SORT_FROM = 24  # positives per query from which one sort of its scores is faster than counting for each
+ONE_PASS_UP_TO = 4  # positives per text up to which t2v is counted in the pass over the blocks of v2t
+
+
+class Truth(Protocol):
+    """The part of `xmr.data.dataset.Truth` that a ranking needs (data is a layer above this one)."""
+
+    @property
+    def block(self) -> Callable[[np.ndarray, np.ndarray], np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class JudgedRanking(Ranking):
+    """A ranking by a truth: what is unknown takes no place in it, and matches can be of different worth.
+
+    gains (P,) float64: relevance of each positive, in the order of `ranks`; unjudged (P,) int64: unknown items that
+    score as high or higher and would stand before it.
+    """
+
+    gains: np.ndarray
+    unjudged: np.ndarray
+
+
+def rank_positives(scores: Array, positives: Array | None = None) -> Ranking:
+    """Ranks of each query's positives in a score matrix whose rows are queries.
+
+    scores (Q, G) float; positives (Q, G) bool, None means the diagonal. Scores are compared exactly, in blocks of
+    rows: extra memory does not grow with Q.
+    Raises ValueError where shapes or types do not fit, the gallery is empty, or no pair is positive.
+    """
+    scores = matrix(scores, "scores")
+    positives = mask(positives, scores)
+
+    def known(rows: slice) -> _Known:
+        return _Known(*np.nonzero(positives[rows]))
+
+    return _rank_one_way(_copies(scores), scores.shape[1], known)
+
+
+def rank_scores(scores: Array, visual_group: Array, text_group: Array) -> tuple[Ranking, Ranking]:
+    """Rankings of a score matrix in both directions, positives where groups are equal: (v2t, t2v).
+
+    scores (V, T) float, rows are visuals; visual_group (V,) and text_group (T,) int. Scores are compared exactly.
+    Raises ValueError where shapes or types do not fit, the matrix is empty, or no pair is positive.
+    """
+    scores = matrix(scores, "scores")
+    visual_group, text_group = _scores_groups(scores, visual_group, text_group)
+    return (
+        _rank_one_way(_copies(scores), scores.shape[1], _Partners(visual_group, text_group).of),
+        _rank_one_way(_copies(scores.T), len(scores), _Partners(text_group, visual_group).of),
+    )
+
+
+def rank_truth_of_scores(scores: Array, truth: Truth) -> tuple[JudgedRanking, JudgedRanking]:
+    """`rank_truth` of a score matrix (V, T), whose scores are compared exactly."""
+    scores = matrix(scores, "scores")
+    of_visuals, of_texts = _known_of(truth, *scores.shape)
+    return (
+        _rank_one_way(_copies(scores), scores.shape[1], of_visuals),
+        _rank_one_way(_copies(scores.T), len(scores), of_texts),
+    )
+
+
+@np.errstate(invalid="ignore", over="ignore")  # NaN and infinity have their places in a ranking
+def rank_embeddings(
+    visual: Array,
+    text: Array,
+    visual_group: Array,
+    text_group: Array,
+    *,
+    block: int | None = None,
+) -> tuple[Ranking, Ranking]:
+    """Rankings of visual @ text.T in both directions, in one pass over blocks of the product.
+
+    visual (V, D) and text (T, D) float arrays or tensors, also memory-mapped and half precision; the product is
+    float32. visual_group (V,) and text_group (T,) int: a pair is positive where they are equal. `block` is the
+    number of visuals per block, by default as many as make 24 MB of scores; V × T is never held.
+    Returns (v2t, t2v).
+
+    A score that is below the positive's by no more than the rounding of a float32 product ties with it, since the
+    same embedding gives different last bits at different places of a product: without this, equal embeddings would
+    rank by chance, or all behind the positive.
+
+    Where texts have more than 4 positives in the mean (class labels), the other direction is a second pass, and
+    memory grows with the number of positive pairs, which the rankings hold.
+    Raises ValueError where shapes or types do not fit, a side is empty, or no pair is positive.
+    """
+    visual, text = embeddings(visual, text)
+    visual_group = groups(visual_group, len(visual), "visual_group", f"row of visual {visual.shape}")
+    text_group = groups(text_group, len(text), "text_group", f"row of text {text.shape}")
+    ours, theirs = _Partners(visual_group, text_group), _Partners(text_group, visual_group)
+    sizes = _norms(visual), _norms(text)
+    forth = _products(visual, text, block), len(text), ours.of, _Slack(visual, *sizes)
+    if theirs.counts.sum() > ONE_PASS_UP_TO * len(text):
+        back = _products(text, visual, block), len(visual), theirs.of, _Slack(text, *sizes[::-1])
+        return _rank_one_way(*forth), _rank_one_way(*back)
+    columns = _ColumnCounts(visual, text, theirs, sizes)
+    return _rank_one_way(*forth, columns.add), columns.ranking()
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def rank_truth(
+    visual: Array, text: Array, truth: Truth, *, block: int | None = None
+) -> tuple[JudgedRanking, JudgedRanking]:
+    """Rankings of visual @ text.T in both directions where all true pairs are positive.
+
+    `truth.block(visuals, texts)` tells the relevance of every pair of two index vectors, (v, t) float: above 0 is
+    a match, NaN is unknown and left out: an unknown item takes no place in the ranking. One pass per direction;
+    the rest as in `rank_embeddings`. Raises ValueError also where the truth has the wrong shape or no match.
+    """
+    visual, text = embeddings(visual, text)
+    sizes = _norms(visual), _norms(text)
+    of_visuals, of_texts = _known_of(truth, len(visual), len(text))
+    forth = _products(visual, text, block), len(text), of_visuals, _Slack(visual, *sizes)
+    back = _products(text, visual, block), len(visual), of_texts, _Slack(text, *sizes[::-1])
+    return _rank_one_way(*forth), _rank_one_way(*back)
+
+
+class _Known(NamedTuple):
+    """What is known of a block of rows: the positives (query counted from the first row, item), both (P,), by query.
+
+    gains (P,) and `ignored` (rows, G) bool only where a truth tells them.
+    """
+
+    query: np.ndarray
+    item: np.ndarray
+    gains: np.ndarray | None = None
+    ignored: np.ndarray | None = None
+
+
+def _known_of(truth: Truth, visuals: int, texts: int) -> tuple[Callable[[slice], _Known], ...]:
+    """What `truth` knows of a block of visuals, and of a block of texts."""
+
+    def known(rows: np.ndarray, columns: np.ndarray, transposed: bool) -> _Known:
+        relevance, shape = np.asarray(truth.block(rows, columns)), (len(rows), len(columns))
+        if relevance.shape != shape:
+            raise ValueError(f"the truth's block is {relevance.shape} where {shape} was asked for")
+        relevance = relevance.T if transposed else relevance
+        query, item = np.nonzero(relevance > 0)
+        return _Known(query, item, relevance[query, item].astype(np.float64), np.isnan(relevance))
+
+    def of_visuals(rows: slice) -> _Known:
+        return known(np.arange(rows.start, rows.stop), np.arange(texts), False)
+
+    def of_texts(rows: slice) -> _Known:
+        return known(np.arange(visuals), np.arange(rows.start, rows.stop), True)
+
+    return of_visuals, of_texts
+
+
+class _Partners:
+    """The positives of every query where groups are equal, without a mask."""
+
+    def __init__(self, query_group: np.ndarray, item_group: np.ndarray):
+        self.order = np.argsort(item_group, kind="stable")
+        items = item_group[self.order]
+        self.start = np.searchsorted(items, query_group, "left")
+        self.counts = np.searchsorted(items, query_group, "right") - self.start
+
+    def of(self, rows: slice) -> _Known:
+        counts = self.counts[rows]
+        query = np.repeat(np.arange(len(counts)), counts)
+        return _Known(query, self.order[self.start[rows][query] + steps(counts)])
+
+
+class _Slack:
+    """By how much scores of a float32 product of queries and gallery may be off."""
+
+    def __init__(self, queries: np.ndarray, query_sizes: np.ndarray, item_sizes: np.ndarray):
+        self.rounding, self.query_sizes, self.item_sizes = _rounding(queries), query_sizes, item_sizes
+
+    def __call__(self, rows: slice, query: np.ndarray, item: np.ndarray) -> np.ndarray:
+        return self.rounding * self.query_sizes[rows][query] * self.item_sizes[item]
+
+
+def _rank_one_way(
+    blocks: Iterator[tuple[slice, np.ndarray]],
+    gallery: int,
+    known: Callable[[slice], _Known],
+    slack: _Slack | None = None,
+    watch: Callable[[np.ndarray], None] | None = None,
+) -> Ranking:
+    """Ranking of all `blocks` of scores, which are used up; `watch` sees each with its positives set to -inf."""
+    ranks, counts, gains, unjudged = [], [], [], []
+    for rows, scores in blocks:
+        query, item, worth, ignored = known(rows)
+        own = _worst_for_nan(scores[query, item])
+        bars = own if slack is None else _worst_for_nan(own - slack(rows, query, item))
+        counts.append(np.bincount(query, minlength=len(scores)))
+        if worth is not None:
+            gains.append(
+                worth[np.lexsort((worth, -own, query))]
+            )  # of equal scores, the less relevant comes first
+            unjudged.append(_unjudged_before(scores, counts[-1], bars, ignored))
+        ranks.append(_rank_rows(scores, query, item, bars, ignored))
+        if watch is not None:
+            watch(scores)
+    if gains:
+        return _ranking(
+            ranks, counts, gallery, JudgedRanking, np.concatenate(gains), np.concatenate(unjudged)
+        )
+    return _ranking(ranks, counts, gallery)
+
+
+def _unjudged_before(
+    scores: np.ndarray, counts: np.ndarray, bars: np.ndarray, ignored: np.ndarray
+) -> np.ndarray:
+    """How many `ignored` items of a block do not score below each of the bars (P,), by query and ascending."""
+    before = np.zeros(len(bars), np.int64)
+    if not ignored.any():
+        return before
+    end = 0
+    for row, count in enumerate(counts.tolist()):
+        start, end = end, end + count
+        if not count:
+            continue
+        others, own = scores[row, ignored[row]], np.sort(bars[start:end])[::-1]
+        if count >= SORT_FROM:
+            before[start:end] = len(others) - np.searchsorted(np.sort(others), own)
+        else:
+            before[start:end] = [len(others) - np.count_nonzero(others < bar) for bar in own]
+    return before
+
+
+class _ColumnCounts:
+    """Ranks of the columns' positives, counted while the blocks of rows go by.
+
+    The positives' scores are computed beforehand, one inner product for each, so that all blocks can be counted.
+    """
+
+    def __init__(
+        self, visual: np.ndarray, text: np.ndarray, positives: _Partners, sizes: tuple[np.ndarray, np.ndarray]
+    ):
+        self.gallery, self.counts = len(visual), positives.counts
+        column, row, *_ = positives.of(slice(0, len(text)))
+        bars = np.empty(len(row), np.float32)
+        for part in _slices(len(row), text.shape[1], 8):
+            bars[part] = np.einsum("pd,pd->p", float32(text[column[part]]), float32(visual[row[part]]))
+        bars = _worst_for_nan(bars - _rounding(text) * sizes[0][row] * sizes[1][column])
+        # One bar for each column, so that whole rows are compared, then those of further positives.
+        further = steps(self.counts) > 0
+        self.column = column[further]
+        self.where = np.where(further, len(text) - 1 + np.cumsum(further), column)
+        self.bars = np.full(len(text) + len(self.column), -np.inf, np.float32)
+        self.bars[self.where] = bars[np.lexsort((-bars, column))]
+        self.below = np.zeros(len(self.bars), np.int64)
+
+    def add(self, scores: np.ndarray) -> None:
+        """Counts one block (rows, T) of scores whose positives are at -inf."""
+        below = np.empty(len(self.bars), bool)
+        texts = scores.shape[1]
+        for part in range(0, len(scores), 255):  # as many ones as a byte holds
+            few = np.zeros(len(self.bars), np.uint8)
+            for line in scores[part : part + 255]:
+                np.less(line, self.bars[:texts], out=below[:texts])
+                if len(self.column):
+                    np.less(line[self.column], self.bars[texts:], out=below[texts:])
+                few += below.view(np.uint8)
+            self.below += few
+
+    def ranking(self) -> Ranking:
+        below = np.maximum(self.below[self.where], np.repeat(self.counts, self.counts))
+        return _ranking([steps(self.counts) + 1 + self.gallery - below], [self.counts], self.gallery)
+
+
+def _rank_rows(
+    scores: np.ndarray,
+    query: np.ndarray,
+    item: np.ndarray,
+    bars: np.ndarray,
+    ignored: np.ndarray | None = None,
+) -> np.ndarray:
+    """Ranks (P,) of the positives (query, item) of a block of scores (B, G), by query and ascending.
+
+    An item counts as better unless it scores below the positive's bar, of (P,) `bars`. `scores` is used up: on
+    return its positives and `ignored` (B, G) stand at -inf.
+    """
+    rows, gallery = scores.shape
+    counts = np.bincount(query, minlength=rows)
+    scores[query, item] = -np.inf
+    out_of_the_way = counts
+    if ignored is not None:
+        scores[ignored] = -np.inf
+        out_of_the_way = counts + ignored.sum(1)
+    below = np.empty(len(bars), np.int64)
+    lower = np.empty(gallery, bool)
+    end = 0
+    for row, count in enumerate(counts.tolist()):
+        start, end = end, end + count
+        line, own = scores[row], np.sort(bars[start:end])
+        if count >= SORT_FROM:
+            below[start:end] = np.searchsorted(np.sort(line), own)[::-1]  # NaN is sorted last, so never below
+        else:
+            for place, bar in zip(range(start, end), own[::-1], strict=True):
+                np.less(line, bar, out=lower)
+                below[place] = np.count_nonzero(lower)
+    # What is out of the way counts as below even a positive that is itself at -inf.
+    return steps(counts) + 1 + gallery - np.maximum(below, out_of_the_way[query])
+
+
+def _products(
+    queries: np.ndarray, gallery: np.ndarray, block: int | None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of queries @ gallery.T, float32, in one buffer that each block overwrites."""
+    if block is not None and block < 1:
+        raise ValueError(f"block must be at least 1, found {block}")
+    slices = list(_slices(len(queries), len(gallery), 4, block))
+    held = np.empty((slices[0].stop, len(gallery)), np.float32)
+    if gallery.size * 4 <= WHOLE_BYTES:
+        gallery = float32(gallery)
+    parts = [slice(0, len(gallery))]
+    if gallery.dtype != np.float32:
+        parts = list(_slices(len(gallery), gallery.shape[1], 8))
+    for rows in slices:
+        scores, asked = held[: rows.stop - rows.start], float32(queries[rows])
+        for part in parts:
+            np.matmul(asked, float32(gallery[part]).T, out=scores[:, part])
+        yield rows, scores
+
+
+def _copies(scores: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of rows of a score matrix, single precision at least, to be used up."""
+    dtype = np.result_type(scores.dtype, np.float32)
+    for rows in _slices(len(scores), scores.shape[1], dtype.itemsize):
+        yield rows, np.array(scores[rows], dtype, order="C")
+
+
+def _slices(rows: int, width: int, itemsize: int, block: int | None = None) -> Iterator[slice]:
+    """Slices of `rows` rows that hold about BLOCK_BYTES each, or `block` rows."""
+    step = block or min(max(BLOCK_BYTES // (itemsize * width), 32), 1024)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def _rounding(embeddings: np.ndarray) -> np.float32:
+    """How far a float32 inner product of unit vectors may be off.
+
+    Twice to thrice the largest error seen for equal vectors of 8 to 2,048 dimensions.
+    """
+    return np.float32((embeddings.shape[1] ** 0.5 + 4) * 2.0**-24)
+
+
+def _worst_for_nan(bars: np.ndarray) -> np.ndarray:
+    bars[np.isnan(bars)] = -np.inf
+    return bars
+
+
+def _norms(embeddings: np.ndarray) -> np.ndarray:
+    norms = np.empty(len(embeddings), np.float32)
+    for rows in _slices(len(embeddings), embeddings.shape[1], 4):
+        part = float32(embeddings[rows])
+        norms[rows] = np.sqrt(np.einsum("nd,nd->n", part, part))
+    return norms
+
+
+def _ranking(
+    ranks: list[np.ndarray],
+    counts: list[np.ndarray],
+    gallery: int,
+    kind: type[Ranking] = Ranking,
+    *more: np.ndarray,
+) -> Ranking:
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    if offsets[-1] == 0:
+        raise ValueError(f"no pair is positive among {len(offsets) - 1} queries × {gallery} items")
+    return kind(np.concatenate(ranks), offsets, gallery, *more)
+
+
+def _scores_groups(
+    scores: np.ndarray, visual_group: Array, text_group: Array
+) -> tuple[np.ndarray, np.ndarray]:
+    return (
+        groups(visual_group, len(scores), "visual_group", f"row of scores {scores.shape}"),
+        groups(text_group, scores.shape[1], "text_group", f"column of scores {scores.shape}"),
+    )
+
+
+def steps(counts: np.ndarray) -> np.ndarray:
+    """0, 1, … counts[0] - 1, 0, 1, … counts[1] - 1, …"""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,0 +1,211 @@
+"""Approximate search whose recall is measured: HNSW or IVF, as size, memory and the recall asked for tell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import faiss
+import numpy as np
+
+from xmr.registry import unknown
+from xmr.search.exact import ExactIndex, Facts, Kind, as_queries, falling, products
+
+EXACT_UP_TO = 50_000  # vectors: below, the exact answer takes a few milliseconds and needs no building
+HNSW_UP_TO = 300_000  # vectors: above, a graph takes many minutes to build, IVF a few
+LINKS = 32  # of a node of the graph
+WIDEN = 2  # candidates for each item asked for: they are scored again, which mends what SQ8 rounds away
+HELD_OUT = 256  # vectors that are left out of the index while its recall is measured
+TRAINING = 64  # vectors per cell that its centre is learned from
+CHUNK = 1 << 16  # rows that are copied at once
+
+FACTORY = {"hnsw": "IDMap,HNSW{links}", "ivf": "IVF{cells},Flat", "ivf_sq8": "IVF{cells},SQ8"}
+NAMES = {"hnsw": "efSearch", "ivf": "nprobe", "ivf_sq8": "nprobe"}
+
+
+class ApproximateIndex:
+    """A faiss index that proposes candidates, and the vectors that score them exactly.
+
+    Made by `build_index` and `open_index`. The vectors of `exact` (G, E) are not copied; they may be memory-mapped,
+    since a search reads few of them.
+    """
+
+    def __init__(self, exact: ExactIndex, proposer: faiss.Index, facts: Facts):
+        self.exact = exact
+        self.vectors = exact.vectors
+        self.proposer = proposer
+        self.facts = facts
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def search(
+        self, queries: np.ndarray, k: int, behind: Sequence[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `ExactIndex.search`, among the items found: scores are exact, but an item may be missing.
+
+        `facts.recall` is measured for `facts.k` items; of many more, a smaller share is found. Queries for which
+        too few are found, and a k of a quarter of the gallery or more, are answered exactly.
+        """
+        queries = as_queries(queries, self.vectors.shape[1])
+        k = min(max(k, 1), len(self))
+        if 4 * k >= len(self):
+            return self.exact.search(queries, k, behind)
+        found = self._propose(queries, min(WIDEN * k, len(self)))
+        given = products(queries, self.vectors, found)
+        scores = np.empty((len(queries), k), np.float32)
+        indices = np.empty((len(queries), k), np.int64)
+        for q, (row, at) in enumerate(zip(given, found, strict=True)):
+            own = None if behind is None else behind[q]
+            there = np.flatnonzero(at >= 0)  # faiss fills up with -1
+            if len(there) < k:
+                whole = self.exact.search(queries[q : q + 1], k, None if own is None else [own])
+                scores[q], indices[q] = whole[0][0], whole[1][0]
+                continue
+            order = there[falling(row[there], at[there], own)[:k]]
+            scores[q], indices[q] = row[order], at[order]
+        return scores, indices
+
+    def _propose(self, queries: np.ndarray, width: int) -> np.ndarray:
+        setting = self.facts.setting
+        # Handed over with the call: set on the index, it would be shared by the threads that search it.
+        if self.facts.kind == "hnsw":
+            parameters = faiss.SearchParametersHNSW(efSearch=max(setting, width))
+        else:
+            parameters = faiss.SearchParametersIVF(nprobe=setting)
+        return self.proposer.search(queries, width, params=parameters)[1]
+
+
+def build_index(
+    vectors: np.ndarray,
+    recall: float = 1.0,
+    *,
+    k: int = 10,
+    queries: np.ndarray | None = None,
+    memory_mb: float | None = None,
+    kind: Kind | None = None,
+) -> ExactIndex | ApproximateIndex:
+    """An index over vectors (G, E) that finds at least the share `recall` of the true k best.
+
+    Exact where `recall` is 1 or the gallery is small; else HNSW up to HNSW_UP_TO vectors and IVF above, of the
+    kinds that take at most `memory_mb` megabytes beside the vectors; `kind` takes that one instead. The search
+    parameter is the smallest that reaches the target by one standard error, on vectors held out while the index is
+    measured and, if given, on `queries` (Q, E) as they will be asked: captions lie elsewhere than pictures, and
+    their neighbours are harder to find. Where none reaches it, the index is exact. `facts.note` tells all this.
+
+    Raises ValueError on vectors or queries that are empty, not finite or of different widths, and on a recall
+    outside (0, 1].
+    """
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must be in (0, 1], found {recall}")
+    if kind is not None and kind not in ("exact", *FACTORY):
+        raise ValueError(unknown("kind of index", kind, ("exact", *FACTORY)))
+    exact = ExactIndex(vectors)
+    count, dimension = exact.vectors.shape
+    if queries is not None:
+        queries = as_queries(queries, dimension)
+        if not len(queries):
+            raise ValueError(f"queries to measure recall on are empty: {queries.shape}")
+    taken, note = (kind, "as asked") if kind else choose_kind(count, dimension, recall, memory_mb)
+    exact.facts = Facts(target=recall, k=k, note=note)
+    if taken == "exact":
+        return exact
+    if count < 4 * TRAINING * k:  # fewer cells than could be told apart, and too few neighbours to lose one
+        exact.facts = replace(exact.facts, note=f"only {count:,} vectors")
+        return exact
+
+    start = time.perf_counter()
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(count)
+    held, rest = np.sort(shuffled[:HELD_OUT]), np.sort(shuffled[HELD_OUT:])
+    proposer = _trained(taken, exact.vectors, rest, rng)
+    _add(proposer, exact.vectors, rest)
+    index = ApproximateIndex(exact, proposer, Facts(taken, 1, recall, k))
+    asked = {"held out": exact.vectors[held]}
+    if queries is not None:
+        asked["queries"] = queries[rng.permutation(len(queries))[:HELD_OUT]]
+    best = {name: _best(exact, some, k, held) for name, some in asked.items()}
+    for setting in _ladder(taken, proposer):
+        index.facts = replace(index.facts, setting=setting)
+        hits = {name: _found(index, some, k, best[name]) for name, some in asked.items()}
+        measured = {name: float(hit.mean()) for name, hit in hits.items()}
+        if all(hit.mean() - hit.std() / len(hit) ** 0.5 >= recall for hit in hits.values()):
+            _add(proposer, exact.vectors, held)
+            seconds = round(time.perf_counter() - start, 2)
+            note = f"{note}; {NAMES[taken]} {setting}"
+            index.facts = replace(index.facts, recall=measured, seconds=seconds, note=note)
+            return index
+    told = ", ".join(f"{value:.4f} ({name})" for name, value in measured.items())
+    note = f"{taken} reaches a recall of {told} at {NAMES[taken]} {setting}, not {recall}: exact instead"
+    exact.facts = replace(exact.facts, note=note, seconds=round(time.perf_counter() - start, 2))
+    return exact
+
+
+def choose_kind(count: int, dimension: int, recall: float, memory_mb: float | None) -> tuple[Kind, str]:
+    """The kind of index for so many vectors, and the reason in words."""
+    if recall == 1:
+        return "exact", "all neighbours are asked for"
+    if count <= EXACT_UP_TO:
+        return "exact", f"{count:,} vectors, at most {EXACT_UP_TO:,}: exact search is fast enough"
+    kinds: tuple[Kind, ...] = ("hnsw", "ivf", "ivf_sq8") if count <= HNSW_UP_TO else ("ivf", "ivf_sq8")
+    for kind in kinds:
+        need = megabytes(kind, count, dimension)
+        if memory_mb is None or need <= memory_mb:
+            return kind, f"{count:,} vectors; {need:,.0f} MB beside them"
+    return "exact", f"{need:,.0f} MB are needed for {kind}, {memory_mb:,.0f} are allowed: exact instead"
+
+
+def megabytes(kind: Kind, count: int, dimension: int) -> float:
+    """What an index of that kind takes beside the vectors, in memory and on disk; 10⁶ bytes."""
+    if kind == "exact":
+        return 0.0
+    if kind == "hnsw":
+        # Vectors, links of the lowest layer (twice as many) and of the few nodes above it, and numbers.
+        return count * (4 * dimension + 4 * (2 * LINKS + 1) + 20) / 1e6
+    code = 4 * dimension if kind == "ivf" else dimension
+    return (count * (code + 8) + _cells(count) * 4 * dimension) / 1e6
+
+
+def _cells(count: int) -> int:
+    return max(1, min(int(4 * count**0.5), count // TRAINING))
+
+
+def _trained(kind: Kind, vectors: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> faiss.Index:
+    cells = _cells(len(vectors))
+    description = FACTORY[kind].format(links=LINKS, cells=cells)
+    proposer = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    if kind != "hnsw":
+        proposer.cp.max_points_per_centroid = TRAINING
+        proposer.cp.min_points_per_centroid = 1  # warns in print below it
+        proposer.train(vectors[rng.choice(rows, min(len(rows), TRAINING * cells), replace=False)])
+    return proposer
+
+
+def _add(proposer: faiss.Index, vectors: np.ndarray, rows: np.ndarray) -> None:
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        proposer.add_with_ids(vectors[some], some)
+
+
+def _ladder(kind: Kind, proposer: faiss.Index) -> list[int]:
+    """Settings to try, the fastest first; the last still looks at a small part of the gallery only."""
+    if kind == "hnsw":
+        return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    return [
+        probes for probes in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256) if 8 * probes <= proposer.nlist
+    ]
+
+
+def _best(exact: ExactIndex, queries: np.ndarray, k: int, without: np.ndarray) -> np.ndarray:
+    """Scores (Q,) of each query's k-th best item among all but `without`."""
+    scores, found = exact.search(queries, k + len(without))
+    left = ~np.isin(found, without)
+    place = (left.cumsum(1) == k).argmax(1)  # the first column where k are counted
+    return scores[np.arange(len(queries)), place]
+
+
+def _found(index: ApproximateIndex, queries: np.ndarray, k: int, best: np.ndarray) -> np.ndarray:
+    """Recall@k (Q,): the share of items found that are as near as the k-th best, since equals are as good."""
+    scores, _ = index.search(queries, k)
+    return (scores >= best[:, None]).mean(1)
