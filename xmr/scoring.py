@@ -23,7 +23,7 @@ STATES = 512  # items read at once
 
 
 @dataclass(frozen=True)
-class PairScorer:
+class ReadSplit:
     """A split as a pair scorer has read it: states of its visuals (N_v, …) and texts (N_t, …)."""
 
     matcher: Any
@@ -48,7 +48,7 @@ class PairScorer:
 
 
 @torch.no_grad()
-def read(matcher: Any, inputs: Inputs) -> PairScorer:
+def read(matcher: Any, inputs: Inputs) -> ReadSplit:
     """The states of a whole split. Leaves the matcher in evaluation mode."""
     matcher.eval()
 
@@ -58,14 +58,14 @@ def read(matcher: Any, inputs: Inputs) -> PairScorer:
         ]
         return joined(parts)
 
-    return PairScorer(
+    return ReadSplit(
         matcher,
         of(matcher.visual, inputs.visual_batch, len(inputs.visual)),
         of(matcher.text, inputs.text_batch, inputs.texts),
     )
 
 
-def read_dataset(run: Run, dataset: Dataset, progress: Progress | None = None) -> PairScorer:
+def read_dataset(run: Run, dataset: Dataset, progress: Progress | None = None) -> ReadSplit:
     """A split as the run's matcher reads it. Raises as `xmr.embedding.embed_dataset`."""
     return read(run.matcher(), run_inputs(run, dataset, progress))
 

@@ -17,7 +17,13 @@ from torch import Tensor
 
 MAX_HEADER = 1 << 20  # bytes; a header of half a million tensors costs seconds and hundreds of megabytes
 MAX_JSON = 64 << 20
-DTYPES = {"F16": torch.float16, "F32": torch.float32, "F64": torch.float64, "U8": torch.uint8}
+DTYPES = {
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+}
 
 Spec = tuple[tuple[int, ...], torch.dtype]  # shape and dtype of a tensor
 
