@@ -33,6 +33,7 @@ HOMES = {
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
     "scipy": {"comparison", "data"},  # statistics; MATLAB files
+    "av": {"data"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
 }
 MODULES = sorted(ROOT.glob("xmr/**/*.py"))

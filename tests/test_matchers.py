@@ -30,21 +30,77 @@ def words(captions):
     return torch.from_numpy(ids).long(), torch.from_numpy(lengths)
 
 
-@pytest.mark.parametrize("tower", TOWERS)
-@pytest.mark.parametrize("hidden", [0, 7])
-@pytest.mark.parametrize("name", MATCHERS)
-def test_every_matcher_embeds_and_scores(name, tower, hidden):
-    params = settled_params(name, SMALL | {"text": tower, "hidden": hidden}, 5)
-    matcher = build_matcher(name, params, 6, 5, VOCABULARY).eval()
+def texts_of(name):
+    """What the matcher can read of captions."""
+    return [text for text in MATCHERS[name].param("text").choices if text != "auto"]
+
+
+def small(name, text, **params):
+    """An untrained matcher of that name, in evaluation mode."""
+    torch.manual_seed(0)
+    known = {param.name for param in MATCHERS[name].params}
+    params = {key: value for key, value in SMALL.items() if key in known} | {"text": text} | params
+    text_dim = 5 if text == "features" else 0
+    return build_matcher(name, settled_params(name, params, text_dim), 6, text_dim, VOCABULARY).eval()
+
+
+def texts(text):
+    return torch.randn(5, 5) if text == "features" else words(CAPTIONS)
+
+
+EVERY = [(name, text) for name in MATCHERS for text in texts_of(name)]
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 6)], ids=["pooled", "tokens"])
+@pytest.mark.parametrize(("name", "text"), EVERY)
+def test_every_matcher_embeds_and_scores(name, text, shape):
+    matcher = small(name, text)
     assert matcher.inputs in ("pooled", "tokens")
-    visual = matcher.visual(torch.randn(4, 6))
-    text = matcher.text(torch.randn(5, 5) if tower == "features" else words(CAPTIONS))
+    visual, text = matcher.visual(torch.randn(shape)), matcher.text(texts(text))
     scores = matcher.scores(visual, text)
-    assert scores.shape == (4, 5)
+    assert scores.shape == (4, 5) and torch.isfinite(scores).all()
+    for states, count in ((visual, 4), (text, 5)):
+        assert states.shape[0] == count and states.shape[-1] == matcher.embed_dim
+        pooled = matcher.pooled(states)
+        assert pooled.shape == (count, matcher.embed_dim)
+        torch.testing.assert_close(pooled.norm(dim=1), torch.ones(count))
+        if matcher.independent:
+            torch.testing.assert_close(states, pooled, rtol=0, atol=0)
     if matcher.independent:
-        assert visual.shape == (4, matcher.embed_dim) and text.shape == (5, matcher.embed_dim)
-        torch.testing.assert_close(torch.cat([visual, text]).norm(dim=1), torch.ones(9))
         torch.testing.assert_close(scores, visual @ text.T)
+
+
+@pytest.mark.parametrize(("name", "text"), EVERY)
+def test_scores_of_every_matcher_reach_all_that_is_trained(name, text):
+    matcher = small(name, text).train()
+    batch = torch.randn(5, 3, 5) if (text, matcher.inputs) == ("features", "tokens") else texts(text)
+    scores = matcher.scores(matcher.visual(torch.randn(5, 3, 6)), matcher.text(batch))
+    (scores * torch.randn(5, 5)).sum().backward()
+    for key, parameter in matcher.named_parameters():
+        assert torch.isfinite(parameter.grad).all() and parameter.grad.any(), key
+
+
+@pytest.mark.parametrize(("name", "text"), EVERY)
+def test_a_pair_is_scored_alike_in_any_company(name, text):
+    matcher = small(name, text)
+    features, batch = torch.randn(4, 3, 6), texts(text)
+    features[1, 2:], features[2, 1:] = 0, 0  # padding
+    together = matcher.scores(matcher.visual(features), matcher.text(batch))
+    for i in range(4):
+        for j in range(5):
+            one = (batch[0][j : j + 1], batch[1][j : j + 1]) if text != "features" else batch[j : j + 1]
+            alone = matcher.scores(matcher.visual(features[i : i + 1]), matcher.text(one))
+            torch.testing.assert_close(alone[0, 0], together[i, j], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [0, 7])
+@pytest.mark.parametrize("tower", TOWERS)
+def test_linear_has_heads_of_one_or_two_layers(tower, hidden):
+    matcher = small("linear", tower, hidden=hidden)
+    layers = [part for part in matcher.visual_head if isinstance(part, torch.nn.Linear)]
+    assert [layer.out_features for layer in layers] == ([7, 16] if hidden else [16])
+    assert len([part for part in matcher.text_head if isinstance(part, torch.nn.Linear)]) == len(layers)
+    assert matcher.text(texts(tower)).shape == (5, 16)
 
 
 def test_frames_are_averaged():

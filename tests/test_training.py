@@ -443,3 +443,24 @@ def test_train_config_is_what_the_run_keeps(tmp_path):
     run = load_run(tmp_path / "run")
     assert run.config == trained.config == TrainConfig.from_json(run.config.to_json())
     assert run.training["command"] == "python it" and run.training["steps"] == 4
+
+
+def test_some_visuals_are_learned_from_and_no_others(monkeypatch):
+    seen = set()
+    original = loop._Trainer.update
+
+    def watched(self, texts):
+        seen.update(texts.tolist())
+        return original(self, texts)
+
+    monkeypatch.setattr(loop._Trainer, "update", watched)
+    steps, trained = tiny.fit(tiny.config(train_visuals=20, epochs=2))
+    data = tiny.dataset("train")
+    visuals = set(data.visual_of_text[sorted(seen)])
+    assert len(visuals) == 20 and seen == set(np.flatnonzero(np.isin(data.visual_of_text, list(visuals))))
+    assert len(steps) == 2 * 2  # 40 captions in batches of 32
+    features = data.visual_features[sorted(visuals)]
+    np.testing.assert_allclose(trained.matcher.standardise_visual.mean, features.mean(0), atol=1e-5)
+    seen.clear()
+    tiny.fit(tiny.config(train_visuals=20, epochs=1, seed=1))
+    assert set(data.visual_of_text[sorted(seen)]) != visuals

@@ -187,6 +187,7 @@ class TrainConfig:
     first_loss: str = ""  # trained with for the first epochs, at its defaults
     first_epochs: int = 0
     dataset_params: dict[str, Any] = field(default_factory=dict)
+    train_visuals: int = 0  # of the training split that are learned from, chosen by seed; 0 means all
     epochs: int = 15
     batch_size: int = 128
     micro_batch: int = (
@@ -207,6 +208,7 @@ class TrainConfig:
             ("seed", 0),
             ("first_epochs", 0),
             ("micro_batch", 0),
+            ("train_visuals", 0),
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,30 +112,39 @@ def table_name(split: str, seed: int = 0) -> str:
 
 
 def pictures(split: str, seed: int) -> datasets.Dataset:
-    """The split's pictures as an arrow table, memory-mapped: rendered once, with a progress bar, then cached.
+    """The split's pictures as an arrow table, memory-mapped: rendered once, with a progress bar, then cached."""
+    return stored("blocks", table_name(split, seed), lambda folder: render_to(folder, split, seed))
+
+
+def stored(name: str, table: str, render: Callable[[Path], None]) -> datasets.Dataset:
+    """An arrow table of pictures, memory-mapped, which `render` writes to a folder unless it is in the cache of `name`.
 
     Those of the test split come with the repository, so that the app is full at once.
     """
     import datasets
 
-    name = table_name(split, seed)
-    if (SHIPPED / name).exists():
-        return datasets.load_from_disk(str(SHIPPED / name))
-    folder = cache_dir("blocks") / name
+    if (SHIPPED / table).exists():
+        return datasets.load_from_disk(str(SHIPPED / table))
+    folder = cache_dir(name) / table
     if not folder.exists():
         with FileLock(str(folder) + ".lock"):
             if not folder.exists():
-                render_to(folder, split, seed)
+                render(folder)
     return datasets.load_from_disk(str(folder))
 
 
 def render_to(folder: Path, split: str, seed: int = 0) -> None:
     """Render a split's pictures and write them as an arrow table, which appears whole or not at all."""
-    import datasets
-
     scenes = scenes_of(split, seed)
     with tqdm(total=len(scenes), desc=f"render blocks {split}", unit="picture") as bar:
         rendered = render_parallel(scenes, SIZE, progress=lambda done: bar.update(done - bar.n))
+    write_pictures(folder, rendered)
+
+
+def write_pictures(folder: Path, rendered: Iterable[np.ndarray]) -> None:
+    """Pictures (H, W, 3) uint8 as an arrow table of WebP images, which appears whole or not at all."""
+    import datasets
+
     table = datasets.Dataset.from_dict(
         {"image": [{"bytes": _webp(picture), "path": None} for picture in rendered]},
         features=datasets.Features({"image": datasets.Image()}),

@@ -1,9 +1,12 @@
 """Features computed elsewhere, with their captions: one captions file for all splits, one array for all visuals.
 
     captions.csv | captions.jsonl    image, caption (or captions, text); optional split, caption_no, concept, …
+                                     `video` or `video_id` in place of `image`: features of clips
     ANY.npz with `names`, `features`, or ANY.npy with names.txt (a name per line) or images given by row number
     text_features.npy                optional: a row per caption, in the captions file's order
     expert.csv, crowdflower.csv      optional: people's judgements, see judgements.py
+
+Among features (N, T, D) a row of zeros is padding: clips have as many frames as they have.
 
 The array stays on disk (arrays.py): a split whose rows are one stretch is a view of the file, any other is a copy in
 memory, so keep large features sorted by split. Each row of the split is looked at once for NaN and infinity, which
@@ -14,18 +17,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from xmr.data import arrays, facts, splits
 from xmr.data.dataset import SPLITS, DataFault, Dataset, Split, Truth
-from xmr.data.folder import codes
 from xmr.data.judgements import judged_truth
+from xmr.data.metadata import codes
 from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
 
 CAPTIONS = ("captions.csv", "captions.jsonl")
-IMAGE_COLUMNS = ("image", "file_name", "name", "index")
+CLIP_COLUMNS = ("video", "video_id")
+IMAGE_COLUMNS = ("image", "file_name", *CLIP_COLUMNS, "name", "index")
 TEXT_FEATURES = "text_features.npy"
 
 
@@ -50,7 +54,7 @@ def features(
     table = _captions_file(folder)
     path = _features_file(folder, features)
     values = arrays.open_features(path)
-    names = _names(folder, path, len(values))
+    names = row_names(folder, path, len(values))
     captions, columns = _captions(table, path, names, len(values))
     texts = text_features(folder / TEXT_FEATURES, len(captions), f"captions in {table.name}")
 
@@ -88,6 +92,7 @@ def features(
         visual_ids=ids,
         visual_group=group,
         text_features=None if texts is None else texts[[caption.index for caption in kept]],
+        kind="clip" if _image_column(columns) in CLIP_COLUMNS else "image",
         columns=_visual_columns(columns, captions, rows, first_row),
         truth=judged_truth(
             folder,
@@ -118,6 +123,7 @@ def assemble(
     visual_ids: list[str],
     visual_group: np.ndarray | None,
     text_features: np.ndarray | None,
+    kind: Literal["image", "clip"] = "image",
     columns: dict[str, list[Any]],
     truth: Truth | None,
     about: dict[str, Any],
@@ -127,6 +133,8 @@ def assemble(
     path, values, rows = source
     chosen = arrays.rows_of(values, rows)
     arrays.check_finite(chosen, path, rows, visual_ids)
+    if chosen.ndim == 3:
+        _check_present(chosen, path, rows, visual_ids)
     parts = [chosen] if text_features is None else [chosen, text_features]
     return Dataset(
         name=folder.resolve().name,
@@ -137,6 +145,7 @@ def assemble(
         fingerprint=facts.fingerprint(visual_ids, captions, visual_of_text, visual_group, parts),
         visual_group=visual_group,
         visual_features=chosen,
+        kind=kind,
         text_features=text_features,
         columns=columns,
         truth=truth,
@@ -186,7 +195,7 @@ def _features_file(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _names(folder: Path, path: Path, count: int) -> list[str] | None:
+def row_names(folder: Path, path: Path, count: int) -> list[str] | None:
     """The names of the rows, from the .npz or names.txt; None where rows are known by number."""
     if path.suffix == ".npz" and "names" in arrays.members(path):
         array = arrays.open_array(path, "names")
@@ -199,6 +208,20 @@ def _names(folder: Path, path: Path, count: int) -> list[str] | None:
     return None
 
 
+def _image_column(columns: list[str]) -> str | None:
+    return next((name for name in IMAGE_COLUMNS if name in columns), None)
+
+
+def _check_present(features: np.ndarray, path: Path, rows: np.ndarray, names: list[str]) -> None:
+    """Raises DataFault naming the first visual all of whose tokens are padding."""
+    for index, tokens in enumerate(features):
+        if not tokens.any():
+            raise DataFault(
+                f"{path}, row {rows[index]} ({names[index]}): all zeros, which is padding, so it has no frames; "
+                "compute this row anew or take it out, with its captions"
+            )
+
+
 def _captions(
     table: Path, path: Path, names: list[str] | None, count: int
 ) -> tuple[list[_Caption], list[str]]:
@@ -207,7 +230,7 @@ def _captions(
     if not rows:
         raise DataFault(f"{table}: no rows; write one per caption: image, split, caption")
     column, columns = caption_column(rows, table), columns_of(rows)
-    image = next((name for name in IMAGE_COLUMNS if name in columns), None)
+    image = _image_column(columns)
     if image is None:
         raise DataFault(
             f"{table}: no column 'image' (name or row of the visual); there are {', '.join(columns)}"

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -83,22 +83,28 @@ def check(path: str, thorough: bool) -> bytes:
         raise BadPicture("unreadable pictures", "not a regular file")
     try:
         with open(path, "rb") as file:
-            head = file.read(ENDS)
-            file.seek(max(len(head), status.st_size - ENDS))
-            tail = file.read(ENDS)
-            file.seek(0)
+            evidence = content(file, status.st_size)
             with _opened(file) as image:
                 if thorough or image.width * image.height <= SMALL:
                     image.load()
                 elif image.format == "PNG":
                     image.verify()
-                elif not (image.format == "JPEG" and (tail or head).rstrip(b"\0").endswith(b"\xff\xd9")):
+                elif not (image.format == "JPEG" and evidence.rstrip(b"\0").endswith(b"\xff\xd9")):
                     image.load()
     except BadPicture:
         raise
     except Exception as error:  # decoders raise nearly anything on foreign bytes: struct.error, IndexError …
         raise _unreadable(error) from error
-    return status.st_size.to_bytes(8, "little") + head + tail
+    return evidence
+
+
+def content(file: BinaryIO, size: int) -> bytes:
+    """Evidence of what is in a file of `size` bytes: the size and both ends. Leaves the file at its start."""
+    head = file.read(ENDS)
+    file.seek(max(len(head), size - ENDS))
+    tail = file.read(ENDS)
+    file.seek(0)
+    return size.to_bytes(8, "little") + head + tail
 
 
 def decode(path: str) -> Image.Image:
@@ -141,6 +147,11 @@ def _flat(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    return on_white(image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture as RGB, what is transparent white."""
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")

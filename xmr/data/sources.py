@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmr.data import blocks_dataset  # noqa: F401  (it registers itself)
+from xmr.data import blocks_dataset, moving_blocks  # noqa: F401  (they register themselves)
+from xmr.data.classes import class_views, mat_files
+from xmr.data.clips import TABLES, clips
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
-from xmr.data.folder import imagefolder, metadata_files, split_folders
+from xmr.data.folder import imagefolder
+from xmr.data.metadata import metadata_files, split_folders
+from xmr.data.msrvtt import annotation_files, msrvtt
 from xmr.data.precomp import precomp, stems
+from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Registry, unknown
 
 # Each entry is a function (folder, split, *, …) -> Dataset; its docstring's first line tells the layout.
 KINDS = Registry("kind of folder")
-for kind in (imagefolder, features, precomp):
+for kind in (imagefolder, videofolder, clips, features, msrvtt, precomp, class_views):
     KINDS.register(kind)
 
 
@@ -54,15 +59,21 @@ def kind_of(folder: Path) -> str:
         raise DataFault(f"{folder} is a file; give the folder that holds it. {_layouts()}")
     if stems(folder):
         return "precomp"
+    if any((folder / name).is_file() for name in TABLES):
+        return "clips"
     if any((folder / name).is_file() for name in CAPTIONS) and array_files(folder):
         return "features"
+    if annotation_files(folder):
+        return "msrvtt"
     if split_folders(folder) or metadata_files(folder):
-        return "imagefolder"
+        return "videofolder" if holds_videos(folder) else "imagefolder"
+    if mat_files(folder):
+        return "class_views"
     names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     raise DataFault(
-        f"{folder} is no layout that xmr knows: no metadata.jsonl, no captions with features, no *_ims.npy "
-        f"(it holds {shown or 'nothing'}). {_layouts()}"
+        f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
+        f"no *_ims.npy (it holds {shown or 'nothing'}). {_layouts()}"
     )
 
 

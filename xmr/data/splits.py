@@ -14,7 +14,7 @@ from xmr.data.tables import Row
 # As folders, in file names and in a `split` column.
 ALIASES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MADE_SHARE = 0.1  # of the groups, for each of validation and test
@@ -37,9 +37,14 @@ def declared(row: Row) -> Split | None:
 
 
 def assign(
-    splits: Sequence[Split | None], keys: Sequence[str], present: set[Split], seed: int
+    splits: Sequence[Split | None],
+    keys: Sequence[str],
+    present: set[Split],
+    seed: int,
+    share: float = MADE_SHARE,
 ) -> list[Split | None]:
-    """`splits`, with the validation and test splits that aren't `present` taken out of train.
+    """`splits`, with the validation and test splits that aren't `present` taken out of train, about `share` of the
+    keys each.
 
     Rows of equal key stay together. The split of a key depends on nothing but itself and the seed, so adding
     files moves none, except among a few: there no split may be left empty, nor take more than a third.
@@ -49,7 +54,7 @@ def assign(
     order = sorted(hashes, key=lambda key: hashes[key])
     made: dict[str, Split] = {}
     for index, split in enumerate(("test", "validation")):
-        low, high = index * MADE_SHARE, (index + 1) * MADE_SHARE
+        low, high = index * share, (index + 1) * share
         if split in missing:
             chosen = [key for key in order if low <= hashes[key] < high and key not in made]
             chosen = chosen[: max(1, len(order) // 3)] or [key for key in order if key not in made][:1]

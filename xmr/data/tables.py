@@ -62,14 +62,30 @@ def read_rows(path: Path) -> list[Row]:
 
     Raises DataFault, with the line, on what is not UTF-8, not JSON, or does not fit the CSV's header.
     """
-    text = _text(path)
+    text = read_text(path)
     return list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text))
 
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a text file, without blank ones at its end. Raises DataFault, with the line, if not UTF-8."""
     # Not splitlines(): that also breaks at U+2028 and others, and the count of captions would be wrong.
-    return [line.removesuffix("\r") for line in _text(path).rstrip("\r\n").split("\n")]
+    return [line.removesuffix("\r") for line in read_text(path).rstrip("\r\n").split("\n")]
+
+
+def read_text(path: Path) -> str:
+    """The file as text. Raises DataFault, with the line, if not UTF-8."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataFault(f"{path}: can't be read ({error.strerror})") from error
+    try:
+        return data.decode("utf-8-sig")  # a byte order mark, as Excel writes it, is no part of the first name
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataFault(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8, "
+            "for instance with `iconv -f latin1 -t utf-8`"
+        ) from error
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -135,21 +151,6 @@ class Skips:
         if skipped:
             message = f"{where}, {split}: skipped {skipped}; strict=True (--strict) stops at the first"
             warnings.warn(message, stacklevel=5)  # so that the line shown is the caller's of load_dataset
-
-
-def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataFault(f"{path}: can't be read ({error.strerror})") from error
-    try:
-        return data.decode("utf-8-sig")  # a byte order mark, as Excel writes it, is no part of the first name
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataFault(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8, "
-            "for instance with `iconv -f latin1 -t utf-8`"
-        ) from error
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:

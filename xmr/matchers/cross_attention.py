@@ -10,8 +10,9 @@ from torch.linalg import vector_norm
 from torch.nn.functional import leaky_relu
 
 from xmr.matchers.base import MATCHERS
-from xmr.matchers.pairwise import PairScorer, mean_where, similarities
+from xmr.matchers.pairwise import TokenScorer, mean_where, similarities
 from xmr.matchers.tokens import present
+from xmr.matchers.vocabulary import Vocabulary
 from xmr.registry import Range
 
 LSE = 6.0  # SCAN's scale of a sum of exponentials, text to image
@@ -19,7 +20,7 @@ SMALL = 1e-3  # the least length of an attended vector, in parts of what it woul
 
 
 @MATCHERS.register
-class CrossAttention(PairScorer):
+class CrossAttention(TokenScorer):
     """Each token attends to the other side's tokens, and is compared with what it finds there (SCAN, BFAN).
 
     `attend`: "text" lets the words look for regions (SCAN's t-i), "visual" the regions for words (i-t), "both" averages
@@ -41,14 +42,17 @@ class CrossAttention(PairScorer):
 
     def __init__(
         self,
-        *args: Any,
+        visual_dim: int,
+        text_dim: int = 0,
+        vocabulary: Vocabulary | None = None,
+        *,
         attend: Literal["text", "visual", "both"] = "text",
         sharpness: Annotated[float, Range(0, 40)] = 9.0,
         focal: bool = False,
         pool: Literal["mean", "lse"] = "mean",
         **common: Any,
     ):
-        super().__init__(*args, **common)
+        super().__init__(visual_dim, text_dim, vocabulary, **common)
         self.attend, self.sharpness, self.focal, self.pool = attend, sharpness, focal, pool
 
     def score(self, visual: Tensor, text: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, normalize
+from torch.nn.functional import batch_norm, embedding, normalize
 
 from xmr.matchers.base import MATCHERS, TextBatch, head
 from xmr.matchers.tokens import TokenMatcher, WordTokens, present
@@ -62,7 +62,7 @@ class DualEncoding(TokenMatcher):
         if isinstance(self.text_tokens, WordTokens):
             # The levels have a recurrent network of their own and ask for the words alone.
             words = self.text_tokens.words
-            self.text_tokens = WordVectors(words)
+            self.text_tokens = OnlyWords(words)
             text_width, text_dropout = words.table.embedding_dim, words.dropout.p
         self.visual_levels = Levels(
             self.embed_dim, units, filters, FRAME_KERNELS, attend in ("both", "visual")
@@ -75,7 +75,8 @@ class DualEncoding(TokenMatcher):
     def visual(self, features: Tensor) -> Tensor:
         """Unit embeddings (B, E) of features (B, T, D), or (B, D) as one frame."""
         features = features[:, None] if features.ndim == 2 else features
-        levels = self.visual_levels(self.visual_tokens(features), present(features))
+        there = present(features)
+        levels = self.visual_levels(self.visual_tokens(features)[there], there)
         return normalize(self.visual_norm(self.visual_head(levels)), dim=1)
 
     def text(self, batch: TextBatch) -> Tensor:
@@ -83,10 +84,13 @@ class DualEncoding(TokenMatcher):
         if isinstance(batch, Tensor):
             batch = batch[:, None] if batch.ndim == 2 else batch
             there = present(batch)
+            steps = self.text_tokens(batch)[there]
         else:
             ids, lengths = batch
             there = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        levels = self.text_levels(self.text_tokens(batch), there)
+            distinct, place = torch.unique(ids[there], return_inverse=True)
+            steps = embedding(place, self.text_tokens.words(distinct))  # dropout on few different words
+        levels = self.text_levels(steps, there)
         return normalize(self.text_norm(self.text_head(levels)), dim=1)
 
     def scores(self, visual: Tensor, text: Tensor) -> Tensor:
@@ -98,23 +102,21 @@ class DualEncoding(TokenMatcher):
         return states
 
 
-class WordVectors(nn.Module):
-    """Vectors (B, L, W) of words by ids (B, L) and lengths (B,), zero at padding."""
+class OnlyWords(nn.Module):
+    """`WordTokens` without its recurrent network."""
 
     def __init__(self, words: Words):
         super().__init__()
         self.words = words
 
-    def forward(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return self.words(batch[0])
-
 
 class Levels(nn.Module):
-    """Steps (B, T, D), of which `there` (B, T) are no padding, as one vector (B, `width`).
+    """Sequences of steps as one vector each, (B, `width`).
 
     Side by side: the mean of the steps; the mean of the states of a bidirectional GRU over them, each times its weight;
     and for each of `kernels` the maximum over time of a convolution with ReLU over the weighted states, which are zero
-    outside the sequence. Padding may lie anywhere: steps that are there follow one another.
+    outside the sequence. Padding is left out of everything: `steps` (n, D) are those of all items, one after the other,
+    that `there` (B, T) are none of padding, wherever it lies.
     """
 
     def __init__(self, dim: int, units: int, filters: int, kernels: Sequence[int], attend: bool):
@@ -126,23 +128,22 @@ class Levels(nn.Module):
         self.convolutions = nn.ModuleList(Windows(states, filters, kernel) for kernel in kernels)
 
     def forward(self, steps: Tensor, there: Tensor) -> Tensor:
-        # Padding is left out of everything: the steps of all items lie one after the other, (n, D).
-        rows, lengths = steps[there], there.sum(1)
-        states = self.recurrent(rows, lengths)
+        lengths = there.sum(1)
+        states = self.recurrent(steps, lengths)
         if self.attention is not None:
             weights = self.attention(states, there) * lengths.repeat_interleave(lengths)
             states = states * weights[:, None]
         windows = [convolution(states, lengths) for convolution in self.convolutions]
-        return torch.cat([mean_of_each(rows, lengths), mean_of_each(states, lengths), *windows], dim=1)
+        return torch.cat([mean_of_each(steps, lengths), mean_of_each(states, lengths), *windows], dim=1)
 
-    def recurrent(self, rows: Tensor, lengths: Tensor) -> Tensor:
+    def recurrent(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """The GRU's states (n, S) at the steps (n, D)."""
         # torch's own packing goes by way of the padded batch, with a gradient of that size for every step.
         longest_first = lengths.argsort(descending=True, stable=True)
-        time = torch.arange(int(lengths.max()), device=rows.device)[:, None]
+        time = torch.arange(int(lengths.max()), device=steps.device)[:, None]
         alive = time < lengths[longest_first]  # (T, B)
         order = ((lengths.cumsum(0) - lengths)[longest_first] + time)[alive]
-        packed = nn.utils.rnn.PackedSequence(rows.index_select(0, order), alive.sum(1).cpu())
+        packed = nn.utils.rnn.PackedSequence(steps.index_select(0, order), alive.sum(1).cpu())
         return self.gru(packed)[0].data.index_select(0, order.argsort())
 
 

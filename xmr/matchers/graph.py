@@ -75,14 +75,14 @@ class Graph(TokenMatcher):
 def nearest(tokens: Tensor, there: Tensor, count: int) -> Tensor:
     """Which tokens of an item are neighbours, (B, T, T) bool: one is among the `count` nearest of the other by cosine.
 
-    Of equally near tokens all are taken, so that the order of the tokens does not matter.
+    Of tokens equally near to 1e-5 all are taken, so that the order of the tokens does not matter.
     """
     unit = normalize(tokens.detach(), dim=2)
     alone = torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
     other = there[:, :, None] & there[:, None] & ~alone
     similar = (unit @ unit.transpose(1, 2)).masked_fill(~other, -torch.inf)
     last = similar.topk(min(count, tokens.shape[1]), dim=2).values[:, :, -1:]  # -inf where there are fewer
-    near = (similar >= last) & other
+    near = (similar >= last - 1e-5) & other  # equal tokens differ by rounding
     return near | near.transpose(1, 2)
 
 

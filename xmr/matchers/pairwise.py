@@ -25,7 +25,7 @@ Score = Callable[[Tensor, Tensor], Tensor]  # tokens (V, I, W) and (T, J, W) -> 
 Block = tuple[slice, slice, int, int]  # visuals, texts, and how many tokens the longest of each has
 
 
-class PairScorer(TokenMatcher):
+class TokenScorer(TokenMatcher):
     """Unit tokens of both sides, zero at padding; `score` of the subclass compares those of a block of pairs."""
 
     independent = False

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from xmr.matchers.base import MATCHERS
-from xmr.matchers.pairwise import PairScorer, mean_where, similarities
+from xmr.matchers.pairwise import TokenScorer, mean_where, similarities
 from xmr.matchers.tokens import present
+from xmr.matchers.vocabulary import Vocabulary
 
 
 @MATCHERS.register
-class TokenMax(PairScorer):
+class TokenMax(TokenScorer):
     """The mean over tokens of their largest similarity to a token of the other side (ColBERT, FILIP).
 
     `attend`: "text" looks for the nearest region of each word, "visual" for the nearest word of each region, "both"
@@ -27,8 +28,16 @@ class TokenMax(PairScorer):
 
     name = "token_max"
 
-    def __init__(self, *args: Any, attend: Literal["text", "visual", "both"] = "both", **common: Any):
-        super().__init__(*args, **common)
+    def __init__(
+        self,
+        visual_dim: int,
+        text_dim: int = 0,
+        vocabulary: Vocabulary | None = None,
+        *,
+        attend: Literal["text", "visual", "both"] = "both",
+        **common: Any,
+    ):
+        super().__init__(visual_dim, text_dim, vocabulary, **common)
         self.attend = attend
 
     def score(self, visual: Tensor, text: Tensor) -> Tensor:

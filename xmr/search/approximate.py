@@ -17,7 +17,7 @@ HNSW_UP_TO = 300_000  # vectors: above, a graph takes many minutes to build, IVF
 LINKS = 32  # of a node of the graph
 WIDEN = 2  # candidates for each item asked for: they are scored again, which mends what SQ8 rounds away
 HELD_OUT = 256  # vectors that are left out of the index while its recall is measured
-TRAINING = 64  # vectors per cell that its centre is learned from
+TRAINING = 40  # vectors per cell that its centre is learned from; faiss warns below 39
 CHUNK = 1 << 16  # rows that are copied at once
 
 FACTORY = {"hnsw": "IDMap,HNSW{links}", "ivf": "IVF{cells},Flat", "ivf_sq8": "IVF{cells},SQ8"}
@@ -88,15 +88,18 @@ def build_index(
 ) -> ExactIndex | ApproximateIndex:
     """An index over vectors (G, E) that finds at least the share `recall` of the true k best.
 
-    Exact where `recall` is 1 or the gallery is small; else HNSW up to HNSW_UP_TO vectors and IVF above, of the
-    kinds that take at most `memory_mb` megabytes beside the vectors; `kind` takes that one instead. The search
-    parameter is the smallest that reaches the target by one standard error, on vectors held out while the index is
-    measured and, if given, on `queries` (Q, E) as they will be asked: captions lie elsewhere than pictures, and
-    their neighbours are harder to find. Where none reaches it, the index is exact. `facts.note` tells all this.
+    Exact where `recall` is 1 or the gallery is small; else HNSW up to HNSW_UP_TO vectors if it takes at most
+    `memory_mb` megabytes beside the vectors, else IVF with a byte per dimension, whose candidates are scored again as
+    all are; `kind` takes that one instead. The search parameter is the smallest that reaches the target by one
+    standard error, on vectors held out while the index is measured and, if given, on `queries` (Q, E) as they will
+    be asked: captions lie elsewhere than pictures, and their neighbours are harder to find. Where none reaches it,
+    the index is exact. `facts.note` tells all this.
 
-    Raises ValueError on vectors or queries that are empty, not finite or of different widths, and on a recall
-    outside (0, 1].
+    Raises ValueError on vectors or queries that are empty, not finite or of different widths, on a recall outside
+    (0, 1], a k below 1 and an unknown kind.
     """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, found {k}")
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
     if kind is not None and kind not in ("exact", *FACTORY):
@@ -111,7 +114,7 @@ def build_index(
     exact.facts = Facts(target=recall, k=k, note=note)
     if taken == "exact":
         return exact
-    if count < 4 * TRAINING * k:  # fewer cells than could be told apart, and too few neighbours to lose one
+    if count < TRAINING * max(4 * k, 16):  # too few cells, or k is no small part of the gallery
         exact.facts = replace(exact.facts, note=f"only {count:,} vectors")
         return exact
 
@@ -148,7 +151,7 @@ def choose_kind(count: int, dimension: int, recall: float, memory_mb: float | No
         return "exact", "all neighbours are asked for"
     if count <= EXACT_UP_TO:
         return "exact", f"{count:,} vectors, at most {EXACT_UP_TO:,}: exact search is fast enough"
-    kinds: tuple[Kind, ...] = ("hnsw", "ivf", "ivf_sq8") if count <= HNSW_UP_TO else ("ivf", "ivf_sq8")
+    kinds: tuple[Kind, ...] = ("hnsw", "ivf_sq8") if count <= HNSW_UP_TO else ("ivf_sq8",)
     for kind in kinds:
         need = megabytes(kind, count, dimension)
         if memory_mb is None or need <= memory_mb:
@@ -192,9 +195,8 @@ def _ladder(kind: Kind, proposer: faiss.Index) -> list[int]:
     """Settings to try, the fastest first; the last still looks at a small part of the gallery only."""
     if kind == "hnsw":
         return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
-    return [
-        probes for probes in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256) if 8 * probes <= proposer.nlist
-    ]
+    probes = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256]
+    return [setting for setting in probes if 8 * setting <= proposer.nlist]
 
 
 def _best(exact: ExactIndex, queries: np.ndarray, k: int, without: np.ndarray) -> np.ndarray:
@@ -206,6 +208,10 @@ def _best(exact: ExactIndex, queries: np.ndarray, k: int, without: np.ndarray) -
 
 
 def _found(index: ApproximateIndex, queries: np.ndarray, k: int, best: np.ndarray) -> np.ndarray:
-    """Recall@k (Q,): the share of items found that are as near as the k-th best, since equals are as good."""
-    scores, _ = index.search(queries, k)
+    """Recall@k (Q,): the share of items found that are as near as the k-th best, since equals are as good.
+
+    Places that are left empty count as missed, though `search` fills them: exactly, and slowly.
+    """
+    found = index._propose(queries, WIDEN * k)
+    scores = np.sort(products(queries, index.vectors, found))[:, -k:]
     return (scores >= best[:, None]).mean(1)

@@ -13,6 +13,9 @@ import numpy as np
 # seven times slower; below one query's dimensions, a single query goes to BLAS and takes five times as long.
 faiss.cvar.distance_compute_blas_threshold = 2000
 ROUNDING = 1e-5  # of a score: more than two ways to sum it can differ by
+MORE = (
+    4  # items looked at beyond k: that so many are within rounding of the last is rare unless they are equal
+)
 
 Kind = Literal["exact", "hnsw", "ivf", "ivf_sq8"]
 
@@ -69,8 +72,8 @@ class ExactIndex:
         indices = np.empty((len(queries), k), np.int64)
         waiting, depth = np.arange(len(queries)), k
         while len(waiting):
-            # One more than needed shows whether the last place is shared; if so, look deeper until it is not.
-            depth = min(depth + 1, len(self))
+            # A few more than needed show whether the last place is shared; if so, look deeper until it is not.
+            depth = min(depth + MORE, len(self))
             rough, at = faiss.knn(queries[waiting], self.vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
             found = products(queries[waiting], self.vectors, at)
             nearly = rough[:, k - 1] - ROUNDING * np.abs(rough).max(1)

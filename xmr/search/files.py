@@ -38,7 +38,9 @@ def save_index(index: ExactIndex | ApproximateIndex, folder: Path) -> None:
 def _save(index: ExactIndex | ApproximateIndex, folder: Path, vectors: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"format": FORMAT, "vectors": vectors, **asdict(index.facts)}
-    waiting = [folder / f".{name}.{os.getpid()}" for name in (INDEX, FACTS)]
+    waiting = [
+        folder / f".{name}.tmp" for name in (INDEX, FACTS)
+    ]  # what a killed process left is written over
     try:
         if isinstance(index, ApproximateIndex):
             try:
@@ -152,7 +154,7 @@ def _read_facts(folder: Path) -> tuple[dict[str, Any], Facts]:
             raise IndexRefused(f"{path} has format {about['format']}, this program writes {FORMAT}")
         facts = Facts(**{name: about[name] for name in Facts.__dataclass_fields__})
         sound = facts.kind in ("exact", *FACTORY) and (
-            facts.kind not in NAMES or (type(facts.setting) is int and facts.setting > 0)
+            facts.kind not in NAMES or (type(facts.setting) is int and 0 < facts.setting < 10_000)
         )
     except FileNotFoundError as error:
         raise IndexRefused(f"{path} is missing") from error

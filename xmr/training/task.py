@@ -33,6 +33,7 @@ class Task:
     vocabulary: Vocabulary | None
     matcher: nn.Module
     evidence: Evidence  # of the training split
+    texts: np.ndarray  # captions of the training split that are learned from
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -74,10 +75,12 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
     frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
     train = frozen["train"]
+    visuals, texts = learned_from(data["train"], config.train_visuals, config.seed)
     params = settled_params(config.matcher, config.matcher_params, train.text_dim)
     vocabulary = None
     if MATCHERS[config.matcher].make.reads_words(params):
-        vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
+        captions = np.array(data["train"].captions, object)[texts]
+        vocabulary = Vocabulary.build(captions, params["min_count"])
     inputs = {
         split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
         for split in SPLITS
@@ -88,14 +91,31 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         raise ValueError(
             f"metric_epochs {matcher.metric_epochs} are the last of {config.epochs} epochs: leave some before them"
         )
-    matcher.fit(train.visual, train.text)
+    matcher.fit(train.visual[visuals], None if train.text is None else train.text[texts])
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
     evidence = Evidence(
         data["train"].captions,
         lambda: (train.visual, train.text),
         [embed_dataset(run, data["train"], progress) for run in peers],
     )
-    return Task(config, data, frozen, inputs, vocabulary, matcher, evidence)
+    return Task(
+        config,
+        data,
+        frozen,
+        inputs,
+        vocabulary,
+        matcher,
+        evidence,
+        np.arange(len(data["train"].captions))[texts],
+    )
+
+
+def learned_from(data: Dataset, count: int, seed: int) -> tuple[np.ndarray | slice, np.ndarray | slice]:
+    """Rows of the visuals and captions that are learned from: those of `count` visuals chosen by seed, or all."""
+    if not 0 < count < len(data.visual_ids):
+        return slice(None), slice(None)
+    visuals = np.sort(np.random.default_rng([seed, count]).permutation(len(data.visual_ids))[:count])
+    return visuals, np.flatnonzero(np.isin(data.visual_of_text, visuals))
 
 
 def _peers(selector: str, params: dict[str, Any]) -> list[Run]:

@@ -106,24 +106,31 @@ def render_parallel(
     size: int = 64,
     workers: int | None = None,
     progress: Callable[[int], object] | None = None,
+    lift: np.ndarray | None = None,
 ) -> np.ndarray:
     """`render` over processes: the same bytes, (N, size, size, 3) uint8. `workers` defaults to the processors this
-    process may use; 1 renders here. `progress` is called with the number of finished pictures.
+    process may use; 1 renders here. `progress` is called with the number of finished pictures. `lift` (N, 4) as
+    for `render`.
 
     Raises RuntimeError with a process's last words where one fails."""
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if lift is None:
+        lift = np.zeros(scenes.x.shape, np.float32)
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
     finished = _Finished(progress)
     if workers <= 1 or len(scenes) <= CHUNK:
         for start in range(0, len(scenes), CHUNK):
-            pictures[start : start + CHUNK] = render(scenes[start : start + CHUNK], size)
+            part = slice(start, start + CHUNK)
+            pictures[part] = render(scenes[part], size, lift=lift[part])
             finished.add(min(CHUNK, len(scenes) - start))
         return pictures
     bounds = np.linspace(0, len(scenes), workers + 1).astype(int)
     with ThreadPoolExecutor(workers) as pool:
         parts = [
-            pool.submit(_render_elsewhere, scenes[start:stop], pictures[start:stop], finished)
+            pool.submit(
+                _render_elsewhere, scenes[start:stop], lift[start:stop], pictures[start:stop], finished
+            )
             for start, stop in pairwise(bounds)
         ]
         for part in parts:
@@ -144,13 +151,13 @@ class _Finished:
                 self.progress(self.done)
 
 
-def _render_elsewhere(scenes: Scenes, pictures: np.ndarray, finished: _Finished) -> None:
+def _render_elsewhere(scenes: Scenes, lift: np.ndarray, pictures: np.ndarray, finished: _Finished) -> None:
     """Fills `pictures` from a process of its own (see `worker`)."""
     size = pictures.shape[1]
     root = Path(__file__).parents[3]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     arrays = io.BytesIO()
-    np.savez(arrays, **{f.name: getattr(scenes, f.name) for f in fields(scenes)})
+    np.savez(arrays, lift=lift, **{f.name: getattr(scenes, f.name) for f in fields(scenes)})
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as words:
         source.write(arrays.getvalue())
         source.seek(0)

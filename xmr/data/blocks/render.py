@@ -44,17 +44,42 @@ _PILLOW = np.float32(0.20)  # how much a metal face swells: a perfectly flat mir
 _STRIPS = ((1.25, 0.80, 7.0, 1.15), (-0.80, 0.93, 16.0, 0.85), (-2.1, 0.75, 6.0, 0.7), (2.75, 0.80, 6.0, 0.8))
 
 
-def render(scenes: Scenes, size: int = 64, samples: int | None = None) -> np.ndarray:
+def render(
+    scenes: Scenes, size: int = 64, samples: int | None = None, lift: np.ndarray | None = None
+) -> np.ndarray:
     """Pictures of the scenes, (N, size, size, 3) uint8, RGB, top row first. Each depends on its own scene
     only. `samples` is the number of rays along each side of a pixel on objects (default: 4 up to 64
-    pixels, 3 up to 128, else 2). Raises ValueError for a size or sample count below 1."""
+    pixels, 3 up to 128, else 2). `lift` (N, 4) float32 is the height of each object's foot above the table, in
+    world units (default: all stand on it). Raises ValueError for a size or sample count below 1, or
+    a lift of another shape."""
     if size < 1 or (samples is not None and samples < 1):
         raise ValueError(f"size and samples must be at least 1, got {size} and {samples}")
+    if lift is None:
+        lift = np.zeros(scenes.x.shape, np.float32)
+    if lift.shape != scenes.x.shape:
+        raise ValueError(f"lift must be {scenes.x.shape}, got {lift.shape}")
     samples = samples or (4 if size <= 64 else 3 if size <= 128 else 2)
     pictures = np.empty((len(scenes), size, size, 3), np.uint8)
     for i in range(len(scenes)):
-        pictures[i] = _picture(scenes, i, size, samples)
+        pictures[i] = _picture(scenes, i, size, samples, lift[i])
     return pictures
+
+
+def lifted_box(
+    x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, lift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`camera.screen_box` of objects whose feet are `lift` above the table; any equal shapes."""
+    left, right, bottom, top = camera.screen_box(x, y, shape, size)
+    _, tall = camera.extent(shape, size)
+    u, v, depth = camera.project(x, y, tall)
+    higher_u, higher_v, nearer = camera.project(x, y, tall + lift)
+    grow = depth / nearer
+    return (
+        higher_u + (left - u) * grow,
+        higher_u + (right - u) * grow,
+        higher_v + (bottom - v) * grow,
+        higher_v + (top - v) * grow,
+    )
 
 
 class _Silhouette:
@@ -121,19 +146,22 @@ class _Silhouette:
 class _Thing:
     """One object, ready to be met by rays."""
 
-    def __init__(self, scenes: Scenes, i: int, slot: int, light: np.ndarray):
+    def __init__(self, scenes: Scenes, i: int, slot: int, light: np.ndarray, lift: np.float32):
         self.kind = int(scenes.shape[i, slot])
         size = int(scenes.size[i, slot])
         half, tall = camera.extent(np.array(self.kind), np.array(size))
         self.half, self.tall = np.float32(half), np.float32(tall)
-        self.centre = np.array([scenes.x[i, slot], scenes.y[i, slot], tall], np.float32)
+        self.centre = np.array([scenes.x[i, slot], scenes.y[i, slot], tall + lift], np.float32)
+        self.near_table = (
+            1 / (1 + lift / self.tall) ** 2
+        )  # how much of its contact shade a raised object keeps
         turn = float(scenes.turn[i, slot]) if self.kind == CUBE else 0.0
         self.cos, self.sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
         self.albedo = _COLOURS[scenes.colour[i, slot]]
         self.metal = scenes.material[i, slot] == 1
         self.silhouette = _Silhouette(self.kind, self.centre, float(half), float(tall), turn, light)
-        box = camera.screen_box(
-            scenes.x[i, slot], scenes.y[i, slot], scenes.shape[i, slot], scenes.size[i, slot]
+        box = lifted_box(
+            scenes.x[i, slot], scenes.y[i, slot], scenes.shape[i, slot], scenes.size[i, slot], lift
         )
         self.box = tuple(float(side) for side in box)
 
@@ -209,8 +237,9 @@ class _Thing:
         """Share (P,) of the sky that points (3, P) of the table see past this object, from 0 to 1."""
         dx, dy, _ = points - self.centre[:, None]
         if self.kind == SPHERE:
-            square = dx * dx + dy * dy + self.tall * self.tall
-            return 1 - self.tall * self.half * self.half / (square * np.sqrt(square))
+            height = self.centre[2]
+            square = dx * dx + dy * dy + height * height
+            return 1 - height * self.half * self.half / (square * np.sqrt(square))
         if self.kind == CUBE:
             x, y, _ = self.local((dx, dy, dx))
             gap = np.hypot(np.maximum(np.abs(x) - self.half, 0), np.maximum(np.abs(y) - self.half, 0))
@@ -218,7 +247,8 @@ class _Thing:
             gap = np.maximum(np.sqrt(dx * dx + dy * dy) - self.half, 0)
         # A wall of height h hides about half of the sky at its foot, a cone's leaning side less.
         reach = gap / (self.tall * np.float32(1.1))
-        return 1 - np.float32(0.36 if self.kind == CONE else 0.5) / (1 + reach * (1 + 2 * reach))
+        share = np.float32(0.36 if self.kind == CONE else 0.5) * self.near_table
+        return 1 - share / (1 + reach * (1 + 2 * reach))
 
 
 def _slab(o: np.ndarray, d: np.ndarray, half: np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -239,11 +269,12 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class _Studio:
     """One scene with its light: everything that a ray can meet."""
 
-    def __init__(self, scenes: Scenes, i: int):
+    def __init__(self, scenes: Scenes, i: int, lift: np.ndarray):
         azimuth, elevation = (float(angle) for angle in scenes.light[i])
         flat = np.cos(elevation)
         self.light = np.array([np.sin(azimuth) * flat, -np.cos(azimuth) * flat, np.sin(elevation)])
-        self.things = [_Thing(scenes, i, slot, self.light) for slot in range(int(scenes.count[i]))]
+        slots = range(int(scenes.count[i]))
+        self.things = [_Thing(scenes, i, slot, self.light, lift[slot]) for slot in slots]
         self.light = self.light.astype(np.float32)
         # A second, dim lamp opposite keeps shaded sides readable.
         self.fill = _unit(np.array([-self.light[0], self.light[1] * 0.6, 0.45], np.float32))
@@ -351,8 +382,8 @@ def _table_points(size: int) -> np.ndarray:
     return points
 
 
-def _picture(scenes: Scenes, i: int, size: int, samples: int) -> np.ndarray:
-    studio = _Studio(scenes, i)
+def _picture(scenes: Scenes, i: int, size: int, samples: int, lift: np.ndarray) -> np.ndarray:
+    studio = _Studio(scenes, i, lift)
     table = _develop(studio.table_light(_table_points(size)))
 
     # Depth and owner per ray, object by object within its screen box.

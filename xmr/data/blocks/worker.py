@@ -1,4 +1,4 @@
-"""One process of `render_parallel`: scenes come in as NumPy's npz, pictures go out as raw bytes.
+"""One process of `render_parallel`: scenes and lifts come in as NumPy's npz, pictures go out as raw bytes.
 
     python -m xmr.data.blocks.worker SIZE < scenes.npz > pictures.bin
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import fields
 
 import numpy as np
 
@@ -22,9 +23,11 @@ CHUNK = 64  # pictures written at once: about half a second
 def main() -> None:
     size = int(sys.argv[1])
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as arrays:
-        scenes = Scenes(**arrays)
+        lift = arrays["lift"]
+        scenes = Scenes(**{f.name: arrays[f.name] for f in fields(Scenes)})
     for start in range(0, len(scenes), CHUNK):
-        sys.stdout.buffer.write(render(scenes[start : start + CHUNK], size).tobytes())
+        part = slice(start, start + CHUNK)
+        sys.stdout.buffer.write(render(scenes[part], size, lift=lift[part]).tobytes())
         sys.stdout.buffer.flush()
 
 

@@ -1,0 +1,275 @@
+"""What a folder's metadata says: which files there are, with which captions, in which split.
+
+    root/{train,validation,test}/metadata.jsonl    or    root/metadata.csv, with or without a `split` column
+
+A row has `file_name` (relative to the metadata's folder) and `captions` (a list), `caption` or `text`; optional are
+`split`, `concept` (equal concept: mutual positives), `base_concept` (below), `label`, and any other column, which is
+kept. Where nothing says which split a row belongs to, or validation or test is missing, it is made of train by seed;
+a concept (or base concept, where given) never straddles made splits.
+
+`base_concept` says that files of different concepts are alike but for a detail, as emoji are that differ in skin
+tone: a caption of the one could have been written for the other. That is knowledge of *matches* only, so the
+dataset's truth is 1 for those and for the annotated pairs, and unknown elsewhere: that two base concepts don't
+match ("face, smile" fits many) nobody has said.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xmr.data import pictures, splits
+from xmr.data.dataset import SPLITS, DataFault, Split, Truth
+from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_rows
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+EXAMPLE = {"picture": "a.png", "video": "a.mp4"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file of a folder, as its metadata tells."""
+
+    row: Row
+    id: str  # its path relative to the root, with forward slashes
+    captions: list[str]
+
+    @property
+    def group(self) -> str:
+        """What never straddles made splits."""
+        for column in ("base_concept", "concept"):
+            if value := self.row.text(column):
+                return f"{column} {value}"
+        return self.id
+
+    @property
+    def concept(self) -> str:
+        """What it shows; files of equal concept are mutual positives. Its own where none is given."""
+        return self.row.text("concept") or f"file {self.id}"
+
+    @property
+    def base(self) -> str:
+        """What it shows but for details."""
+        return self.row.text("base_concept") or self.concept
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split, in the metadata's order, not yet looked at."""
+
+    items: list[Item]
+    columns: list[str]  # of all rows; without those that are read here
+    by_concept: bool  # whether there is a column `concept`
+    by_base: bool  # … or `base_concept`
+    splits: str  # one line: where the splits come from
+
+    def values(self, items: list[Item]) -> dict[str, list[Any]]:
+        """The metadata's other columns, for `Dataset.columns`."""
+        return {name: [item.row.values.get(name) for item in items] for name in self.columns}
+
+    def groups(self, items: list[Item]) -> np.ndarray | None:
+        """`Dataset.visual_group`: equal where the concepts are."""
+        return codes([item.concept for item in items]) if self.by_concept else None
+
+
+def listing(folder: Path, split: Split, seed: int, noun: str) -> Listing:
+    """What the metadata lists for `split`; `noun` ("picture") names a file in messages. Raises DataFault."""
+    files, present = _files(folder, split, noun)
+    rows: list[Item] = []
+    columns: list[str] = []
+    hidden: set[str] = {"file_name", "split"}
+    for file in files:
+        read = read_rows(file)
+        if not read:
+            raise DataFault(
+                f"{file}: the {split} split is empty: the file has no rows; add them or delete it"
+            )
+        caption = caption_column(read, file)
+        hidden.add(caption)
+        columns += [name for name in columns_of(read) if name not in columns]
+        base = file.parent.relative_to(folder).parts
+        rows += [_item(base, row, caption, noun) for row in read]
+    _check_names(rows, noun)
+    check_concepts(rows)
+
+    declared, present = _declared(rows, columns, present, folder)
+    assigned = splits.assign(declared, [item.group for item in rows], present, seed)
+    return Listing(
+        [rows[i] for i in splits.select(assigned, split, present, folder)],
+        [name for name in columns if name not in hidden],
+        by_concept="concept" in columns,
+        by_base="base_concept" in columns,
+        splits=splits.note(present, seed),
+    )
+
+
+def metadata_files(folder: Path) -> list[Path]:
+    """The metadata of a folder: its own, else all in the folders below. Raises DataFault where there are two."""
+    own = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(own) == 2:
+        raise DataFault(f"{folder}: metadata.jsonl and metadata.csv, so which one holds? delete one")
+    return own or sorted(path for name in METADATA for path in folder.rglob(name))
+
+
+def split_folders(folder: Path) -> dict[Split, Path]:
+    """Folders named as a split. Raises DataFault where two mean the same one ("val" and "dev")."""
+    found: dict[Split, Path] = {}
+    for path in sorted(folder.iterdir()):
+        split = splits.ALIASES.get(path.name.lower())
+        if split and path.is_dir():
+            if split in found:
+                raise DataFault(f"{folder}: {found[split].name}/ and {path.name}/ are both the {split} split")
+            found[split] = path
+    return found
+
+
+def codes(values: Sequence[str]) -> np.ndarray:
+    """Integers (N,) int64, equal where the values are; a blank value equals no other."""
+    numbers: dict[Any, int] = {}
+    keys = (value or index for index, value in enumerate(values))
+    return np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), np.int64, len(values))
+
+
+def usable(
+    folder: Path, items: list[Item], skips: Skips, check: Callable[[str], bytes], noun: str
+) -> tuple[list[Item], list[bytes]]:
+    """The items with captions and a sound file, without blank captions, and what `check(path)` returned of each.
+
+    What `check` raises as BadPicture is counted in `skips`. Raises DataFault where a file lies outside the folder.
+    """
+    kept, evidence = [], []
+    root = os.path.realpath(folder)
+    for item in items:
+        row, name = item.row, item.row.text("file_name")
+        captions = [caption for caption in item.captions if caption.strip()]
+        if not captions:
+            skips.add(
+                f"{noun}s without captions", f"{row}: {name!r} has no captions; write one or delete the row"
+            )
+            continue
+        for _ in range(len(item.captions) - len(captions)):
+            skips.add("blank captions", f"{row}: a caption of {name!r} is blank; write or delete it")
+        try:
+            path = pictures.inside(root, item.id)
+        except DataFault as error:
+            raise DataFault(f"{row}: {error}") from error
+        try:
+            evidence.append(check(path))
+        except pictures.BadPicture as error:
+            missing = "missing; add the file or delete the row" if error.kind.startswith("missing") else ""
+            skips.add(error.kind, f"{row}: {name!r} is {missing}" if missing else f"{row}: {name!r}: {error}")
+            continue
+        kept.append(replace(item, captions=captions))
+    return kept, evidence
+
+
+def same(visuals: Sequence[str], texts: Sequence[str], source: str) -> Truth:
+    """Truth that knows matches only: those of a visual and a text of equal value; all others are unknown."""
+    numbers = codes([*visuals, *texts])
+    of_visual, of_text = numbers[: len(visuals)], numbers[len(visuals) :]
+
+    def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        alike = of_visual[visuals][:, None] == of_text[texts][None, :]
+        return np.where(alike, np.float32(1), np.float32(np.nan))
+
+    def pairs(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        return np.where(of_visual[visuals] == of_text[texts], np.float32(1), np.float32(np.nan))
+
+    return Truth(
+        block, pairs, complete=False, source=f"{source}: such pairs match; of all others it is unknown"
+    )
+
+
+def same_base(visuals: list[Item], texts: list[Item]) -> Truth | None:
+    """Truth from equal base concepts, `texts` being the file of each; None where it tells no more than concepts do."""
+    together = [*visuals, *texts]
+    if len({item.base for item in together}) == len({item.concept for item in together}):
+        return None
+    return same([item.base for item in visuals], [item.base for item in texts], "equal base_concept")
+
+
+def _files(folder: Path, split: Split, noun: str) -> tuple[list[Path], set[Split]]:
+    """The metadata to read, and the splits that are told by folders (none if rows tell, or nothing does)."""
+    folders = split_folders(folder)
+    files = {name: metadata_files(path) for name, path in folders.items()}
+    if not any(files.values()):
+        files_of_root = metadata_files(folder)
+        if not files_of_root:
+            raise DataFault(
+                f"{folder}: no metadata.jsonl or metadata.csv here or below, so there are no captions; write one "
+                f'line per {noun}, such as {{"file_name": "{EXAMPLE[noun]}", "captions": ["a cat", "a cat asleep"]}}'
+            )
+        return files_of_root, set()
+    for name, path in folders.items():
+        if not files[name]:
+            raise DataFault(
+                f"{path}: the {name} split has no metadata.jsonl or metadata.csv as the other splits have; "
+                "add it or move the folder away"
+            )
+    source = split if split in folders else "train"
+    if source not in folders:
+        names = ", ".join(path.name for path in folders.values())
+        raise DataFault(
+            f"{folder}: the {split} split is empty: there is {names} only; "
+            f"add {split}/ or a train/ that it can be made of"
+        )
+    return files[source], set(folders)
+
+
+def _item(base: Sequence[str], row: Row, caption: str, noun: str) -> Item:
+    name = row.text("file_name")
+    if not name:
+        known = ", ".join(map(repr, row.values))
+        raise DataFault(
+            f"{row}: no 'file_name'; it names the {noun}, relative to the file (there are {known})"
+        )
+    try:
+        path = "/".join([*base, pictures.relative(name)])
+    except DataFault as error:
+        raise DataFault(f"{row}: {error}") from error
+    return Item(row, path, captions_of(row, caption))
+
+
+def _check_names(rows: list[Item], noun: str) -> None:
+    seen: dict[str, Row] = {}
+    for item in rows:
+        first = seen.setdefault(item.id, item.row)
+        if first is not item.row:
+            raise DataFault(
+                f"{item.row}: {item.row.text('file_name')!r} was named already ({first}); "
+                f"write all captions of a {noun} as one list 'captions', or delete a row"
+            )
+
+
+def check_concepts(rows: list[Item]) -> None:
+    """A base concept is coarser than a concept; else a concept could straddle made splits."""
+    base: dict[str, Item] = {}
+    for item in rows:
+        concept = item.row.text("concept")
+        first = base.setdefault(concept, item) if concept else item
+        if first.row.text("base_concept") != item.row.text("base_concept"):
+            raise DataFault(
+                f"{item.row}: concept {concept!r} has base_concept {item.row.text('base_concept')!r} here "
+                f"and {first.row.text('base_concept')!r} in {first.row}; it can have only one"
+            )
+
+
+def _declared(
+    rows: list[Item], columns: list[str], present: set[Split], folder: Path
+) -> tuple[list[Split | None], set[Split]]:
+    """What the source says of each row's split, and which splits it has at all."""
+    if present:  # by folder
+        own = splits.ALIASES[rows[0].id.split("/", 1)[0].lower()]
+        return [own] * len(rows), present
+    if "split" in columns:
+        found = [splits.declared(item.row) for item in rows]
+    else:
+        found = [splits.ALIASES.get(item.id.split("/", 1)[0].lower()) for item in rows]
+        if None in found or not set(found) <= set(split_folders(folder)):
+            found = ["train"] * len(rows)
+    return found, {split for split in SPLITS if split in found}
