@@ -40,7 +40,14 @@ from xmr.fusion import (
     score_weights,
 )
 from xmr.losses import LOSSES
-from xmr.metrics import evaluate, evaluate_embeddings, map_at_r, rank_positives
+from xmr.metrics import (
+    average_precision,
+    evaluate,
+    evaluate_embeddings,
+    headline,
+    map_at_r,
+    rank_positives,
+)
 
 RULES = {
     "mean": "equal weights of all runs' z-scores",
@@ -50,9 +57,10 @@ RULES = {
     "rank": "reciprocal ranks, for comparison: no weighted sum, so it can't be searched or saved",
 }
 SAVED = [rule for rule in RULES if rule != "rank"]
-# Column titles and what they show: key of a split's metrics and factor.
+# Column titles, after rsum or the mAP of class labels, and what they show: key of a split's metrics and factor.
 COLUMNS = {
-    "rsum": ("rsum", 1),
+    "v2t mAP": ("v2t/map", 100),
+    "t2v mAP": ("t2v/map", 100),
     "v2t R@1": ("v2t/recall_at_1", 100),
     "t2v R@1": ("t2v/recall_at_1", 100),
     "v2t mAP@R": ("v2t/true_map_at_r", 100),
@@ -77,14 +85,15 @@ def main(argv: list[str] | None = None) -> int:
         embeddings = [embed_dataset(run, validation) for run in runs]
         weights, tried = choose(runs, embeddings, validation)
         results = {"validation": measure(runs, embeddings, weights, validation)}
-        reached = {rule: results["validation"][rule]["rsum"] for rule in RULES}
+        reached = {rule: headline(results["validation"][rule])[1] for rule in RULES}
+        figure = headline(results["validation"]["mean"])[0]
         rule = options.rule or max(SAVED, key=reached.__getitem__)
         # Everything is chosen; only now is the test split opened.
         test = load_split(runs, "test")
         results["test"] = measure(runs, [embed_dataset(run, test) for run in runs], weights, test)
         report = reported(runs, weights, results) | {"chosen": rule, "path": None}
         if rule != "rank":
-            training = {"command": command, "combinations_tried": tried, "validation_rsum": reached}
+            training = {"command": command, "combinations_tried": tried, f"validation_{figure}": reached}
             members = [
                 Member(run, float(weight), group(run))
                 for run, weight in zip(runs, weights[rule], strict=True)
@@ -152,7 +161,8 @@ def choose(
             if weights @ deviations == 0:
                 return -np.inf  # collapsed runs only: their scores are all equal
             pair = combined(embeddings, score_weights(weights, deviations))
-            known[key] = evaluate_embeddings(*pair, validation.visual_group, validation.text_group)["rsum"]
+            groups = validation.visual_group, validation.text_group
+            known[key] = headline(evaluate_embeddings(*pair, *groups, classes=validation.classes))[1]
         return known[key]
 
     weights = {
@@ -177,7 +187,8 @@ def measure(
     """Metrics on one split, of every run by its path and of every rule by its name."""
 
     def of(visual: np.ndarray, text: np.ndarray) -> dict[str, float]:
-        return evaluate_embeddings(visual, text, data.visual_group, data.text_group, data.truth)
+        groups = data.visual_group, data.text_group
+        return evaluate_embeddings(visual, text, *groups, data.truth, classes=data.classes)
 
     found = {str(run.path): of(*pair) for run, pair in zip(runs, embeddings, strict=True)}
     found |= {rule: of(*combined(embeddings, values)) for rule, values in weights.items()}
@@ -200,6 +211,9 @@ def of_ranks(embeddings: Embeddings, data: Dataset) -> dict[str, float]:
         )
         found = evaluate(fused.T if turn else fused, positives)
         metrics |= {key: value for key, value in found.items() if key.startswith(direction)}
+        if data.classes is not None:
+            ranking = rank_positives(fused, positives.T if turn else positives)
+            metrics[f"{direction}/map"] = float(np.nanmean(average_precision(ranking)))
         if truth is not None and (truth == 0).any():
             match = truth.T if turn else truth
             # Items of unknown truth go behind all others, where they take no place.
@@ -238,19 +252,22 @@ def told(report: dict[str, Any]) -> str:
     shown = {
         title: place for title, place in COLUMNS.items() if place[0] in members[0]["metrics"]["validation"]
     }
-    rows = [["", "group or runs", *(f"{'val ' if i == 0 else ''}{t}" for i, t in enumerate(shown))]]
-    rows[0] += [f"{'test ' if i == 0 else ''}{title}" for i, title in enumerate(shown)]
+    figure, _ = headline(members[0]["metrics"]["validation"])
+    rows = [["", "group or runs", f"val {figure}", *shown, f"test {figure}", *shown]]
     for name, what, metrics in [
         *((m["name"], m["group"], m["metrics"]) for m in members),
         *((f"* {r}" if r == chosen else r, _runs(e, len(members)), e["metrics"]) for r, e in rules.items()),
     ]:
-        values = [factor * metrics[s][key] for s in ("validation", "test") for key, factor in shown.values()]
+        values = []
+        for split in ("validation", "test"):
+            values.append(headline(metrics[split])[1])
+            values += [factor * metrics[split][key] for key, factor in shown.values()]
         rows.append([name, what, *(f"{value:.1f}" for value in values)])
     lines = [aligned(rows, left=2), ""]
-    best = max(members, key=lambda member: member["metrics"]["validation"]["rsum"])
-    before, after = best["metrics"]["test"]["rsum"], rules[chosen]["metrics"]["test"]["rsum"]
+    best = max(members, key=lambda member: headline(member["metrics"]["validation"])[1])
+    before, after = (headline(one["metrics"]["test"])[1] for one in (best, rules[chosen]))
     lines.append(
-        f"{chosen}: test rsum {after:.1f}; {best['name']}, the best single run on validation, has {before:.1f}"
+        f"{chosen}: test {figure} {after:.1f}; {best['name']}, the best single run on validation, has {before:.1f}"
     )
     if report["path"] is None:
         return "\n".join([*lines, "nothing is saved: reciprocal ranks are no weighted sum"])

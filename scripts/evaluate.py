@@ -1,7 +1,10 @@
 """Recompute the metrics of runs (trained ones and combinations) from their matchers, and print them as a table or JSON.
 
-python scripts/evaluate.py runs/info_nce runs/siglip
-python scripts/evaluate.py runs/* --split validation --json
+    python scripts/evaluate.py runs/info_nce runs/siglip
+    python scripts/evaluate.py runs/* --split validation --json
+
+A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
+mean average precision; --per-class tells it for each class.
 """
 
 from __future__ import annotations
@@ -15,21 +18,33 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from xmr.checkpoints import Combination, Run, RunRefused, load_run
+from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset
-from xmr.metrics import evaluate_embeddings
+from xmr.metrics import (
+    class_map,
+    evaluate_embeddings,
+    evaluate_scores,
+    headline,
+    rank_embeddings,
+    rank_scores,
+)
+from xmr.scoring import read_dataset
 
 # Column titles and what they show: key below the direction, factor, format.
 COLUMNS = {
     "R@1": ("recall_at_1", 100, ".1f"),
     "R@5": ("recall_at_5", 100, ".1f"),
     "R@10": ("recall_at_10", 100, ".1f"),
+    "mAP": ("map", 100, ".1f"),
+    "mAP@50": ("map_at_50", 100, ".1f"),
     "median": ("median_rank", 1, "g"),
     "true R@1": ("true_recall_at_1", 100, ".1f"),
     "true mAP@R": ("true_map_at_r", 100, ".1f"),
     "true R-prec": ("true_r_precision", 100, ".1f"),
+    "true nDCG": ("true_ndcg", 100, ".1f"),
+    "true xinfAP": ("true_xinf_ap", 100, ".1f"),
 }
 
 
@@ -41,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         try:
             run = load_run(path)
             dataset = dataset_of(run, options, loaded)
-            results.append(evaluated(run, dataset))
+            results.append(evaluated(run, dataset, options.per_class))
         except RunRefused as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             failed = True
@@ -52,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({"split": options.split, "runs": results}, indent=1))
     elif results:
         print(table(results))
+        if options.per_class:
+            print("\n" + class_table(results))
     return 2 if failed else 0
 
 
@@ -71,37 +88,83 @@ def dataset_of(run: Run | Combination, options: argparse.Namespace, loaded: dict
     return loaded[key]
 
 
-def evaluated(run: Run | Combination, dataset: Dataset) -> dict[str, Any]:
+def evaluated(run: Run | Combination, dataset: Dataset, per_class: bool = False) -> dict[str, Any]:
+    """What --json prints of a run. Raises ValueError where classes are asked for and there are none."""
+    if per_class and dataset.classes is None:
+        raise ValueError(f"--per-class: {dataset.name} has no class labels")
+    groups = dataset.visual_group, dataset.text_group
     visual, text = embed_dataset(run, dataset)
-    metrics = evaluate_embeddings(visual, text, dataset.visual_group, dataset.text_group, dataset.truth)
+    metrics = evaluate_embeddings(visual, text, *groups, dataset.truth, classes=dataset.classes)
+    more: dict[str, Any] = {}
+    scores = None
+    if not run.independent:
+        more["first_stage"] = metrics
+        scores = read_dataset(run, dataset).matrix()
+        metrics = evaluate_scores(scores, *groups, dataset.truth, classes=dataset.classes)
+    if per_class:
+        rankings = rank_embeddings(visual, text, *groups) if scores is None else rank_scores(scores, *groups)
+        more["per_class"] = {
+            direction: class_map(ranking, labels, dataset.classes)
+            for direction, ranking, labels in zip(DIRECTIONS, rankings, groups, strict=True)
+        }
     return {
         "name": run.name,
         "path": str(run.path),
         "loss": run.config.loss,
+        "matcher": run.config.matcher if trains_a_loss(run) else "",  # a combination's members have theirs
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "metrics": metrics,
+        **more,
     }
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """An aligned table: a row per run and direction, rsum in the first row of each."""
-    shown = {
-        title: column
-        for title, column in COLUMNS.items()
-        if any(f"v2t/{column[0]}" in r["metrics"] for r in results)
-    }
-    rows = [["run", "direction", *shown, "rsum"]]
+    """An aligned table: a row per run and direction, rsum (mAP of class labels) in the first row of each; then the same
+    of a pair scorer's first stage."""
+    told = [metrics for r in results for metrics in (r["metrics"], r.get("first_stage")) if metrics]
+    shown = {title: column for title, column in COLUMNS.items() if any(f"v2t/{column[0]}" in m for m in told)}
+    figures = list(dict.fromkeys(headline(metrics)[0] for metrics in told))
+    rows = [["run", "matcher", "direction", *shown, *(f"mean {f}" if f == "mAP" else f for f in figures)]]
     for result in results:
-        for direction in DIRECTIONS:
-            cells = []
-            for key, factor, style in shown.values():
-                value = result["metrics"].get(f"{direction}/{key}")
-                cells.append("" if value is None else format(factor * value, style))
-            first = direction == DIRECTIONS[0]
-            rsum = f"{result['metrics']['rsum']:.1f}" if first else ""
-            rows.append([result["name"] if first else "", direction, *cells, rsum])
-    return aligned(rows, left=2)
+        rows += _rows(result["name"], result["matcher"], result["metrics"], shown, figures)
+        if "first_stage" in result:
+            rows += _rows("", "first stage", result["first_stage"], shown, figures)
+    return aligned(rows, left=3)
+
+
+def _rows(
+    name: str,
+    matcher: str,
+    metrics: dict[str, float],
+    shown: dict[str, tuple[str, float, str]],
+    figures: list[str],
+) -> list[list[str]]:
+    rows = []
+    own, score = headline(metrics)
+    for direction in DIRECTIONS:
+        first = direction == DIRECTIONS[0]
+        cells = []
+        for key, factor, style in shown.values():
+            value = metrics.get(f"{direction}/{key}")
+            cells.append("" if value is None else format(factor * value, style))
+        heads = [f"{score:.1f}" if first and figure == own else "" for figure in figures]
+        rows.append([name if first else "", matcher if first else "", direction, *cells, *heads])
+    return rows
+
+
+def class_table(results: list[dict[str, Any]]) -> str:
+    """An aligned table of mean average precision: a row per class, two columns per run, and the mean in the last row."""
+    columns = [(result, direction) for result in results for direction in DIRECTIONS]
+    names = list(dict.fromkeys(name for r, direction in columns for name in r["per_class"][direction]))
+    rows = [["mAP", *(f"{result['name']} {direction}" for result, direction in columns)]]
+    for name in names:
+        values = [result["per_class"][direction].get(name) for result, direction in columns]
+        rows.append([name, *("" if value is None else f"{100 * value:.1f}" for value in values)])
+    rows.append(
+        ["all", *(f"{100 * result['metrics'][f'{direction}/map']:.1f}" for result, direction in columns)]
+    )
+    return aligned(rows, left=1)
 
 
 def aligned(rows: list[list[str]], left: int) -> str:
@@ -126,6 +189,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on"
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--per-class", action="store_true", help="mean average precision of each class label")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
 

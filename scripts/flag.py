@@ -27,13 +27,21 @@ import numpy as np
 
 from scripts.compare import write
 from scripts.train import assign
-from xmr.analysis import hard_negatives_by_weight, nearest_own_caption, precision_recall, suspected_pairs
+from xmr.analysis import (
+    hard_negatives_by_weight,
+    inner,
+    nearest_own_caption,
+    precision_recall,
+    scored_sides,
+    suspected_pairs,
+)
 from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
+from xmr.scoring import read_dataset
 from xmr.selection import DEFAULT, SELECTORS, named_runs
 
 COLUMNS = (
@@ -99,6 +107,8 @@ def flagged(
     Raises ValueError where the selector lacks its evidence, or the data is not what the run reads.
     """
     visual, text = embed_dataset(run, data)
+    if not run.independent:
+        visual, text = scored_sides(read_dataset(run, data).matrix(), visual, text)
     encoder = run.encoder["name"]
     peers = [embed_dataset(load_run(folder), data) for folder in named_runs(params)]
 
@@ -108,16 +118,15 @@ def flagged(
 
     evidence = Evidence(data.captions, features, peers)
     groups = data.visual_group, data.text_group
-    hyper = {
-        p.name: run.loss_values[p.name] for p in LOSSES[run.config.loss].params if p.name in run.loss_values
-    }
+    loss, values = run.last_loss
+    hyper = {p.name: values[p.name] for p in LOSSES[loss].params if p.name in values}
     heaviest: dict[tuple[int, int], float] = {}  # weight of each pair (visual, text)
     suspects: set[tuple[int, int]] = set()
     for direction in DIRECTIONS:
         upright = direction == "v2t"
         sides = (visual, text, *groups) if upright else (text, visual, *groups[::-1])
         found = hard_negatives_by_weight(
-            *sides, run.config.loss, hyper, evidence=evidence, direction=direction, limit=limit
+            *sides, loss, hyper, evidence=evidence, direction=direction, limit=limit
         )
         v, t = (found.query, found.candidate) if upright else (found.candidate, found.query)
         mask = suspected_pairs(selector, params, v, t, visual, text, *groups, evidence, direction)
@@ -132,7 +141,10 @@ def flagged(
     rows = []
     for i, pair in enumerate(order):
         # Each rank by its own product, so that the pair never stands above itself by a last bit.
-        row, column = text @ visual[v[i]], visual @ text[t[i]]
+        if run.independent:
+            row, column = text @ visual[v[i]], visual @ text[t[i]]
+        else:
+            row, column = inner(visual[v[i : i + 1]], text)[0], inner(text[t[i : i + 1]], visual)[0]
         known = not np.isnan(truth[i])
         values = (
             data.visual_ids[v[i]],

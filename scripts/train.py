@@ -28,6 +28,7 @@ from xmr.data import DATASETS
 from xmr.data.sources import KINDS, kind_of
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
+from xmr.metrics import headline
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS
 from xmr.training import TrainingDiverged, train
@@ -142,9 +143,12 @@ def assign(settings: Iterable[str], owners: dict[str, list[Entry]]) -> dict[str,
         if len(having) > 1:
             choices = " or ".join(f"{scope}.{name}" for scope in having)
             raise ValueError(f"--set {setting}: which one? Write {choices}")
-        for param in params[having[0]]:
-            if param.name == name:
-                found[having[0]][name] = param.parse(value)
+        for entry in owners[having[0]]:
+            if any(param.name == name for param in entry.params):
+                try:
+                    found[having[0]][name] = entry.param(name).parse(value)
+                except ValueError as error:
+                    raise ValueError(f"--set {setting}: {entry.name}: {error}") from error
     return found
 
 
@@ -164,7 +168,8 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
             for step in steps:
                 bar.total = step.steps
                 if step.metrics:
-                    shown["rsum"] = f"{step.metrics['rsum']:.1f}"
+                    figure, score = headline(step.metrics)
+                    shown[figure] = f"{score:.1f}"
                 shown["loss"] = f"{step.loss:.3f}"
                 bar.set_postfix(shown, refresh=False)
                 bar.update(step.step - bar.n)
@@ -174,9 +179,10 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     finally:
         encoding.close()
     done = load_run(folder)
+    figure, score = headline(done.metrics["test"])
     print(
-        f"{folder}: test rsum {done.metrics['test']['rsum']:.1f}, validation rsum "
-        f"{done.metrics['validation']['rsum']:.1f} at epoch {done.training['best_epoch']} "
+        f"{folder}: test {figure} {score:.1f}, validation {figure} "
+        f"{headline(done.metrics['validation'])[1]:.1f} at epoch {done.training['best_epoch']} "
         f"of {done.training['epochs']}, {done.training['seconds']:.0f} s"
     )
     return 0
@@ -223,13 +229,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """What decides a training beside its loss: all that `scopes` and `config_of` read."""
+def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False) -> None:
+    """What decides a training beside its loss: all that `scopes` and `config_of` read. With `matchers` there may be
+    several, and the caller makes each its own configuration."""
     default = TrainConfig()
     parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
-    parser.add_argument(
-        "--matcher", default=default.matcher, metavar="NAME", help=f"default: {default.matcher}"
-    )
+    several = {"nargs": "+", "default": [default.matcher]} if matchers else {"default": default.matcher}
+    parser.add_argument("--matcher", metavar="NAME", help=f"default: {default.matcher}", **several)
     parser.add_argument(
         "--encoder", default="", metavar="NAME", help="default: the dataset's features or its encoder"
     )
@@ -265,7 +271,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=int, default=default.patience,
-        help="stop after so many epochs without a better validation rsum; 0, the default, never does",
+        help="stop after so many epochs without a better validation rsum (mAP with class labels); 0, the default, never does",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
 

@@ -20,15 +20,21 @@ import torch
 from scipy import stats
 
 from scripts import compare as script
-from tests import tiny
+from tests import tiny, tiny_classes
 from xmr.comparison import (
     Axis,
+    Comparison,
     Outcome,
     Record,
     axes,
     chosen,
     compare,
     csv_table,
+    grid_csv,
+    grid_latex,
+    grid_markdown,
+    grid_page,
+    grid_tables,
     holm,
     html_page,
     interval,
@@ -38,9 +44,9 @@ from xmr.comparison import (
     points,
     settings,
 )
-from xmr.comparison.outcomes import METRICS
+from xmr.comparison.outcomes import RECALLS, TRUTHS
 from xmr.comparison.plot import nice_ticks
-from xmr.comparison.tables import at_the_edge, latex_escaped, verdicts
+from xmr.comparison.tables import at_the_edge, latex_escaped, tables, verdicts
 from xmr.losses import LOSSES
 from xmr.registry import Range, Registry
 
@@ -181,9 +187,9 @@ def test_holms_correction_against_its_procedure():
 def record(loss, role="test", seed=1, rsum=250.0, lr=0.001, true=None, **params):
     metrics = {}
     if role == "test" and rsum is not None:
-        metrics = {key: rsum / 600 for key in METRICS if "/recall" in key} | {"rsum": rsum}
+        metrics = dict.fromkeys(RECALLS, rsum / 600) | {"rsum": rsum}
         if true is not None:
-            metrics |= {key: true for key in METRICS if "/true" in key}
+            metrics |= dict.fromkeys(TRUTHS, true)
     return Record(loss, role, seed, lr, params or {"margin": 0.2}, rsum, metrics, 60.0, "" if rsum else "NaN")
 
 
@@ -332,7 +338,7 @@ def test_latex_is_escaped_and_rectangular():
             continue
         assert "_" not in line.replace(r"\_", "") and line.isascii()
         if line.endswith(r"\\"):
-            assert line.count("&") in (11, 6)
+            assert line.count("&") in (11, 10)
     assert latex_escaped("50% & #1 {a}^b~\\$") == (
         r"50\% \& \#1 \{a\}\textasciicircum{}b\textasciitilde{}\textbackslash{}\$"
     )
@@ -386,6 +392,107 @@ def test_ticks_are_round_and_reach_around(low, high):
     steps = np.diff(ticks)
     assert steps == pytest.approx(steps[0])
     assert [float(f"{tick:.{decimals}f}") for tick in ticks] == pytest.approx(ticks)
+
+
+# ---- several matchers --------------------------------------------------------------------------------------
+
+
+def grid():
+    """Two matchers, of which the second has no result of the baseline and one loss that diverged."""
+    first = [several()[0], several()[1], an_outcome("max_of_hinges+word_overlap", [255, 256, 257, 258, 259])]
+    second = [
+        an_outcome("info_nce", [300, 301, 302, 303, 304]),
+        Outcome("max_of_hinges+word_overlap", [], []),
+    ]
+    return [Comparison("linear", first, ["how"]), Comparison("graph", second, ["how else", "why not"])]
+
+
+ROWS = ["max_of_hinges", "info_nce", "max_of_hinges+word_overlap"]
+
+
+def test_the_grid_has_the_cells_of_each_matchers_own_comparison():
+    comparisons = grid()
+    made = grid_tables(comparisons, ROWS, "max_of_hinges")
+    assert [rows[0][0] for rows in made] == [
+        "rsum", "v2t R@1", "t2v R@1", *(f"{d} true {m}" for m in ("mAP@R", "nDCG", "xinfAP") for d in ("v2t", "t2v")),
+    ]  # fmt: skip
+    for rows in made:
+        assert [row[0] for row in rows[1:]] == ["linear", "graph"] and {len(row) for row in rows} == {4}
+        assert rows[0][1:] == ["max_of_hinges (baseline)", "info_nce", "max_of_hinges+word_overlap"]
+        assert rows[2][1] == "" and rows[2][3] == "diverged"
+    own = compare(comparisons[0].outcomes, "max_of_hinges")
+    p = [
+        stats.ttest_rel(values, [250, 252, 248, 251, 249]).pvalue
+        for values in ([260, 263, 259, 261, 260], [255, 256, 257, 258, 259])
+    ]
+    assert [own[name]["rsum"].p_holm for name in ROWS[1:]] == pytest.approx(
+        holm(p)
+    )  # two losses, not three or four
+    half = stats.t.ppf(0.975, 4) * np.std([260, 263, 259, 261, 260], ddof=1) / math.sqrt(5)
+    assert made[0][1][2] == f"260.6 ± {half:.1f} ↑" and made[0][1][1] == "250.0 ± 2.0"
+    assert "↑" not in made[0][2][2] and made[0][2][2].startswith("302.0 ±")  # nothing to compare it with
+    assert made[1][1][2].startswith(f"{260.6 / 6:.1f} ±")
+
+
+def test_the_grids_report_in_all_forms():
+    comparisons = grid()
+    text = grid_markdown(comparisons, ROWS, "max_of_hinges", "Title", ["    command"])
+    assert text.startswith("# Title\n\n    command\n\n| rsum |") and text.count("\n# ") == 0
+    assert text.index("| rsum |") < text.index("## linear") < text.index("how") < text.index("## graph")
+    assert text.index("why not") > text.index("## graph")
+    rows = list(csv.DictReader(io.StringIO(grid_csv(comparisons, "max_of_hinges"))))
+    assert list(rows[0])[:3] == ["matcher", "loss", "metric"]
+    mean = {(row["matcher"], row["loss"]): row["mean"] for row in rows if row["metric"] == "rsum"}
+    assert mean["linear", "info_nce"] == "260.6" and mean["graph", "info_nce"] == "302.0"
+    assert mean["graph", "max_of_hinges+word_overlap"] == "" and ("graph", "max_of_hinges") not in mean
+    tex = grid_latex(comparisons, ROWS, "max_of_hinges", "python x")
+    made = len(grid_tables(comparisons, ROWS, "max_of_hinges"))
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == made + 3  # truth in the first only
+    assert all(line.isascii() for line in tex.splitlines())
+    page = grid_page(comparisons, "max_of_hinges", "A", [])
+    assert page.index("<h2>linear</h2>") < page.index("<h2>graph</h2>") and page.count("<svg") == 4
+
+
+def test_class_labels_are_reported_by_mean_average_precision():
+    def one(loss, low):
+        metrics = [
+            {"rsum": 500.0 - low, "v2t/recall_at_1": 0.5, "t2v/recall_at_1": 0.25, "v2t/map": low + 0.01 * seed,
+             "t2v/map": low + 0.2, "v2t/map_at_50": 0.7, "t2v/map_at_50": 0.6}
+            for seed in (1, 2, 3)
+        ]  # fmt: skip
+        tested = [replace(record(loss, seed=i), metrics=m, figure="mAP") for i, m in enumerate(metrics, 1)]
+        return Outcome(loss, [replace(record(loss, "search", 0), figure="mAP")], tested)
+
+    outcomes = [one("a", 0.3), one("b", 0.4)]
+    cells = compare(outcomes, "a")
+    assert list(cells) == ["b", "a"]  # by mAP: by rsum it would be the other way
+    assert cells["b"]["map"].mean == pytest.approx(100 * (0.42 + 0.6) / 2)
+    (table,) = tables(outcomes, cells, "a")
+    assert table[0][:4] == ["loss", "mAP", "Δ mAP", "p (Holm)"] and "v2t R@5" not in table[0]
+    assert table[0][4:-1] == [f"{d} {title}" for d in ("v2t", "t2v") for title in ("R@1", "mAP", "mAP@50")]
+    assert dict(zip(table[0], table[1], strict=True))["v2t mAP"].startswith("42.0 ±")
+    assert verdicts(cells, "a")[0].startswith("mAP: 1 of 1 losses differs from a")
+    assert "validation_map" in csv_table(outcomes, cells).splitlines()[0]
+    assert [rows[0][0] for rows in grid_tables([Comparison("linear", outcomes, [])], ["a", "b"], "a")] == [
+        "mAP", "v2t R@1", "v2t mAP", "v2t mAP@50", "t2v R@1", "t2v mAP", "t2v mAP@50",
+    ]  # fmt: skip
+
+
+def test_lines_of_older_logs_are_read():
+    old = {
+        "loss": "a",
+        "role": "search",
+        "seed": 0,
+        "lr": 0.1,
+        "params": {},
+        "rsum": 250.0,
+        "metrics": {},
+        "seconds": 1,
+    }
+    assert Record.from_json(old) == Record("a", "search", 0, 0.1, {}, 250.0, {}, 1)
+    assert Record.from_json(old).row == "a" and old["rsum"] == 250.0
+    with pytest.raises(TypeError):
+        Record.from_json(old | {"other": 1})
 
 
 # ---- the script --------------------------------------------------------------------------------------------
@@ -453,7 +560,7 @@ def test_a_record_is_what_training_gives(data, tmp_path):
     _, search, test = lines(tmp_path / "c.jsonl")
     for line, seed in ((search, 0), (test, 1)):
         steps, trained = tiny.fit(tiny.config(dataset=str(data), epochs=1, seed=seed), load=None)
-        assert line["rsum"] == pytest.approx(trained.metrics["validation"]["rsum"])
+        assert line["score"] == pytest.approx(trained.metrics["validation"]["rsum"])
         assert line["epoch"] == trained.training["best_epoch"]
     assert test["metrics"] == pytest.approx(trained.metrics["test"])
 
@@ -575,7 +682,7 @@ def test_diverged_trainings_are_counted_and_stop_nothing(data, tmp_path, bad):
     out = tmp_path / "c.md"
     assert script.main(command(data, out)) == 0
     records = lines(tmp_path / "c.jsonl")[1:]
-    assert [(one["loss"], one["role"], one["rsum"] is None) for one in records] == [
+    assert [(one["loss"], one["role"], one["score"] is None) for one in records] == [
         ("info_nce", "search", True), ("info_nce", "search", False), *[("info_nce", "test", False)] * 2,
         *[("max_of_hinges", "search", True)] * 2,
     ]  # fmt: skip
@@ -599,9 +706,136 @@ def test_a_loss_that_does_not_fit_is_told_and_the_rest_goes_on(data, tmp_path, b
     assert not (tmp_path / "d.md").exists()
 
 
+MATCHERS_ASKED = ["--matcher", "linear", "graph", "cross_attention"]
+
+
+def test_several_matchers_are_a_grid_and_go_on_where_they_stopped(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "g.md"
+    made = []
+    real = script.trained
+
+    def trained(config, *rest):
+        made.append((config.matcher, config.loss, config.selector, config.selector_params))
+        return real(config, *rest)
+
+    monkeypatch.setattr(script, "trained", trained)
+    rows = "info_nce max_of_hinges max_of_hinges+word_overlap"
+    more = [*MATCHERS_ASKED, "--set", "linear.text=words_gru", "--set", "cross_attention.text=words"]
+    assert script.main(command(data, out, *more, loss=rows)) == 0
+    assert len(made) == 3 * 3 * 4
+    assert {one[0] for one in made[:12]} == {"linear"} and {one[0] for one in made[24:]} == {
+        "cross_attention"
+    }
+    assert [one[2] for one in made[:12]] == [""] * 8 + ["word_overlap"] * 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "g-cross_attention.jsonl", "g-graph.jsonl", "g-linear.jsonl", "g.csv", "g.html", "g.md", "g.tex",
+    ]  # fmt: skip
+    params = {m: lines(tmp_path / f"g-{m}.jsonl")[0]["config"]["matcher_params"] for m in MATCHERS_ASKED[1:]}
+    assert params["linear"] == tiny.SMALL | {"text": "words_gru"}  # channels are linear's alone
+    assert params["graph"] == {key: value for key, value in tiny.SMALL.items() if key != "channels"}
+    assert params["cross_attention"] == params["graph"] | {"text": "words"}
+    assert "linear  info_nce  trial 1/2  lr 0.02: validation rsum " in capsys.readouterr().err
+    text = out.read_text()
+    assert text.startswith("# 3 matchers × 3 losses on tiny")
+    for matcher in MATCHERS_ASKED[1:]:  # the first table shows what the logs hold
+        row = next(columns(line) for line in text.splitlines() if line.startswith(f"| {matcher} |"))
+        tested = [one for one in lines(tmp_path / f"g-{matcher}.jsonl")[1:] if one["role"] == "test"]
+        for cell, place in zip(row[1:], range(0, 6, 2), strict=True):
+            mean = np.mean([one["metrics"]["rsum"] for one in tested[place : place + 2]])
+            assert cell.split()[0] == f"{mean:.1f}"
+    before = text
+    made.clear()
+    assert script.main(command(data, out, *more, loss=rows)) == 0
+    assert made == [] and out.read_text() == before
+    (tmp_path / "g-graph.jsonl").unlink()
+    assert script.main(command(data, out, *more, loss=rows)) == 0
+    assert {one[0] for one in made} == {"graph"} and len(made) == 12
+
+
+def test_a_row_of_a_loss_with_its_selector_is_its_own(data, tmp_path):
+    shared = ["--selector", "caption_similarity", "--set", "threshold=0.4"]
+    rows = "max_of_hinges+word_overlap max_of_hinges"
+    assert script.main(command(data, tmp_path / "c.md", *shared, loss=rows, trials=1, seeds=1)) == 0
+    header, *records = lines(tmp_path / "c.jsonl")
+    assert (header["config"]["selector"], header["config"]["selector_params"]) == (
+        "caption_similarity", {"threshold": 0.4},
+    )  # fmt: skip
+    assert [(one["loss"], one["selector"]) for one in records] == [
+        ("max_of_hinges", "word_overlap"), ("max_of_hinges", "word_overlap"), *[("max_of_hinges", "")] * 2,
+    ]  # fmt: skip
+    for line, selector, params in (
+        (records[0], "word_overlap", {}),
+        (records[2], "caption_similarity", {"threshold": 0.4}),
+    ):
+        settings_ = tiny.config(
+            dataset=str(data), loss="max_of_hinges", epochs=1, selector=selector, selector_params=params
+        )
+        _, trained = tiny.fit(settings_, load=None)
+        assert line["score"] == pytest.approx(trained.metrics["validation"]["rsum"])
+    # A comparison of one of them goes on from the same log.
+    before = (tmp_path / "c.jsonl").read_bytes()
+    assert (
+        script.main(command(data, tmp_path / "c.md", *shared, loss="max_of_hinges", trials=1, seeds=1)) == 0
+    )
+    assert (tmp_path / "c.jsonl").read_bytes() == before
+
+
+def test_an_older_log_is_gone_on_with(data, tmp_path, monkeypatch):
+    out = tmp_path / "c.md"
+    assert script.main(command(data, out)) == 0
+    before, log = out.read_text(), tmp_path / "c.jsonl"
+    header, *records = lines(log)
+    for one in records:
+        one["rsum"] = one.pop("score")
+        del one["selector"], one["figure"]
+    log.write_text("".join(json.dumps(line) + "\n" for line in (header, *records)))
+    monkeypatch.setattr(script, "trained", lambda *_: pytest.fail("nothing is missing"))
+    assert script.main(command(data, out)) == 0
+    assert out.read_text() == before
+
+
+def test_a_cell_that_does_not_go_with_the_data_stays_empty(data, tmp_path, monkeypatch, capsys):
+    real = script.trained
+
+    def trained(config, *rest):
+        if config.matcher == "graph" and config.loss == "info_nce":
+            raise ValueError("graph and info_nce do not go together")
+        return real(config, *rest)
+
+    monkeypatch.setattr(script, "trained", trained)
+    out = tmp_path / "g.md"
+    assert script.main(command(data, out, "--matcher", "linear", "graph", trials=1, seeds=1)) == 1
+    assert "error: graph, info_nce: graph and info_nce do not go together" in capsys.readouterr().err
+    text = out.read_text()
+    graph = next(columns(line) for line in text.splitlines() if line.startswith("| graph |"))
+    linear = next(columns(line) for line in text.splitlines() if line.startswith("| linear |"))
+    assert graph[1] == "" and float(graph[2]) > 0 and float(linear[1]) > 0
+    assert "info_nce could not be compared: graph and info_nce do not go together." in text
+
+
+def test_class_labels_are_selected_by_mean_average_precision(tmp_path, capsys):
+    folder = tiny_classes.write_folder(tmp_path / "labelled")
+    arguments = ["--dataset", str(folder), "--loss", "info_nce", "max_of_hinges", "--epochs", "2", "--batch-size",
+                 "32", "--trials", "2", "--seeds", "2", "--set=embed_dim=16", "--out", str(tmp_path / "c.md")]  # fmt: skip
+    assert script.main(arguments) == 0
+    assert "validation mAP " in capsys.readouterr().err
+    records = [Record.from_json(line) for line in lines(tmp_path / "c.jsonl")[1:]]
+    assert {one.figure for one in records} == {"mAP"} and all(0 < one.score <= 100 for one in records)
+    text = (tmp_path / "c.md").read_text()
+    assert "chosen by validation mAP" in text and "| loss | mAP | Δ mAP |" in text and "rsum" not in text
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--loss", "max_of_hinges+word_overlp"], "did you mean 'word_overlap'"),
+        (["--loss", "max_of_hinge+word_overlap"], "did you mean 'max_of_hinges'"),
+        (["--loss", "max_of_hinges+"], "unknown selector ''"),
+        (["--loss", "max_of_hinges+word_overlap", "--baseline", "max_of_hinges"], "unknown baseline"),
+        ([*MATCHERS_ASKED, "--set", "embed_dimm=3"], "did you mean 'embed_dim'"),
+        ([*MATCHERS_ASKED, "--set", "text=words"], "linear: unknown value of text 'words'"),
+        ([*MATCHERS_ASKED, "--set", "graph.sharpness=3"], "unknown parameter 'sharpness'"),
+        (["--matcher", "linear", "grph"], "did you mean 'graph'"),
         (["--trials", "0"], "--trials must be at least 1"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--threads", "-1"], "--threads must be at least 0"),

@@ -90,6 +90,41 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
         assert row["truth"] == ""  # nothing is known of it here
 
 
+def test_a_pair_scorer_is_asked_for_its_own_scores(tmp_path, capsys):
+    data = tiny.write_folder(tmp_path / "tiny")
+    small = ["--set=embed_dim=16", "--set=word_dim=8", "--set=metric_epochs=1"]
+    options = [
+        "--matcher",
+        "two_pathway",
+        "--out",
+        str(tmp_path),
+        "--epochs",
+        "2",
+        "--batch-size",
+        "32",
+        *small,
+    ]
+    assert train_script.main(["--dataset", str(data), "--loss", "max_of_hinges", *options]) == 0
+    run, test = load_run(tmp_path / "max_of_hinges"), load_dataset(str(data), "test")
+    capsys.readouterr()
+    arguments = ["--split", "test", "--selector", "caption_similarity", "--set", "threshold=0.3"]
+    assert flag.main([str(run.path), *arguments]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    scores = run.scores()
+    place = {
+        (caption, test.visual_ids[v]): t
+        for t, (caption, v) in enumerate(zip(test.captions, test.visual_of_text, strict=True))
+    }
+    visual, text = run.embeddings()
+    assert rows and np.median(np.abs(visual @ text.T - scores)) > 0.1  # the first stage says something else
+    for row in rows:
+        v, t = test.visual_ids.index(row["visual"]), place[row["caption"], row["caption_of"]]
+        assert float(row["score"]) == pytest.approx(scores[v, t], rel=1e-3, abs=1e-3)  # half precision
+        for name, others in (("rank_v2t", scores[v]), ("rank_t2v", scores[:, t])):
+            surely, perhaps = ((others > scores[v, t] + e).sum() for e in (2e-3, -2e-3))
+            assert 1 + surely <= int(row[name]) <= perhaps
+
+
 def test_files_of_both_kinds_say_the_same(runs, tmp_path):
     arguments = [
         str(runs / "max_of_hinges"),

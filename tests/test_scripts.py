@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scripts import evaluate
 from scripts import train as train_script
-from tests import tiny
+from tests import tiny, tiny_classes
 from xmr.checkpoints import load_run
 from xmr.checkpoints.run import MATCHER, STATE
+from xmr.data import load_dataset
 from xmr.losses import LOSSES
+from xmr.matchers import MATCHERS
 from xmr.training import train as steps_of
 
 ROOT = Path(__file__).parent.parent
@@ -186,9 +189,9 @@ def test_evaluating_gives_what_the_run_tells(runs, capsys):
 def test_evaluating_prints_an_aligned_table(runs, capsys):
     assert evaluate.main([str(runs / "info_nce"), "--split", "validation"]) == 0
     head, v2t, t2v = capsys.readouterr().out.splitlines()
-    assert head.split() == ["run", "direction", "R@1", "R@5", "R@10", "median", "rsum"]
+    assert head.split() == ["run", "matcher", "direction", "R@1", "R@5", "R@10", "median", "rsum"]
     metrics = load_run(runs / "info_nce").metrics["validation"]
-    assert v2t.split()[:3] == ["info_nce", "v2t", f"{100 * metrics['v2t/recall_at_1']:.1f}"]
+    assert v2t.split()[:4] == ["info_nce", "linear", "v2t", f"{100 * metrics['v2t/recall_at_1']:.1f}"]
     assert v2t.split()[-1] == f"{metrics['rsum']:.1f}" and len(v2t) == len(head)
     assert t2v.split()[0] == "t2v"
 
@@ -218,6 +221,104 @@ def test_changed_data_is_warned_of(data, tmp_path, capsys):
     captions.write_text(captions.read_text().replace("red", "green"))
     assert evaluate.main([str(tmp_path / "out" / "info_nce")]) == 0
     assert "not the version" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def pair_scorer(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pairs")
+    arguments = [one for one in command(data, out, "--matcher", "cross_attention") if "channels" not in one]
+    assert train_script.main(arguments) == 0
+    return out / "info_nce"
+
+
+def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair_scorer, capsys):
+    run = load_run(pair_scorer)
+    assert evaluate.main([str(pair_scorer), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert told["metrics"] == pytest.approx(run.metrics["test"])
+    assert told["first_stage"] == pytest.approx(run.metrics["first_stage"])
+    assert told["metrics"] != told["first_stage"]
+    scores = run.scores()
+    own = np.repeat(np.arange(len(scores)), 2)[None] == np.arange(len(scores))[:, None]
+    first = (scores.argmax(1)[:, None] // 2 == np.arange(len(scores))[:, None]).mean()
+    assert own.sum() == 2 * len(scores) and told["metrics"]["v2t/recall_at_1"] == pytest.approx(first)
+    assert evaluate.main([str(pair_scorer)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1][:3] == ["info_nce", "cross_attention", "v2t"] and rows[3][:3] == ["first", "stage", "v2t"]
+    assert rows[1][-1] == f"{told['metrics']['rsum']:.1f}"
+    assert rows[3][-1] == f"{told['first_stage']['rsum']:.1f}" and len(rows) == 5
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    folder = tiny_classes.write_folder(tmp_path_factory.mktemp("data") / "labelled")
+    arguments = ["--dataset", str(folder), "--loss", "info_nce", "--out", str(out), "--epochs", "2",
+                 "--batch-size", "32", "--lr", "0.02", "--set=embed_dim=16"]  # fmt: skip
+    assert train_script.main(arguments) == 0
+    return out / "info_nce"
+
+
+def test_class_labels_have_mean_average_precision_of_each_class(labelled, capsys):
+    run = load_run(labelled)
+    assert evaluate.main([str(labelled), "--per-class", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    test = load_dataset(run.config.dataset, "test")
+    visual, text = run.embeddings()
+    scores = visual @ text.T
+    for direction, matrix, asking, gallery in (
+        ("v2t", scores, test.visual_group, test.text_group),
+        ("t2v", scores.T, test.text_group, test.visual_group),
+    ):
+        by_class = {name: [] for name in test.classes}
+        for row, label in zip(matrix, asking, strict=True):
+            right = (gallery == label)[np.argsort(-row)]
+            ranks = np.flatnonzero(right) + 1
+            by_class[test.classes[label]].append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+        expected = {name: np.mean(values) for name, values in by_class.items()}
+        assert told["per_class"][direction] == pytest.approx(expected, abs=2e-3)  # stored in half precision
+        every = np.mean([value for values in by_class.values() for value in values])
+        assert told["metrics"][f"{direction}/map"] == pytest.approx(every, abs=2e-3)
+    assert evaluate.main([str(labelled), "--per-class"]) == 0
+    table, classes = capsys.readouterr().out.rstrip().split("\n\n")
+    assert {"mAP", "mAP@50", "R@1"} <= {*table.split("\n")[0].split()} and "rsum" not in table
+    assert len(classes.splitlines()) == len(test.classes) + 2
+    assert classes.splitlines()[-1].split() == [
+        "all", *(f"{100 * told['metrics'][f'{d}/map']:.1f}" for d in ("v2t", "t2v")),
+    ]  # fmt: skip
+
+
+def test_class_labels_are_told_by_training_and_on_the_card(labelled, tmp_path, capsys):
+    run = load_run(labelled)
+    test = run.metrics["test"]
+    mean = 50 * (test["v2t/map"] + test["t2v/map"])
+    card = (labelled / "README.md").read_text()
+    assert f"mAP {mean:.1f}, test split; chosen by the validation mAP" in card and "rsum" not in card
+    assert f"| {100 * test['v2t/map']:.1f} | {100 * test['v2t/map_at_50']:.1f} |" in card
+    arguments = [
+        "--dataset",
+        run.config.dataset,
+        "--loss",
+        "info_nce",
+        "--out",
+        str(tmp_path),
+        "--epochs",
+        "1",
+    ]
+    assert train_script.main([*arguments, "--set=embed_dim=16"]) == 0
+    told = capsys.readouterr().out
+    assert "test mAP " in told and "validation mAP " in told and "rsum" not in told
+
+
+def test_classes_are_asked_of_labelled_data_only(runs, capsys):
+    assert evaluate.main([str(runs / "info_nce"), "--per-class"]) == 2
+    assert "has no class labels" in capsys.readouterr().err
+
+
+def test_a_parameter_that_one_owner_refuses_is_told_with_its_name():
+    owners = {"loss": [], "matcher": [MATCHERS["linear"], MATCHERS["graph"]], "selector": [], "dataset": []}
+    with pytest.raises(ValueError, match=r"--set text=words: linear: .*words_conv"):
+        train_script.assign(["text=words"], owners)
 
 
 @pytest.mark.parametrize("how", [["scripts/train.py"], ["-m", "scripts.evaluate"]])

@@ -32,6 +32,7 @@ from xmr.checkpoints.run import (
 from xmr.core import DIRECTIONS, TrainConfig
 from xmr.losses import LOSSES
 from xmr.matchers import Vocabulary
+from xmr.metrics import headline
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def model_card(name: str, trained: Trained) -> str:
     )
     values = ", ".join(f"{key} = {_short(value)}" for key, value in trained.loss_values.items())
     diverged = trained.training.get("diverged")
+    figure, score = headline(test)
     body = [
         f"A matcher for cross-modal retrieval (`{config.matcher}`), trained with the loss `{config.loss}` "
         f"({values}) by xmr {xmr.__version__}.",
@@ -119,8 +121,8 @@ def model_card(name: str, trained: Trained) -> str:
         f"Data: {trained.dataset['name']} ({sizes}). "
         f"Frozen features: {trained.encoder['name'] or 'from the dataset'}.",
         recall_table(test),
-        f"rsum {test['rsum']:.1f}, test split; chosen by the validation rsum "
-        f"({trained.metrics['validation']['rsum']:.1f}).",
+        f"{figure} {score:.1f}, test split; chosen by the validation {figure} "
+        f"({headline(trained.metrics['validation'])[1]:.1f}).",
         f"```python\nfrom xmr.checkpoints import load_run\n\nrun = load_run({json.dumps(name)})\n```",
         f"Made with:\n\n```\n{trained.training.get('command') or 'xmr.training.train'}\n```",
     ]
@@ -132,7 +134,7 @@ def card(name: str, dataset: str, tag: str, test: dict[str, float], body: list[s
     results = [
         f"      - type: {key.split('/')[1]}\n        name: {json.dumps(key)}\n        value: {value:.6g}"
         for key, value in test.items()
-        if "/recall_at_" in key
+        if key.split("/")[-1].startswith(("recall_at_", "map"))
     ]
     source = json.dumps(dataset, ensure_ascii=False)
     front = [
@@ -145,12 +147,15 @@ def card(name: str, dataset: str, tag: str, test: dict[str, float], body: list[s
 
 
 def recall_table(test: dict[str, float]) -> str:
-    """Recall and median rank of both directions in Markdown."""
+    """Recall and median rank of both directions in Markdown; with class labels R@1 and mean average precision."""
+    columns = {"R@1": "recall_at_1", "R@5": "recall_at_5", "R@10": "recall_at_10"}
+    if "v2t/map" in test:
+        columns = {"R@1": "recall_at_1", "mAP": "map", "mAP@50": "map_at_50"}
     rows = [
-        "| direction | R@1 | R@5 | R@10 | median rank |", "|---|---|---|---|---|",
+        f"| direction | {' | '.join(columns)} | median rank |", "|---|---|---|---|---|",
         *(
             f"| {d} | "
-            + " | ".join(f"{100 * test[f'{d}/recall_at_{k}']:.1f}" for k in (1, 5, 10))
+            + " | ".join(f"{100 * test[f'{d}/{key}']:.1f}" for key in columns.values())
             + f" | {test[f'{d}/median_rank']:g} |"
             for d in DIRECTIONS
         ),

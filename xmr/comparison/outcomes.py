@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from xmr.comparison.search import Setting
+from xmr.core import DIRECTIONS
 
 LEVEL = 0.05  # of the tests; intervals hold 1 - LEVEL
 
@@ -18,23 +19,39 @@ RECALLS = {
     "rsum": ("rsum", 1.0),
     **{
         f"{direction}/recall_at_{k}": (f"{direction} R@{k}", 100.0)
-        for direction in ("v2t", "t2v")
+        for direction in DIRECTIONS
         for k in (1, 5, 10)
+    },
+}
+CLASSES = {  # of class-labelled data, instead of RECALLS; `map` is the mean of both directions
+    "map": ("mAP", 100.0),
+    **{
+        f"{direction}/{name}": (f"{direction} {title}", 100.0)
+        for direction in DIRECTIONS
+        for name, title in (("recall_at_1", "R@1"), ("map", "mAP"), ("map_at_50", "mAP@50"))
     },
 }
 TRUTHS = {
     f"{direction}/true_{name}": (f"{direction} true {title}", 100.0)
-    for direction in ("v2t", "t2v")
-    for name, title in (("recall_at_1", "R@1"), ("map_at_r", "mAP@R"), ("r_precision", "R-precision"))
+    for direction in DIRECTIONS
+    for name, title in (
+        ("recall_at_1", "R@1"),
+        ("map_at_r", "mAP@R"),
+        ("r_precision", "R-precision"),
+        ("ndcg", "nDCG"),
+        ("xinf_ap", "xinfAP"),
+    )
 }
-METRICS = RECALLS | TRUTHS  # what is reported: its key, its title and what it is multiplied by
+METRICS = RECALLS | CLASSES | TRUTHS  # what is reported: its key, its title and what it is multiplied by
 
 
 @dataclass(frozen=True)
 class Record:
-    """One training. `rsum` is of the validation split, None where it diverged, and then `diverged` says how.
+    """One training. `score` is of the validation split, None where it diverged, and then `diverged` says how; `figure`
+    is its name, of `xmr.metrics.headline`.
 
-    `metrics` are of the test split; a search has none, because it does not look at it.
+    `metrics` are of the test split; a search has none, because it does not look at it. `selector` is that of a row of
+    its own (LOSS+SELECTOR); a selector that all rows share is no part of a record.
     """
 
     loss: str
@@ -42,27 +59,46 @@ class Record:
     seed: int
     lr: float
     params: dict[str, Any]
-    rsum: float | None
+    score: float | None
     metrics: dict[str, float]
     seconds: float
     diverged: str = ""
-    epoch: int = 0  # of the best validation rsum
+    epoch: int = 0  # of the best validation score
     threads: int = 0
+    selector: str = ""
+    figure: str = "rsum"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Record:
+        """From a line of a log; in older ones the score is called rsum. Raises TypeError on fields that do not fit."""
+        values = dict(values)
+        if "rsum" in values:
+            values["score"] = values.pop("rsum")
+        return cls(**values)
 
     @property
     def setting(self) -> Setting:
         return Setting(self.lr, self.params)
 
+    @property
+    def row(self) -> str:
+        """What it is called in a table: the loss, and the selector if it has one of its own."""
+        return row_name(self.loss, self.selector)
+
+
+def row_name(loss: str, selector: str) -> str:
+    return f"{loss}+{selector}" if selector else loss
+
 
 def chosen(searched: Sequence[Record]) -> Record | None:
-    """The trial of the highest validation rsum, the first of equals; None where all diverged."""
-    scored = [record for record in searched if record.rsum is not None]
-    return max(scored, key=lambda record: record.rsum, default=None)
+    """The trial of the highest validation score, the first of equals; None where all diverged."""
+    scored = [record for record in searched if record.score is not None]
+    return max(scored, key=lambda record: record.score, default=None)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is known of one loss: its search, and the trainings at the chosen setting, by seed."""
+    """All that is known of one loss, or LOSS+SELECTOR: its search, and the trainings at the chosen setting, by seed."""
 
     loss: str
     searched: list[Record]
@@ -80,10 +116,23 @@ class Outcome:
         """The metric of each seed that did not diverge, as it is reported (recalls in per cent)."""
         factor = METRICS[metric][1]
         return {
-            record.seed: factor * record.metrics[metric]
+            record.seed: factor * value
             for record in self.tested
-            if record.rsum is not None and metric in record.metrics
+            if record.score is not None and (value := measured(record.metrics, metric)) is not None
         }
+
+
+def measured(metrics: Mapping[str, float], key: str) -> float | None:
+    """One of the metrics of a split; "map" is the mean of both directions."""
+    if key == "map" and "v2t/map" in metrics:
+        return sum(metrics[f"{direction}/map"] for direction in DIRECTIONS) / len(DIRECTIONS)
+    return metrics.get(key)
+
+
+def labelled(outcomes: Iterable[Outcome]) -> bool:
+    """Whether class labels decide what matches, so that mean average precision is reported and not the recalls."""
+    records = (record for one in outcomes for record in (*one.searched, *one.tested))
+    return any(record.figure == "mAP" for record in records)
 
 
 @dataclass(frozen=True)
@@ -105,7 +154,8 @@ class Cell:
 
 
 def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, Cell]]:
-    """Loss -> metric -> cell, losses by mean rsum, the highest first; those without any result come last.
+    """Loss -> metric -> cell, losses by mean rsum (mAP where there are class labels), the highest first; those without
+    any result come last.
 
     Paired t-tests over the seeds that a loss shares with the baseline, for each metric on its own, with Holm's
     correction for the number of losses compared with the baseline.
@@ -128,7 +178,8 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, C
                 difference, p = tests.get(outcome.loss, (math.nan, math.nan))
                 corrected_p = corrected.get(outcome.loss, math.nan)
                 cells[outcome.loss][metric] = Cell(*interval(values), difference, p, corrected_p)
-    means = {loss: row["rsum"].mean if "rsum" in row else -math.inf for loss, row in cells.items()}
+    head = "map" if labelled(outcomes) else "rsum"
+    means = {loss: row[head].mean if head in row else -math.inf for loss, row in cells.items()}
     return {loss: cells[loss] for loss in sorted(cells, key=lambda loss: -means[loss])}
 
 

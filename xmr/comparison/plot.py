@@ -12,8 +12,8 @@ from html import escape
 import numpy as np
 
 from xmr.comparison.outcomes import METRICS, Cell, Outcome
+from xmr.comparison.tables import Cells, shown
 
-SHOWN = ("rsum", "v2t/true_map_at_r", "t2v/true_map_at_r")
 WIDTH, NAMES, ROW, TOP, BOTTOM = 860, 220, 26, 34, 40  # px; NAMES is the column of the losses' names
 
 PAGE = """<!doctype html>
@@ -47,25 +47,34 @@ text {{ font: 13px system-ui, sans-serif; fill: #1f2937; }}
 
 def html_page(
     outcomes: Sequence[Outcome],
-    cells: Mapping[str, Mapping[str, Cell]],
+    cells: Cells,
     baseline: str,
     title: str,
     about: Sequence[str],
 ) -> str:
-    """A panel for rsum and, where the truth is known, for each direction's mAP@R; losses in the order of `cells`."""
-    of = {outcome.loss: outcome for outcome in outcomes}
-    panels = []
-    for metric in SHOWN:
-        row = {loss: found[metric] for loss, found in cells.items() if metric in found}
-        seeds = {loss: list(of[loss].values(metric).values()) for loss in row}
-        if row:
-            panels.append(_panel(METRICS[metric][0], row, seeds, baseline))
+    """A panel for rsum (mAP where there are class labels) and, where the truth is known, for each direction's mAP@R;
+    losses in the order of `cells`."""
+    return page([panels(outcomes, cells, baseline)], baseline, title, about)
+
+
+def page(sections: Sequence[str], baseline: str, title: str, about: Sequence[str]) -> str:
+    """The whole page around its sections."""
     return PAGE.format(
         title=escape(title),
         paragraphs="\n".join(f"<p>{escape(text.strip())}</p>" for text in about),
-        panels="\n".join(panels) or "<p>No training succeeded.</p>",
+        panels="\n".join(sections),
         baseline=escape(baseline),
     )
+
+
+def panels(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> str:
+    of = {outcome.loss: outcome for outcome in outcomes}
+    drawn = []
+    for metric in shown(cells):
+        row = {loss: found[metric] for loss, found in cells.items() if metric in found}
+        seeds = {loss: list(of[loss].values(metric).values()) for loss in row}
+        drawn.append(_panel(METRICS[metric][0], row, seeds, baseline))
+    return "\n".join(drawn) or "<p>No training succeeded.</p>"
 
 
 def _panel(title: str, row: Mapping[str, Cell], seeds: Mapping[str, Sequence[float]], baseline: str) -> str:

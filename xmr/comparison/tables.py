@@ -7,8 +7,19 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from xmr.comparison.outcomes import LEVEL, METRICS, RECALLS, TRUTHS, Cell, Outcome, Record
+from xmr.comparison.outcomes import (
+    CLASSES,
+    LEVEL,
+    METRICS,
+    RECALLS,
+    TRUTHS,
+    Cell,
+    Outcome,
+    Record,
+    labelled,
+)
 
 Cells = dict[str, dict[str, Cell]]  # of `compare`
 LATEX = {
@@ -24,11 +35,11 @@ LATEX |= {"↓": r"$\downarrow$", "Δ": r"$\Delta$", "−": "$-$", "<": "$<$", "
 
 
 def markdown(
-    outcomes: Sequence[Outcome], cells: Cells, baseline: str, title: str, about: Sequence[str]
+    outcomes: Sequence[Outcome], cells: Cells, baseline: str, title: str, about: Sequence[str], level: int = 1
 ) -> str:
-    """The report: `title`, the paragraphs `about`, what differs in words, and the tables."""
-    parts = [f"# {title}", *about, *verdicts(cells, baseline)]
-    parts += [_markdown_table(rows) for rows in tables(outcomes, cells, baseline)]
+    """The report: `title` as a heading of that `level`, the paragraphs `about`, what differs in words, and the tables."""
+    parts = [f"{'#' * level} {title}", *about, *verdicts(cells, baseline)]
+    parts += [markdown_table(rows) for rows in tables(outcomes, cells, baseline)]
     parts.append(
         f"Means over the seeds ± half of the {1 - LEVEL:.0%} interval (Student t), recalls in per cent. Δ: mean "
         f"difference to {baseline}, seed by seed. ↑ ↓: above or below {baseline} in a paired t-test, p < {LEVEL} after "
@@ -56,29 +67,30 @@ def at_the_edge(outcomes: Sequence[Outcome]) -> list[str]:
 def tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> list[list[list[str]]]:
     """Rows of text, the titles first: annotated recall with the settings, then the truth where it is known."""
     of = {outcome.loss: outcome for outcome in outcomes}
-    first = [
-        ["loss", "rsum", "Δ rsum", "p (Holm)", *(title for title, _ in list(RECALLS.values())[1:]), "setting"]
-    ]
+    head, *others = annotated = list(CLASSES if labelled(outcomes) else RECALLS)
+    title = METRICS[head][0]
+    first = [["loss", title, f"Δ {title}", "p (Holm)", *(METRICS[metric][0] for metric in others), "setting"]]
     diverged = any(_diverged(outcome) for outcome in outcomes)
     if diverged:
         first[0].append("diverged")
-    second = [["loss", *(title for title, _ in TRUTHS.values())]]
+    known = [metric for metric in TRUTHS if any(metric in row for row in cells.values())]
+    second = [["loss", *(METRICS[metric][0] for metric in known)]]
     for loss, row in cells.items():
         name = f"{loss} (baseline)" if loss == baseline else loss
-        rsum = row.get("rsum")
-        tested = [_signed(rsum.difference), _p(rsum.p_holm)] if rsum else ["", ""]
-        numbers = [_number(row.get(metric)) for metric in RECALLS]
+        main = row.get(head)
+        tested = [_signed(main.difference), _p(main.p_holm)] if main else ["", ""]
+        numbers = [number(row.get(metric)) for metric in annotated]
         line = [name, numbers[0], *tested, *numbers[1:], _setting(of[loss])]
         first.append([*line, _diverged(of[loss])] if diverged else line)
-        second.append([name, *(_number(row.get(metric)) for metric in TRUTHS)])
-    known = any(metric in row for row in cells.values() for metric in TRUTHS)
+        second.append([name, *(number(row.get(metric)) for metric in known)])
     return [first, second] if known else [first]
 
 
 def verdicts(cells: Cells, baseline: str) -> list[str]:
-    """A sentence for rsum, and one for each direction's true mAP@R where it is known: how many losses differ."""
+    """A sentence for rsum or the classes' mAP, and one for each direction's true mAP@R where it is known: how many
+    losses differ."""
     told = []
-    for metric in ("rsum", "v2t/true_map_at_r", "t2v/true_map_at_r"):
+    for metric in shown(cells):
         tested = {
             loss: row[metric]
             for loss, row in cells.items()
@@ -98,22 +110,36 @@ def verdicts(cells: Cells, baseline: str) -> list[str]:
     return told
 
 
+def shown(cells: Cells) -> list[str]:
+    """The metrics that words and plots tell, of those that some loss has."""
+    classes = any("map" in row for row in cells.values())
+    wanted = ["map", "v2t/map", "t2v/map"] if classes else ["rsum"]
+    wanted += ["v2t/true_map_at_r", "t2v/true_map_at_r"]
+    return [metric for metric in wanted if any(metric in row for row in cells.values())]
+
+
 def csv_table(outcomes: Sequence[Outcome], cells: Cells) -> str:
     """A line for every loss and metric; recalls in per cent, an empty field where there is no number."""
+    return csv_text(csv_lines(outcomes, cells))
+
+
+def csv_lines(outcomes: Sequence[Outcome], cells: Cells) -> list[dict[str, Any]]:
+    """What `csv_table` writes, by the names of its columns."""
     of = {outcome.loss: outcome for outcome in outcomes}
-    lines = []
+    head = "map" if labelled(outcomes) else "rsum"
+    lines: list[dict[str, Any]] = []
     for loss, row in cells.items():
         outcome, best = of[loss], of[loss].chosen
         search = {
             "lr": best.lr if best else "",
             "params": json.dumps(best.params) if best else "",
-            "validation_rsum": best.rsum if best else "",
+            f"validation_{head}": best.score if best else "",
             "trials": len(outcome.searched),
             "diverged_trials": _failed(outcome.searched),
             "diverged_seeds": _failed(outcome.tested),
             "seconds": round(outcome.seconds, 1),
         }
-        for metric, cell in row.items() or [("rsum", Cell(math.nan, math.nan))]:
+        for metric, cell in row.items() or [(head, Cell(math.nan, math.nan))]:
             numbers = {
                 "mean": cell.mean,
                 "low": cell.mean - cell.half,
@@ -122,10 +148,14 @@ def csv_table(outcomes: Sequence[Outcome], cells: Cells) -> str:
                 "p": cell.p,
                 "p_holm": cell.p_holm,
             }
-            numbers = {name: "" if math.isnan(number) else number for name, number in numbers.items()}
+            numbers = {name: "" if math.isnan(value) else value for name, value in numbers.items()}
             lines.append(
                 {"loss": loss, "metric": metric, **numbers, "seeds": len(outcome.values(metric)), **search}
             )
+    return lines
+
+
+def csv_text(lines: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -135,17 +165,27 @@ def csv_table(outcomes: Sequence[Outcome], cells: Cells) -> str:
 
 def latex_tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str, command: str) -> str:
     """The tables of the report as `tabular`s, with booktabs's rules."""
-    parts = [f"% {command}\n% needs \\usepackage{{booktabs}}"]
-    for head, *rows in tables(outcomes, cells, baseline):
-        lines = [
-            f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-            "\\toprule",
-            _latex_row(head),
-            "\\midrule",
-        ]
-        lines += [*map(_latex_row, rows), "\\bottomrule", "\\end{tabular}"]
-        parts.append("\n".join(lines))
+    parts = [latex_head(command), *map(latex_table, tables(outcomes, cells, baseline))]
     return "\n\n".join(parts) + "\n"
+
+
+def latex_head(command: str) -> str:
+    return f"% {command}\n% needs \\usepackage{{booktabs}}"
+
+
+def latex_table(table: Sequence[Sequence[str]]) -> str:
+    """One `tabular` of rows of text, the titles first."""
+    head, *rows = table
+    lines = [
+        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        "\\toprule",
+        _latex_row(head),
+        "\\midrule",
+        *map(_latex_row, rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines)
 
 
 def latex_escaped(text: str) -> str:
@@ -156,13 +196,14 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(map(latex_escaped, cells)) + r" \\"
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, *body = ([cell.replace("|", r"\|") for cell in row] for row in rows)
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _number(cell: Cell | None) -> str:
+def number(cell: Cell | None) -> str:
+    """Mean ± half of the interval, with an arrow where it differs from the baseline; nothing for None."""
     if cell is None:
         return ""
     text = f"{cell.mean:.1f}" if math.isnan(cell.half) else f"{cell.mean:.1f} ± {cell.half:.1f}"
@@ -203,4 +244,4 @@ def _diverged(outcome: Outcome) -> str:
 
 
 def _failed(records: Sequence[Record]) -> int:
-    return sum(record.rsum is None for record in records)
+    return sum(record.score is None for record in records)
