@@ -79,8 +79,8 @@ def average_precision_at_k(ranking: Ranking, *, k: Annotated[int, Range(1, 1000)
     is the mAP@50 of cross-modal retrieval with class labels, whose R is the number of matches *retrieved*.
     Relations: `average_precision` for k ≥ gallery. Divided by min(R, k) instead, R all matches, it would never be
     larger: one match found first and no other is 1 here and 1 / min(R, k) there.
-    Reference: Feng et al., Correspondence Autoencoder, ACM MM 2014, section 5.2; `fx_calc_map_label` of
-    Zhen et al., DSCMR, CVPR 2019.
+    Reference: Feng et al., Correspondence Autoencoder, ACM MM 2014; `fx_calc_map_label` of
+    Zhen et al., DSCMR, CVPR 2019, in code.
     """
     owner, place = _owners(ranking)
     found = ranking.ranks <= k
@@ -96,8 +96,8 @@ def xinf_ap(ranking: Ranking) -> np.ndarray:
     one's rank k among judged and unjudged items, before which stand rel = j - 1 that match and non that do not:
     the unjudged before it are taken to match as often as the judged. (Q,) float64 in 0 … 1; ε = 1e-5.
     Relations: `average_precision` where all is judged, and for a `Ranking` that knows of nothing unjudged.
-    Reference: Yilmaz et al., A Simple and Efficient Sampling Method for Estimating AP and NDCG, SIGIR 2008, eq. 2,
-    as `sample_eval` of TRECVID computes it.
+    Reference: Yilmaz et al., A Simple and Efficient Sampling Method for Estimating AP and NDCG, SIGIR 2008;
+    TRECVID's ad-hoc video search reports it.
     Deviation: one stratum, all items of a query, since a truth tells of no others; its sampling rate cancels out and
     the value is the infAP of 2006. Judgements that were not drawn by chance make it an estimate of unknown bias. ε is
     left out where nothing before the item is unjudged, which makes the value exact there.

@@ -203,9 +203,9 @@ def _rank_one_way(
         bars = own if slack is None else _worst_for_nan(own - slack(rows, query, item))
         counts.append(np.bincount(query, minlength=len(scores)))
         if worth is not None:
-            gains.append(
-                worth[np.lexsort((worth, -own, query))]
-            )  # of equal scores, the less relevant comes first
+            if len(worth) and worth.min() < worth.max():
+                worth = worth[np.lexsort((worth, -own, query))]  # of equal scores, the less relevant is first
+            gains.append(worth)
             unjudged.append(_unjudged_before(scores, counts[-1], bars, ignored))
         ranks.append(_rank_rows(scores, query, item, bars, ignored))
         if watch is not None:
