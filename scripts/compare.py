@@ -6,7 +6,8 @@
 
 Each loss gets the same number of trials over the learning rate (a fifth of --lr … five times --lr) and the parameters
 it declares as searched; the first is its default. The best by validation rsum (mAP where there are class labels) is
-trained with --seeds new seeds, whose test metrics are compared. A parameter given by --set is not searched.
+trained with --seeds new seeds, whose test metrics are compared. A parameter given by --set is not searched. With
+--trials 0 there is no search, and every loss stays at its defaults.
 LOSS+SELECTOR is the loss with that selector at its defaults; --selector goes with all other losses.
 
 With several matchers each is a comparison of its own, equal search for every cell, and the report begins with tables
@@ -175,10 +176,15 @@ def facts(options: argparse.Namespace, matcher: str, outcomes: list[Outcome]) ->
     encoder = f", encoder {options.encoder}" if options.encoder else ""
     epochs = f"{options.epochs} epoch{'s' * (options.epochs != 1)}"
     rate = axes(LOSSES[records[0].loss], options.lr, {})[0]
-    return (
+    searched = (
         f"Every loss: {options.trials} trials over the learning rate ({rate.low:g} … {rate.high:g}) and the parameters "
         f"that it declares as searched, the first at its default, chosen by validation {records[0].figure} with seed "
-        f"{options.seed}; then {options.seeds} trainings at that setting with seeds {options.seed + 1} … "
+        f"{options.seed}; then {options.seeds} trainings at that setting"
+    )
+    if not options.trials:
+        searched = f"No search: every loss at its defaults and a learning rate of {options.lr:g}; {options.seeds} trainings"
+    return (
+        f"{searched} with seeds {options.seed + 1} … "
         f"{options.seed + options.seeds}, measured on the test split. Matcher {matcher}{encoder}, {epochs}, batches of "
         f"{options.batch_size}. {len(records)} trainings took {took} in all, each on {threads} "
         f"thread{'s' * (threads != '1')}."
@@ -193,7 +199,7 @@ def plan(
 
     Raises ValueError or TypeError on names, parameters and numbers that do not fit.
     """
-    for name, low in (("trials", 1), ("seeds", 1), ("threads", 0)):
+    for name, low in (("trials", 0), ("seeds", 1), ("threads", 0)):
         if getattr(options, name) < low:
             raise ValueError(f"--{name} must be at least {low}, found {getattr(options, name)}")
     given = assigned(options, [parts(row)[0] for row in rows], matcher)
@@ -205,7 +211,7 @@ def plan(
         if selector:
             config = replace(config, selector=SELECTORS[selector].name, selector_params={})
         configs[row] = config
-        tried[row] = settings(LOSSES[loss], config.lr, options.trials, config.loss_params)
+        tried[row] = settings(LOSSES[loss], config.lr, options.trials, config.loss_params)[: options.trials]
     return configs, tried, given
 
 
@@ -296,7 +302,9 @@ def outcome(row: str, config: TrainConfig, tried: list[Setting], seeds: int, run
         runner(replace(config, lr=one.lr, loss_params=one.params), "search", f"trial {i}/{len(tried)}", own)
         for i, one in enumerate(tried, 1)
     ]
-    best = chosen(searched)
+    best = chosen(searched).setting if tried and chosen(searched) else None
+    if not tried:
+        best = settings(LOSSES[config.loss], config.lr, 1, config.loss_params)[0]  # nothing to choose from
     if best is None:
         return Outcome(row, searched)
     config = replace(config, lr=best.lr, loss_params=best.params)

@@ -836,7 +836,7 @@ def test_class_labels_are_selected_by_mean_average_precision(tmp_path, capsys):
         ([*MATCHERS_ASKED, "--set", "text=words"], "linear: unknown value of text 'words'"),
         ([*MATCHERS_ASKED, "--set", "graph.sharpness=3"], "unknown parameter 'sharpness'"),
         (["--matcher", "linear", "grph"], "did you mean 'graph'"),
-        (["--trials", "0"], "--trials must be at least 1"),
+        (["--trials", "-1"], "--trials must be at least 0"),
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--threads", "-1"], "--threads must be at least 0"),
         (["--baseline", "siglip"], "unknown baseline 'siglip'"),
@@ -888,3 +888,11 @@ def test_help_says_what_is_done(capsys):
         script.main(["--help"])
     told = capsys.readouterr().out
     assert stop.value.code == 0 and "--trials" in told and "max_of_hinges" in told
+
+
+def test_without_a_search_every_loss_stays_at_its_defaults(data, tmp_path, monkeypatch):
+    out = tmp_path / "plain.md"
+    assert script.main(command(data, out, loss="info_nce max_of_hinges", trials=0, seeds=2)) == 0
+    lines = [json.loads(line) for line in (tmp_path / "plain.jsonl").read_text().splitlines()[1:]]
+    assert [line["role"] for line in lines] == ["test"] * 4 and {line["lr"] for line in lines} == {0.02}
+    assert "No search" in out.read_text() and "(default)" in out.read_text()

@@ -86,6 +86,19 @@ def test_the_scores_of_a_pair_scorer_are_kept_and_measured(scorer):
     np.testing.assert_allclose(alone.block(np.array([3]), np.array([5]))[0, 0], scores[3, 5], atol=1e-6)
 
 
+def test_a_pair_scorer_is_validated_on_some_visuals(scorer, monkeypatch):
+    from xmr import scoring
+
+    run, data = load_run(scorer), frames("validation")
+    monkeypatch.setattr(scoring, "VALIDATED", 4)
+    found = scoring.validate(run.matcher(), embedding.run_inputs(run, data), data)
+    visuals = np.array([0, 9, 19, 29])
+    texts = np.flatnonzero(np.isin(data.visual_of_text, visuals))
+    scores = read_dataset(run, data).matrix()[np.ix_(visuals, texts)]
+    expected = evaluate(scores, data.visual_group[visuals][:, None] == data.text_group[texts])
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+
+
 def test_scores_that_do_not_fit_are_refused(scorer, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(scorer, folder)

@@ -48,6 +48,11 @@ class Inputs:
         ids = ids[:, : lengths.max()].astype(np.int64)  # no longer than the longest caption of the batch
         return torch.from_numpy(ids), torch.from_numpy(lengths)
 
+    def some(self, visuals: np.ndarray, texts: np.ndarray) -> Inputs:
+        """Those of some visuals and texts."""
+        text = tuple(part[texts] for part in self.text) if isinstance(self.text, tuple) else self.text[texts]
+        return Inputs(self.visual[visuals], text)
+
     @property
     def texts(self) -> int:
         return len(self.text[0] if isinstance(self.text, tuple) else self.text)

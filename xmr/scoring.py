@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROWS = 64  # visuals scored at once
 STATES = 512  # items read at once
+VALIDATED = 250  # visuals of the validation split that a pair scorer is asked of
 
 
 @dataclass(frozen=True)
@@ -79,20 +80,31 @@ def joined(parts: list[Tensor]) -> Tensor:
 
 
 def measure(
-    matcher: Any, inputs: Inputs, data: Dataset, truth: bool = True
+    matcher: Any, inputs: Inputs, data: Dataset
 ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray], np.ndarray | None]:
     """The metrics of a split, its unit embeddings (N_v, E) and (N_t, E), and of a pair scorer all scores (N_v, N_t).
 
-    Of a pair scorer the metrics are those of its scores, and the embeddings those of its first stage. `truth` False
-    leaves out what is measured against the truth.
+    Of a pair scorer the metrics are those of its scores, and the embeddings those of its first stage.
     """
-    known = {"truth": data.truth if truth else None, "classes": data.classes}
+    groups, known = (data.visual_group, data.text_group), {"truth": data.truth, "classes": data.classes}
     visual, text = embed(matcher, inputs)
     if matcher.independent:
-        return (
-            evaluate_embeddings(visual, text, data.visual_group, data.text_group, **known),
-            (visual, text),
-            None,
-        )
+        return evaluate_embeddings(visual, text, *groups, **known), (visual, text), None
     scores = read(matcher, inputs).matrix()
-    return evaluate_scores(scores, data.visual_group, data.text_group, **known), (visual, text), scores
+    return evaluate_scores(scores, *groups, **known), (visual, text), scores
+
+
+def validate(matcher: Any, inputs: Inputs, data: Dataset) -> dict[str, float]:
+    """What the best epoch is chosen by: the metrics of a split against its annotation.
+
+    Of a pair scorer they are those of `VALIDATED` visuals, evenly spread, and their captions: all pairs of a split after
+    every epoch would take longer than the epoch.
+    """
+    if matcher.independent:
+        groups = data.visual_group, data.text_group
+        return evaluate_embeddings(*embed(matcher, inputs), *groups, classes=data.classes)
+    count = len(data.visual_ids)
+    visuals = np.unique(np.linspace(0, count - 1, min(VALIDATED, count)).astype(int))
+    texts = np.flatnonzero(np.isin(data.visual_of_text, visuals))
+    scores = read(matcher, inputs.some(visuals, texts)).matrix()
+    return evaluate_scores(scores, data.visual_group[visuals], data.text_group[texts], classes=data.classes)

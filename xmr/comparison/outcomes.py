@@ -106,7 +106,8 @@ class Outcome:
 
     @property
     def chosen(self) -> Record | None:
-        return chosen(self.searched)
+        """The best of the search; without a search, any training, since all are at the defaults."""
+        return chosen(self.searched) if self.searched else next(iter(self.tested), None)
 
     @property
     def seconds(self) -> float:

@@ -59,7 +59,7 @@ def at_the_edge(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         rates = [record.lr for record in outcome.searched]
         best = outcome.chosen
-        if best and min(rates) < max(rates) and best.lr in (min(rates), max(rates)):
+        if best and rates and min(rates) < max(rates) and best.lr in (min(rates), max(rates)):
             found.append(outcome.loss)
     return found
 
@@ -225,7 +225,7 @@ def _setting(outcome: Outcome) -> str:
     best = outcome.chosen
     if best is None:
         return "none: every trial diverged"
-    first = outcome.searched[0]
+    first = next(iter(outcome.searched), best)
     searched = [n for n in best.params if any(r.params[n] != first.params[n] for r in outcome.searched)]
     text = ", ".join(
         f"{name} {value:g}"
