@@ -4,7 +4,8 @@
     python scripts/evaluate.py runs/* --split validation --json
 
 A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
-mean average precision; --per-class tells it for each class.
+mean average precision; --per-class tells it for each class. With --verdicts, a further line has the metrics where pairs
+that people confirmed are matches.
 """
 
 from __future__ import annotations
@@ -12,25 +13,35 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import numpy as np
+
 from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
-from xmr.core import DIRECTIONS
+from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset
 from xmr.metrics import (
+    CUTOFFS,
+    average_precision,
     class_map,
     evaluate_embeddings,
     evaluate_scores,
+    first_rank,
     headline,
     rank_embeddings,
     rank_scores,
+    rank_truth,
+    rank_truth_of_scores,
+    recall_at_k,
 )
 from xmr.scoring import read_dataset
+from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
 
 # Column titles and what they show: key below the direction, factor, format.
 COLUMNS = {
@@ -52,11 +63,21 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     results, failed = [], False
     loaded: dict[str, Dataset] = {}
+    try:
+        verdicts = read_verdicts(options.verdicts) if options.verdicts else []
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for path in options.run_dir:
         try:
             run = load_run(path)
             dataset = dataset_of(run, options, loaded)
-            results.append(evaluated(run, dataset, options.per_class))
+            people = people_of(options.verdicts, verdicts, dataset) if options.verdicts else None
+            result = evaluated(run, dataset, options.per_class, people)
+            if people is not None:
+                sha256 = verdicts_digest(options.verdicts, verdicts)
+                result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
+            results.append(result)
         except RunRefused as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             failed = True
@@ -88,8 +109,20 @@ def dataset_of(run: Run | Combination, options: argparse.Namespace, loaded: dict
     return loaded[key]
 
 
-def evaluated(run: Run | Combination, dataset: Dataset, per_class: bool = False) -> dict[str, Any]:
-    """What --json prints of a run. Raises ValueError where classes are asked for and there are none."""
+def people_of(path: str, verdicts: list[Verdict], dataset: Dataset) -> Judged:
+    """What the verdicts read from `path` say of the split, told on stderr. Raises DataFault where none is of it."""
+    found = judged(path, verdicts, dataset)
+    print(f"{path}, {dataset.name} ({dataset.split}): {found.words}", file=sys.stderr)
+    return found
+
+
+def evaluated(
+    run: Run | Combination, dataset: Dataset, per_class: bool = False, people: Judged | None = None
+) -> dict[str, Any]:
+    """What --json prints of a run; with `people`, also the metrics where the pairs that they confirm are matches.
+
+    Raises ValueError where classes are asked for and there are none.
+    """
     if per_class and dataset.classes is None:
         raise ValueError(f"--per-class: {dataset.name} has no class labels")
     groups = dataset.visual_group, dataset.text_group
@@ -101,6 +134,10 @@ def evaluated(run: Run | Combination, dataset: Dataset, per_class: bool = False)
         more["first_stage"] = metrics
         scores = read_dataset(run, dataset).matrix()
         metrics = evaluate_scores(scores, *groups, dataset.truth, classes=dataset.classes)
+    if people is not None:
+        truth = credited(dataset, people.confirmed)
+        ranked = rank_truth(visual, text, truth) if scores is None else rank_truth_of_scores(scores, truth)
+        more["with_verdicts"] = metrics_of(ranked, dataset.classes is not None)
     if per_class:
         rankings = rank_embeddings(visual, text, *groups) if scores is None else rank_scores(scores, *groups)
         more["per_class"] = {
@@ -119,17 +156,31 @@ def evaluated(run: Run | Combination, dataset: Dataset, per_class: bool = False)
     }
 
 
+def metrics_of(rankings: Sequence[Ranking], classes: bool) -> dict[str, float]:
+    """Recalls, median rank and rsum of rankings in both directions, and mean average precision of class labels."""
+    metrics: dict[str, float] = {}
+    for direction, ranking in zip(DIRECTIONS, rankings, strict=True):
+        for k in CUTOFFS:
+            metrics[f"{direction}/recall_at_{k}"] = float(np.nanmean(recall_at_k(ranking, k=k)))
+        metrics[f"{direction}/median_rank"] = float(np.nanmedian(first_rank(ranking)))
+        if classes:
+            metrics[f"{direction}/map"] = float(np.nanmean(average_precision(ranking)))
+    return metrics | {"rsum": 100 * sum(v for name, v in metrics.items() if "/recall_at_" in name)}
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """An aligned table: a row per run and direction, rsum (mAP of class labels) in the first row of each; then the same
-    of a pair scorer's first stage."""
-    told = [metrics for r in results for metrics in (r["metrics"], r.get("first_stage")) if metrics]
+    of a pair scorer's first stage, and with what people confirmed as matches."""
+    stages = {"with_verdicts": "with verdicts", "first_stage": "first stage"}
+    told = [r[name] for r in results for name in ("metrics", *stages) if name in r]
     shown = {title: column for title, column in COLUMNS.items() if any(f"v2t/{column[0]}" in m for m in told)}
     figures = list(dict.fromkeys(headline(metrics)[0] for metrics in told))
     rows = [["run", "matcher", "direction", *shown, *(f"mean {f}" if f == "mAP" else f for f in figures)]]
     for result in results:
         rows += _rows(result["name"], result["matcher"], result["metrics"], shown, figures)
-        if "first_stage" in result:
-            rows += _rows("", "first stage", result["first_stage"], shown, figures)
+        for name, label in stages.items():
+            if name in result:
+                rows += _rows("", label, result[name], shown, figures)
     return aligned(rows, left=3)
 
 
@@ -189,6 +240,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on"
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument(
+        "--verdicts", default="", metavar="FILE",
+        help="also tell the metrics where pairs that people confirmed are matches (.jsonl, .csv or the app's database)",
+    )  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="mean average precision of each class label")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)

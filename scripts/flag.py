@@ -16,7 +16,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.scoring import read_dataset
 from xmr.selection import DEFAULT, SELECTORS, named_runs
+from xmr.store import judged, read_verdicts
 
 COLUMNS = (
     "visual", "caption_of", "caption", "score", "weight", "rank_v2t", "rank_t2v", "nearest_caption", "similarity",
@@ -64,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         source = options.dataset or run.config.dataset
         dataset_params = run.config.dataset_params if source == run.config.dataset else {}
         data = load_dataset(source, options.split, **dataset_params)
-        rows, examined = flagged(run, data, selector, params, options.limit)
+        done = judged_already(options.verdicts, data) if options.verdicts else set()
+        rows, examined = flagged(run, data, selector, params, options.limit, done)
     except RunRefused as error:
         print(f"error: {options.run_dir}: {error}", file=sys.stderr)
         return 2
@@ -98,11 +100,22 @@ def settings(given: list[str], selector: str) -> dict[str, Any]:
     return assign(given, owners)["selector"]
 
 
+def judged_already(path: str, data: Dataset) -> set[tuple[int, int]]:
+    """The pairs (visual, text) on which there are verdicts. Raises DataFault where none is of this data."""
+    found = judged(path, read_verdicts(path), data)
+    return {(v, t) for pairs in (found.confirmed, found.refuted, found.unsure) for v, t in pairs.tolist()}
+
+
 def flagged(
-    run: Run, data: Dataset, selector: str, params: dict[str, Any], limit: int
+    run: Run,
+    data: Dataset,
+    selector: str,
+    params: dict[str, Any],
+    limit: int,
+    without: Set[tuple[int, int]] = frozenset(),
 ) -> tuple[list[dict[str, Any]], int]:
     """The suspected ones among the `limit` hardest negatives of each direction, heaviest first, one row a pair with
-    the keys `COLUMNS`; and how many different pairs were examined.
+    the keys `COLUMNS`, `without` some pairs (visual, text); and how many different pairs were examined.
 
     Raises ValueError where the selector lacks its evidence, or the data is not what the run reads.
     """
@@ -134,7 +147,7 @@ def flagged(
         for pair, weight in zip(pairs, found.weight.tolist(), strict=True):
             heaviest[pair] = max(weight, heaviest.get(pair, 0.0))
         suspects |= {pair for pair, suspect in zip(pairs, mask, strict=True) if suspect}
-    order = sorted(suspects, key=lambda pair: -heaviest[pair])
+    order = sorted(suspects - without, key=lambda pair: -heaviest[pair])
     v, t = (np.array([pair[side] for pair in order], np.int64) for side in (0, 1))
     nearest, near = nearest_own_caption(v, t, *groups, evidence.similarity)
     truth = np.full(len(order), np.nan) if data.truth is None else data.truth.pairs(v, t)
@@ -193,6 +206,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--dataset", default="", metavar="NAME|PATH", help="default: what the run was trained on"
     )
     parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument(
+        "--verdicts", default="", metavar="FILE",
+        help="leave out pairs that people judged already (.jsonl, .csv or the app's database)",
+    )  # fmt: skip
     parser.add_argument(
         "--limit",
         type=positive,

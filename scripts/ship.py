@@ -1,10 +1,11 @@
-"""Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks`, one run per loss,
-and the hybrid of all runs.
+"""Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks` and the test clips
+of `moving_blocks`, one run per loss and the hybrid of these, and one run per architecture.
 
     python scripts/ship.py [--encoder]
 
-The runs are short and their embeddings narrow, so that all of them together stay small (see TRAINING). With --encoder the encoder is pre-trained first
-(scripts/pretrain.py, most of an hour on two cores); runs belong to the encoder they were trained on.
+The runs are short and their embeddings narrow, so that all of them together stay small (see TRAINING and ARCHITECTURES).
+With --encoder the encoder is pre-trained first (scripts/pretrain.py, most of an hour on two cores); runs belong to the
+encoder they were trained on.
 """
 
 from __future__ import annotations
@@ -19,11 +20,25 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from scripts import combine, pretrain, train
+from xmr.data import moving_blocks
+from xmr.data.blocks.motion import clips_of
 from xmr.data.blocks_dataset import SHIPPED, render_to, table_name
 from xmr.losses import LOSSES
 
 CHECKPOINTS = SHIPPED.parent
 TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
+# The pictures' pair scorers would each keep ten megabytes of scores, those of the fewer clips two and a half.
+CLIPS = "--dataset moving_blocks --suffix clips --lr 0.002 --set embed_dim=48"
+ARCHITECTURES = [
+    "--dataset blocks --matcher graph --loss gravitation --epochs 2 --lr 0.002 --set embed_dim=48",
+    f"{CLIPS} --loss max_of_hinges info_nce --first sum_of_hinges:2 --epochs 8",
+    f"{CLIPS} --matcher graph --loss gravitation --epochs 6",
+    f"{CLIPS} --matcher dual_encoding --loss max_of_hinges --first sum_of_hinges:2 --epochs 6 --set units=32 --set filters=32",
+    f"{CLIPS} --matcher cross_attention --loss max_of_hinges --first sum_of_hinges:2 --epochs 6",
+    f"{CLIPS} --matcher token_max --loss info_nce --epochs 6",
+    f"{CLIPS} --matcher two_pathway --loss double_triplet --first contrastive:4 --epochs 16 --set metric_epochs=4 "
+    "--set hidden=128",
+]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,12 +51,16 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(SHIPPED, ignore_errors=True)
     SHIPPED.mkdir(parents=True)
     render_to(SHIPPED / table_name("test"), "test")
+    moving_blocks.render_to(SHIPPED / moving_blocks.table_name("test"), "test", clips_of("test"))
     if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks"])):
         return code
     for name in LOSSES:  # each with its own command in its card
         if code := train.main(
             ["--dataset", "blocks", "--loss", name, *TRAINING, "--out", "checkpoints", "--overwrite"]
         ):
+            return code
+    for words in ARCHITECTURES:
+        if code := train.main([*words.split(), "--out", "checkpoints", "--overwrite"]):
             return code
     members = [f"checkpoints/{name}" for name in LOSSES]
     return combine.main([*members, "--rule", "hybrid", "--out", "checkpoints/hybrid"])

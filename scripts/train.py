@@ -23,7 +23,7 @@ if __package__ in (None, ""):
 from tqdm import tqdm
 
 from xmr.checkpoints import CannotSave, clear_run, is_finished, is_started, load_run
-from xmr.core import TrainConfig
+from xmr.core import VERDICTS_AS, TrainConfig
 from xmr.data import DATASETS
 from xmr.data.sources import KINDS, kind_of
 from xmr.losses import LOSSES
@@ -60,11 +60,18 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     """
     losses = list(dict.fromkeys(options.loss))
     given = assign(options.set, scopes(options, losses))
+    if Path(options.suffix).name != options.suffix:
+        raise ValueError(f"--suffix {options.suffix!r} is part of a folder's name: no slashes")
     jobs = []
     for name in losses:
         config = config_of(options, name, given)
         treated = [options.selector, options.suspects] if options.suspects != "ignore" else [options.selector]
-        folder = Path(options.out) / "-".join([name, *(treated if options.selector else ())])
+        judged = ["verdicts"] if options.verdicts_as == "positive" else ["verdicts", options.verdicts_as]
+        words = [name, *(treated if options.selector else ()), *(judged if options.verdicts else ())]
+        words += [options.matcher] * (options.matcher != TrainConfig().matcher) + [options.suffix] * bool(
+            options.suffix
+        )
+        folder = Path(options.out) / "-".join(words)
         if not (options.resume or options.overwrite) and is_started(folder):
             raise ValueError(
                 f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it"
@@ -179,6 +186,8 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     finally:
         encoding.close()
     done = load_run(folder)
+    if "verdicts" in done.dataset:
+        print(f"{folder}: {config.verdicts}: " + verdict_words(done.dataset["verdicts"]))
     figure, score = headline(done.metrics["test"])
     print(
         f"{folder}: test {figure} {score:.1f}, validation {figure} "
@@ -186,6 +195,14 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
         f"of {done.training['epochs']}, {done.training['seconds']:.0f} s"
     )
     return 0
+
+
+def verdict_words(counts: dict[str, int]) -> str:
+    """What a run was trained with of its file of verdicts."""
+    return (
+        f"{counts['count']:,} verdicts fit, {counts['confirmed']:,} pairs confirmed, {counts['refuted']:,} refuted, "
+        f"{counts['others']:,} verdicts of other data not used"
+    )
 
 
 class Encoding:
@@ -219,7 +236,22 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--loss", nargs="+", required=True, metavar="NAME", help="one run for each")
     add_training_options(parser)
     parser.add_argument(
-        "--out", default="runs", metavar="DIR", help="run folders are DIR/LOSS or DIR/LOSS-SELECTOR"
+        "--verdicts", default="", metavar="FILE",
+        help="what people say of pairs (.jsonl, .csv or the app's database); a selector never suspects what they refute",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verdicts-as", choices=list(VERDICTS_AS), default="positive",
+        help="; ".join(f"{key}: {value}" for key, value in VERDICTS_AS.items()) + ". With --micro-batch, a batch with "
+        "such a pair has all its scores at once",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out",
+        default="runs",
+        metavar="DIR",
+        help="run folders are DIR/LOSS[-SELECTOR][-verdicts][-MATCHER][-SUFFIX], the matcher named if it is not linear",
+    )
+    parser.add_argument(
+        "--suffix", default="", metavar="TEXT", help="what else tells a run from others in DIR"
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
@@ -253,6 +285,10 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above"
     )
+    parser.add_argument(
+        "--train-visuals", type=int, default=default.train_visuals, metavar="N",
+        help="learn from so many visuals of the training split, chosen by seed; 0, the default, is all of them",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=int, default=default.epochs, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="default: %(default)s")
     parser.add_argument(

@@ -295,3 +295,25 @@ def test_the_last_loss_is_what_the_app_weighs_with(staged):
     workspace = Workspace.of([load_run(staged)], "tiny", tiny.with_text_features, embedding)
     assert loss_of_run(workspace, "uncsm") == METRIC_LOSS and effective(workspace, "uncsm")["scale"] == 1.0
     assert parts.Result("a", 0, 0.5, 1, "unknown").first_rank is None
+
+
+def test_selectors_compare_captions_by_the_mean_of_their_tokens():
+    def load(split):
+        _, captions = tiny.items(split)
+        rng = np.random.default_rng(3)
+        table = {word: rng.normal(size=6).astype(np.float32) for word in tiny.WORDS}
+        tokens = np.stack([[table[word] for word in caption.split()] for caption in captions])
+        return tiny.dataset(split, text_features=np.concatenate([tokens, np.zeros_like(tokens[:, :1])], 1))
+
+    settings = tiny.config(
+        matcher="graph", matcher_params={"embed_dim": 16}, selector="caption_similarity", epochs=2
+    )
+    _, trained = tiny.fit(settings, load=load)
+    assert trained.metrics["test"]["rsum"] > 160
+    from xmr.training.task import prepare
+
+    evidence = prepare(settings, load, None).evidence
+    text = load("train").text_features[:, :3].mean(1)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    rows = np.arange(5)
+    np.testing.assert_allclose(evidence.similarity.block(rows, rows), text[:5] @ text[:5].T, atol=1e-5)

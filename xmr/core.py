@@ -171,6 +171,13 @@ class Ranking:
         return np.diff(self.offsets)
 
 
+# What training can make of pairs that people confirmed to match.
+VERDICTS_AS = {
+    "positive": "a confirmed pair is a positive",
+    "ignore": "a confirmed pair is no negative",
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run: strings and numbers only, so that it is the JSON in the checkpoint."""
@@ -184,6 +191,8 @@ class TrainConfig:
     selector: str = ""
     selector_params: dict[str, Any] = field(default_factory=dict)
     suspects: str = "ignore"  # what becomes of suspected negatives, see `xmr.selection.ACTIONS`
+    verdicts: str = ""  # file of what people say of pairs, see `xmr.store`
+    verdicts_as: str = "positive"  # what becomes of pairs that they confirm, see `VERDICTS_AS`
     first_loss: str = ""  # trained with for the first epochs, at its defaults
     first_epochs: int = 0
     dataset_params: dict[str, Any] = field(default_factory=dict)
@@ -212,6 +221,8 @@ class TrainConfig:
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")
+        if self.verdicts_as not in VERDICTS_AS:
+            raise ValueError(unknown("use of verdicts", self.verdicts_as, VERDICTS_AS))
         if bool(self.first_loss) != bool(self.first_epochs):
             raise ValueError(
                 f"first_loss and first_epochs go together: {self.first_loss!r}, {self.first_epochs}"

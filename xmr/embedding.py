@@ -97,11 +97,11 @@ def frozen_features(
         found = features(dataset, encoder, kind, progress)
         visual, text, encoder_hash = found.visual, found.text, found.encoder_hash
     if kind == "pooled":
-        visual = _pooled(visual)
+        visual = pooled_features(visual)
     return Frozen(visual, text, encoder, encoder_hash)
 
 
-def _pooled(features: np.ndarray) -> np.ndarray:
+def pooled_features(features: np.ndarray) -> np.ndarray:
     """(N, D) as it is; (N, T, D) averaged over its tokens, read in blocks, since regions of a large set fill a disk."""
     if features.ndim == 2:
         return features

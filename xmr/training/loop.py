@@ -25,8 +25,9 @@ from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.metrics import evaluate_embeddings, headline
 from xmr.registry import Entry
-from xmr.scoring import measure
+from xmr.scoring import measure, validate
 from xmr.selection import SELECTORS, score_moments, suspected, treat
+from xmr.store import among
 from xmr.training.gradcache import cached_backward
 from xmr.training.hyper import LossParameters
 from xmr.training.task import Task, prepare, seeded
@@ -257,12 +258,16 @@ class _Trainer:
         visuals: np.ndarray,
         texts: np.ndarray,
     ) -> Tensor:
-        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it."""
+        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
+
+        Blocks know of groups only: a batch with both sides of a confirmed pair has all its scores at once.
+        """
         if (
             self.config.micro_batch
             and self.selector is None
             and self.matcher.independent
             and not unchunkable(rule, hyper)
+            and self.judged("confirmed", visuals, texts) is None
         ):
             data = self.task.data["train"]
             groups = data.visual_group[visuals], data.text_group[texts]
@@ -273,23 +278,36 @@ class _Trainer:
     def pairs(
         self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
     ) -> tuple[Pairs, Pairs | None]:
-        """The batch's pairs as either side asks, suspected false negatives treated if there is a selector; the second
-        is None where it is the first transposed."""
+        """The batch's pairs as either side asks, confirmed and suspected false negatives treated if there are verdicts or
+        a selector; the second is None where it is the first transposed."""
         data, selector = self.task.data["train"], self.selector
         scores = self.matcher.scores(visual, text)
         needs = {*rule.needs, *(selector.needs if selector else ())}
         rows = self.matcher.pooled(visual), self.matcher.pooled(text)
         known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
         pairs = annotated_pairs(scores, data.visual_group[visuals], data.text_group[texts], **known)
+        confirmed = self.judged("confirmed", visuals, texts)
+        if confirmed is not None:
+            pairs = treat(pairs, confirmed, self.config.verdicts_as)
         if selector is None:
             return pairs, None
+        refuted = self.judged("refuted", visuals, texts)
         pairs = replace(pairs, moments=self.remember(score_moments(pairs)))
         sides = []
         for side in (pairs, pairs.transpose()):
             with torch.no_grad():
                 mask = suspected(selector.name, side, **self.config.selector_params)
+            if refuted is not None:
+                mask = mask & ~(refuted if side is pairs else refuted.T)
             sides.append(treat(side, mask, self.config.suspects))
         return sides[0], sides[1]
+
+    def judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
+        """Which of a batch's pairs are "confirmed" or "refuted" by people, (V, T) bool; None where none is."""
+        if self.task.judged is None:
+            return None
+        mask = among(getattr(self.task.judged, which), visuals, texts)
+        return torch.from_numpy(mask) if mask.any() else None
 
     def remember(
         self, found: tuple[float, float, float, float] | None
@@ -307,7 +325,7 @@ class _Trainer:
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
         state, data = self.state, self.task.data["validation"]
-        metrics, _, _ = measure(self.matcher, self.task.inputs["validation"], data, truth=False)
+        metrics = validate(self.matcher, self.task.inputs["validation"], data)
         state.epoch += 1
         if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
             state.best_epoch, state.best_metrics = state.epoch, metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,12 +15,21 @@ from torch import nn
 from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
-from xmr.embedding import Frozen, Inputs, Progress, embed_dataset, frozen_features, matcher_inputs
+from xmr.embedding import (
+    Frozen,
+    Inputs,
+    Progress,
+    embed_dataset,
+    frozen_features,
+    matcher_inputs,
+    pooled_features,
+)
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.registry import UnknownName, unknown
 from xmr.selection import ACTIONS, SELECTORS, named_runs
+from xmr.store import Judged, judged, read_verdicts, verdicts_digest
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Task:
     matcher: nn.Module
     evidence: Evidence  # of the training split
     texts: np.ndarray  # captions of the training split that are learned from
+    judged: Judged | None = None  # what people say of the training split's pairs
+    judged_digest: str = ""  # SHA-256 of their verdicts
 
     @property
     def encoder(self) -> dict[str, Any]:
@@ -47,7 +59,10 @@ class Task:
 
     @property
     def dataset(self) -> dict[str, Any]:
-        return {
+        verdicts = {}
+        if self.judged is not None:
+            verdicts["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
+        return verdicts | {
             "name": self.data["train"].name,
             "kind": self.data["train"].kind,
             "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
@@ -67,12 +82,17 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     if config.first_loss:
         LOSSES[config.first_loss]  # raises UnknownName
     peers = _peers(config.selector, selector_params)
+    verdicts = read_verdicts(config.verdicts) if config.verdicts else []
+    sha256 = verdicts_digest(config.verdicts, verdicts) if config.verdicts else ""
     kind = MATCHERS[config.matcher].make.inputs
     MATCHERS[config.matcher].parse(config.matcher_params)
     load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
     data = {split: load(split) for split in SPLITS}
     if len(data["train"].captions) < 2:
         raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
+    people = judged(config.verdicts, verdicts, data["train"]) if config.verdicts else None
+    if people is not None and people.others:
+        warnings.warn(f"{config.verdicts}: {people.words}", stacklevel=3)  # of who called `train`
     frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
     train = frozen["train"]
     visuals, texts = learned_from(data["train"], config.train_visuals, config.seed)
@@ -95,7 +115,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
     evidence = Evidence(
         data["train"].captions,
-        lambda: (train.visual, train.text),
+        lambda: (pooled_features(train.visual), None if train.text is None else pooled_features(train.text)),
         [embed_dataset(run, data["train"], progress) for run in peers],
     )
     return Task(
@@ -107,6 +127,8 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         matcher,
         evidence,
         np.arange(len(data["train"].captions))[texts],
+        people,
+        sha256,
     )
 
 

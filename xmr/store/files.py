@@ -1,0 +1,124 @@
+"""Verdicts in files: exports as JSON lines and CSV, and one reader for them and the database."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, astuple
+from pathlib import Path
+from typing import Any
+
+from xmr.checkpoints.files import digest, write_files
+from xmr.data import DataFault
+from xmr.data.tables import Row, read_rows, read_text
+from xmr.registry import unknown
+from xmr.store.database import read_database
+from xmr.store.verdicts import COLUMNS, Pair, Verdict
+
+REQUIRED = ("fingerprint", "visual_id", "text_id", "judge", "answer")  # columns of a file of verdicts
+
+
+def as_jsonl(verdicts: Iterable[Verdict]) -> str:
+    return "".join(json.dumps(asdict(verdict), ensure_ascii=False) + "\n" for verdict in verdicts)
+
+
+def as_csv(verdicts: Iterable[Verdict]) -> str:
+    """With a header; what a spreadsheet would take for a formula has an apostrophe before it."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(value) for value in astuple(verdict)] for verdict in verdicts)
+    return buffer.getvalue()
+
+
+# Apostrophes of the text's own before a formula get one more, so that one can always be taken away.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def _uncell(value: str) -> str:
+    return value[1:] if value[:1] == "'" and FORMULA.match(value) else value
+
+
+def export(path: str | Path, verdicts: Sequence[Verdict]) -> None:
+    """Writes verdicts to a .jsonl or .csv file, whole or not at all. Raises ValueError on another ending, and CannotSave."""
+    path = Path(path)
+    if path.suffix not in (".jsonl", ".csv"):
+        raise ValueError(f"{path}: verdicts are written as .jsonl or .csv")
+    text = as_csv(verdicts) if path.suffix == ".csv" else as_jsonl(verdicts)
+    write_files(path.parent, {path.name: text.encode()})
+
+
+def read_verdicts(path: str | Path) -> list[Verdict]:
+    """The verdicts of an export (.jsonl, .csv) or of a database; of a person's several on one pair the latest.
+
+    Raises DataFault, with file and line, StoreRefused and CannotSave.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".jsonl", ".csv"):
+        rows = list(_csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path))
+        latest: dict[tuple[str, Pair], Verdict] = {}
+        for verdict in map(_of_row, rows):
+            key = verdict.judge, verdict.pair
+            if key not in latest or verdict.at >= latest[key].at:
+                latest[key] = verdict
+        return list(latest.values())
+    if not path.is_file():
+        raise DataFault(f"{path}: there is no such file of verdicts (.jsonl, .csv or a database)")
+    return read_database(path)
+
+
+def verdicts_digest(path: str | Path, verdicts: Sequence[Verdict]) -> str:
+    """SHA-256 of the file that the verdicts were read from; of a database, whose file also changes where its content
+    does not, of its export as JSONL."""
+    if Path(path).suffix.lower() in (".jsonl", ".csv"):
+        return digest(Path(path).read_bytes())
+    return digest(as_jsonl(verdicts).encode())
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    for row in read_rows(path):
+        yield row._replace(values={name: _uncell(cell) for name, cell in row.values.items()})
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    for line, raw in enumerate(read_text(path).split("\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            values = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise DataFault(
+                f"{path}, line {line}: not JSON ({error}); delete the line, or export again"
+            ) from error
+        if not isinstance(values, dict):
+            raise DataFault(
+                f"{path}, line {line}: must be a JSON object {{…}}, found {type(values).__name__}"
+            )
+        yield Row(path, line, values)
+
+
+def _of_row(row: Row) -> Verdict:
+    values = {name: row.values.get(name) for name in COLUMNS}
+    for name in REQUIRED:
+        if name not in row.values:
+            told = unknown("column", name, row.values).replace("unknown column", "no column", 1)
+            raise DataFault(f"{row}: {told}; a file of verdicts needs {', '.join(REQUIRED)}")
+    score = values.pop("score")
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str):
+            raise DataFault(f"{row}: {name!r} must be text, found {value!r:.40} ({type(value).__name__})")
+    try:
+        score = None if score in (None, "") else float(score)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataFault(f"{row}: 'score' must be a number or nothing, found {score!r:.40}") from error
+    try:
+        return Verdict(**{name: value or "" for name, value in values.items()}, score=score)
+    except ValueError as error:
+        raise DataFault(f"{row}: {error}; write it anew, or delete the row") from error

@@ -1,0 +1,103 @@
+"""What verdicts say of a split, by the indices of its pairs: for training and for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xmr.data import DataFault, Dataset, Truth
+from xmr.store.verdicts import ANSWERS, PairNames, Verdict, agreed
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is agreed on a split's pairs: `confirmed`, `refuted` and `unsure`, each (P, 2) int64 of visual and text, and
+    how many verdicts fit the split or are of `others` (dataset and split in words: number)."""
+
+    confirmed: np.ndarray
+    refuted: np.ndarray
+    unsure: np.ndarray
+    fitting: int
+    others: dict[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Verdicts that fit and that do not, and pairs by what is agreed, for a run to keep."""
+        pairs = {name: len(getattr(self, name)) for name in ("confirmed", "refuted", "unsure")}
+        return {"count": self.fitting, "others": sum(self.others.values()), **pairs}
+
+    @property
+    def words(self) -> str:
+        """What was found, in a sentence's part."""
+        text = f"{self.fitting:,} verdicts fit, {len(self.confirmed):,} pairs confirmed, {len(self.refuted):,} refuted"
+        if self.others:
+            left = ", ".join(f"{count:,} of {name}" for name, count in self.others.items())
+            text += f"; of other data, not used: {left}"
+        return text
+
+
+def judged(path: str | Path, verdicts: Sequence[Verdict], data: Dataset) -> Judged:
+    """What the verdicts read from `path` agree on in one split. Raises DataFault where none is of this split."""
+    where = f"{data.name} ({data.split}, fingerprint {data.fingerprint})"
+    names = PairNames(data)
+    visuals, texts = _places(names.visuals), _places(names.texts)
+    fitting, others = [], {}
+    for verdict in verdicts:
+        if (
+            verdict.fingerprint == data.fingerprint
+            and verdict.visual_id in visuals
+            and verdict.text_id in texts
+        ):
+            fitting.append(verdict)
+        else:
+            name = f"{verdict.dataset} ({verdict.split}, fingerprint {verdict.fingerprint[:40]})"
+            if verdict.fingerprint == data.fingerprint:
+                name = "pairs that there are not"
+            others[name] = others.get(name, 0) + 1
+    if not fitting:
+        there = ", ".join(list(others)[:5]) or "none at all"
+        raise DataFault(
+            f"{path}: none of its {len(verdicts):,} verdicts is of {where}; it holds {there}. Judge pairs of this split, "
+            "or load the data that was judged"
+        )
+    pairs: dict[str, list[tuple[int, int]]] = {answer: [] for answer in ANSWERS}
+    for pair, tally in agreed(fitting).items():
+        pairs[tally.answer] += [(v, t) for v in visuals[pair.visual_id] for t in texts[pair.text_id]]
+    return Judged(
+        *(np.array(pairs[answer], np.int64).reshape(-1, 2) for answer in ANSWERS), len(fitting), others
+    )
+
+
+def _places(names: Iterable[str]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        places.setdefault(name, []).append(index)
+    return places
+
+
+def among(pairs: np.ndarray, visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Which pairs of the index vectors visuals (V,) and texts (T,) are among `pairs` (P, 2): (V, T) bool."""
+    mask = np.zeros((len(visuals), len(texts)), bool)
+    here = np.isin(pairs[:, 0], visuals) & np.isin(pairs[:, 1], texts)
+    for visual, text in pairs[here]:
+        mask[np.ix_(visuals == visual, texts == text)] = True
+    return mask
+
+
+def credited(data: Dataset, confirmed: np.ndarray) -> Truth:
+    """What is annotated and the `confirmed` pairs (P, 2) as the truth of a split: all else does not match."""
+
+    def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        annotated = data.visual_group[visuals][:, None] == data.text_group[texts]
+        return (annotated | among(confirmed, visuals, texts)).astype(np.float32)
+
+    def pairs(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+        known = confirmed[:, 0] * len(data.captions) + confirmed[:, 1]
+        asked = np.asarray(visuals, np.int64) * len(data.captions) + np.asarray(texts, np.int64)
+        annotated = data.visual_group[visuals] == data.text_group[texts]
+        return (annotated | np.isin(asked, known)).astype(np.float32)
+
+    return Truth(block, pairs, complete=True, source="the annotation and confirmed verdicts")
