@@ -6,7 +6,7 @@ import os
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
 
 from xmr.ui import build_app, launch_options, warm_up
-from xmr.workspace import Workspace
+from xmr.workspace.pages import open_pages
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -14,18 +14,16 @@ def main(argv: list[str] | None = None) -> None:
         description="Compare retrieval losses: one checkpoint per loss, side by side."
     )
     parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of run folders")
-    parser.add_argument(
-        "--dataset", metavar="NAME|PATH", help="default: the one that most runs were trained on"
-    )
+    parser.add_argument("--dataset", metavar="NAME|PATH", help="show only this one; default: a page for each")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
     options = parser.parse_args(argv)
-    workspace = Workspace.open(options.checkpoints, options.dataset)
-    app = build_app(workspace)
+    pages = open_pages(options.checkpoints, options.dataset)
+    app = build_app(pages[0].workspace, pages)
     app.launch(
-        server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options()
+        server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options(pages)
     )
-    warm_up(workspace)  # after the first page can be had: encoders take seconds to import
+    warm_up(pages[0].workspace)  # after the first page can be had: encoders take seconds to import
     app.block_thread()
 
 

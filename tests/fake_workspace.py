@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 from xmr.core import TrainConfig
 from xmr.data.dataset import Dataset, Truth
@@ -51,7 +52,7 @@ class FakeRun:
     data: Dataset
     noise: float
     about: str = "mean of 2 runs"  # said of combinations
-    independent: bool = True
+    independent: bool = True  # else `scores` are what its pairs have, and the embeddings are a first stage
 
     @property
     def last_loss(self) -> tuple[str, dict[str, Any]]:
@@ -59,6 +60,12 @@ class FakeRun:
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         return FakeEmbedder().embed_dataset(self, self.data)
+
+    def scores(self) -> np.ndarray | None:
+        if self.independent:
+            return None
+        visual, text = FakeEmbedder().embed_dataset(replace(self, name=f"{self.name} pairs"), self.data)
+        return visual @ text.T
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,10 @@ class FakeEmbedder:
             _blurred(run, f"v {name}", [float(w in kind) for w in WORDS])
             for name, kind in zip(dataset.visual_ids, kinds, strict=True)
         ]
-        return np.stack(visual), self.embed_texts(run, dataset.captions)
+        texts = dataset.captions
+        if dataset.classes is not None:  # captions that say nothing
+            texts = [dataset.classes[label] for label in dataset.text_group]
+        return np.stack(visual), self.embed_texts(run, texts)
 
     def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen:
         """Pictures by what they show; captions have none, so they are compared by their words."""
@@ -126,18 +136,74 @@ def make_dataset(split: str = "test") -> Dataset:
     )
 
 
+def make_clips(split: str = "test") -> Dataset:
+    """The same, each shape sliding through four frames."""
+    data = make_dataset(split)
+    clips = [[ImageChops.offset(image, 12 * step, 0) for step in range(4)] for image in data.visuals]
+    return _other(data, "sliding shapes", kind="clip", visuals=clips)
+
+
+def make_pictures(split: str = "test") -> Dataset:
+    """Visual → visual: each shape looks for a drawing of the same shape and colour."""
+    data = make_dataset(split)
+    kinds = list(zip(data.columns["colour"], data.columns["shape"], strict=True))
+    return _other(
+        data,
+        "two styles",
+        captions=[f"a {colour} {shape}" for colour, shape in kinds],
+        visual_of_text=np.arange(len(kinds)),
+        gallery_visuals=[_draw(*kind, seed=1000 + i) for i, kind in enumerate(kinds)],
+        truth=None,
+        about={"visual_to_visual": "style=first → style=second"},
+    )
+
+
+def make_classes(split: str = "test") -> Dataset:
+    """Features only, of four classes; captions say nothing."""
+    data = make_dataset(split)
+    count = len(data.visual_ids)
+    return _other(
+        data,
+        "labelled",
+        captions=[f"text {i}" for i in range(count)],
+        visual_of_text=np.arange(count),
+        visual_group=np.array([SHAPES.index(shape) for shape in data.columns["shape"]]),
+        classes=list(SHAPES),
+        visuals=None,
+        visual_features=np.ones((count, 4), np.float32),
+        text_features=np.ones((count, 4), np.float32),
+        truth=None,
+    )
+
+
+def _other(data: Dataset, name: str, **changes: Any) -> Dataset:
+    fingerprint = hashlib.sha256(f"{name} {data.split}".encode()).hexdigest()
+    return replace(data, name=name, fingerprint=fingerprint, **changes)
+
+
 def make_run(
-    name: str, root: Path, data: Dataset, noise: float, values: dict[str, float], loss: str | None = None
+    name: str,
+    root: Path,
+    data: Dataset,
+    noise: float,
+    values: dict[str, float],
+    loss: str | None = None,
+    make: Callable[[str], Dataset] = make_dataset,
+    matcher: str = "linear",
 ) -> FakeRun:
-    """A run of that loss (None: of the loss that it is called after; "": a combination, which has none)."""
+    """A run of that loss (None: of the loss that it is called after; "": a combination, which has none) on the data
+    that `make` makes."""
     metrics = {f"{d}/recall_at_{k}": 0.9 - noise / 2 + k / 50 for d in ("v2t", "t2v") for k in (1, 5, 10)}
     return FakeRun(
         name=name,
         path=root / name,
-        config=TrainConfig(dataset="shapes", loss=name if loss is None else loss, loss_params=dict(values)),
+        config=TrainConfig(
+            dataset=data.name, loss=name if loss is None else loss, loss_params=dict(values), matcher=matcher
+        ),
         dataset={
-            "name": "shapes",
-            "fingerprints": {split: make_dataset(split).fingerprint for split in SIZES},
+            "name": data.name,
+            "kind": data.kind,
+            "fingerprints": {split: make(split).fingerprint for split in SIZES},
             "sizes": {split: {"visuals": size, "texts": 2 * size} for split, size in SIZES.items()},
         },
         encoder={"name": "shapes"},
@@ -145,7 +211,21 @@ def make_run(
         loss_values=values,
         data=data,
         noise=noise,
+        independent=matcher != "cross_attention",
     )
+
+
+def make_other(
+    root: Path, make: Callable[[str], Dataset], matchers: dict[str, str] | None = None
+) -> Workspace:
+    """Runs over the data that `make` makes: names, and matchers of those that have not the usual one."""
+    datasets = {split: make(split) for split in SIZES}
+    data, matchers = datasets["test"], matchers or {}
+    runs = [
+        make_run(name, root, data, noise, values, make=make, matcher=matchers.get(name, "linear"))
+        for name, (values, noise) in RUNS.items()
+    ]
+    return Workspace.of(runs, data.name, datasets.__getitem__, FakeEmbedder(), checkpoints=root)
 
 
 def make_workspace(root: Path, broken: bool = True, names: tuple[str, ...] = tuple(RUNS)) -> Workspace:

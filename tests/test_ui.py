@@ -14,10 +14,12 @@ from playwright.sync_api import expect
 
 from tests.fake_workspace import COLOURS, make_many, make_workspace
 from tests.run_chooser import tick, untick
+from xmr.losses import LOSSES
 from xmr.ui import build_app
 from xmr.ui.answer import Asked, answer
 from xmr.ui.pictures import open_picture
 from xmr.ui.shell import side_by_side
+from xmr.workspace.pages import Page
 
 RUNS = [
     "info_nce",
@@ -305,7 +307,7 @@ def test_the_baseline_is_always_drawn_and_no_two_runs_look_alike(tmp_path):
     assert left_out.endswith("Left out: run5, run6, run7.")
     assert side_by_side(runs[:6], "run0") == (runs[:6], "")
     workspace = make_many(tmp_path)
-    assert len({workspace.style(name) for name in workspace.runs}) == len(workspace.runs) == 25
+    assert len({workspace.style(name) for name in workspace.runs}) == len(workspace.runs) == len(LOSSES) + 1
     assert len({workspace.style(name).colour for name in workspace.shown_first}) == 4
 
 
@@ -359,7 +361,7 @@ def test_search_endpoint_ranks_and_tells_relevance(client):
     assert list(found["runs"]) == RUNS[:2]
     for answered in found["runs"].values():
         assert [result["rank"] for result in answered["results"]] == [1, 2, 3, 4, 5]
-        assert set(answered["results"][0]) == {"id", "score", "rank", "relevant"}
+        assert set(answered["results"][0]) == {"id", "score", "rank", "first_rank", "relevant"}
         assert {result["relevant"] for result in answered["results"]} <= {True, False}
     free = client.predict("no caption reads so", [], 3, api_name="/search")
     assert list(free["runs"]) == RUNS
@@ -419,11 +421,12 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
 
     def opened(checkpoints, dataset):
         told.update(checkpoints=checkpoints, dataset=dataset)
-        return make_workspace(tmp_path)
+        workspace = make_workspace(tmp_path)
+        return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
 
     monkeypatch.setenv("PORT", "7999")
-    monkeypatch.setattr(app.Workspace, "open", opened)
-    monkeypatch.setattr(app, "build_app", lambda workspace: Recorder())
+    monkeypatch.setattr(app, "open_pages", opened)
+    monkeypatch.setattr(app, "build_app", lambda workspace, pages: Recorder())
     app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
     assert told["checkpoints"] == "runs"
     assert told["dataset"] == "emoji"

@@ -7,6 +7,7 @@ import os
 # Read when gradio is imported; set here too, so that no importer can come before app.py's own setting.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import gradio as gr
 from xmr.ui import distributions, false_negatives, search, weights
 from xmr.ui.components.notice import Notice, faults, problem
 from xmr.ui.measured import captions
+from xmr.ui.pages import links, route
 from xmr.ui.shell import fault_items, sidebar
 from xmr.ui.theme import theme
 from xmr.workspace import Workspace
+from xmr.workspace.pages import Page
 
 # In the order of the page. Each module has TITLE, ID and build(workspace, controls).
 TABS = (search, distributions, weights, false_negatives)
@@ -28,8 +31,12 @@ FOLD_ON_PHONES = """() => {
 }"""
 
 
-def build_app(workspace: Workspace) -> gr.Blocks:
-    """The page over a workspace; where nothing can be shown, one screen that says why and what to do."""
+def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") -> gr.Blocks:
+    """The page over a workspace; where nothing can be shown, one screen that says why and what to do.
+
+    `pages` are those of all datasets, the first page first, and `here` is the path of this one. The endpoints are on
+    the first page, for the runs of all.
+    """
     # Served in place, not copied; only the thumbnails and what tabs ask for can be read.
     paths = [workspace.thumbnails, *(path for tab in TABS for path in getattr(tab, "STATIC_PATHS", ()))]
     gr.set_static_paths(paths)
@@ -40,22 +47,24 @@ def build_app(workspace: Workspace) -> gr.Blocks:
                 Notice(faults(items), elem_id="faults", elem_classes="below-problem")
         else:
             with gr.Sidebar(width=300, elem_id="sidebar"):
-                controls = sidebar(workspace)
+                controls = sidebar(workspace, links(pages, here))
             app.load(None, js=FOLD_ON_PHONES)
             with gr.Tabs(elem_id="tabs"):
                 for tab in TABS:
                     with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}"):
                         tab.build(workspace, controls)
-        gr.api(search.api_search(workspace), api_name="search", **search.ENCODE_LIMIT)
-        gr.api(search.api_runs(workspace), api_name="runs", queue=False)
-        gr.api(weights.api_pair_weights(workspace), api_name="pair_weights")
-        gr.api(false_negatives.api_false_negatives(workspace), api_name="false_negatives")
+        if not here:
+            gr.api(search.api_search(workspace, pages), api_name="search", **search.ENCODE_LIMIT)
+            gr.api(search.api_runs(workspace, pages), api_name="runs", queue=False)
+            gr.api(weights.api_pair_weights(workspace, pages), api_name="pair_weights")
+            gr.api(false_negatives.api_false_negatives(workspace, pages), api_name="false_negatives")
     return app
 
 
-def launch_options() -> dict[str, Any]:
-    """What `launch` needs, for the app and its tests alike: since Gradio 6, looks belong here."""
-    return {
+def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
+    """What `launch` needs, for the app and its tests alike: since Gradio 6, looks belong here; the further pages do
+    too, because they are routes of the server."""
+    options: dict[str, Any] = {
         "theme": theme(),
         "css_paths": [Path(__file__).parent / "style.css"],
         "mcp_server": True,
@@ -64,6 +73,12 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": "10mb",
         "footer_links": ["api", "settings"],
     }
+    routes = [route(page, _laid_out(page, pages), options) for page in pages[1:]]
+    return options | {"app_kwargs": {"routes": routes}} if routes else options
+
+
+def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:
+    return lambda: build_app(page.workspace, pages, page.path)
 
 
 def warm_up(workspace: Workspace) -> None:

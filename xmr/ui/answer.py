@@ -7,9 +7,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction
-from xmr.ui.pictures import inline, open_picture, picture
+from xmr.ui.pictures import film, gallery_picture, inline, open_picture, picture
+from xmr.ui.words import (
+    item_name,
+    known_words,
+    run_words,
+    stage_words,
+    status_words,
+    text_words,
+    visual_words,
+    words_of,
+)
 from xmr.workspace import Column, Query, Result, Workspace, overlap_at_k
 
 
@@ -51,6 +60,7 @@ def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k
         "direction": direction,
         "k": k,
         "gallery": gallery,
+        "match": words_of(data).rank,
         "columns": drawn,
         "overlap": [[_share(a, b) for b in columns] for a in columns],
         "legend": [
@@ -66,114 +76,83 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
     """The card of one gallery item: what it is, and where every run ranks it for the present query."""
     query, split, direction = asked.query(), asked.split, asked.direction
     data = workspace.dataset(split)
+    words = words_of(data)
     visual = index if direction == "t2v" else int(data.visual_of_text[index])
     texts = np.flatnonzero(data.visual_of_text == visual)
+    image, strip = picture(workspace, split, visual), film(workspace, split, visual)
+    if direction == "v2t" and data.gallery_visuals is not None:
+        image, strip, texts = gallery_picture(workspace, split, index), None, np.array([index])
     placed = {run: workspace.locate(query, run, split, direction, index) for run in runs}
     status = next(iter(placed.values())).status if placed else "unknown"
     _, own = workspace.annotation(query, split, direction)
+    here, there = (words.visual, words.text) if direction == "t2v" else (words.text, words.visual)
     return {
         "index": index,
-        "title": workspace.item_id(split, direction, index),
-        "image": picture(workspace, split, visual),
-        "captions": [data.captions[text] for text in texts],
+        "title": item_name(workspace, split, direction, index),
+        "image": image,
+        "film": strip,
+        "captions": [text_words(data, text) for text in texts],
         "marked": int(np.flatnonzero(texts == index)[0]) if direction == "v2t" else None,
         "status": status,
         "words": status_words(workspace, split, bool(len(own)))[status],
+        "stages": any(result.first_rank is not None for result in placed.values()),
         "runs": [
             {
                 "name": run,
                 "colour": workspace.style(run).colour,
                 "rank": f"{result.rank:,}",
+                "first": "–" if result.first_rank is None else f"{result.first_rank:,}",
                 "score": f"{result.score:.3f}",
             }
             for run, result in placed.items()
         ],
-        "use": f"Find captions for this {data.kind}"
-        if direction == "t2v"
-        else f"Find {data.kind}s for this caption",
+        "use": f"Find {there}s for this {here}",
     }
-
-
-def status_words(workspace: Workspace, split: str, annotated: bool) -> dict[str, str]:
-    """What each status is called, depending on how much can be known of this query."""
-    unsure = "not annotated" if annotated else "nothing is known of this query's matches"
-    if workspace.dataset(split).truth is None or not annotated:
-        return {"annotated": "annotated match", "unknown": unsure}
-    words = {"annotated": "annotated match", "true": "true, not annotated", "neither": "not a match"}
-    return words if workspace.dataset(split).truth.complete else words | {"unknown": "not known"}
-
-
-def first_caption(workspace: Workspace, split: str, visual: int) -> str:
-    """What a visual shows, in its first caption's words; "" where it has none."""
-    data = workspace.dataset(split)
-    texts = np.flatnonzero(data.visual_of_text == visual)
-    return data.captions[texts[0]] if len(texts) else ""
 
 
 def _query(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray) -> dict[str, Any]:
     data = workspace.dataset(asked.split)
     if asked.kind == "upload":
-        source = inline(open_picture(asked.path))
         return {
             "kind": "Uploaded picture",
-            "image": source,
+            "image": inline(open_picture(asked.path)),
             "alt": "",
             "facts": "no match is annotated for it",
         }
+    known = known_words(workspace, asked.split, asked.direction, same, own)
     if asked.kind == "text":
-        facts = (
-            f"reads like a caption of the {asked.split} split"
-            if len(same)
-            else "free text: no match is annotated"
-        )
-        return {"kind": "Text", "text": asked.text, "facts": f"{facts}{_known(workspace, asked, same, own)}"}
-    known = _known(workspace, asked, same, own)
+        read = f"reads like a caption of the {asked.split} split"
+        facts = read if len(same) else "free text: no match is annotated"
+        return {"kind": "Text", "text": asked.text, "facts": f"{facts} · {known}" if known else facts}
+    words = words_of(data)
     if asked.direction == "t2v":
-        name = workspace.item_id(asked.split, "v2t", asked.index)
-        return {
-            "kind": f"Caption {name}",
-            "text": data.captions[asked.index],
-            "facts": known.removeprefix(" · "),
-        }
-    image = picture(workspace, asked.split, asked.index)
-    first = first_caption(workspace, asked.split, asked.index)
+        image = gallery_picture(workspace, asked.split, asked.index)
+        kind, name = words.text, item_name(workspace, asked.split, "v2t", asked.index)
+        text = text_words(data, asked.index)
+    else:
+        image = picture(workspace, asked.split, asked.index)
+        kind, name = words.visual, data.visual_ids[asked.index]
+        text = visual_words(data, asked.index)
+    kind = f"{kind.capitalize()} {name}"
+    if asked.direction == "v2t" and not image and data.classes is None:
+        kind += ", by its first caption"
     return {
-        "kind": f"{data.kind.capitalize()} {data.visual_ids[asked.index]}"
-        + ("" if image else ", by its first caption"),
+        "kind": kind,
         "image": image,
-        "alt": first,
-        "text": None if image else first,
-        "facts": known.removeprefix(" · "),
+        "film": film(workspace, asked.split, asked.index) if asked.direction == "v2t" else None,
+        "alt": text,
+        # A picture needs no words, but its class can't be seen.
+        "text": text if not image or data.classes is not None else None,
+        "facts": known,
     }
-
-
-def _known(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray) -> str:
-    """How many items are annotated as matching, and how many truly match."""
-    if not len(own):
-        return ""
-    data = workspace.dataset(asked.split)
-    gallery = len(data.visual_ids) if asked.direction == "t2v" else len(data.captions)
-    noun = data.kind if asked.direction == "t2v" else "caption"
-    text = f" · {len(own)} annotated {noun}{'s' if len(own) > 1 else ''}"
-    known = workspace.truth(asked.split, asked.direction, same[:1], np.arange(gallery))
-    if known is not None:
-        true = int(np.nansum(known))
-        if np.isnan(known).any():
-            text += f" · {true - len(own):,} more known to match" if true > len(own) else ""
-        elif asked.direction == "t2v":
-            text += f" · true of {true:,} of {gallery:,}"
-        else:
-            text += f" · {true:,} of {gallery:,} captions are true of it"
-    return text
 
 
 def _column(
     workspace: Workspace, asked: Asked, column: Column, base: Column, words: dict[str, str], gallery: int
 ) -> dict[str, Any]:
-    # Where every run is called by its loss, saying the loss again says nothing.
-    alike = all(workspace.run(name).config.loss == name for name in workspace.trained)
-    run, style = workspace.run(column.run), workspace.style(column.run)
-    truth = workspace.dataset(asked.split).truth
+    style = workspace.style(column.run)
+    data = workspace.dataset(asked.split)
+    match, truth = words_of(data).rank, data.truth
     complete = truth is not None and truth.complete
     metrics = workspace.metrics(column.run, asked.split)
     about = [
@@ -181,12 +160,15 @@ def _column(
         for name, key in (
             ("R@1", f"{asked.direction}/recall_at_1"),
             ("true R@1", f"{asked.direction}/true_recall_at_1"),
+            ("mAP", f"{asked.direction}/map"),
         )
         # Where much is not known, the recall among known pairs is far above what a reader would take it for.
-        if key in metrics and (complete or name == "R@1")
+        if key in metrics and (complete or name != "true R@1")
     ]
     matches = sum(result.status in ("annotated", "true") for result in column.results)
-    hits = f"{matches} of {len(column.results)} match" if complete and column.annotated else ""
+    hits = f"{matches} of {len(column.results)}" if column.annotated else ""
+    if hits:
+        hits = f"{hits} of its class" if data.classes is not None else f"{hits} match" if complete else ""
     places = {result.index: result.rank for result in base.results}
     tiles = [
         _tile(workspace, asked, result, words, places if column is not base else None)
@@ -197,15 +179,17 @@ def _column(
         "name": column.run,
         "colour": style.colour,
         "marker": style.marker,
-        "loss": run.about if not trains_a_loss(run) else "" if alike else run.config.loss,
+        "setup": run_words(workspace, column.run),
+        "stage": stage_words(workspace, column.run),
         "about": " · ".join(about) or f"no metrics of the {asked.split} split",
         "protocol": f"Share of the {asked.split} split's queries with a match at rank 1, in percent",
         "hits": hits,
         "rank": best.rank if best else None,
         "place": f"#{best.rank:,}" if best else "",
+        "first": _first_stage(best) if best else None,
         "delta": _delta(column, base),
         "spoken": column.fault
-        or (f"annotated match at rank {best.rank:,} of {gallery:,}" if best else "no annotated match"),
+        or (f"{match} at rank {best.rank:,} of {gallery:,}" if best else "no annotated match"),
         "fault": column.fault,
         "tiles": tiles,
         "pinned": _tile(workspace, asked, best, words, None) if best and not inside else None,
@@ -231,13 +215,14 @@ def _tile(
     """One tile; `places` are the baseline's ranks, None for the baseline itself."""
     data = workspace.dataset(asked.split)
     if asked.direction == "t2v":
-        caption = first_caption(workspace, asked.split, result.index)
+        caption = visual_words(data, result.index)
         image = picture(workspace, asked.split, result.index)
     else:
-        caption, image = data.captions[result.index], None
-    word = words[result.status]
+        caption, image = text_words(data, result.index), gallery_picture(workspace, asked.split, result.index)
+    word, first = words[result.status], _first_stage(result)
+    stages = f", {first['short']}" if first else ""
     # "Not a match" goes without a tag, unless it must be told from "not known".
-    tags = {"annotated": "annotated", "true": "true"} | (
+    tags = {"annotated": words_of(data).tag, "true": "true"} | (
         {"neither": "no match"} if "unknown" in words else {}
     )
     return {
@@ -248,10 +233,20 @@ def _tile(
         "status": result.status,
         "tag": tags.get(result.status),
         "image": image,
+        "film": film(workspace, asked.split, result.index) if asked.direction == "t2v" else None,
         "caption": caption,
         "shift": _shift(result, places),
-        "label": f"Rank {result.rank:,}, score {result.score:.3f}, {word}: {caption}",
+        "first": first,
+        "label": f"Rank {result.rank:,}{stages}, score {result.score:.3f}, {word}: {caption}",
     }
+
+
+def _first_stage(result: Result) -> dict[str, str] | None:
+    """Where the first stage of a run that re-ranks had put the item."""
+    if result.first_rank is None:
+        return None
+    words = f"Rank {result.first_rank:,} by the first stage's embeddings, before its best were scored pair by pair"
+    return {"short": f"1st stage #{result.first_rank:,}", "words": words}
 
 
 def _shift(result: Result, places: dict[int, int] | None) -> dict[str, str] | None:

@@ -22,6 +22,7 @@ from xmr.ui.components.pair_cards import Badge, Card, cards
 from xmr.ui.components.plotly_chart import chart
 from xmr.ui.measured import batch, effective, loss_of_run, text_side, truth_of, visual_side
 from xmr.ui.shell import chosen
+from xmr.ui.words import words_of
 from xmr.workspace import Workspace
 
 SHARES = "Weights are in % of each loss's whole push on the negatives of this batch, on one colour scale."
@@ -132,7 +133,8 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
     if not (0 <= row < len(first.visuals) and 0 <= column < len(first.texts)):
         raise IndexError("That pair is not in this batch any more.")
     visual, text = int(first.visuals[row]), int(first.texts[column])
-    kind = workspace.dataset(asked.split).kind
+    nouns = words_of(workspace.dataset(asked.split))
+    kind = nouns.visual
     numbers: list[tuple[str, str]] = []
     for one in batches:
         whose = f"{one.name}: " if len(batches) > 1 else ""
@@ -160,9 +162,9 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
         badges.append(Badge(f"ignored by {whose}", "other"))
     two = (
         visual_side(workspace, asked.split, visual, kind),
-        text_side(workspace, asked.split, text, "caption"),
+        text_side(workspace, asked.split, text, nouns.text),
     )
-    return cards([Card(f"{kind} {row + 1}, caption {column + 1}", two, numbers, badges)])
+    return cards([Card(f"{kind} {row + 1}, {nouns.text} {column + 1}", two, numbers, badges)])
 
 
 def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:

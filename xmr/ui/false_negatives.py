@@ -32,7 +32,9 @@ from xmr.ui.measured import (
     visual_side,
 )
 from xmr.ui.shell import EVENT, NO_LOSS, Controls
+from xmr.ui.words import words_of
 from xmr.workspace import Workspace, style_at
+from xmr.workspace.pages import Page, holder
 
 TITLE = "False negatives"
 ID = "false_negatives"
@@ -121,7 +123,7 @@ def show(
     page = int(np.clip(page, 0, max(len(places) - 1, 0) // PAGE))
     visuals, texts = visual_and_text(found, direction)
     data = workspace.dataset(split)
-    listing = []
+    nouns, listing = words_of(data), []
     for i in places[page * PAGE : (page + 1) * PAGE]:
         roles = ("query", "candidate") if direction == "v2t" else ("candidate", "query")
         picture = visual_side(workspace, split, int(visuals[i]), roles[0], own=3)
@@ -129,7 +131,7 @@ def show(
         two = (picture, caption) if direction == "v2t" else (caption, picture)
         clue = None
         if nearest[i] >= 0:
-            what = f"The {data.kind}'s nearest own caption, similarity {near[i]:.2f}:"
+            what = f"The {nouns.visual}'s nearest own {nouns.text}, similarity {near[i]:.2f}:"
             clue = (what, data.captions[nearest[i]])
         numbers = [
             ("weight", f"{found.weight[i]:#.3g}"),
@@ -356,7 +358,7 @@ def settings_of(
     return {first: params, **rest}
 
 
-def api_false_negatives(workspace: Workspace) -> Callable[..., dict[str, Any]]:
+def api_false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /false_negatives."""
 
     def false_negatives(run: str, selector: str = DEFAULT, limit: int = 20) -> dict[str, Any]:
@@ -376,6 +378,7 @@ def api_false_negatives(workspace: Workspace) -> Callable[..., dict[str, Any]]:
             raise gr.Error(f"limit must be 1 to 500, found {limit}.")
         try:
             params = SELECTORS[selector].defaults
+            workspace = holder(run, first, pages)
             workspace.run(run)
             found = hard_negatives(workspace, run, "test", "t2v")
             nearest, near = evidence(workspace, run, "test", "t2v")

@@ -28,9 +28,10 @@ from xmr.core import Direction, PairWeights
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui.answer import picture
 from xmr.ui.components.pair_cards import Side
 from xmr.ui.components.params import bounded
+from xmr.ui.pictures import film, gallery_picture, picture
+from xmr.ui.words import text_words
 from xmr.workspace import Workspace
 
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
@@ -236,23 +237,22 @@ def batch(
 def visual_side(workspace: Workspace, split: str, index: int, role: str, own: int = 5) -> Side:
     """A visual as one side of a card, with the captions that were written for it."""
     data = workspace.dataset(split)
-    written = np.flatnonzero(data.visual_of_text == index)[:own]
-    return Side(
-        role,
-        data.visual_ids[index],
-        picture(workspace, split, index),
-        "",
-        [data.captions[i] for i in written],
-    )
+    shown = picture(workspace, split, index)
+    written = [text_words(data, i) for i in np.flatnonzero(data.visual_of_text == index)[:own]]
+    return Side(role, data.visual_ids[index], shown, film(workspace, split, index), "", written)
 
 
 def text_side(workspace: Workspace, split: str, index: int, role: str) -> Side:
-    """A caption as one side of a card, with the picture that it was written for."""
+    """An item of the second side as one side of a card: a picture, or a caption with the visual that it was written
+    for."""
     data = workspace.dataset(split)
+    if data.gallery_visuals is not None:
+        return Side(role, data.captions[index], gallery_picture(workspace, split, index))
     visual = int(data.visual_of_text[index])
     shown = picture(workspace, split, visual)
-    note = f"written for this {data.kind}" if shown else ""
-    return Side(role, data.visual_ids[visual], shown, data.captions[index], [], note)
+    note = f"written for this {data.kind}" if shown and data.classes is None else ""
+    words = text_words(data, index)
+    return Side(role, data.visual_ids[visual], shown, film(workspace, split, visual), words, [], note)
 
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -37,5 +39,26 @@ def inline(image: Image.Image) -> str:
 
 def picture(workspace: Workspace, split: str, visual: int) -> str | None:
     """Address of a thumbnail, relative to the page so that it works below any path."""
-    path = workspace.thumbnail(split, visual)
+    return _address(workspace.thumbnail(split, visual))
+
+
+def gallery_picture(workspace: Workspace, split: str, index: int) -> str | None:
+    """As `picture`, of an item of the second side; None where that side is texts."""
+    return _address(workspace.gallery_thumbnail(split, index))
+
+
+def film(workspace: Workspace, split: str, visual: int) -> dict[str, Any] | None:
+    """Address of a clip's film strip and how many frames it has; None where there is nothing to play."""
+    path = workspace.strip(split, visual)
+    frames = 0 if path is None else _frames(path)
+    return {"src": _address(path), "frames": frames} if frames > 1 else None
+
+
+def _address(path: Path | None) -> str | None:
     return None if path is None else f"gradio_api/file={path}"
+
+
+@lru_cache(maxsize=4096)
+def _frames(strip: Path) -> int:
+    with Image.open(strip) as image:
+        return image.width // image.height

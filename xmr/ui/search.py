@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction
+from xmr.embedding import kind_of_data
 from xmr.registry import UnknownName
 from xmr.ui.answer import Asked, answer, details
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
 from xmr.ui.pictures import open_picture
 from xmr.ui.shell import EVENT, Controls, chosen, side_by_side
 from xmr.workspace import Query, Workspace
+from xmr.workspace.pages import Page, holder
 
 TITLE = "Search"
 ID = "search"
@@ -63,17 +66,17 @@ def show(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: 
         raise gr.Error(str(error), title="No answer") from error
 
 
-def typed(asked: Asked, text: str) -> Asked:
+def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
     """A text asks for visuals, whatever was asked before; a caption shown for an item stays that item."""
     if not text.strip():
         raise gr.Error(
-            "Type what the picture should show, or press Next disagreement.", title="Nothing to search for"
+            f"Type what the {noun} should show, or press Next disagreement.", title="Nothing to search for"
         )
     return Asked("text", asked.split, "t2v", text=text.strip(), place=asked.place)
 
 
 def uploaded(asked: Asked, path: str) -> Asked:
-    """A picture asks for captions. Raises gr.Error where it cannot be read."""
+    """A picture asks for what stands on the other side. Raises gr.Error where it cannot be read."""
     try:
         open_picture(path)
     except ValueError as error:
@@ -83,21 +86,30 @@ def uploaded(asked: Asked, path: str) -> Asked:
 
 def shown_text(workspace: Workspace, asked: Asked) -> str:
     """What stands in the text box while this query is shown."""
-    if asked.kind == "item" and asked.direction == "t2v":
+    if asked.kind == "item" and asked.direction == "t2v" and asks_text(workspace):
         return workspace.dataset(asked.split).captions[asked.index]
     return asked.text
+
+
+def asks_text(workspace: Workspace) -> bool:
+    """Whether free text can be a query: not where both sides are pictures or texts are mere features."""
+    data = workspace.dataset()
+    return data.gallery_visuals is None and data.classes is None
 
 
 def build(workspace: Workspace, controls: Controls) -> None:
     """Lays the tab out and wires it; the first answer is part of the page, so nothing waits for an event."""
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
-    first, value = show(workspace, disagreement(workspace, "test", "t2v", runs), runs, baseline, k)
+    start = disagreement(workspace, "test", controls.direction.value, runs)
+    first, value = show(workspace, start, runs, baseline, k)
     asked = gr.State(first)
+    noun = "clip" if workspace.dataset().kind == "clip" else "picture"
     with gr.Row(elem_id="ask"):
         text = gr.Textbox(
             shown_text(workspace, first),
             label="Query",
-            placeholder="Describe a picture",
+            placeholder=f"Describe a {noun}",
+            visible=asks_text(workspace),
             show_label=False,
             container=False,
             scale=6,
@@ -106,14 +118,22 @@ def build(workspace: Workspace, controls: Controls) -> None:
             max_lines=1,  # a line that scrolls: the whole text stands below, and the row keeps its height
             elem_id="query",
         )
-        go = gr.Button("Search", variant="primary", size="md", scale=0, min_width=96, elem_id="go")
+        go = gr.Button(
+            "Search",
+            variant="primary",
+            size="md",
+            scale=0,
+            min_width=96,
+            visible=asks_text(workspace),
+            elem_id="go",
+        )
         picture = gr.UploadButton(
             "Upload a picture",
             size="md",
             file_types=["image"],
             scale=0,
             min_width=140,
-            visible=workspace.dataset().visuals is not None,
+            visible=workspace.dataset().visuals is not None and workspace.dataset().classes is None,
             elem_id="upload",
         )
         following = gr.Button("Next disagreement", size="md", scale=0, min_width=160, elem_id="next")
@@ -131,7 +151,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def on_text(now: Asked, words: str, *values: Any) -> tuple[Any, ...]:
         if words == shown_text(workspace, now) and now.direction == "t2v":
             return shown(now, *values)  # pressed again without a change: the item keeps its annotation
-        return shown(typed(now, words), *values)
+        return shown(typed(now, words, noun), *values)
 
     def on_upload(now: Asked, path: str, *values: Any) -> tuple[Any, ...]:
         return shown(uploaded(now, path), *values)
@@ -188,7 +208,7 @@ def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int
     return index
 
 
-def api_search(workspace: Workspace) -> Callable[..., dict[str, Any]]:
+def api_search(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /search."""
 
     def search(query: str, runs: list[str], k: int = 10) -> dict[str, Any]:
@@ -196,20 +216,23 @@ def api_search(workspace: Workspace) -> Callable[..., dict[str, Any]]:
 
         Args:
             query: What the visual should show. If it reads like a caption of the split, matches are known.
-            runs: Names of the runs to ask, as /runs lists them; an empty list asks all.
+            runs: Names of the runs to ask, as /runs lists them; an empty list asks all of the first page.
             k: How many results per run, 1 to 1,000.
 
         Returns:
-            {"runs": {run: {"results": [{"id", "score", "rank", "relevant"}]}}}. relevant is true for an
-            annotated or true match, false for a known non-match, null where it is not known.
+            {"runs": {run: {"results": [{"id", "score", "rank", "first_rank", "relevant"}]}}}. first_rank is the
+            rank in the first stage of a run that re-ranks, else null. relevant is true for an annotated or true
+            match, false for a known non-match, null where it is not known.
         """
         if not query.strip():
             raise gr.Error("The query is empty.")
         if not 1 <= k <= MAX_K:
             raise gr.Error(f"k must be 1 to {MAX_K}, found {k}.")
         try:
-            names = [workspace.run(name).name for name in runs or workspace.runs]
-            columns = workspace.search(Query(text=query), names, "test", "t2v", k)
+            columns = []
+            for name in dict.fromkeys(runs) or workspace.runs:
+                held = holder(name, workspace, pages)
+                columns += held.search(Query(text=query), [held.run(name).name], "test", "t2v", k)
             if faults := [f"{column.run}: {column.fault}" for column in columns if column.fault]:
                 raise ValueError("; ".join(faults))
         except (UnknownName, ValueError, OSError) as error:
@@ -223,6 +246,7 @@ def api_search(workspace: Workspace) -> Callable[..., dict[str, Any]]:
                             "id": result.id,
                             "score": round(result.score, 6),
                             "rank": result.rank,
+                            "first_rank": result.first_rank,
                             "relevant": relevant[result.status],
                         }
                         for result in column.results
@@ -235,23 +259,27 @@ def api_search(workspace: Workspace) -> Callable[..., dict[str, Any]]:
     return search
 
 
-def api_runs(workspace: Workspace) -> Callable[..., list[dict[str, Any]]]:
+def api_runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list[dict[str, Any]]]:
     """The function behind the endpoint /runs."""
 
     def runs() -> list[dict[str, Any]]:
-        """List the runs: name, loss, dataset and metrics of each, and why one cannot be compared, if so."""
+        """List the runs: name, loss, matcher, dataset, kind of data ("image" or "clip") and metrics of each, and why one
+        cannot be compared with the others of its dataset, as far as that is known before its page is opened."""
         kept = [(run, "") for run in workspace.runs.values()]
+        further = [(run, "") for page in pages[1:] for run in page.runs.values()]
         return [
             {
                 "name": run.name,
                 "loss": run.config.loss,
                 "loss_params": dict(run.config.loss_params),
+                "matcher": run.config.matcher if trains_a_loss(run) else "",
                 "dataset": run.config.dataset,
+                "kind": kind_of_data(run),
                 "metrics": run.metrics,
                 "comparable": not reason,
                 "reason": reason,
             }
-            for run, reason in (*kept, *workspace.apart.values())
+            for run, reason in (*kept, *workspace.apart.values(), *further)
         ]
 
     return runs

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from xmr.core import Direction
-from xmr.ui.components.notice import Notice, brand, faults
+from xmr.ui.components.notice import Link, Notice, brand, faults, pages
+from xmr.ui.words import words_of
 from xmr.workspace import Workspace
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
@@ -54,23 +55,20 @@ def side_by_side(runs: list[str], baseline: str = "") -> tuple[list[str], str]:
     )
 
 
-def direction_words(workspace: Workspace) -> dict[Direction, str]:
-    """What the two directions are called for this dataset's kind of visual."""
-    kind = workspace.dataset().kind
-    return {"t2v": f"text → {kind}", "v2t": f"{kind} → text"}
-
-
-def sidebar(workspace: Workspace) -> Controls:
-    """Lays out the controls and keeps baseline and runs consistent."""
+def sidebar(workspace: Workspace, links: Sequence[Link] = ()) -> Controls:
+    """Lays out the controls and keeps baseline and runs consistent; `links` lead to the pages of all datasets."""
     runs, baseline = chosen(workspace, workspace.shown_first, None)
     count = len(workspace.runs)
-    words = direction_words(workspace)
+    words = words_of(workspace.dataset())
     Notice(brand(workspace.dataset().name, dataset_lines(workspace)), elem_id="dataset")
-    direction = gr.Radio(
-        [(word, key) for key, word in words.items()], value="t2v", label="Direction", elem_id="direction"
-    )
+    if len(links) > 1:
+        Notice(pages(links), elem_id="pages")
+    ways = [(words.t2v, "t2v"), (words.v2t, "v2t")]
+    if workspace.dataset().gallery_visuals is not None:  # there, the visuals are what is meant to ask
+        ways.reverse()
+    direction = gr.Radio(ways, value=ways[0][1], label="Direction", elem_id="direction")
     picked = gr.Dropdown(
-        list(workspace.runs),
+        run_choices(workspace),
         value=runs,
         multiselect=True,
         label="Runs",
@@ -97,6 +95,14 @@ def sidebar(workspace: Workspace) -> Controls:
     return Controls(split, direction, picked, base, k)
 
 
+def run_choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """The runs as they are called, with their matchers where these differ."""
+    matchers = {name: workspace.run(name).config.matcher for name in workspace.trained}
+    if len(set(matchers.values())) < 2:
+        return [(name, name) for name in workspace.runs]
+    return [(f"{name} · {matchers[name]}" if name in matchers else name, name) for name in workspace.runs]
+
+
 def split_choices(workspace: Workspace) -> list[tuple[str, str]]:
     """The splits with their sizes, as the runs tell them: loading a training split just to count it is slow."""
     sizes = next(iter(workspace.runs.values())).dataset.get("sizes", {})
@@ -104,7 +110,7 @@ def split_choices(workspace: Workspace) -> list[tuple[str, str]]:
     known = {split: size["visuals"] for split, size in sizes.items()}
     known["test"] = len(data.visual_ids)
     return [
-        (f"{split} · {known[split]:,} {data.kind}s", split)
+        (f"{split} · {known[split]:,} {words_of(data).visual}s", split)
         for split in ("test", "validation", "train")
         if split in known
     ]
@@ -113,11 +119,17 @@ def split_choices(workspace: Workspace) -> list[tuple[str, str]]:
 def dataset_lines(workspace: Workspace) -> list[str]:
     """What the sidebar says of the dataset."""
     data = workspace.dataset()
+    words, lines = words_of(data), []
     known = "only the annotation is known"
-    if data.truth:
+    if data.classes is not None:
+        known = f"{len(data.classes)} classes, equal ones match"
+    elif data.truth:
         known = "truth known for every pair" if data.truth.complete else "truth known for some pairs"
+    if sides := data.about.get("visual_to_visual"):
+        lines = [str(sides)]
     return [
-        f"{len(data.visual_ids):,} {data.kind}s · {len(data.captions):,} captions",
+        f"{len(data.visual_ids):,} {words.visual}s · {len(data.captions):,} {words.text}s",
+        *lines,
         f"test split; {known}",
     ]
 

@@ -29,6 +29,7 @@ from xmr.ui.components.when_shown import when_shown
 from xmr.ui.measured import batch, effective, loss_of_run
 from xmr.ui.shell import EVENT, NO_LOSS, Controls, chosen, side_by_side
 from xmr.workspace import Workspace
+from xmr.workspace.pages import Page, holder
 
 TITLE = "Loss weights"
 ID = "weights"
@@ -280,7 +281,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         heat.select(clicked, [*of_batch, *sliders], [pair, cell], **EVENT)
 
 
-def api_pair_weights(workspace: Workspace) -> Callable[..., dict[str, Any]]:
+def api_pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /pair_weights."""
 
     def pair_weights(run: str, batch_seed: int = 0, batch_size: int = 32) -> dict[str, Any]:
@@ -301,6 +302,7 @@ def api_pair_weights(workspace: Workspace) -> Callable[..., dict[str, Any]]:
         if batch_seed < 0:
             raise gr.Error(f"batch_seed must not be negative, found {batch_seed}.")
         try:
+            workspace = holder(run, first, pages)
             loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
             pairs, visuals, texts = batch(workspace, run, "test", loss, hyper, batch_seed, batch_size)
         except (UnknownName, ValueError, OSError) as error:

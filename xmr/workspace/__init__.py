@@ -73,6 +73,10 @@ class Workspace(Holdings):
         A run that cannot answer (it knows no encoder for free queries, or its files have changed) has a column
         that says so. Raises ValueError on an empty query.
         """
+        if query.text and query.index is None and self.dataset(split).gallery_visuals is not None:
+            raise ValueError(
+                f"{self.dataset(split).name} compares pictures with pictures: text finds nothing there"
+            )
         same, own = self.annotation(query, split, direction)
         columns = []
         for name in runs:
@@ -92,10 +96,12 @@ class Workspace(Holdings):
         return columns
 
     def warm_up(self) -> None:
-        """Embeds one text per run, so that the first visitor's query does not wait for encoders to be loaded."""
+        """Embeds one query per run, so that the first visitor's does not wait for encoders to be loaded."""
+        pictures = bool(self.runs) and self.dataset().gallery_visuals is not None
+        query = Query(image=Image.new("RGB", (64, 64))) if pictures else Query(text="a picture")
         for name in self.runs:
             try:
-                self._vector(name, Query(text="a picture"), "test", "t2v")
+                self._vector(name, query, "test", "v2t" if pictures else "t2v")
             except (ValueError, OSError):
                 continue  # a run without an encoder: its column will say so
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +19,14 @@ from xmr.checkpoints.run import MAX_SCORES
 from xmr.core import Direction
 from xmr.data import Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
-from xmr.scoring import PairScorer, read_dataset
+from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ExactIndex
+from xmr.workspace import stills
 from xmr.workspace.parts import Embedder, Memo, Style, style_at
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10
 
-THUMBNAIL_PX = 256
 KNOWN_BEST = ("max_of_hinges", "info_nce", "polynomial", "siglip")  # runs of a first look, where they exist
 
 Made = TypeVar("Made")
@@ -165,7 +164,7 @@ class Holdings:
 
         return self._memo.get(("pair scores", run, split), make)
 
-    def scorer(self, run: str, split: str = "test") -> PairScorer:
+    def scorer(self, run: str, split: str = "test") -> ReadSplit:
         """A split as a pair scorer has read it."""
         return self._memo.get(
             ("scorer", run, split), lambda: read_dataset(self.run(run), self.dataset(split))
@@ -230,21 +229,48 @@ class Holdings:
         return Path(root).absolute() / "thumbnails"
 
     def thumbnail(self, split: str, index: int) -> Path | None:
-        """A small picture of a visual, written when first asked for; None where the dataset has no pictures."""
+        """A small picture of a visual, of a clip its middle frame, written when first asked for; None where the dataset
+        has no pictures."""
         data = self.dataset(split)
         if data.visuals is None:
             return None
-        key = hashlib.sha256(f"{data.fingerprint} {THUMBNAIL_PX}".encode()).hexdigest()[:16]
-        path = self.thumbnails / key / f"{index // 1000}" / f"{index}.webp"
+        path = self._small_picture(data, "", index)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = data.image(index).convert("RGB")
-            image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            # Written aside and renamed: a second process or a killed one never leaves half a picture.
-            aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-            image.save(aside, "WEBP", quality=90, method=2)
-            aside.replace(path)
+            if data.kind == "clip":
+                self._write_clip(data, index)
+            else:
+                stills.write(stills.still(data.image(index)), path)
         return path
+
+    def strip(self, split: str, index: int) -> Path | None:
+        """All frames of a clip side by side (`stills.film_strip`), as `thumbnail`; None where visuals are no clips."""
+        data = self.dataset(split)
+        if data.visuals is None or data.kind != "clip":
+            return None
+        path = self._small_picture(data, " strip", index)
+        if not path.exists():
+            self._write_clip(data, index)
+        return path
+
+    def gallery_thumbnail(self, split: str, index: int) -> Path | None:
+        """A small picture of an item of the second side, as `thumbnail`; None where that side is no pictures."""
+        data = self.dataset(split)
+        if data.gallery_visuals is None:
+            return None
+        path = self._small_picture(data, " gallery", index)
+        if not path.exists():
+            stills.write(stills.still(data.gallery_visuals[index]), path)
+        return path
+
+    def _write_clip(self, data: Dataset, index: int) -> None:
+        """Still and strip at once, since a clip takes long to decode."""
+        frames = data.visuals[index]
+        stills.write(stills.film_strip(frames), self._small_picture(data, " strip", index))
+        stills.write(stills.still(frames[len(frames) // 2]), self._small_picture(data, "", index))
+
+    def _small_picture(self, data: Dataset, what: str, index: int) -> Path:
+        key = hashlib.sha256(f"{data.fingerprint} {stills.STILL_PX}{what}".encode()).hexdigest()[:16]
+        return self.thumbnails / key / f"{index // 1000}" / f"{index}.webp"
 
 
 def _best_known_first(names: Iterable[str]) -> list[str]:

@@ -13,3 +13,15 @@ const h = (tag, attributes = {}, ...children) => {
   node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 };
+
+// A picture, and over it the film of a clip, which style.css plays while the pointer or the focus is on it.
+const still = (src, film, attributes) =>
+  [h('img', { src, ...attributes }),
+    film && h('span', { class: 'film', 'aria-hidden': 'true',
+      style: `--frames:${film.frames};background-image:url(${JSON.stringify(film.src)})` })];
+
+// All frames of a clip, in order.
+const frames = (film) =>
+  h('div', { class: 'frames', role: 'img', 'aria-label': `${film.frames} frames of the clip, in order` },
+    Array.from({ length: film.frames }, (_, at) =>
+      h('span', { style: `--frames:${film.frames};--at:${at};background-image:url(${JSON.stringify(film.src)})` })));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -23,6 +23,29 @@ def brand(title: str, lines: Sequence[str]) -> str:
         '<header class="xmr-brand"><h1>xmr</h1><p>What each loss retrieves, weighs and gets wrong</p>'
         f"<dl><dt>{escape(title)}</dt>{facts}</dl></header>"
     )
+
+
+class Link(NamedTuple):
+    """A page: its title, how many runs it has, its address relative to the present page ("": this one)."""
+
+    title: str
+    runs: int
+    address: str
+
+
+def pages(links: Sequence[Link]) -> str:
+    """Where the other datasets are."""
+    rows = "".join(
+        f'<li><a href="{escape(link.address)}">{escape(link.title)}</a> <span>{_runs(link.runs)}</span></li>'
+        if link.address
+        else f'<li><b aria-current="page">{escape(link.title)}</b> <span>{_runs(link.runs)}</span></li>'
+        for link in links
+    )
+    return f'<nav class="xmr-pages" aria-label="Datasets"><ul>{rows}</ul></nav>'
+
+
+def _runs(count: int) -> str:
+    return f"{count:,} run{'' if count == 1 else 's'}"
 
 
 def faults(items: Sequence[tuple[str, str]]) -> str:

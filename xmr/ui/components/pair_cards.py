@@ -12,11 +12,13 @@ from xmr.ui.components import script, style
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two items. `quote` is the text that was compared, "" where the picture was."""
+    """One of the two items. `quote` is the text that was compared, "" where the picture was; `film` is a clip's
+    strip (`xmr.ui.pictures.film`)."""
 
     role: str
     name: str
     image: str | None = None
+    film: dict[str, Any] | None = None
     quote: str = ""
     captions: list[str] = field(default_factory=list)
     note: str = ""

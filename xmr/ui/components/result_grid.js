@@ -18,7 +18,8 @@ const mark = (run, title) =>
 
 const queryCard = (query) =>
   h('section', { class: 'query', 'aria-label': 'Query' },
-    query.image && h('img', { src: query.image, alt: query.alt, width: 96, height: 96 }),
+    query.image && h('span', { class: `poster${query.film ? ' playing' : ''}`, tabindex: query.film ? 0 : null },
+      still(query.image, query.film, { alt: query.alt, width: 96, height: 96 })),
     h('div', {},
       h('p', { class: 'eyebrow' }, query.kind),
       query.text && h('p', { class: 'asked' }, query.text),
@@ -31,7 +32,7 @@ const axis = (value) => {
   const ticks = [1, 10, 100, 1000, 10000, 100000].filter((tick) => tick < size * 0.45 || tick === 1).concat(value.gallery);
   const stacked = {};
   return h('section', { class: 'axis', 'aria-hidden': 'true' },
-    h('p', { class: 'eyebrow' }, 'Rank of the annotated match'),
+    h('p', { class: 'eyebrow' }, `Rank of the ${value.match}`),
     !value.columns.some((run) => run.rank) && h('p', { class: 'facts' }, 'Of this query, no match is annotated.'),
     value.columns.some((run) => run.rank) && h('div', { class: 'track' },
       h('div', { class: 'inside', style: `width:${place(Math.min(value.k + 0.5, size))}` }, h('span', {}, `first ${value.k}`)),
@@ -70,6 +71,9 @@ const tag = (item) => item.tag && h('span', { class: 'tag' }, item.tag);
 const shift = (item) =>
   item.shift && h('span', { class: `shift ${item.shift.way}`, title: item.shift.words }, item.shift.short);
 
+// Of a run that re-ranks: where its first stage had put the item.
+const first = (item) => item.first && h('span', { class: 'first', title: item.first.words }, item.first.short);
+
 const tile = (item, pinned) =>
   h('button', {
     type: 'button', class: `tile ${item.status}${item.image ? '' : ' text'}${pinned ? ' pinned' : ''}`,
@@ -79,25 +83,29 @@ const tile = (item, pinned) =>
     item.image
       ? [
         h('span', { class: 'frame' },
-          h('img', { src: item.image, alt: '', loading: 'lazy', width: 96, height: 96 }), shift(item)),
+          still(item.image, item.film, { alt: '', loading: 'lazy', width: 96, height: 96 }), shift(item)),
         tag(item),
         h('span', { class: 'meta' }, h('span', { class: 'rank' }, item.rank), h('span', { class: 'score' }, item.score)),
+        first(item),
       ]
       : [
         h('span', { class: 'meta' }, h('span', { class: 'rank' }, item.rank), tag(item), shift(item),
           h('span', { class: 'score' }, item.score)),
+        first(item),
         h('span', { class: 'words' }, item.caption || item.id),
       ]);
 
-const column = (run, lined) =>
+const column = (run, match, staged) =>
   h('section', { class: 'column', style: `--run:${run.colour}`, 'aria-label': `${run.name}: ${run.spoken}` },
     h('header', {},
       h('h3', { title: run.name }, mark(run), h('span', {}, run.name)),
-      lined && h('p', { class: 'about' }, run.loss || '\u00a0'),
+      h('p', { class: 'about', title: run.setup }, run.setup),
+      staged && h('p', { class: 'about', title: run.stage }, run.stage || '\u00a0'),
       h('p', { class: 'about', title: run.protocol }, run.about),
       h('p', { class: 'place' },
         h('b', {}, run.place || '–'),
-        h('span', {}, h('span', {}, run.fault ? 'no answer' : run.place ? 'annotated match' : 'no annotated match'),
+        h('span', {}, h('span', {}, run.fault ? 'no answer' : run.place ? match : 'no annotated match'),
+          first(run) || (staged && h('span', { class: 'first' }, '\u00a0')),
           h('span', { class: `delta ${run.delta.way}` }, run.delta.words))),
       run.hits && h('p', { class: 'about' }, run.hits)),
     run.fault && h('p', { class: 'fault' }, run.fault),
@@ -122,7 +130,7 @@ const draw = () => {
     h('div', { class: 'strip' }, queryCard(value.query), axis(value), overlap(value)),
     legend(value),
     value.left_out && h('p', { class: 'left-out' }, value.left_out),
-    h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.columns.some((one) => one.loss)))));
+    h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.match, value.columns.some((one) => one.stage)))));
   spoken.textContent = value.summary;
 };
 

@@ -1,0 +1,112 @@
+"""What a dataset's items, their matches and its runs are called. No gradio here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmr.checkpoints import trains_a_loss
+from xmr.core import Direction
+from xmr.data import Dataset
+from xmr.embedding import kind_of_data
+from xmr.workspace import DEPTH, Workspace
+
+
+@dataclass(frozen=True)
+class Words:
+    """Names of an item of either side, of the two directions, and of a pair that is annotated as matching."""
+
+    visual: str
+    text: str
+    t2v: str
+    v2t: str
+    match: str = "annotated match"
+    tag: str = "annotated"
+    rank: str = "annotated match"  # whose rank it is
+
+    def gallery(self, direction: Direction) -> str:
+        return self.visual if direction == "t2v" else self.text
+
+
+def words_of(data: Dataset) -> Words:
+    if data.gallery_visuals is not None:
+        return Words(f"query {data.kind}", f"gallery {data.kind}", "gallery → query", "query → gallery")
+    directions = f"text → {data.kind}", f"{data.kind} → text"
+    if data.classes is not None:
+        return Words(data.kind, "text", *directions, "same class", "same class", "first of its class")
+    return Words(data.kind, "caption", *directions)
+
+
+def status_words(workspace: Workspace, split: str, annotated: bool) -> dict[str, str]:
+    """What each status is called, depending on how much can be known of this query."""
+    data = workspace.dataset(split)
+    match = words_of(data).match
+    if data.classes is not None and annotated:
+        return {"annotated": match, "unknown": "another class"}
+    unsure = "not annotated" if annotated else "nothing is known of this query's matches"
+    if data.truth is None or not annotated:
+        return {"annotated": match, "unknown": unsure}
+    words = {"annotated": match, "true": "true, not annotated", "neither": "not a match"}
+    return words if data.truth.complete else words | {"unknown": "not known"}
+
+
+def visual_words(data: Dataset, index: int) -> str:
+    """What a visual shows: its class, else its first caption, else one of a visual of its group, else its id."""
+    if data.classes is not None:
+        return f"{data.classes[data.visual_group[index]]} · {data.visual_ids[index]}"
+    texts = np.flatnonzero(data.visual_of_text == index)
+    if not len(texts):
+        texts = np.flatnonzero(data.text_group == data.visual_group[index])
+    return data.captions[texts[0]] if len(texts) else data.visual_ids[index]
+
+
+def text_words(data: Dataset, index: int) -> str:
+    """What an item of the second side says: its caption, and before it the class, where that is what it is about."""
+    caption = data.captions[index]
+    return caption if data.classes is None else f"{data.classes[data.text_group[index]]} · {caption}"
+
+
+def item_name(workspace: Workspace, split: str, direction: Direction, index: int) -> str:
+    """Name of a gallery item for people: its id, or what a picture of the second side is called."""
+    data = workspace.dataset(split)
+    named = data.gallery_visuals is not None and direction == "v2t"
+    return data.captions[index] if named else workspace.item_id(split, direction, index)
+
+
+def known_words(
+    workspace: Workspace, split: str, direction: Direction, same: np.ndarray, own: np.ndarray
+) -> str:
+    """How many items of the gallery are annotated as matching, and how many truly match; "" where none is."""
+    if not len(own):
+        return ""
+    data = workspace.dataset(split)
+    noun = words_of(data).gallery(direction)
+    gallery = len(data.visual_ids) if direction == "t2v" else len(data.captions)
+    if data.classes is not None:
+        return f"{len(own):,} of {gallery:,} {noun}s are of its class"
+    text = f"{len(own)} annotated {noun}{'s' if len(own) > 1 else ''}"
+    known = workspace.truth(split, direction, same[:1], np.arange(gallery))
+    if known is None:
+        return text
+    true = int(np.nansum(known))
+    if np.isnan(known).any():
+        return text + (f" · {true - len(own):,} more known to match" if true > len(own) else "")
+    if direction == "t2v":
+        return f"{text} · true of {true:,} of {gallery:,}"
+    return f"{text} · {true:,} of {gallery:,} {noun}s are true of it"
+
+
+def run_words(workspace: Workspace, name: str) -> str:
+    """What a run is: loss (where not every run is called by its own), matcher and kind of data."""
+    run = workspace.run(name)
+    kind = f"{kind_of_data(run)}s"
+    if not trains_a_loss(run):
+        return f"{run.about} · {kind}"
+    alike = all(workspace.run(other).config.loss == other for other in workspace.trained)
+    return " · ".join([*([] if alike else [run.config.loss]), run.config.matcher, kind])
+
+
+def stage_words(workspace: Workspace, name: str) -> str:
+    """How a run that scores pairs searches; "" of the others."""
+    return "" if workspace.run(name).independent else f"re-ranks the top {DEPTH} of its first stage"

@@ -1,0 +1,153 @@
+"""Runs of several datasets, opened one dataset at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xmr import embedding
+from xmr.checkpoints import Combination, Run, list_runs
+from xmr.data import DATASETS, load_dataset
+from xmr.data.dataset import DataFault
+from xmr.data.sources import kind_of
+from xmr.registry import UnknownName, unknown
+from xmr.workspace import Workspace
+from xmr.workspace.parts import Memo
+
+
+@dataclass(frozen=True)
+class Page:
+    """The runs of one dataset, by name. `title` is what to call it, `path` is "" for the first page and elsewhere a name
+    that no other page has; `open` makes the workspace, which may take long."""
+
+    title: str
+    path: str
+    runs: dict[str, Run | Combination]
+    open: Callable[[], Workspace]
+    _memo: Memo = field(default_factory=Memo, repr=False)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace of these runs, opened when first asked for."""
+        return self._memo.get("workspace", self.open)
+
+
+def open_pages(checkpoints: str | Path, dataset: str | None = None) -> list[Page]:
+    """A page for each dataset that runs below `checkpoints` were trained on, or for `dataset` only.
+
+    The first page is opened: it is that of the dataset with most runs that can be loaded, and its workspace names the
+    runs whose dataset is missing, with the reason. The others are opened by those who ask.
+    """
+    folder = Path(checkpoints)
+    if dataset is not None:
+        return [_opened(Workspace.open(folder, dataset))]
+    runs, faults = list_runs(folder)
+    missing: dict[str, tuple[Run | Combination, str]] = {}
+    groups: list[list[Run | Combination]] = []
+    for group in grouped(runs):
+        reason = why_missing(group[0].config.dataset)
+        if reason:
+            missing |= {run.name: (run, reason) for run in group}
+        else:
+            groups.append(group)
+    while groups:
+        first = _workspace(groups[0], folder)
+        if not first.problem:
+            break
+        reason = first.problem.splitlines()[0]
+        missing |= {run.name: (run, reason) for run in groups.pop(0)}
+    if not groups:  # nothing can be shown, and the problem of all runs together says why
+        return [_opened(Workspace.open(folder))]
+    first.faults, first.apart = faults, first.apart | missing
+    pages = [_opened(first)]
+    for group in groups[1:]:
+        title = _title(group[0], groups)
+        path = _path(title, [page.path for page in pages])
+        pages.append(Page(title, path, {run.name: run for run in group}, _later(group, folder)))
+    return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
+
+
+def holder(run: str, workspace: Workspace, pages: Sequence[Page]) -> Workspace:
+    """The workspace, this one or that of a page, which holds the run. Raises UnknownName with the near miss."""
+    page = next((page for page in pages if run in page.runs), None)
+    if page is not None and run not in workspace.runs:
+        return page.workspace
+    if run not in {**workspace.runs, **workspace.apart}:
+        raise UnknownName(
+            unknown("run", run, [*workspace.runs, *(name for page in pages for name in page.runs)])
+        )
+    return workspace
+
+
+def grouped(runs: Sequence[Run | Combination]) -> list[list[Run | Combination]]:
+    """Runs of the same test split, or of the same dataset with the same parameters, together: most runs first."""
+    groups: dict[str, list[Run | Combination]] = {}
+    for run in runs:
+        groups.setdefault(run.dataset["fingerprints"].get("test", ""), []).append(run)
+    same: dict[str, list[Run | Combination]] = {}
+    for group in groups.values():
+        # Where the same data lie in two places, the place of most runs is loaded.
+        sources = Counter(_source(run) for run in group)
+        usual = sources.most_common(1)[0][0]
+        group.sort(key=lambda run: (_source(run) != usual, run.name))
+        same.setdefault(usual, []).extend(group)
+    return sorted(same.values(), key=lambda group: (-len(group), group[0].config.dataset))
+
+
+def why_missing(source: str) -> str:
+    """Why a dataset can't be loaded, as far as can be told without loading it; "" where it seems to be there."""
+    if source in DATASETS:
+        return ""
+    try:
+        kind_of(Path(source).expanduser())
+    except (DataFault, OSError) as error:
+        reason = str(error).splitlines()[0].removesuffix(" A folder can be one of:")
+        return f"trained on {source!r}, which can't be loaded: {reason}"
+    return ""
+
+
+def _workspace(runs: Sequence[Run | Combination], folder: Path) -> Workspace:
+    config = runs[0].config
+    return Workspace.of(
+        runs,
+        config.dataset,
+        load=lambda split: load_dataset(config.dataset, split, **config.dataset_params),
+        embedder=embedding,
+        checkpoints=folder,
+    )
+
+
+def _later(runs: Sequence[Run | Combination], folder: Path) -> Callable[[], Workspace]:
+    return lambda: _workspace(runs, folder)
+
+
+def _opened(workspace: Workspace) -> Page:
+    name = Path(workspace.source).name if workspace.source else ""
+    return Page(name, "", dict(workspace.runs), lambda: workspace)
+
+
+def _source(run: Run | Combination) -> str:
+    return json.dumps([run.config.dataset, run.config.dataset_params], sort_keys=True)
+
+
+def _title(run: Run | Combination, groups: Sequence[Sequence[Run | Combination]]) -> str:
+    """The dataset's name, with its parameters where another page's has the same."""
+    name = run.dataset["name"]
+    if sum(group[0].dataset["name"] == name for group in groups) == 1:
+        return name
+    params = ", ".join(f"{key} {value}" for key, value in run.config.dataset_params.items())
+    return f"{name} ({params})" if params else f"{name} ({run.config.dataset})"
+
+
+def _path(title: str, taken: Sequence[str]) -> str:
+    """A name for an address: letters and digits of the title, behind "data-" so that it meets no route of Gradio."""
+    slug = "data-" + (re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "set")
+    number = 2
+    path = slug
+    while path in taken:
+        path, number = f"{slug}-{number}", number + 1
+    return path

@@ -1,0 +1,40 @@
+"""Small pictures of a dataset's items, written once: stills, and film strips of clips."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+STILL_PX, FRAME_PX = 256, 128
+MAX_FRAMES = 64  # of a strip; a longer clip shows evenly spaced ones
+
+
+def still(image: Image.Image) -> Image.Image:
+    """A copy of at most `STILL_PX` on each side."""
+    small = image.convert("RGB")
+    small.thumbnail((STILL_PX, STILL_PX))
+    return small
+
+
+def film_strip(frames: Sequence[Image.Image]) -> Image.Image:
+    """The frames side by side, each cut to its middle square: width / height of the strip is their number."""
+    step = -(-len(frames) // MAX_FRAMES)
+    frames = frames[::step]
+    side = min(FRAME_PX, max(min(frame.size) for frame in frames))
+    strip = Image.new("RGB", (side * len(frames), side))
+    for place, frame in enumerate(frames):
+        strip.paste(ImageOps.fit(frame.convert("RGB"), (side, side)), (side * place, 0))
+    return strip
+
+
+def write(image: Image.Image, path: Path) -> None:
+    """Saves a picture as WebP."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: a second process or a killed one never leaves half a picture.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    image.save(aside, "WEBP", quality=90, method=2)
+    aside.replace(path)
