@@ -15,10 +15,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of run folders")
     parser.add_argument("--dataset", metavar="NAME|PATH", help="show only this one; default: a page for each")
+    parser.add_argument(
+        "--recall", type=float, default=1.0, metavar="R",
+        help="share of the best that search has to find in galleries of more than 50,000; 1, the default, looks at all",
+    )  # fmt: skip
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
     options = parser.parse_args(argv)
-    pages = open_pages(options.checkpoints, options.dataset)
+    pages = open_pages(options.checkpoints, options.dataset, options.recall)
     app = build_app(pages[0].workspace, pages)
     app.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options(pages)

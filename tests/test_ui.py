@@ -419,8 +419,8 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
         def block_thread(self):
             told["blocked"] = True
 
-    def opened(checkpoints, dataset):
-        told.update(checkpoints=checkpoints, dataset=dataset)
+    def opened(checkpoints, dataset, recall):
+        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall)
         workspace = make_workspace(tmp_path)
         return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
 
@@ -429,7 +429,7 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
     monkeypatch.setattr(app, "build_app", lambda workspace, pages: Recorder())
     app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
     assert told["checkpoints"] == "runs"
-    assert told["dataset"] == "emoji"
+    assert told["dataset"] == "emoji" and told["recall"] == 1.0
     assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
     assert told["blocked"]
     assert told["run_history"] is False

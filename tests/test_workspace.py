@@ -336,3 +336,23 @@ def test_one_run_alone_shows_its_worst_queries_first(workspace):
     order = workspace.disagreements(["siglip"], "test", "v2t")
     found = workspace.ranks("siglip", "test", "v2t") * workspace.true_ranks("siglip", "test", "v2t")
     assert found[order[0]] == found.max()
+
+
+def test_a_recall_below_one_builds_an_approximate_index_of_a_large_gallery(tmp_path, monkeypatch):
+    from xmr.search import approximate
+
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(approximate, "EXACT_UP_TO", 10)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(30, 8))
+    rows = centres[rng.integers(0, 30, 12_000)] + 0.3 * rng.normal(size=(12_000, 8))
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    workspace = make_workspace(tmp_path)
+    workspace.recall = 0.8
+    run = workspace.run("siglip")
+    monkeypatch.setattr(type(run), "embeddings", lambda self: (vectors, vectors[:6000]))
+    index = workspace.index("siglip", "test", "v")
+    assert index.facts.kind == "hnsw" and min(index.facts.recall.values()) >= 0.8
+    assert workspace.index("siglip", "test", "v") is index
+    workspace = make_workspace(tmp_path)
+    assert isinstance(workspace.index("siglip", "test", "v"), ExactIndex)

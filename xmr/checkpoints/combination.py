@@ -20,6 +20,7 @@ from xmr.checkpoints.run import CARD, RUN, SCHEMA, Run, are_metrics, read_about
 from xmr.checkpoints.save import card, recall_table, versions
 from xmr.core import TrainConfig
 from xmr.fusion import joined
+from xmr.metrics import headline
 
 SPLITS_ALIKE = ("validation", "test")  # weights are chosen on the one, all runs are compared on the other
 TOLERANCE = 1e-6  # of the sum of weights
@@ -261,6 +262,8 @@ def _card(combination: Combination) -> str:
     names = [
         f"| {member.run.name} | {member.group} | {member.weight:.4g} |" for member in combination.members
     ]
+    figure, reached = headline(combination.metrics["test"])
+    expected = headline(combination.metrics["validation"])[1]
     return card(
         combination.name,
         combination.dataset["name"],
@@ -271,8 +274,7 @@ def _card(combination: Combination) -> str:
             "needs them: its score of a pair is the weighted mean of theirs.",
             "\n".join(["| run | group | weight |", "|---|---|---|", *names]),
             recall_table(combination.metrics["test"]),
-            f"rsum {combination.metrics['test']['rsum']:.1f}, test split; weights chosen on validation "
-            f"({combination.metrics['validation']['rsum']:.1f}).",
+            f"{figure} {reached:.1f}, test split; weights chosen on validation ({expected:.1f}).",
             f"Made with:\n\n```\n{combination.training.get('command') or 'xmr.checkpoints.save_combination'}\n```",
         ],
     )

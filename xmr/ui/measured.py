@@ -27,6 +27,7 @@ from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction, PairWeights
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
+from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.ui.components.pair_cards import Side
 from xmr.ui.components.params import bounded
@@ -175,11 +176,12 @@ def asks_peers(selector: str) -> bool:
 def peers(workspace: Workspace, run: str) -> list[str]:
     """The other runs that are asked about a run's pairs: the `PEERS` best on validation."""
 
-    def rsum(name: str) -> float:
-        return workspace.run(name).metrics.get("validation", {}).get("rsum", 0.0)
+    def score(name: str) -> float:
+        metrics = workspace.run(name).metrics.get("validation", {})
+        return headline(metrics)[1] if "rsum" in metrics else 0.0
 
     others = [name for name in workspace.trained if name != run and workspace.run(name).independent]
-    return sorted(others, key=rsum, reverse=True)[:PEERS]
+    return sorted(others, key=score, reverse=True)[:PEERS]
 
 
 def captions(workspace: Workspace, split: str) -> CaptionSimilarity:

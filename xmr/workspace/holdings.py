@@ -20,7 +20,7 @@ from xmr.core import Direction
 from xmr.data import Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
-from xmr.search import ExactIndex
+from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
 from xmr.workspace.parts import Embedder, Memo, Style, style_at
 
@@ -49,6 +49,9 @@ class Holdings:
     apart: dict[str, tuple[Run | Combination, str]] = field(default_factory=dict)
     problem: str = ""
     checkpoints: Path = Path("checkpoints")
+    recall: float = (
+        1.0  # share of the true best that an index has to find; below 1, large galleries are approximate
+    )
     _memo: Memo = field(default_factory=Memo, repr=False)
 
     @classmethod
@@ -170,14 +173,14 @@ class Holdings:
             ("scorer", run, split), lambda: read_dataset(self.run(run), self.dataset(split))
         )
 
-    def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex:
-        """The search index over a split's visuals ("v") or texts ("t")."""
+    def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex | ApproximateIndex:
+        """The search index over a split's visuals ("v") or texts ("t"); an approximate one is kept in xmr's cache."""
         owner = self.run(run)
 
-        def make() -> tuple[ExactIndex, ExactIndex]:
+        def make() -> tuple[ExactIndex | ApproximateIndex, ...]:
             stored = split == "test"
             pair = owner.embeddings() if stored else self.embedder.embed_dataset(owner, self.dataset(split))
-            return ExactIndex(pair[0]), ExactIndex(pair[1])
+            return tuple(cached_index(mine, self.recall, queries=other) for mine, other in (pair, pair[::-1]))
 
         return self._memo.get(("index", run, split), make)["vt".index(side)]
 

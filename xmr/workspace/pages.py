@@ -36,15 +36,18 @@ class Page:
         return self._memo.get("workspace", self.open)
 
 
-def open_pages(checkpoints: str | Path, dataset: str | None = None) -> list[Page]:
+def open_pages(checkpoints: str | Path, dataset: str | None = None, recall: float = 1.0) -> list[Page]:
     """A page for each dataset that runs below `checkpoints` were trained on, or for `dataset` only.
 
     The first page is opened: it is that of the dataset with most runs that can be loaded, and its workspace names the
-    runs whose dataset is missing, with the reason. The others are opened by those who ask.
+    runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall` is that of
+    `Workspace`. Raises ValueError where it is outside (0, 1].
     """
     folder = Path(checkpoints)
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must be in (0, 1], found {recall}")
     if dataset is not None:
-        return [_opened(Workspace.open(folder, dataset))]
+        return [_opened(_searching(Workspace.open(folder, dataset), recall))]
     runs, faults = list_runs(folder)
     missing: dict[str, tuple[Run | Combination, str]] = {}
     groups: list[list[Run | Combination]] = []
@@ -55,19 +58,19 @@ def open_pages(checkpoints: str | Path, dataset: str | None = None) -> list[Page
         else:
             groups.append(group)
     while groups:
-        first = _workspace(groups[0], folder)
+        first = _workspace(groups[0], folder, recall)
         if not first.problem:
             break
         reason = first.problem.splitlines()[0]
         missing |= {run.name: (run, reason) for run in groups.pop(0)}
     if not groups:  # nothing can be shown, and the problem of all runs together says why
-        return [_opened(Workspace.open(folder))]
+        return [_opened(_searching(Workspace.open(folder), recall))]
     first.faults, first.apart = faults, first.apart | missing
     pages = [_opened(first)]
     for group in groups[1:]:
         title = _title(group[0], groups)
         path = _path(title, [page.path for page in pages])
-        pages.append(Page(title, path, {run.name: run for run in group}, _later(group, folder)))
+        pages.append(Page(title, path, {run.name: run for run in group}, _later(group, folder, recall)))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
 
 
@@ -110,19 +113,25 @@ def why_missing(source: str) -> str:
     return ""
 
 
-def _workspace(runs: Sequence[Run | Combination], folder: Path) -> Workspace:
+def _workspace(runs: Sequence[Run | Combination], folder: Path, recall: float) -> Workspace:
     config = runs[0].config
-    return Workspace.of(
+    made = Workspace.of(
         runs,
         config.dataset,
         load=lambda split: load_dataset(config.dataset, split, **config.dataset_params),
         embedder=embedding,
         checkpoints=folder,
     )
+    return _searching(made, recall)
 
 
-def _later(runs: Sequence[Run | Combination], folder: Path) -> Callable[[], Workspace]:
-    return lambda: _workspace(runs, folder)
+def _searching(workspace: Workspace, recall: float) -> Workspace:
+    workspace.recall = recall
+    return workspace
+
+
+def _later(runs: Sequence[Run | Combination], folder: Path, recall: float) -> Callable[[], Workspace]:
+    return lambda: _workspace(runs, folder, recall)
 
 
 def _opened(workspace: Workspace) -> Page:

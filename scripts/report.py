@@ -1,0 +1,176 @@
+"""Write one page of HTML about runs, to send: tables, plots and examples in one file that needs no network.
+
+    python scripts/report.py runs/max_of_hinges runs/info_nce runs/siglip --out report.html
+    python scripts/report.py runs/* --split validation --seed 3
+
+The first run is the one that the others are compared with. Runs of other data than most of them (or than --dataset)
+are left out, and the page says so. --seed draws the examples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from scripts.compare import write
+from xmr import __version__, embedding
+from xmr.checkpoints import Combination, Run, RunRefused, load_run
+from xmr.data import SPLITS, load_dataset
+from xmr.figures.report_page import Section, page, paragraph
+from xmr.figures.report_sections import (
+    Subject,
+    bucket_parts,
+    distribution_parts,
+    example_parts,
+    hub_parts,
+    protocol_words,
+    result_parts,
+    run_parts,
+    slice_parts,
+    suspect_parts,
+    training_parts,
+    weight_parts,
+)
+from xmr.workspace import Workspace
+from xmr.workspace.pages import grouped
+
+SECTIONS: dict[str, Callable[[Subject], Iterator[str]]] = {
+    "The runs": run_parts,
+    "Results": result_parts,
+    "Training": training_parts,
+    "Distributions of scores": distribution_parts,
+    "Weights of pairs": weight_parts,
+    "Who is right, and who alone": bucket_parts,
+    "Kinds of queries": slice_parts,
+    "Hubs and the modality gap": hub_parts,
+    "Where the runs disagree": example_parts,
+    "Suspected false negatives": suspect_parts,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    started = time.perf_counter()
+    try:
+        out = Path(options.out)
+        if out.is_dir():
+            raise ValueError(f"--out {out} is a folder; name a file in it: {out / 'report.html'}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        runs = [load_run(folder) for folder in options.run_dir]
+        subject, left_out = open_subject(named_apart(runs), options.dataset, options.split, options.seed)
+    except (RunRefused, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    text = report(subject, left_out, told_again(options))
+    write(out, text)
+    size = len(text.encode()) / 1e6
+    print(f"{out}: {size:.1f} MB, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return 0
+
+
+def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) -> str:
+    """The page. `left_out` are warnings to begin with, `command` the arguments that made it."""
+    sections = []
+    for title, parts in SECTIONS.items():
+        print(f"{title} …", file=sys.stderr)
+        sections.append(Section(title, list(parts(subject))))
+    sections[0].parts[:0] = [paragraph(line, "warning") for line in left_out]
+    baseline, *others = subject.names
+    who = f"{len(subject.names)} runs" if others else baseline
+    made = (
+        f"Made by xmr {__version__} on {datetime.now(timezone.utc):%Y-%m-%d} with: python scripts/report.py"
+    )
+    return page(
+        f"{who} on {subject.data.name} ({subject.split})",
+        [*protocol_words(subject), *([f"{', '.join(others)} against {baseline}."] if others else [])],
+        sections,
+        [f"{made} {shlex.join(command)}"],
+    )
+
+
+def open_subject(
+    runs: Sequence[Run | Combination], dataset: str, split: str, seed: int
+) -> tuple[Subject, list[str]]:
+    """The runs that can be compared, in the order given, and a line for each that can't.
+
+    Raises ValueError where none is left or the dataset can't be loaded.
+    """
+    if dataset:
+        params = next((run.config.dataset_params for run in runs if run.config.dataset == dataset), {})
+    else:
+        first = grouped(runs)[0][0].config
+        dataset, params = first.dataset, first.dataset_params
+    workspace = Workspace.of(
+        runs, dataset, load=lambda part: load_dataset(dataset, part, **params), embedder=embedding
+    )
+    if not workspace.runs:
+        why = workspace.problem.splitlines()[0] if workspace.problem else "there is no run"
+        if "could not be loaded" not in why:
+            why = f"none of these runs was trained on {dataset!r} as it is now"
+        raise ValueError(f"{why}; name the dataset: --dataset NAME|PATH")
+    names, left_out = [], []
+    for run in runs:
+        if run.name in workspace.apart:
+            other = run.config.dataset
+            reason = (
+                f"trained on another version of {other!r}" if other == dataset else f"trained on {other!r}"
+            )
+            left_out.append(
+                f"{run.name} is left out: {reason}, so its numbers can't stand beside the others'."
+            )
+            continue
+        try:
+            workspace.sides(run.name, split)
+        except (ValueError, OSError) as error:
+            left_out.append(f"{run.name} is left out: {error}.")
+        else:
+            names.append(run.name)
+    if not names:
+        raise ValueError(" ".join(left_out))
+    return Subject(workspace, names, split, seed=seed), left_out
+
+
+def named_apart(runs: Sequence[Run | Combination]) -> list[Run | Combination]:
+    """Each run once; where names are not enough to tell them apart, with the folders above them."""
+    runs = list({run.path: run for run in runs}.values())
+
+    def called(depth: int) -> list[str]:
+        return ["/".join(run.path.parts[-depth:]) for run in runs]
+
+    depth = next(depth for depth in count(1) if len(set(called(depth))) == len(runs))
+    return [replace(run, name=name) for run, name in zip(runs, called(depth), strict=True)]
+
+
+def told_again(options: argparse.Namespace) -> list[str]:
+    """The command without the folders above a run, which are nobody else's business."""
+    command = [Path(folder).name for folder in options.run_dir]
+    command += ["--split", options.split, "--seed", str(options.seed)]
+    return command if not options.dataset else [*command, "--dataset", Path(options.dataset).name]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME|PATH", help="default: what most of the runs were trained on"
+    )
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--seed", type=int, default=0, help="of the examples, default: %(default)s")
+    parser.add_argument("--out", default="report.html", metavar="FILE.html", help="default: %(default)s")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
