@@ -30,11 +30,11 @@ TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
 # The pictures' pair scorers would each keep ten megabytes of scores, those of the fewer clips two and a half.
 CLIPS = "--dataset moving_blocks --suffix clips --lr 0.002 --set embed_dim=48"
 ARCHITECTURES = [
-    "--dataset blocks --matcher graph --loss gravitation --epochs 2 --lr 0.002 --set embed_dim=48",
+    "--dataset blocks --matcher graph --loss gravitation --first sum_of_hinges:1 --epochs 3 --lr 0.002 --set embed_dim=48",
     f"{CLIPS} --loss max_of_hinges info_nce --first sum_of_hinges:2 --epochs 8",
-    f"{CLIPS} --matcher graph --loss gravitation --epochs 6",
-    f"{CLIPS} --matcher dual_encoding --loss max_of_hinges --first sum_of_hinges:2 --epochs 6 --set units=32 --set filters=32",
-    f"{CLIPS} --matcher cross_attention --loss max_of_hinges --first sum_of_hinges:2 --epochs 6",
+    f"{CLIPS} --matcher graph --loss gravitation --first sum_of_hinges:2 --epochs 8",
+    f"{CLIPS} --matcher dual_encoding --loss info_nce --epochs 8 --set units=32 --set filters=32",
+    f"{CLIPS} --matcher cross_attention --loss info_nce --epochs 6",
     f"{CLIPS} --matcher token_max --loss info_nce --epochs 6",
     f"{CLIPS} --matcher two_pathway --loss double_triplet --first contrastive:4 --epochs 16 --set metric_epochs=4 "
     "--set hidden=128",
