@@ -105,7 +105,7 @@ def test_a_pair_scorer_is_asked_for_its_own_scores(tmp_path, capsys):
         *small,
     ]
     assert train_script.main(["--dataset", str(data), "--loss", "max_of_hinges", *options]) == 0
-    run, test = load_run(tmp_path / "max_of_hinges"), load_dataset(str(data), "test")
+    run, test = load_run(tmp_path / "max_of_hinges-two_pathway"), load_dataset(str(data), "test")
     capsys.readouterr()
     arguments = ["--split", "test", "--selector", "caption_similarity", "--set", "threshold=0.3"]
     assert flag.main([str(run.path), *arguments]) == 0
