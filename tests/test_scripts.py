@@ -244,7 +244,11 @@ def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair
     assert own.sum() == 2 * len(scores) and told["metrics"]["v2t/recall_at_1"] == pytest.approx(first)
     assert evaluate.main([str(pair_scorer)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1][:3] == ["info_nce-cross_attention", "cross_attention", "v2t"] and rows[3][:3] == ["first", "stage", "v2t"]
+    assert rows[1][:3] == ["info_nce-cross_attention", "cross_attention", "v2t"] and rows[3][:3] == [
+        "first",
+        "stage",
+        "v2t",
+    ]
     assert rows[1][-1] == f"{told['metrics']['rsum']:.1f}"
     assert rows[3][-1] == f"{told['first_stage']['rsum']:.1f}" and len(rows) == 5
 
