@@ -248,7 +248,7 @@ METHODS = {
     ),
 }
 UNCSM = "UNCSM"
-UNCSM_CONFIG = {  # of some fifteen tried, the best on the validation splits of both
+UNCSM_CONFIG = {  # chosen by hand among some twenty, mainly by the validation splits
     "matcher": "two_pathway",
     "matcher_params": {"layers": 3, "hidden": 512, "embed_dim": 64, "dropout": 0.5, "metric_epochs": 10},
     "first_loss": "contrastive",

@@ -16,7 +16,7 @@ from xmr.matchers import MATCHERS, build_matcher, settled_params
 from xmr.metrics import evaluate, evaluate_embeddings
 from xmr.scoring import joined, read_dataset
 from xmr.training import loop
-from xmr.workspace import Query, Workspace, parts
+from xmr.workspace import Query, Workspace
 
 UNCSM = {
     "loss": "double_triplet",
@@ -169,7 +169,7 @@ def test_search_re_ranks_the_first_stage(scorer, direction, monkeypatch):
         if column.annotated.first_rank > 9:
             assert column.annotated.rank == column.annotated.first_rank > 4
     ranks = workspace.ranks("token_max", "test", direction)
-    positives = (data.visual_group[:, None] == data.text_group)[::1]
+    positives = data.visual_group[:, None] == data.text_group
     positives = positives if direction == "v2t" else positives.T
     best = np.where(positives, scores, -np.inf).max(1, keepdims=True)
     np.testing.assert_array_equal(ranks, 1 + ((scores >= best) & ~positives).sum(1))
@@ -219,13 +219,13 @@ def test_three_stages_train_one_after_the_other(monkeypatch):
 def test_the_metric_network_starts_from_the_best_shared_space_and_leaves_it(staged):
     run = load_run(staged)
     assert not run.independent and run.last_loss == (METRIC_LOSS, {"scale": 1.0, "bias": 0.0})
-    line = run.history[:4]
-    best = max(line, key=lambda one: one["rsum"])
     _, shared = tiny.fit(
         tiny.config(**{**UNCSM, "epochs": 4}, matcher_params=STAGES | {"metric_epochs": 0}),
         load=tiny.with_text_features,
     )
-    assert shared.metrics["validation"]["rsum"] == pytest.approx(best["rsum"], abs=15)
+    kept = run.matcher().state_dict()
+    for name, tensor in shared.matcher.named_parameters():
+        torch.testing.assert_close(kept[name], tensor, rtol=0, atol=0, msg=name)
     joint = tiny.fit(
         tiny.config(**UNCSM, matcher_params=STAGES | {"joint": True}), load=tiny.with_text_features
     )[1]
@@ -294,7 +294,6 @@ def test_the_last_loss_is_what_the_app_weighs_with(staged):
 
     workspace = Workspace.of([load_run(staged)], "tiny", tiny.with_text_features, embedding)
     assert loss_of_run(workspace, "uncsm") == METRIC_LOSS and effective(workspace, "uncsm")["scale"] == 1.0
-    assert parts.Result("a", 0, 0.5, 1, "unknown").first_rank is None
 
 
 def test_selectors_compare_captions_by_the_mean_of_their_tokens():

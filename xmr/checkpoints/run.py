@@ -71,10 +71,12 @@ class Run:
     def embed_dim(self) -> int:
         return self.config.matcher_params["embed_dim"]
 
-    @property
+    @cached_property
     def independent(self) -> bool:
         """Whether a score is the inner product of two embeddings; a pair scorer's embeddings are its first stage."""
-        return self._matcher.independent
+        return _untrained(
+            self.config, self.encoder, self.vocabulary
+        ).independent  # no weights are read for it
 
     @property
     def last_loss(self) -> tuple[str, dict[str, Any]]:

@@ -29,6 +29,7 @@ class TokenScorer(TokenMatcher):
     """Unit tokens of both sides, zero at padding; `score` of the subclass compares those of a block of pairs."""
 
     independent = False
+    score: Score  # as `scores`, of pairs few enough to hold the similarities of all their tokens
 
     def visual(self, features: Tensor) -> Tensor:
         """Unit tokens (B, I, W) of features (B, I, D) or (B, D), zero at padding."""
@@ -41,10 +42,6 @@ class TokenScorer(TokenMatcher):
     def scores(self, visual: Tensor, text: Tensor) -> Tensor:
         """Scores (V, T) of tokens (V, I, W) and (T, J, W)."""
         return in_blocks(self.score, visual, text)
-
-    def score(self, visual: Tensor, text: Tensor) -> Tensor:
-        """As `scores`, of pairs that are few enough to hold the similarities of all their tokens."""
-        raise NotImplementedError
 
 
 def similarities(visual: Tensor, text: Tensor) -> Tensor:
