@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmr.matchers.vocabulary import Vocabulary
+from xmr.matchers.vocabulary import Vocabulary, read_vectors
 from xmr.registry import Registry
 
 # Each: a class (visual_dim, text_dim, vocabulary, *, parameters) that keeps to `Matcher`.
@@ -65,6 +65,44 @@ def build_matcher(
             raise ValueError(f"{what} must be an integer in 0 … {MAX_DIM}, found {size!r}")
     entry = MATCHERS[name]
     return entry.make(visual_dim, text_dim, vocabulary, **entry.parse(params))
+
+
+class ReadsText:
+    """What the text side of a matcher's parameters means: `text` is "features", "auto", or a way to read words."""
+
+    WORDS = "words"  # what "auto" takes where there are no text features
+    WIDTHS = (128, 256)  # of embeddings on text features and on words, where `embed_dim` is 0
+
+    @classmethod
+    def settle(cls, params: dict[str, Any], text_dim: int) -> dict[str, Any]:
+        """`params` with "auto" and zero replaced, and the length of the vectors in a `glove` file taken over."""
+        params = dict(params)
+        if params["text"] == "auto":
+            params["text"] = "features" if text_dim else cls.WORDS
+        if params.get("embed_dim") == 0:
+            params["embed_dim"] = cls.WIDTHS[cls.reads_words(params)]
+        if params.get("glove") and cls.reads_words(params):
+            params["word_dim"] = len(next(iter(read_vectors(params["glove"], ()).values())))
+        return params
+
+    @staticmethod
+    def reads_words(params: dict[str, Any]) -> bool:
+        """Whether settled `params` ask for a vocabulary."""
+        return params["text"] != "features"
+
+
+class Cosine:
+    """Scores of a matcher whose `visual` and `text` return unit embeddings."""
+
+    independent = True
+
+    def scores(self, visual: Tensor, text: Tensor) -> Tensor:
+        """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
+        return visual @ text.T
+
+    def pooled(self, states: Tensor) -> Tensor:
+        """The embeddings themselves."""
+        return states
 
 
 class Standardise(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, embedding, normalize
 
-from xmr.matchers.base import MATCHERS, TextBatch, head
+from xmr.matchers.base import MATCHERS, Cosine, TextBatch, head
 from xmr.matchers.tokens import TokenMatcher, WordTokens, present
 from xmr.matchers.vocabulary import Vocabulary
 from xmr.matchers.words import Words
@@ -20,7 +20,7 @@ WORD_KERNELS = (2, 3, 4)
 
 
 @MATCHERS.register
-class DualEncoding(TokenMatcher):
+class DualEncoding(Cosine, TokenMatcher):
     """Mean, recurrent network and convolutions over frames and over words, with attention over the sequence.
 
     `attend` says on which side a step counts as much as its attention says; on the others all count the same.
@@ -43,7 +43,6 @@ class DualEncoding(TokenMatcher):
     """
 
     name = "dual_encoding"
-    independent = True
 
     def __init__(
         self,
@@ -92,14 +91,6 @@ class DualEncoding(TokenMatcher):
             steps = embedding(place, self.text_tokens.words(distinct))  # dropout on few different words
         levels = self.text_levels(steps, there)
         return normalize(self.text_norm(self.text_head(levels)), dim=1)
-
-    def scores(self, visual: Tensor, text: Tensor) -> Tensor:
-        """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
-        return visual @ text.T
-
-    def pooled(self, states: Tensor) -> Tensor:
-        """The embeddings themselves."""
-        return states
 
 
 class OnlyWords(nn.Module):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmr.matchers.base import MATCHERS, TextBatch
+from xmr.matchers.base import MATCHERS, Cosine, TextBatch
 from xmr.matchers.tokens import TokenMatcher, present
 from xmr.matchers.vocabulary import Vocabulary
 from xmr.registry import Range
 
 
 @MATCHERS.register
-class Graph(TokenMatcher):
+class Graph(Cosine, TokenMatcher):
     """Tokens related by neighbourhood and by attention, pooled by a graph convolution (CIMN-style).
 
     A visual token's neighbours are the `neighbours` most similar tokens of its item, a word's those at most `window`
@@ -30,7 +30,6 @@ class Graph(TokenMatcher):
     """
 
     name = "graph"
-    independent = True
 
     def __init__(
         self,
@@ -62,14 +61,6 @@ class Graph(TokenMatcher):
         there = present(tokens)
         graph = normalised(adjacent(there, self.window), there)
         return self.text_pooling(self.text_reasoning(tokens, graph, there), graph, there)
-
-    def scores(self, visual: Tensor, text: Tensor) -> Tensor:
-        """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
-        return visual @ text.T
-
-    def pooled(self, states: Tensor) -> Tensor:
-        """The embeddings themselves."""
-        return states
 
 
 def nearest(tokens: Tensor, there: Tensor, count: int) -> Tensor:

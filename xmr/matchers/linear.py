@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmr.matchers.base import MATCHERS, Standardise, TextBatch, head
+from xmr.matchers.base import MATCHERS, Cosine, ReadsText, Standardise, TextBatch, head
 from xmr.matchers.tokens import mean_of_present
-from xmr.matchers.vocabulary import Vocabulary, read_vectors
+from xmr.matchers.vocabulary import Vocabulary
 from xmr.matchers.words import Convolution, Recurrent, Words
 from xmr.registry import Range
 
 
 @MATCHERS.register
-class Linear(nn.Module):
+class Linear(Cosine, ReadsText, nn.Module):
     """Projection heads on pooled features; captions as features or as words.
 
     `embed_dim` is the length of the embeddings, 0 takes 128 on text features and 512 on words. `hidden` units make
@@ -28,8 +28,8 @@ class Linear(nn.Module):
     """
 
     name = "linear"
-    independent = True
     inputs = "pooled"
+    WORDS, WIDTHS = "words_conv", (128, 512)
 
     def __init__(
         self,
@@ -68,23 +68,6 @@ class Linear(nn.Module):
             self.tower = (Convolution if tower == "words_conv" else Recurrent)(word_dim, channels)
             self.text_head = head(self.tower.width, embed_dim, hidden, word_dropout)
 
-    @staticmethod
-    def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]:
-        """`params` with "auto" and zero replaced, and the length of the vectors in a `glove` file taken over."""
-        params = dict(params)
-        if params["text"] == "auto":
-            params["text"] = "features" if text_dim else "words_conv"
-        if not params["embed_dim"]:
-            params["embed_dim"] = 128 if params["text"] == "features" else 512
-        if params["glove"] and params["text"] != "features":
-            params["word_dim"] = len(next(iter(read_vectors(params["glove"], ()).values())))
-        return params
-
-    @staticmethod
-    def reads_words(params: dict[str, Any]) -> bool:
-        """Whether settled `params` ask for a vocabulary."""
-        return params["text"] != "features"
-
     def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None:
         """Takes what comes from the training data without gradients: statistics, and word vectors."""
         self.standardise_visual.fit(visual)
@@ -105,11 +88,3 @@ class Linear(nn.Module):
             return normalize(self.text_head(self.standardise_text(batch)), dim=1)
         ids, lengths = batch
         return normalize(self.text_head(self.tower(self.words, ids, lengths)), dim=1)
-
-    def scores(self, visual: Tensor, text: Tensor) -> Tensor:
-        """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""
-        return visual @ text.T
-
-    def pooled(self, states: Tensor) -> Tensor:
-        """The embeddings themselves."""
-        return states

@@ -6,14 +6,14 @@ an item without tokens would have no score.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmr.matchers.base import Standardise, TextBatch
-from xmr.matchers.vocabulary import Vocabulary, read_vectors
+from xmr.matchers.base import ReadsText, Standardise, TextBatch
+from xmr.matchers.vocabulary import Vocabulary
 from xmr.matchers.words import Words
 from xmr.registry import Range
 
@@ -67,7 +67,7 @@ class WordTokens(nn.Module):
         return (forward + backward) / 2
 
 
-class TokenMatcher(nn.Module):
+class TokenMatcher(ReadsText, nn.Module):
     """Tokens of both sides in one width; what is made of them is the subclass's.
 
     `text`: "features" reads frozen text features (of tokens, or pooled as one), "words" learns the words of the
@@ -106,23 +106,6 @@ class TokenMatcher(nn.Module):
             if vocabulary is None:
                 raise ValueError("text=words needs a vocabulary")
             self.text_tokens = WordTokens(vocabulary, word_dim, width, word_dropout)
-
-    @staticmethod
-    def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]:
-        """`params` with "auto" and zero replaced, and the length of the vectors in a `glove` file taken over."""
-        params = dict(params)
-        if params["text"] == "auto":
-            params["text"] = "features" if text_dim else "words"
-        if not params["embed_dim"]:
-            params["embed_dim"] = 128 if params["text"] == "features" else 256
-        if params["glove"] and params["text"] != "features":
-            params["word_dim"] = len(next(iter(read_vectors(params["glove"], ()).values())))
-        return params
-
-    @staticmethod
-    def reads_words(params: dict[str, Any]) -> bool:
-        """Whether settled `params` ask for a vocabulary."""
-        return params["text"] != "features"
 
     def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None:
         """Takes what comes from the training data without gradients: statistics, and word vectors."""

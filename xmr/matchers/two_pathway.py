@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmr.matchers.base import MATCHERS, Standardise, TextBatch
+from xmr.matchers.base import MATCHERS, ReadsText, Standardise, TextBatch
 from xmr.matchers.tokens import mean_of_present
 from xmr.matchers.vocabulary import Vocabulary
 from xmr.matchers.words import Words
@@ -19,7 +19,7 @@ CELLS = 1 << 24  # hidden units of pairs held at once, where no gradient needs t
 
 
 @MATCHERS.register
-class TwoPathway(nn.Module):
+class TwoPathway(ReadsText, nn.Module):
     """Fully connected pathways into a shared space, and a network that says how similar a pair is there.
 
     Stage 1 is trained with `--first contrastive:EPOCHS`, stage 2 with `--loss double_triplet`, and the last
@@ -81,17 +81,6 @@ class TwoPathway(nn.Module):
             self.similar = nn.Linear(metric_hidden, 1)
             # The cosine's part of the log-odds: at first the network says what the shared space says.
             self.of_cosine = nn.Parameter(torch.tensor(5.0))
-
-    @staticmethod
-    def settle(params: dict[str, Any], text_dim: int) -> dict[str, Any]:
-        """`params` with "auto" replaced."""
-        chosen = ("features" if text_dim else "words") if params["text"] == "auto" else params["text"]
-        return params | {"text": chosen}
-
-    @staticmethod
-    def reads_words(params: dict[str, Any]) -> bool:
-        """Whether settled `params` ask for a vocabulary."""
-        return params["text"] != "features"
 
     @property
     def independent(self) -> bool:

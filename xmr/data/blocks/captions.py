@@ -29,7 +29,7 @@ LEFT, RIGHT, FRONT, BEHIND = range(4)
 COLOUR, SHAPE, SIZE, MATERIAL = range(4)
 
 Codes = tuple[int, int, int, int]  # one value per attribute, -1 where not named
-_NOTHING: Codes = (-1, -1, -1, -1)
+NOTHING: Codes = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class _Claim:
     phrases: list[tuple[int, Codes]] = field(default_factory=list)
     relations: list[tuple[int, int, int]] = field(default_factory=list)  # relation, subject, object
     total: int = -1
-    every: Codes = _NOTHING
+    every: Codes = NOTHING
     table: int = -1
 
     def key(self) -> tuple:
@@ -119,7 +119,7 @@ class _Claim:
 
 
 def _pack(claims: list[_Claim]) -> Forms:
-    none = (0, _NOTHING)
+    none = (0, NOTHING)
     phrases = [(claim.phrases + [none] * PHRASES)[:PHRASES] for claim in claims]
     links = [(claim.relations + [(-1, -1, -1)] * 2)[:2] for claim in claims]
 
@@ -144,7 +144,7 @@ def _captions_of(scene: _Scene, wanted: int, difficulty: float, random: Random) 
     claims, texts = set(), set()
     drifting, failures = difficulty, 0
     while len(found) < wanted:
-        writer = _Writer(scene, drifting, random)
+        writer = Writer(scene, drifting, random)
         claim = writer.claim()
         key = claim.key()
         if key in claims and failures < 60:
@@ -182,14 +182,14 @@ _VAGUE = (0.0, 0.25)  # that a relation's object is just "something"
 # fit. Without this, captions of one noun fit hundreds of pictures and those of three nouns fit one.
 _BITS = (12.5, 2.6)
 _BITS_SPREAD = 1.6
-_ATTRIBUTE_BITS = (2.8, 1.9, 1.0, 1.0)
+ATTRIBUTE_BITS = (2.8, 1.9, 1.0, 1.0)
 _ANY_BITS = 1.2  # what a phrase loses because any object of the scene may fit it
 _RELATION_BITS, _TOTAL_BITS, _TABLE_BITS = 0.9, 1.8, 2.0
 # Finish and size are left out before colour and shape, as people do.
-_LEFT_OUT_FIRST = (0.9, 0.6, 2.0, 2.0)
+LEFT_OUT_FIRST = (0.9, 0.6, 2.0, 2.0)
 
 
-class _Writer:
+class Writer:
     """Says one thing about one scene."""
 
     def __init__(self, scene: _Scene, difficulty: float, random: Random):
@@ -246,7 +246,7 @@ class _Writer:
         told = len(claim.relations) * _RELATION_BITS
         told += _TOTAL_BITS * (claim.total >= 0) + _TABLE_BITS * (claim.table >= 0)
         for number, codes in claim.phrases:
-            told += number * max(0.0, sum(_ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
+            told += number * max(0.0, sum(ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
         while told > budget:
             options = [
                 (p, a)
@@ -257,17 +257,17 @@ class _Writer:
             ]
             if not options:
                 return
-            phrase, attribute = self.weighted(options, [_LEFT_OUT_FIRST[a] for _, a in options])
+            phrase, attribute = self.weighted(options, [LEFT_OUT_FIRST[a] for _, a in options])
             codes = claim.phrases[phrase][1]
             claim.phrases[phrase] = (1, tuple(-1 if a == attribute else code for a, code in enumerate(codes)))
-            told -= _ATTRIBUTE_BITS[attribute]
+            told -= ATTRIBUTE_BITS[attribute]
 
     def particular(self, number: int, related: bool) -> _Claim:
         chosen = self.shuffled(range(len(self.scene.objects)))[:number]
         vague = related and number == 2 and self.chance(_VAGUE)
         phrases = [(1, self.scene.objects[o]) for o in chosen]
         if vague:
-            phrases[1] = (1, _NOTHING)
+            phrases[1] = (1, NOTHING)
         claim = _Claim(phrases)
         if related and number == 2:
             claim.relations = [(self.relation([chosen[0]], chosen[1]), 0, 1)]
@@ -290,14 +290,14 @@ class _Writer:
         objects = [self.scene.objects[t] for t in things]
         common = [a for a in range(4) if len({codes[a] for codes in objects}) == 1]
         if not common:
-            return _NOTHING
+            return NOTHING
         sure = self.pick(common)
         kept = {a for a in common if a == sure or self.chance(_SHARED)}
         return tuple(objects[0][a] if a in kept else -1 for a in range(4))
 
     def counted(self) -> _Claim | None:
         codes = self.shared(self.shuffled(range(len(self.scene.objects)))[:2])
-        if codes == _NOTHING:
+        if codes == NOTHING:
             return None
         members = self.scene.matching(codes)
         claim = _Claim([(len(members), codes)])
@@ -312,12 +312,12 @@ class _Writer:
 
     def universal(self) -> _Claim | None:
         codes = self.shared(range(len(self.scene.objects)))
-        return None if codes == _NOTHING else _Claim(every=codes)
+        return None if codes == NOTHING else _Claim(every=codes)
 
     # -- how it is said
 
     def say(self, claim: _Claim) -> str:
-        if claim.every != _NOTHING:
+        if claim.every != NOTHING:
             text = self.say_every(claim)
         elif claim.relations:
             text = self.say_relations(claim)
@@ -410,7 +410,7 @@ class _Writer:
             again = number == 1 and codes in seen
             if number > 1:
                 out.append(f"{_NUMBERS[number]} {self.words(codes, plural=True)}")
-            elif codes == _NOTHING:
+            elif codes == NOTHING:
                 out.append(self.pick(("something", "an object", "another object")))
             else:
                 words = self.words(codes, plural=False)

@@ -23,7 +23,7 @@ from random import Random
 
 import numpy as np
 
-from xmr.data.blocks.captions import _ATTRIBUTE_BITS, _LEFT_OUT_FIRST, _NOTHING, ATTRIBUTES, Codes, _Writer
+from xmr.data.blocks.captions import ATTRIBUTE_BITS, ATTRIBUTES, LEFT_OUT_FIRST, NOTHING, Codes, Writer
 from xmr.data.blocks.motion import (
     ACTIONS,
     BOUNCE,
@@ -155,7 +155,7 @@ class _Claim:
 
 
 def _pack(claims: list[_Claim]) -> MotionForms:
-    nouns = [([codes for _, codes in claim.phrases] + [_NOTHING] * PHRASES)[:PHRASES] for claim in claims]
+    nouns = [([codes for _, codes in claim.phrases] + [NOTHING] * PHRASES)[:PHRASES] for claim in claims]
     clauses = [[*claim.clauses, (-1, -1, -1)][:CLAUSES] for claim in claims]
 
     def packed(rows: list, *shape: int) -> np.ndarray:
@@ -215,7 +215,7 @@ _ORDER_BITS = (0.0, 1.2, 1.8)
 _REST_BITS, _TABLE_BITS = 0.8, 2.0
 
 
-class _MotionWriter(_Writer):
+class _MotionWriter(Writer):
     """Says one thing about one clip."""
 
     scene: _Clip
@@ -271,7 +271,7 @@ class _MotionWriter(_Writer):
             known = slot in slots
             target = self.phrase(claim, slots, slot)
             if not known and self.chance(_VAGUE):
-                claim.phrases[target] = (1, _NOTHING)
+                claim.phrases[target] = (1, NOTHING)
             claim.clauses.append((code, subject, target))
             return
         code = event.action
@@ -289,7 +289,7 @@ class _MotionWriter(_Writer):
         told += _ORDER_BITS[claim.order] if claim.order >= 0 else 0
         told += _REST_BITS * claim.rest + _TABLE_BITS * (claim.table >= 0)
         for _, codes in claim.phrases:
-            told += max(0.0, sum(_ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
+            told += max(0.0, sum(ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
         while told > budget:
             options = [
                 (p, a)
@@ -299,10 +299,10 @@ class _MotionWriter(_Writer):
             ]
             if not options:
                 return
-            phrase, attribute = self.weighted(options, [_LEFT_OUT_FIRST[a] for _, a in options])
+            phrase, attribute = self.weighted(options, [LEFT_OUT_FIRST[a] for _, a in options])
             codes = claim.phrases[phrase][1]
             claim.phrases[phrase] = (1, tuple(-1 if a == attribute else code for a, code in enumerate(codes)))
-            told -= _ATTRIBUTE_BITS[attribute]
+            told -= ATTRIBUTE_BITS[attribute]
 
     def ambiguous(self, claim: _Claim) -> bool:
         """Whether "the cube", said of an object that was named before, might be another one's phrase too."""
@@ -397,7 +397,7 @@ class _Named:
         if phrase in self.words:
             return f"the {self.words[phrase]}"
         again = any(self.claim.phrases[other][1] == codes for other in self.words)
-        if codes == _NOTHING:
+        if codes == NOTHING:
             self.words[phrase] = "object"
             return self.writer.pick(("something", "an object", "another object"))
         words = self.words[phrase] = self.writer.words(codes, plural=False)
