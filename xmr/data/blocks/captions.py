@@ -15,12 +15,12 @@ Left, right, in front of and behind are the viewer's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
 
-from xmr.data.blocks.scenes import COLOURS, TABLES, Scenes, Seed
+from xmr.data.blocks.scenes import COLOURS, TABLES, Rows, Scenes, Seed
 
 ATTRIBUTES = ("colour", "shape", "size", "material")
 RELATIONS = ("left of", "right of", "in front of", "behind")
@@ -33,7 +33,7 @@ NOTHING: Codes = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
-class Forms:
+class Forms(Rows):
     """The logical forms of M captions, as padded int8 arrays.
 
     number (M, 3): per noun phrase 0 = unused, 1 = at least one, k ≥ 2 = exactly k · nouns (M, 3, 4): codes of
@@ -49,17 +49,6 @@ class Forms:
     total: np.ndarray
     every: np.ndarray
     table: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.number)
-
-    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Forms:
-        """The forms of a slice, an index array or a mask; a bare integer raises TypeError."""
-        if isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"index Forms with a slice or an array; for one form write forms[{index}:{index + 1}]"
-            )
-        return Forms(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 def sample_captions(

@@ -26,6 +26,7 @@ from xmr.data.blocks.scenes import (
     SLOTS,
     TABLE_MARGIN,
     TABLES,
+    Rows,
     Scenes,
     Seed,
     concatenate,
@@ -78,7 +79,7 @@ _PASS = 0.8  # chance that a slide to a side goes past another object, where one
 
 
 @dataclass(frozen=True)
-class Clips:
+class Clips(Rows):
     """N clips of one to three objects and one to three events.
 
     scenes: the objects (slots as in `Scenes`), where they are at time 0 or, if they appear later, will be then ·
@@ -93,13 +94,6 @@ class Clips:
     start: np.ndarray
     end: np.ndarray
     amount: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scenes)
-
-    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Clips:
-        """The clips of a slice, an index array or a mask; a bare integer raises TypeError."""
-        return Clips(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 @dataclass(frozen=True)

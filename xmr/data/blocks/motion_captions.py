@@ -17,8 +17,7 @@ Left, right, closer and away are the viewer's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from random import Random
 
 import numpy as np
@@ -33,7 +32,7 @@ from xmr.data.blocks.motion import (
     Clips,
     passes,
 )
-from xmr.data.blocks.scenes import TABLES, Seed
+from xmr.data.blocks.scenes import TABLES, Rows, Seed
 
 PHRASES = 3
 CLAUSES = 2
@@ -57,7 +56,7 @@ AND, BEFORE, WHILE = range(3)
 
 
 @dataclass(frozen=True)
-class MotionForms:
+class MotionForms(Rows):
     """The logical forms of M captions, as padded int8 arrays.
 
     phrases (M,): how many noun phrases, 1–3 · nouns (M, 3, 4): codes of colour, shape, size, material, -1 = not
@@ -74,17 +73,6 @@ class MotionForms:
     order: np.ndarray
     rest: np.ndarray
     table: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.phrases)
-
-    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> MotionForms:
-        """The forms of a slice, an index array or a mask; a bare integer raises TypeError."""
-        if isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"index MotionForms with a slice or an array; for one form write forms[{index}:{index + 1}]"
-            )
-        return MotionForms(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 def sample_motion_captions(

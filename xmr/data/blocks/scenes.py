@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xmr.data.blocks import camera
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing.Self is not in Python 3.10
 
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SHAPES = ("sphere", "cube", "cylinder", "cone")
@@ -37,8 +41,23 @@ _TRIES = 40  # failed positions before a scene starts again
 Seed = int | Sequence[int]
 
 
+class Rows:
+    """A dataclass of arrays of one length N: several of its items are the same class again."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Self:
+        """Those of a slice, an index array or a mask. One is `rows[i:i + 1]`; a bare integer raises TypeError, since an
+        item without its first axis fits none of the functions."""
+        if isinstance(index, (int, np.integer)):
+            name = type(self).__name__
+            raise TypeError(f"index {name} with a slice or an array; for one write [{index}:{index + 1}]")
+        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
 @dataclass(frozen=True)
-class Scenes:
+class Scenes(Rows):
     """N scenes of up to four objects, as arrays padded to four slots. Codes index the constants above.
 
     count (N,) int8, 1–4: slots from count on are padding · colour, shape, size, material (N, 4) int8, -1 in
@@ -57,18 +76,6 @@ class Scenes:
     turn: np.ndarray
     table: np.ndarray
     light: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.count)
-
-    def __getitem__(self, index: np.ndarray | slice | Sequence[int]) -> Scenes:
-        """The scenes of a slice, an index array or a mask. One scene is `scenes[i:i + 1]`; a bare integer
-        raises TypeError, since a scene without its first axis fits none of the functions."""
-        if isinstance(index, (int, np.integer)):
-            raise TypeError(
-                f"index Scenes with a slice or an array; for one scene write scenes[{index}:{index + 1}]"
-            )
-        return Scenes(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @property
     def present(self) -> np.ndarray:
