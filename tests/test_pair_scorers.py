@@ -290,7 +290,7 @@ def test_a_metric_network_needs_epochs_before_it():
 
 
 def test_the_last_loss_is_what_the_app_weighs_with(staged):
-    from xmr.ui.measured import effective, loss_of_run
+    from xmr.workspace.measured import effective, loss_of_run
 
     workspace = Workspace.of([load_run(staged)], "tiny", tiny.with_text_features, embedding)
     assert loss_of_run(workspace, "uncsm") == METRIC_LOSS and effective(workspace, "uncsm")["scale"] == 1.0

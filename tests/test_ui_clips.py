@@ -23,9 +23,9 @@ from tests.fake_workspace import (
 )
 from xmr.ui import build_app, launch_options
 from xmr.ui.answer import Asked, answer, details
-from xmr.ui.measured import text_side, visual_side
 from xmr.ui.pages import links
-from xmr.ui.search import asks_text
+from xmr.ui.pair_sides import text_side, visual_side
+from xmr.ui.tabs.search import asks_text
 from xmr.workspace import Query
 from xmr.workspace.pages import Page
 

@@ -12,9 +12,10 @@ from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
 from xmr.losses import LOSSES
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui import batch_maps, distributions, false_negatives, weights
+from xmr.ui import api, batch_maps
 from xmr.ui.components.params import ParamPool
-from xmr.ui.measured import effective, hard_negatives
+from xmr.ui.tabs import distributions, false_negatives, weights
+from xmr.workspace.measured import effective, hard_negatives
 
 expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 
@@ -122,7 +123,7 @@ def test_a_combination_has_no_weights_and_says_so(tmp_path_factory, cache_folder
     drawn = weights.show_comparison(many, ["hybrid", "info_nce"], 0.6, 0.4)
     assert "Left out: hybrid" in words(drawn)
     assert len(figure(drawn)["data"]) == 1
-    for endpoint in (weights.api_pair_weights(many), false_negatives.api_false_negatives(many)):
+    for endpoint in (api.pair_weights(many), api.false_negatives(many)):
         with pytest.raises(gr.Error, match="hybrid is a combination of runs: it has no loss"):
             endpoint("hybrid")
     _, table = distributions.show(many, "test", "t2v", ["hybrid", *list(LOSSES)[:7]], "raw")
@@ -292,7 +293,7 @@ def test_without_truth_nothing_is_claimed(workspace, tmp_path):
 
 
 def test_endpoints_return_plain_json_and_name_the_near_miss(workspace):
-    measure = weights.api_pair_weights(workspace)
+    measure = api.pair_weights(workspace)
     found = measure("siglip", 3, 8)
     assert json.loads(json.dumps(found)) == found
     assert np.array(found["weights"]).shape == np.array(found["negatives"]).shape == (8, 8)
@@ -306,7 +307,7 @@ def test_endpoints_return_plain_json_and_name_the_near_miss(workspace):
     ):
         with pytest.raises(gr.Error, match=said):
             wrong()
-    flag = false_negatives.api_false_negatives(workspace)
+    flag = api.false_negatives(workspace)
     assert flag("siglip", limit=1)["selector"] == DEFAULT
     found = flag("siglip", "caption_similarity", 5)
     assert json.loads(json.dumps(found)) == found

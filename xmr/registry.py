@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -87,6 +87,12 @@ class Entry:
             if param.name == name:
                 return param
         raise TypeError(unknown(f"parameter of {self.name}", name, [p.name for p in self.params]))
+
+    def filled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters: `values` (a training may learn any) or their defaults; unknown names are left out."""
+        return self.defaults | {
+            param.name: values[param.name] for param in self.params if param.name in values
+        }
 
     def parse(self, values: dict[str, Any]) -> dict[str, Any]:
         """All parameters: `values` checked and converted, the rest at their defaults."""

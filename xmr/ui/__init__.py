@@ -13,17 +13,17 @@ from typing import Any
 
 import gradio as gr
 
-from xmr.ui import distributions, false_negatives, search, weights
+from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
-from xmr.ui.measured import captions
+from xmr.ui.events import ENCODE_LIMIT
+from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
 from xmr.ui.shell import fault_items, sidebar
+from xmr.ui.tabs import TABS
 from xmr.ui.theme import theme
 from xmr.workspace import Workspace
+from xmr.workspace.measured import captions
 from xmr.workspace.pages import Page
-
-# In the order of the page. Each module has TITLE, ID and build(workspace, controls).
-TABS = (search, distributions, weights, false_negatives)
 
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
@@ -49,15 +49,17 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             with gr.Sidebar(width=300, elem_id="sidebar"):
                 controls = sidebar(workspace, links(pages, here))
             app.load(None, js=FOLD_ON_PHONES)
-            with gr.Tabs(elem_id="tabs"):
+            with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in TABS:
                     with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}"):
                         tab.build(workspace, controls)
+            title = next((page.title for page in pages if page.path == here), workspace.dataset().name)
+            wire_links(controls.links, tabs, tabs.children, title, addresses(pages, here))
         if not here:
-            gr.api(search.api_search(workspace, pages), api_name="search", **search.ENCODE_LIMIT)
-            gr.api(search.api_runs(workspace, pages), api_name="runs", queue=False)
-            gr.api(weights.api_pair_weights(workspace, pages), api_name="pair_weights")
-            gr.api(false_negatives.api_false_negatives(workspace, pages), api_name="false_negatives")
+            gr.api(api.search(workspace, pages), api_name="search", **ENCODE_LIMIT)
+            gr.api(api.runs(workspace, pages), api_name="runs", queue=False)
+            gr.api(api.pair_weights(workspace, pages), api_name="pair_weights")
+            gr.api(api.false_negatives(workspace, pages), api_name="false_negatives")
     return app
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from xmr.core import Direction
 from xmr.ui.pictures import film, gallery_picture, inline, open_picture, picture
-from xmr.ui.words import (
+from xmr.workspace import Column, Query, Result, Workspace, overlap_at_k
+from xmr.workspace.words import (
     item_name,
     known_words,
     run_words,
@@ -19,7 +20,6 @@ from xmr.ui.words import (
     visual_words,
     words_of,
 )
-from xmr.workspace import Column, Query, Result, Workspace, overlap_at_k
 
 
 @dataclass(frozen=True)

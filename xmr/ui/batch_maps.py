@@ -20,10 +20,11 @@ from xmr.figures import (
 from xmr.losses import LOSSES
 from xmr.ui.components.pair_cards import Badge, Card, cards
 from xmr.ui.components.plotly_chart import chart
-from xmr.ui.measured import batch, effective, loss_of_run, text_side, truth_of, visual_side
+from xmr.ui.pair_sides import text_side, visual_side
 from xmr.ui.shell import chosen
-from xmr.ui.words import words_of
 from xmr.workspace import Workspace
+from xmr.workspace.measured import batch, effective, loss_of_run, truth_of
+from xmr.workspace.words import words_of
 
 SHARES = "Weights are in % of each loss's whole push on the negatives of this batch, on one colour scale."
 

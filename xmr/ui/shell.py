@@ -9,18 +9,18 @@ from typing import Any
 import gradio as gr
 
 from xmr.ui.components.notice import Link, Notice, brand, faults, pages
-from xmr.ui.words import words_of
+from xmr.ui.events import EVENT
+from xmr.ui.links import Links, make_links, number, one_of, some_of
 from xmr.workspace import Workspace
+from xmr.workspace.words import words_of
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
 NO_LOSS = "Left out: {}, which combines runs and has no loss of its own."
-# Said once: an event of the page is no endpoint of the API, and pure reading needs no turn in a queue.
-EVENT: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The sidebar's components. Values: split str, direction "t2v" or "v2t", runs list[str], baseline str, k int.
+    """The sidebar's components, and what links keep of the page. Values: split str, direction "t2v" or "v2t", runs list[str], baseline str, k int.
 
     Tabs take them as inputs and listen to `.change`. A baseline may for a moment not be among the runs (the
     user has just taken it out): `chosen` settles that.
@@ -31,6 +31,7 @@ class Controls:
     runs: gr.Dropdown
     baseline: gr.Dropdown
     k: gr.Slider
+    links: Links
 
 
 def chosen(workspace: Workspace, runs: list[str] | None, baseline: str | None) -> tuple[list[str], str]:
@@ -92,7 +93,13 @@ def sidebar(workspace: Workspace, links: Sequence[Link] = ()) -> Controls:
 
     picked.input(keep, [picked, base], base, **EVENT)
     base.input(show_baseline, [picked, base], picked, **EVENT)
-    return Controls(split, direction, picked, base, k)
+    kept = make_links("search")
+    kept.keep("split", split, one_of("split", [value for _, value in split.choices]))
+    kept.keep("direction", direction, one_of("direction", [value for _, value in ways]))
+    kept.keep("runs", picked, some_of("run", workspace.runs))
+    kept.keep("baseline", base, one_of("run", workspace.runs))
+    kept.keep("k", k, number("k", 4, 24))
+    return Controls(split, direction, picked, base, k, kept)
 
 
 def run_choices(workspace: Workspace) -> list[tuple[str, str]]:

@@ -66,11 +66,6 @@ class ParamPool:
         return one.defaults | found
 
 
-def bounded(entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` (a training may learn any) as the entry's parameters; unknown names are left out."""
-    return entry.defaults | {param.name: values[param.name] for param in entry.params if param.name in values}
-
-
 def _of(entry: Entry, menus: bool) -> list[Param]:
     return [
         param for param in entry.params if (param.range is None) == menus and (not menus or _choices(param))

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import Context
 
-from xmr.ui.shell import EVENT
+from xmr.ui.events import EVENT
 
 
 def when_shown(

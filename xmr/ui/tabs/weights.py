@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,24 +19,22 @@ from xmr.figures import (
     weight_words,
 )
 from xmr.losses import LOSSES
-from xmr.registry import UnknownName
 from xmr.ui.batch_maps import Asked, choices, loss_of, show_both, show_cell, show_one
 from xmr.ui.components.notice import Notice, sentence
 from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.params import ParamPool
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
 from xmr.ui.components.when_shown import when_shown
-from xmr.ui.measured import batch, effective, loss_of_run
-from xmr.ui.shell import EVENT, NO_LOSS, Controls, chosen, side_by_side
+from xmr.ui.events import EVENT
+from xmr.ui.shell import NO_LOSS, Controls, chosen, side_by_side
 from xmr.workspace import Workspace
-from xmr.workspace.pages import Page, holder
+from xmr.workspace.measured import batch, effective, loss_of_run
 
 TITLE = "Loss weights"
 ID = "weights"
 
 OTHERS, SPREAD = 31, 0.15  # other negatives of the curve's query, and the deviation of their scores
 SETTING = (0.6, 0.4)  # scores of the positive and of the hardest other negative, before a run tells its own
-MAX_BATCH = 256
 BATCH = 6  # inputs that say which batch of what
 HINT = "Click a cell to see the two items."
 
@@ -279,49 +277,6 @@ def build(workspace: Workspace, controls: Controls) -> None:
     another.click(lambda number: int(number or 0) + 1, seed, seed, **EVENT)
     for heat in (matrix, matrix_b, difference):
         heat.select(clicked, [*of_batch, *sliders], [pair, cell], **EVENT)
-
-
-def api_pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
-    """The function behind the endpoint /pair_weights."""
-
-    def pair_weights(run: str, batch_seed: int = 0, batch_size: int = 32) -> dict[str, Any]:
-        """Measure how much each pair of one test batch weighs in the loss of a run.
-
-        Args:
-            run: Name of the run, as /runs lists them.
-            batch_seed: Which batch: the same seed picks the same pairs for every run.
-            batch_size: Number of pairs, 2 to 256.
-
-        Returns:
-            {"run", "loss", "parameters", "visuals": [id], "captions": [text], "scores", "weights", "positives",
-            "negatives", "suspected"}; the last five are matrices, rows visuals and columns captions. A weight is
-            d loss / d score of the mean over both directions and all queries: positive pushes the pair apart.
-        """
-        if not 2 <= batch_size <= MAX_BATCH:
-            raise gr.Error(f"batch_size must be 2 to {MAX_BATCH}, found {batch_size}.")
-        if batch_seed < 0:
-            raise gr.Error(f"batch_seed must not be negative, found {batch_seed}.")
-        try:
-            workspace = holder(run, first, pages)
-            loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
-            pairs, visuals, texts = batch(workspace, run, "test", loss, hyper, batch_seed, batch_size)
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
-        data = workspace.dataset("test")
-        return {
-            "run": run,
-            "loss": loss,
-            "parameters": hyper,
-            "visuals": [data.visual_ids[i] for i in visuals],
-            "captions": [data.captions[i] for i in texts],
-            "scores": pairs.scores.astype(float).round(6).tolist(),
-            "weights": [[float(f"{w:.6g}") for w in row] for row in pairs.weights],
-            "positives": pairs.positives.tolist(),
-            "negatives": pairs.negatives.tolist(),
-            "suspected": pairs.suspected.tolist(),
-        }
-
-    return pair_weights
 
 
 def _setting_or_default(workspace: Workspace, run: str, split: str) -> tuple[float, float]:

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction
-from xmr.embedding import kind_of_data
-from xmr.registry import UnknownName
 from xmr.ui.answer import Asked, answer, details
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
+from xmr.ui.events import ENCODE_LIMIT, EVENT
 from xmr.ui.pictures import open_picture
-from xmr.ui.shell import EVENT, Controls, chosen, side_by_side
-from xmr.workspace import Query, Workspace
-from xmr.workspace.pages import Page, holder
+from xmr.ui.shell import Controls, chosen, side_by_side
+from xmr.workspace import Workspace
 
 TITLE = "Search"
 ID = "search"
 
-# Encoders are heavy: two at a time, however many visitors there are.
-ENCODE_LIMIT: dict[str, Any] = {"concurrency_id": "encode", "concurrency_limit": 2}
 ENCODE = EVENT | ENCODE_LIMIT
-MAX_K = 1000
 
 Shown = tuple[Asked, dict[str, Any]]
 
@@ -206,80 +199,3 @@ def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int
     if type(index) is not int or not 0 <= index < count:
         raise gr.Error("That item is not in this split any more.", title="Item not found")
     return index
-
-
-def api_search(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
-    """The function behind the endpoint /search."""
-
-    def search(query: str, runs: list[str], k: int = 10) -> dict[str, Any]:
-        """Find the visuals of the test split that fit a text best, once per run.
-
-        Args:
-            query: What the visual should show. If it reads like a caption of the split, matches are known.
-            runs: Names of the runs to ask, as /runs lists them; an empty list asks all of the first page.
-            k: How many results per run, 1 to 1,000.
-
-        Returns:
-            {"runs": {run: {"results": [{"id", "score", "rank", "first_rank", "relevant"}]}}}. first_rank is the
-            rank in the first stage of a run that re-ranks, else null. relevant is true for an annotated or true
-            match, false for a known non-match, null where it is not known.
-        """
-        if not query.strip():
-            raise gr.Error("The query is empty.")
-        if not 1 <= k <= MAX_K:
-            raise gr.Error(f"k must be 1 to {MAX_K}, found {k}.")
-        try:
-            columns = []
-            for name in dict.fromkeys(runs) or workspace.runs:
-                held = holder(name, workspace, pages)
-                columns += held.search(Query(text=query), [held.run(name).name], "test", "t2v", k)
-            if faults := [f"{column.run}: {column.fault}" for column in columns if column.fault]:
-                raise ValueError("; ".join(faults))
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
-        relevant = {"annotated": True, "true": True, "neither": False, "unknown": None}
-        return {
-            "runs": {
-                column.run: {
-                    "results": [
-                        {
-                            "id": result.id,
-                            "score": round(result.score, 6),
-                            "rank": result.rank,
-                            "first_rank": result.first_rank,
-                            "relevant": relevant[result.status],
-                        }
-                        for result in column.results
-                    ]
-                }
-                for column in columns
-            }
-        }
-
-    return search
-
-
-def api_runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list[dict[str, Any]]]:
-    """The function behind the endpoint /runs."""
-
-    def runs() -> list[dict[str, Any]]:
-        """List the runs: name, loss, matcher, dataset, kind of data ("image" or "clip") and metrics of each, and why one
-        cannot be compared with the others of its dataset, as far as that is known before its page is opened."""
-        kept = [(run, "") for run in workspace.runs.values()]
-        further = [(run, "") for page in pages[1:] for run in page.runs.values()]
-        return [
-            {
-                "name": run.name,
-                "loss": run.config.loss,
-                "loss_params": dict(run.config.loss_params),
-                "matcher": run.config.matcher if trains_a_loss(run) else "",
-                "dataset": run.config.dataset,
-                "kind": kind_of_data(run),
-                "metrics": run.metrics,
-                "comparable": not reason,
-                "reason": reason,
-            }
-            for run, reason in (*kept, *workspace.apart.values(), *further)
-        ]
-
-    return runs

@@ -12,9 +12,9 @@ from xmr.figures import distribution_figure, distribution_words
 from xmr.ui.components.number_table import NumberTable, table
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
 from xmr.ui.components.when_shown import when_shown
-from xmr.ui.measured import samples
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
+from xmr.workspace.measured import samples
 
 TITLE = "Distributions"
 ID = "distributions"

@@ -1,4 +1,4 @@
-"""What the tabs measure of a run, computed once per workspace; plain data, no gradio here."""
+"""What is measured of a run, computed once per workspace: plain data for the tabs and for reports."""
 
 from __future__ import annotations
 
@@ -29,10 +29,6 @@ from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui.components.pair_cards import Side
-from xmr.ui.components.params import bounded
-from xmr.ui.pictures import film, gallery_picture, picture
-from xmr.ui.words import text_words
 from xmr.workspace import Workspace
 
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
@@ -52,7 +48,7 @@ def effective(workspace: Workspace, run: str) -> dict[str, Any]:
     """The parameters of the run's loss as they ended: given, learned, or at their defaults. As `loss_of_run`."""
     loss_of_run(workspace, run)
     loss, values = workspace.run(run).last_loss
-    return bounded(LOSSES[loss], values)
+    return LOSSES[loss].filled(values)
 
 
 def sides(workspace: Workspace, run: str, split: str, direction: Direction) -> tuple[Any, ...]:
@@ -234,27 +230,6 @@ def batch(
         suspects=config.suspects if own else "",
     )
     return pairs, visuals, texts
-
-
-def visual_side(workspace: Workspace, split: str, index: int, role: str, own: int = 5) -> Side:
-    """A visual as one side of a card, with the captions that were written for it."""
-    data = workspace.dataset(split)
-    shown = picture(workspace, split, index)
-    written = [text_words(data, i) for i in np.flatnonzero(data.visual_of_text == index)[:own]]
-    return Side(role, data.visual_ids[index], shown, film(workspace, split, index), "", written)
-
-
-def text_side(workspace: Workspace, split: str, index: int, role: str) -> Side:
-    """An item of the second side as one side of a card: a picture, or a caption with the visual that it was written
-    for."""
-    data = workspace.dataset(split)
-    if data.gallery_visuals is not None:
-        return Side(role, data.captions[index], gallery_picture(workspace, split, index))
-    visual = int(data.visual_of_text[index])
-    shown = picture(workspace, split, visual)
-    note = f"written for this {data.kind}" if shown and data.classes is None else ""
-    words = text_words(data, index)
-    return Side(role, data.visual_ids[visual], shown, film(workspace, split, visual), words, [], note)
 
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:

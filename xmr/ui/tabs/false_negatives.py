@@ -11,7 +11,6 @@ import numpy as np
 from xmr.analysis import PrecisionRecall, precision_recall, threshold_of
 from xmr.core import Direction
 from xmr.figures import suspects_figure
-from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.ui.batch_maps import truth_badges
 from xmr.ui.components.number_table import NumberTable, table
@@ -19,7 +18,11 @@ from xmr.ui.components.pair_cards import Badge, Card, PairCards, cards
 from xmr.ui.components.params import ParamPool
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
 from xmr.ui.components.when_shown import when_shown
-from xmr.ui.measured import (
+from xmr.ui.events import EVENT
+from xmr.ui.pair_sides import text_side, visual_side
+from xmr.ui.shell import NO_LOSS, Controls
+from xmr.workspace import Workspace, style_at
+from xmr.workspace.measured import (
     asks_peers,
     captions,
     evidence,
@@ -27,14 +30,9 @@ from xmr.ui.measured import (
     peers,
     suspects,
     suspects_curve,
-    text_side,
     visual_and_text,
-    visual_side,
 )
-from xmr.ui.shell import EVENT, NO_LOSS, Controls
-from xmr.ui.words import words_of
-from xmr.workspace import Workspace, style_at
-from xmr.workspace.pages import Page, holder
+from xmr.workspace.words import words_of
 
 TITLE = "False negatives"
 ID = "false_negatives"
@@ -356,62 +354,6 @@ def settings_of(
     """The first selector with these parameters, then the others as they were left, else at their defaults."""
     rest = {name: held.get(name, SELECTORS[name].defaults) for name in others or () if name != first}
     return {first: params, **rest}
-
-
-def api_false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
-    """The function behind the endpoint /false_negatives."""
-
-    def false_negatives(run: str, selector: str = DEFAULT, limit: int = 20) -> dict[str, Any]:
-        """List the hardest negatives of a run that are probably matches, heaviest first (test split, text to visual).
-
-        Args:
-            run: Name of the run, as /runs lists them.
-            selector: Name of the selector that suspects, at its default parameters.
-            limit: How many pairs at most, 1 to 500.
-
-        Returns:
-            {"run", "selector", "parameters", "pairs": [{"query", "query_id", "candidate_id", "score", "weight", "rank",
-            "evidence", "nearest_caption", "truth"}], "examined", "suspected", "precision", "recall"}. truth, precision
-            and recall are null where they aren't known; precision and recall are of all suspected, not of the listed.
-        """
-        if not 1 <= limit <= 500:
-            raise gr.Error(f"limit must be 1 to 500, found {limit}.")
-        try:
-            params = SELECTORS[selector].defaults
-            workspace = holder(run, first, pages)
-            workspace.run(run)
-            found = hard_negatives(workspace, run, "test", "t2v")
-            nearest, near = evidence(workspace, run, "test", "t2v")
-            flagged = suspects(workspace, run, "test", "t2v", selector, params)
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
-        data = workspace.dataset("test")
-        measured = precision_recall(flagged, found.truth)
-        return {
-            "run": run,
-            "selector": selector,
-            "parameters": params,
-            "pairs": [
-                {
-                    "query": data.captions[found.query[i]],
-                    "query_id": f"{data.visual_ids[data.visual_of_text[found.query[i]]]}#{found.query[i]}",
-                    "candidate_id": data.visual_ids[found.candidate[i]],
-                    "score": round(float(found.score[i]), 6),
-                    "weight": float(f"{found.weight[i]:.6g}"),
-                    "rank": int(found.rank[i]),
-                    "evidence": None if np.isnan(near[i]) else round(float(near[i]), 6),
-                    "nearest_caption": data.captions[nearest[i]] if nearest[i] >= 0 else None,
-                    "truth": None if np.isnan(found.truth[i]) else bool(found.truth[i] > 0),
-                }
-                for i in np.flatnonzero(flagged)[:limit]
-            ],
-            "examined": len(found),
-            "suspected": int(flagged.sum()),
-            "precision": measured.precision,
-            "recall": measured.recall,
-        }
-
-    return false_negatives
 
 
 def _share(value: float | None) -> str:
