@@ -105,4 +105,11 @@ def page(browser: Any) -> Iterator[Any]:
     pwned = page.evaluate("() => window.pwned")
     page.close()
     assert pwned is None, "a caption ran as code"
+    if any("signal is aborted" in problem for problem in problems):
+        # A page that is left while an event is under way ends its stream, which Gradio tells as two errors.
+        problems = [
+            text
+            for text in problems
+            if "signal is aborted" not in text and "Connection errored out" not in text
+        ]
     assert not problems, problems

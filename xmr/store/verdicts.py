@@ -108,6 +108,16 @@ def storable(text: str) -> str:
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
+def told_apart(ids: Iterable[str]) -> list[str]:
+    """The ids, each once: one that was there before gets a number."""
+    seen: dict[str, int] = {}
+    names = []
+    for name in ids:
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
+    return names
+
+
 class PairNames:
     """Names of a split's pairs, by which verdicts find them again.
 
@@ -116,11 +126,7 @@ class PairNames:
 
     def __init__(self, data: Dataset):
         self.data = data
-        seen: dict[str, int] = {}
-        self.visuals: list[str] = []
-        for name in map(storable, data.visual_ids):
-            seen[name] = seen.get(name, 0) + 1
-            self.visuals.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
+        self.visuals = told_apart(map(storable, data.visual_ids))
         self.texts = [
             f"{self.visuals[own]}#{hashlib.blake2b(words.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
             for own, words in zip(data.visual_of_text.tolist(), data.captions, strict=True)

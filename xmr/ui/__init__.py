@@ -51,7 +51,8 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             app.load(None, js=FOLD_ON_PHONES)
             with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in TABS:
-                    with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}"):
+                    with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}") as one:
+                        controls.links.tell(one)
                         tab.build(workspace, controls)
             title = next((page.title for page in pages if page.path == here), workspace.dataset().name)
             wire_links(controls.links, tabs, tabs.children, title, addresses(pages, here))

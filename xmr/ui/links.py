@@ -78,6 +78,10 @@ class Links:
         self.keep(key, text, check, tab)
         return text
 
+    def tell(self, tab: gr.Tab) -> None:
+        """Makes a tab say when it is shown. Before its own listeners, since Gradio runs them one after the other."""
+        tab.select(None, None, self.tab, js=f"() => {json.dumps(tab.id)}", **EVENT)
+
 
 def go(tab: str, **values: str | Sequence[str]) -> dict[str, Any]:
     """A move to a tab, with new values of keys; the others stay."""
@@ -150,8 +154,6 @@ def wire_links(
     spec = json.dumps([[key, links.kept[key].tab] for key in keys]).replace("<", "\\u003c")
     query = QUERY % (spec, VERSION, json.dumps(dataset).replace("<", "\\u003c"))
     parts = [links.tab, *(links.kept[key].component for key in keys)]
-    for one in shown:
-        one.select(None, None, links.tab, js=f"() => {json.dumps(one.id)}", **EVENT)
     write = f"(...all) => {{ history.replaceState(history.state, '', '?' + ({query})(...all)); }}"
     gr.on([part.change for part in parts], None, parts, None, js=write, **EVENT)
     links.copy.copy(

@@ -22,6 +22,7 @@ from xmr.analysis import (
     suspected_pairs,
     threshold_curve,
     threshold_of,
+    top_items,
 )
 from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction, PairWeights
@@ -31,6 +32,7 @@ from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.workspace import Workspace
 
+TOP = 10  # length of the lists in which hubs are counted
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
 
 
@@ -74,6 +76,16 @@ def samples(workspace: Workspace, run: str, split: str, direction: Direction) ->
         return score_samples(*sides(workspace, run, split, direction), relevance(workspace, split, direction))
 
     return _once(workspace, ("samples", run, split, direction), make)
+
+
+def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
+    """The first `TOP` results of every query, (Q, TOP) int32."""
+
+    def make() -> np.ndarray:
+        queries, gallery, *_ = sides(workspace, run, split, direction)
+        return top_items(queries, gallery, TOP)
+
+    return _once(workspace, ("top", run, split, direction), make)
 
 
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
