@@ -21,6 +21,7 @@ from xmr.analysis import (
     suspected_pairs,
     typical_negatives,
     weight_curve,
+    weights_of_query,
 )
 from xmr.core import Pairs
 from xmr.evidence import CaptionSimilarity, Evidence
@@ -366,6 +367,32 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
         assert found.score[i] == pytest.approx(-score)
         assert found.rank[i] == 1 + int((scores[q] > scores[q, g]).sum())
         assert found.truth[i] == relevant[q, g]
+    # One query asked alone has the same weights; a loss that doesn't look at other queries can't tell.
+    items = np.arange(len(LINKS))[::3]
+    lone = weights_of_query(visual, text, groups, LINKS, loss, {}, 2, items, evidence=source)
+    own = Pairs(
+        scores[2:3],
+        positives[2:3],
+        ~positives[2:3],
+        **source.of(
+            LOSSES[loss].needs, every[0][2:3], every[1], torch.from_numpy(visual[2:3]), torch.from_numpy(text)
+        ),
+    )
+    np.testing.assert_allclose(lone, query_weights(loss, own)[0].numpy()[items], rtol=1e-3, atol=1e-7)
+
+
+def test_queries_that_are_asked_for_are_the_only_ones_that_answer(embeddings):
+    visual, text = embeddings
+    every = hard_negatives_by_weight(visual, text, np.arange(VISUALS), LINKS, "info_nce", {}, limit=10**6)
+    asked = np.array([4, 1])
+    some = hard_negatives_by_weight(
+        visual, text, np.arange(VISUALS), LINKS, "info_nce", {}, limit=10**6, asked=asked
+    )
+    kept = np.isin(every.query, asked)
+    assert kept.any() and not kept.all()
+    np.testing.assert_array_equal(some.query, every.query[kept])
+    np.testing.assert_array_equal(some.candidate, every.candidate[kept])
+    np.testing.assert_allclose(some.weight, every.weight[kept], rtol=1e-5)
 
 
 def test_a_run_without_pushed_negatives_has_an_empty_list():

@@ -16,7 +16,8 @@ from tests.fake_workspace import COLOURS, make_many, make_workspace
 from tests.run_chooser import tick, untick
 from xmr.losses import LOSSES
 from xmr.ui import build_app
-from xmr.ui.answer import Asked, answer
+from xmr.ui.answer import answer
+from xmr.ui.asked import Asked
 from xmr.ui.pictures import open_picture
 from xmr.ui.shell import side_by_side
 from xmr.workspace.pages import Page
@@ -235,7 +236,7 @@ def test_markup_in_a_caption_stays_text(home):
 
 
 def test_tiles_are_reached_and_opened_with_the_keyboard(home):
-    home.locator("#random").focus()
+    home.locator("#scale input").focus()
     home.keyboard.press("Tab")
     focused = "document.activeElement.getAttribute('aria-label') || ''"
     assert home.evaluate(focused).startswith("Rank 1, ")

@@ -45,8 +45,11 @@ from xmr.analysis.maps import (
     has_umap,
     hubness,
     modality_gap,
+    near_centroid,
     project,
+    spread,
     top_items,
+    turn,
 )
 from xmr.analysis.negatives import (
     HardNegatives,
@@ -59,6 +62,7 @@ from xmr.analysis.negatives import (
     suspected_pairs,
     threshold_curve,
     threshold_of,
+    weights_of_query,
 )
 from xmr.analysis.weights import (
     WeightCurve,
@@ -108,6 +112,7 @@ __all__ = [
     "mean_interval",
     "missed_by_one",
     "modality_gap",
+    "near_centroid",
     "nearest_own_caption",
     "overlap",
     "pair_weights",
@@ -123,12 +128,15 @@ __all__ = [
     "scored_sides",
     "slice_differences",
     "slice_means",
+    "spread",
     "suspected_by_threshold",
     "suspected_pairs",
     "threshold_curve",
     "threshold_of",
     "top_items",
     "true_but_unannotated",
+    "turn",
     "typical_negatives",
     "weight_curve",
+    "weights_of_query",
 ]

@@ -16,7 +16,7 @@ POPULATIONS = ("positives", "unannotated", "hardest", "random")
 class ScoreSamples:
     """Scores of four kinds of pairs, each with the query that it belongs to.
 
-    `values[kind]` and `query[kind]` are (P,): *positives* annotated matches; *unannotated* matches that nobody
+    `values[kind]`, `query[kind]` and `item[kind]`, its place in the gallery, are (P,): *positives* annotated matches; *unannotated* matches that nobody
     annotated (absent where truth is not known); *hardest* each query's best-scoring item that is neither;
     *random* items that are neither, drawn by seed. `mean` and `deviation` (Q,) are those of each query's row.
     `hidden` is the share of queries whose best-scoring unannotated item is a match in truth, else None.
@@ -24,6 +24,7 @@ class ScoreSamples:
 
     values: dict[str, np.ndarray]
     query: dict[str, np.ndarray]
+    item: dict[str, np.ndarray]
     mean: np.ndarray
     deviation: np.ndarray
     hidden: float | None = None
@@ -34,7 +35,7 @@ class ScoreSamples:
             kind: (self.values[kind] - self.mean[query]) / np.maximum(self.deviation[query], 1e-12)
             for kind, query in self.query.items()
         }
-        return ScoreSamples(values, self.query, self.mean, self.deviation, self.hidden)
+        return ScoreSamples(values, self.query, self.item, self.mean, self.deviation, self.hidden)
 
 
 def score_samples(
@@ -57,12 +58,14 @@ def score_samples(
     each = max(1, limit // len(queries))
     values: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
     owners: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
+    items: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
     mean, deviation = np.zeros(len(queries)), np.zeros(len(queries))
     hidden = 0
     columns = np.arange(len(gallery))
 
     def keep(kind: str, scores: np.ndarray, rows: np.ndarray, where: np.ndarray, first: int) -> None:
         values[kind].append(scores[rows, where])
+        items[kind].append(where.astype(np.int32))
         owners[kind].append(rows + first)
 
     for rows, scores in score_blocks(queries, gallery):
@@ -88,6 +91,7 @@ def score_samples(
     return ScoreSamples(
         {kind: np.concatenate(values[kind]) for kind in kinds},
         {kind: np.concatenate(owners[kind]) for kind in kinds},
+        {kind: np.concatenate(items[kind]) for kind in kinds},
         mean,
         deviation,
         None if truth is None else hidden / len(queries),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,14 @@ def hard_negatives_by_weight(
     direction: Direction = "v2t",
     limit: int = 2000,
     per_query: int = 3,
+    asked: np.ndarray | None = None,
 ) -> HardNegatives:
     """The unannotated pairs that the loss pushes apart the most, over the whole gallery.
 
     Every query's loss is taken against all of the gallery (not against a batch), in the asked direction, and the
     `per_query` heaviest negatives of each are kept; the `limit` heaviest of all are returned, heaviest first, equal
-    weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied.
+    weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied. `asked` are indices of
+    the queries to look at, all by default.
 
     A loss that looks within a modality needs `evidence`, and is asked of at most `WITHIN` items and their matches at
     a time, because similarities within a modality are held whole; elsewhere `direction` doesn't matter.
@@ -75,20 +77,15 @@ def hard_negatives_by_weight(
     else:
         step = max(1, CELLS // max(len(gallery), 1))
         whole = np.arange(len(gallery))
-        parts = ((rows, whole) for rows in np.split(np.arange(len(queries)), range(step, len(queries), step)))
+        rows = np.arange(len(queries)) if asked is None else np.sort(asked)
+        parts = ((some, whole) for some in np.split(rows, range(step, len(rows), step)))
     every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
     for rows, columns in parts:
-        scores = torch.from_numpy(inner(queries[rows], every[columns]))
-        positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[columns][None])
-        known = {}
-        if needs and evidence:
-            q, g = (torch.from_numpy(vectors(side)) for side in (queries[rows], every[columns]))
-            sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
-            (visuals, v), (texts, t) = sides
-            known = evidence.of(needs, visuals, texts, v, t)
-        weights = query_weights(
-            loss, Pairs(scores, positive, ~positive, direction=direction, **known), **hyper
-        )
+        if asked is not None and needs and not len(rows := np.intersect1d(rows, asked)):
+            continue
+        pairs = _pairs(queries, every, query_group, gallery_group, rows, columns, needs, evidence, direction)
+        scores, positive = pairs.scores, pairs.positives
+        weights = query_weights(loss, pairs, **hyper)
         weights[positive] = 0
         many = min(count, len(columns))
         # Heavier ones first; of those that weigh as much as the last kept, the better-scoring.
@@ -114,6 +111,58 @@ def hard_negatives_by_weight(
             columns, to = np.unique(candidate[part], return_inverse=True)
             relevance[part] = truth(rows, columns)[at, to]
     return HardNegatives(query, candidate, score[order], weight[order], rank[order], relevance)
+
+
+def weights_of_query(
+    queries: Side,
+    gallery: Side,
+    query_group: np.ndarray,
+    gallery_group: np.ndarray,
+    loss: str,
+    hyper: Mapping[str, float],
+    query: int,
+    items: np.ndarray,
+    *,
+    evidence: Evidence | None = None,
+    direction: Direction = "v2t",
+) -> np.ndarray:
+    """The weight of one query's pairs with `items` (N,) of the gallery, (N,): d loss / d score in the loss of the query
+    against the whole gallery, as in `hard_negatives_by_weight`, which also tells of what is asked and raised."""
+    needs = LOSSES[loss].needs
+    columns = np.arange(len(gallery))
+    if needs:
+        groups = np.unique(gallery_group)
+        own = np.union1d(query_group[query], gallery_group[items])
+        rest = np.setdiff1d(groups, own)
+        fill = min(max(WITHIN - len(own), 0), len(rest))
+        spread = rest[np.linspace(0, len(rest) - 1, fill).astype(int)] if fill else rest[:0]
+        columns = np.flatnonzero(np.isin(gallery_group, np.union1d(own, spread)))
+    row = np.array([query])
+    pairs = _pairs(queries, gallery, query_group, gallery_group, row, columns, needs, evidence, direction)
+    return query_weights(loss, pairs, **hyper)[0].numpy()[np.searchsorted(columns, items)]
+
+
+def _pairs(
+    queries: Side,
+    gallery: Side,
+    query_group: np.ndarray,
+    gallery_group: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    needs: Collection[str],
+    evidence: Evidence | None,
+    direction: Direction,
+) -> Pairs:
+    """Some queries against some of the gallery, with the evidence that a loss needs."""
+    scores = torch.from_numpy(inner(queries[rows], gallery[columns]))
+    positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[columns][None])
+    known = {}
+    if needs and evidence:
+        q, g = (torch.from_numpy(vectors(side)) for side in (queries[rows], gallery[columns]))
+        sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
+        (visuals, v), (texts, t) = sides
+        known = evidence.of(needs, visuals, texts, v, t)
+    return Pairs(scores, positive, ~positive, direction=direction, **known)
 
 
 def suspected_pairs(

@@ -121,18 +121,29 @@ def typical_negatives(count: int, top: float, spread: float) -> np.ndarray:
     return top + spread * (np.array(quantiles) - quantiles[0]) if count else np.zeros(0)
 
 
-def sample_batch(visual_of_text: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_batch(
+    visual_of_text: np.ndarray, size: int, seed: int, pair: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A batch as training draws it: `size` different visuals and one caption of each, (B,) and (B,) indices.
 
-    Fewer where there are fewer visuals with captions.
+    Fewer where there are fewer visuals with captions. Both items of a `pair` (visual, text) are in it: the visual in the
+    first row, the text in the first column or, where it was written for another visual, the second.
     """
     rng = np.random.default_rng(seed)
     captioned = np.unique(visual_of_text)
     visuals = rng.permutation(captioned)[:size]
+    if pair is not None:
+        owner = int(visual_of_text[pair[1]])
+        first = [one for one in dict.fromkeys((pair[0], owner)) if one in captioned]
+        visuals = np.concatenate([first, np.setdiff1d(visuals, first, assume_unique=True)])[
+            : max(size, len(first))
+        ]
     order = np.argsort(visual_of_text, kind="stable")
     starts = np.searchsorted(visual_of_text[order], visuals)
     ends = np.searchsorted(visual_of_text[order], visuals, side="right")
     texts = order[starts + (rng.random(len(visuals)) * (ends - starts)).astype(np.int64)]
+    if pair is not None:
+        texts[visuals == owner] = pair[1]
     return visuals, texts
 
 

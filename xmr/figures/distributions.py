@@ -55,6 +55,7 @@ def distribution_figure(
                 fill="tozeroy" if kind == "positives" else "none",
                 fillcolor=faint(colour),
                 name=label,
+                meta={"run": name, "kind": kind},
                 legendgroup=kind,
                 showlegend=kind not in shown,
                 xaxis="x",
@@ -87,6 +88,7 @@ def distribution_figure(
     figure.update_layout(
         xaxis=axis(scale, anchor=f"y{bottom}"),
         hovermode="x unified",
+        meta={"pick": "Click a curve for the pairs of that score, listed below."},
         legend=legend(),
         margin={"t": 40, "l": 8, "r": 12, "b": 44},
     )

@@ -28,6 +28,7 @@ def weight_figure(
                 mode="lines",
                 line={"color": MUTED, "width": 1.5, "dash": dash},
                 name=f"{name}, as trained",
+                meta={"kind": part},
                 hovertemplate=f"%{{y:.3g}} {name}, as trained<extra></extra>",
             )
         figure.add_scatter(
@@ -36,6 +37,7 @@ def weight_figure(
             mode="lines",
             line={"color": colour, "width": 2.5, "dash": dash},
             name=name,
+            meta={"kind": part},
             hovertemplate=f"%{{y:.3g}} {name}<extra></extra>",
         )
     mark_scores(figure, marks)
@@ -86,6 +88,7 @@ def weight_comparison_figure(
             line={"color": style.colour, "dash": style.dash, "width": 2},
             marker=every,
             name=plain(name),
+            meta={"kind": "negative", "run": name},
             hovertemplate=f"%{{y:.0f}}% {plain(name)}<extra></extra>",
         )
     mark_scores(figure, marks)

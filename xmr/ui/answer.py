@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from xmr.core import Direction
+from xmr.ui.asked import Asked
 from xmr.ui.pictures import film, gallery_picture, inline, open_picture, picture
-from xmr.workspace import Column, Query, Result, Workspace, overlap_at_k
+from xmr.ui.scales import MEANS, SCALES, Scale, Scores
+from xmr.workspace import Column, Result, Workspace, overlap_at_k
 from xmr.workspace.words import (
     item_name,
     known_words,
@@ -22,26 +22,10 @@ from xmr.workspace.words import (
 )
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The present query: small enough for a session's state. `place` is its place among the disagreements."""
-
-    kind: Literal["item", "text", "upload"]
-    split: str
-    direction: Direction
-    index: int = 0
-    text: str = ""
-    path: str = ""
-    place: int = 0
-
-    def query(self) -> Query:
-        if self.kind == "item":
-            return Query(index=self.index)
-        return Query(text=self.text) if self.kind == "text" else Query(image=open_picture(self.path))
-
-
-def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: int) -> dict[str, Any]:
-    """Everything that the result grid draws: JSON-able, a few kB."""
+def answer(
+    workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: int, scale: Scale = "raw"
+) -> dict[str, Any]:
+    """Everything that the result grid draws, scores on that scale: JSON-able, a few kB."""
     if not runs:
         return {"notice": "Pick at least one run in the sidebar."}
     query, split, direction = asked.query(), asked.split, asked.direction
@@ -51,7 +35,10 @@ def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k
     gallery = len(data.visual_ids) if direction == "t2v" else len(data.captions)
     base = next(column for column in columns if column.run == baseline)
     words = status_words(workspace, split, bool(len(own)))
-    drawn = [_column(workspace, asked, column, base, words, gallery) for column in columns]
+    scales = {column.run: Scores(workspace, column.run, asked, query, scale) for column in columns}
+    drawn = [
+        _column(workspace, asked, column, base, words, gallery, scales[column.run]) for column in columns
+    ]
     present = {
         result.status for column in columns for result in (*column.results, column.annotated) if result
     }
@@ -68,45 +55,8 @@ def answer(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k
             for status, word in words.items()
             if status in present or (len(own) and (status == "annotated" or "unknown" not in words))
         ],
+        "scale": {"name": SCALES[scale], "means": MEANS[scale]},
         "summary": ". ".join(f"{column['name']}: {column['spoken']}" for column in drawn),
-    }
-
-
-def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> dict[str, Any]:
-    """The card of one gallery item: what it is, and where every run ranks it for the present query."""
-    query, split, direction = asked.query(), asked.split, asked.direction
-    data = workspace.dataset(split)
-    words = words_of(data)
-    visual = index if direction == "t2v" else int(data.visual_of_text[index])
-    texts = np.flatnonzero(data.visual_of_text == visual)
-    image, strip = picture(workspace, split, visual), film(workspace, split, visual)
-    if direction == "v2t" and data.gallery_visuals is not None:
-        image, strip, texts = gallery_picture(workspace, split, index), None, np.array([index])
-    placed = {run: workspace.locate(query, run, split, direction, index) for run in runs}
-    status = next(iter(placed.values())).status if placed else "unknown"
-    _, own = workspace.annotation(query, split, direction)
-    here, there = (words.visual, words.text) if direction == "t2v" else (words.text, words.visual)
-    return {
-        "index": index,
-        "title": item_name(workspace, split, direction, index),
-        "image": image,
-        "film": strip,
-        "captions": [text_words(data, text) for text in texts],
-        "marked": int(np.flatnonzero(texts == index)[0]) if direction == "v2t" else None,
-        "status": status,
-        "words": status_words(workspace, split, bool(len(own)))[status],
-        "stages": any(result.first_rank is not None for result in placed.values()),
-        "runs": [
-            {
-                "name": run,
-                "colour": workspace.style(run).colour,
-                "rank": f"{result.rank:,}",
-                "first": "–" if result.first_rank is None else f"{result.first_rank:,}",
-                "score": f"{result.score:.3f}",
-            }
-            for run, result in placed.items()
-        ],
-        "use": f"Find {there}s for this {here}",
     }
 
 
@@ -148,7 +98,13 @@ def _query(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray
 
 
 def _column(
-    workspace: Workspace, asked: Asked, column: Column, base: Column, words: dict[str, str], gallery: int
+    workspace: Workspace,
+    asked: Asked,
+    column: Column,
+    base: Column,
+    words: dict[str, str],
+    gallery: int,
+    scores: Scores,
 ) -> dict[str, Any]:
     style = workspace.style(column.run)
     data = workspace.dataset(asked.split)
@@ -171,7 +127,7 @@ def _column(
         hits = f"{hits} of its class" if data.classes is not None else f"{hits} match" if complete else ""
     places = {result.index: result.rank for result in base.results}
     tiles = [
-        _tile(workspace, asked, result, words, places if column is not base else None)
+        _tile(workspace, asked, result, words, places if column is not base else None, scores)
         for result in column.results
     ]
     best, inside = column.annotated, column.annotated in column.results
@@ -192,7 +148,7 @@ def _column(
         or (f"{match} at rank {best.rank:,} of {gallery:,}" if best else "no annotated match"),
         "fault": column.fault,
         "tiles": tiles,
-        "pinned": _tile(workspace, asked, best, words, None) if best and not inside else None,
+        "pinned": _tile(workspace, asked, best, words, None, scores) if best and not inside else None,
     }
 
 
@@ -210,7 +166,12 @@ def _delta(column: Column, base: Column) -> dict[str, str]:
 
 
 def _tile(
-    workspace: Workspace, asked: Asked, result: Result, words: dict[str, str], places: dict[int, int] | None
+    workspace: Workspace,
+    asked: Asked,
+    result: Result,
+    words: dict[str, str],
+    places: dict[int, int] | None,
+    scores: Scores,
 ) -> dict[str, Any]:
     """One tile; `places` are the baseline's ranks, None for the baseline itself."""
     data = workspace.dataset(asked.split)
@@ -229,7 +190,7 @@ def _tile(
         "index": result.index,
         "id": result.id,
         "rank": f"{result.rank:,}",
-        "score": f"{result.score:.3f}",
+        "score": scores.short(result.score),
         "status": result.status,
         "tag": tags.get(result.status),
         "image": image,
@@ -237,7 +198,7 @@ def _tile(
         "caption": caption,
         "shift": _shift(result, places),
         "first": first,
-        "label": f"Rank {result.rank:,}{stages}, score {result.score:.3f}, {word}: {caption}",
+        "label": f"Rank {result.rank:,}{stages}, {scores.spoken(result.score)}, {word}: {caption}",
     }
 
 

@@ -20,7 +20,7 @@ from xmr.figures import (
 from xmr.losses import LOSSES
 from xmr.ui.components.pair_cards import Badge, Card, cards
 from xmr.ui.components.plotly_chart import chart
-from xmr.ui.pair_sides import text_side, visual_side
+from xmr.ui.pair_sides import pair_badges, text_side, visual_side
 from xmr.ui.shell import chosen
 from xmr.workspace import Workspace
 from xmr.workspace.measured import batch, effective, loss_of_run, truth_of
@@ -55,11 +55,12 @@ class Asked:
     baseline: str
     seed: int
     size: int
+    pair: tuple[int, int] | None = None  # visual and text that the batch must hold
 
     @property
     def revision(self) -> str:
         """Changes where cells come to mean other pairs."""
-        return f"{self.split} {self.seed} {self.size}"
+        return f"{self.split} {self.seed} {self.size} {self.pair}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def measured(workspace: Workspace, asked: Asked) -> list[Batch]:
         owner = run or fallback
         if names.count(name) > 1:  # a run has the name of its loss
             name += " (as trained)" if run else " (any values)"
-        found.append(Batch(name, *batch(workspace, owner, asked.split, loss, hyper, seed, size), owner))
+        found.append(
+            Batch(name, *batch(workspace, owner, asked.split, loss, hyper, seed, size, asked.pair), owner)
+        )
     return found
 
 
@@ -101,7 +104,8 @@ def show_one(workspace: Workspace, asked: Asked, show: str) -> str:
     figure = matrix_figure(one.pairs, show, f"{one.run} {asked.revision}", kind, unannotated)
     loss, _, run = loss_of(workspace, asked.choice)
     whose = f"Pairs of {one.run}" + ("" if run else f", weighed by {loss}")
-    return chart(figure, f"{whose}. {matrix_words(one.pairs, kind, unannotated)}")
+    words = f"{whose}. {matrix_words(one.pairs, kind, unannotated)}"
+    return chart(figure, words, _cells(workspace, asked.split, one, one.pairs, show))
 
 
 def show_both(workspace: Workspace, asked: Asked, show: str) -> tuple[str, str, str, str]:
@@ -118,7 +122,11 @@ def show_both(workspace: Workspace, asked: Asked, show: str) -> tuple[str, str, 
     what = "% of push" if show == "weights" else "score"
     span = shared_span(show, p, q)
     drawn = [
-        chart(matrix_figure(pairs, show, revision, kind, unannotated, span, what), f"{letter}: {_whose(one)}")
+        chart(
+            matrix_figure(pairs, show, revision, kind, unannotated, span, what),
+            f"{letter}: {_whose(one)}",
+            _cells(workspace, asked.split, one, pairs, show),
+        )
         for letter, pairs, one in (("A", p, a), ("B", q, b))
     ]
     gap = difference_figure(p, q, show, revision, kind, unannotated, f"B − A, {what}")
@@ -168,19 +176,14 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
     return cards([Card(f"{kind} {row + 1}, {nouns.text} {column + 1}", two, numbers, badges)])
 
 
-def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:
-    """What is known of a pair, in words; `known` says whether the dataset knows any truth."""
-    if annotated:
-        return [Badge("annotated match", "own")]
-    badges = [Badge("suspected", "suspected")] if suspected else []
-    return [*badges, *truth_badges(truth, known)] or [Badge("not annotated", "other")]
-
-
-def truth_badges(truth: float | None, known: bool) -> list[Badge]:
-    """Whether an unannotated pair really matches, as far as is known."""
-    if truth is not None:
-        return [Badge("truly matches", "match") if truth > 0 else Badge("not a match", "other")]
-    return [Badge("truth not known", "other")] if known else []
+def _cells(
+    workspace: Workspace, split: str, one: Batch, pairs: PairWeights, show: str
+) -> tuple[list[str], list[list[str]]]:
+    """The numbers of a map: a row for each visual, columns in the order of the texts."""
+    ids = workspace.dataset(split).visual_ids
+    rows = zip(one.visuals, pairs.weights if show == "weights" else pairs.scores, strict=True)
+    columns = [show, *(f"{i}" for i in range(1, len(one.texts) + 1))]
+    return columns, [[ids[visual], *(f"{value:.3g}" for value in row)] for visual, row in rows]
 
 
 def _whose(one: Batch) -> str:

@@ -86,7 +86,7 @@ class Links:
 def go(tab: str, **values: str | Sequence[str]) -> dict[str, Any]:
     """A move to a tab, with new values of keys; the others stay."""
     # Gradio tells of changed values only, and one may go to the same place twice.
-    return {"tab": tab, **values, "at": time.time_ns()}
+    return {"tab": tab, **values, "moved at": time.time_ns()}  # no key has a space
 
 
 def one_of(kind: str, allowed: Iterable[Any]) -> Check:
@@ -209,6 +209,8 @@ def read(
     for key in ours:
         texts = [text for text in asked[key] if text][:MOST]
         if not texts:
+            if key in kept and isinstance(kept[key].component, gr.Textbox):
+                found[key] = ""
             continue
         if any(len(text) > LONGEST for text in texts):
             faults.append(f"{key} has more than {LONGEST:,} characters")

@@ -1,12 +1,14 @@
-"""Items of a split as the two sides of a pair's card."""
+"""Pairs of a split as cards: the two items, and what is known of their match."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from xmr.ui.components.pair_cards import Side
+from xmr.core import Direction
+from xmr.ui.components.pair_cards import Badge, Card, Side
 from xmr.ui.pictures import film, gallery_picture, picture
 from xmr.workspace import Workspace
+from xmr.workspace.measured import truth_of
 from xmr.workspace.words import text_words
 
 
@@ -29,3 +31,46 @@ def text_side(workspace: Workspace, split: str, index: int, role: str) -> Side:
     note = f"written for this {data.kind}" if shown and data.classes is None else ""
     words = text_words(data, index)
     return Side(role, data.visual_ids[visual], shown, film(workspace, split, visual), words, [], note)
+
+
+def pair_card(
+    workspace: Workspace,
+    split: str,
+    direction: Direction,
+    query: int,
+    item: int,
+    name: str,
+    numbers: list[tuple[str, str]],
+) -> Card:
+    """A query and an item of its gallery, the query first, with what is known of the pair."""
+    data = workspace.dataset(split)
+    if direction == "v2t":
+        visual, text = query, item
+        sides = (
+            visual_side(workspace, split, query, "query", own=3),
+            text_side(workspace, split, item, "candidate"),
+        )
+    else:
+        visual, text = item, query
+        sides = (
+            text_side(workspace, split, query, "query"),
+            visual_side(workspace, split, item, "candidate", own=3),
+        )
+    annotated = bool(data.visual_group[visual] == data.text_group[text])
+    truth = truth_of(workspace, split, visual, text)
+    return Card(name, sides, numbers, pair_badges(annotated, False, truth, data.truth is not None))
+
+
+def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:
+    """What is known of a pair, in words; `known` says whether the dataset knows any truth."""
+    if annotated:
+        return [Badge("annotated match", "own")]
+    badges = [Badge("suspected", "suspected")] if suspected else []
+    return [*badges, *truth_badges(truth, known)] or [Badge("not annotated", "other")]
+
+
+def truth_badges(truth: float | None, known: bool) -> list[Badge]:
+    """Whether an unannotated pair really matches, as far as is known."""
+    if truth is not None:
+        return [Badge("truly matches", "match") if truth > 0 else Badge("not a match", "other")]
+    return [Badge("truth not known", "other")] if known else []

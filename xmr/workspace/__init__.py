@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from xmr.core import Direction
+from xmr.core import Direction, Ranking
 from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
 from xmr.search import two_stage
 from xmr.workspace.holdings import Holdings
@@ -114,6 +114,47 @@ class Workspace(Holdings):
             place = self._best_of(run, query, split, direction, np.array([index]), 0, own)
         return self._results([place], same, own, split, direction)[0]
 
+    def spread(self, run: str, query: Query, split: str, direction: Direction) -> tuple[float, float] | None:
+        """Mean and standard deviation of the query's scores over the whole gallery; None where a pair scorer would have to
+        be asked of all of it."""
+        owner = self.run(run)
+        if not owner.independent:
+            scores = owner.scores() if query.index is not None and split == "test" else None
+            if scores is None:
+                return None
+            row = np.asarray(scores[query.index] if direction == "v2t" else scores[:, query.index], np.float64)
+            return float(row.mean()), float(row.std())
+        mean, second = self._moments(run, split, "v" if direction == "t2v" else "t")
+        vector = self._vector(run, query, split, direction).astype(np.float64)
+        centre = float(vector @ mean)
+        return centre, float(np.sqrt(max(vector @ second @ vector - centre**2, 0.0)))
+
+    def match_scores(self, run: str, split: str) -> np.ndarray:
+        """Scores of the pairs of a text and the visual that it was written for, ascending, (N_t,) float32."""
+
+        def make() -> np.ndarray:
+            of = self.dataset(split).visual_of_text
+            if not self.run(run).independent:
+                return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
+            visual, text = self.embeddings(run, split)
+            parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
+            return np.sort(np.concatenate([np.einsum("ne,ne->n", visual[of[part]], text[part]) for part in parts]))
+
+        return self._memo.get(("match scores", run, split), make)
+
+    def _moments(self, run: str, split: str, side: Literal["v", "t"]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (E,) and second moment (E, E) of a side's vectors: a query's mean score and spread without its scores."""
+
+        def make() -> tuple[np.ndarray, np.ndarray]:
+            vectors = self.index(run, split, side).vectors
+            second = sum(
+                (part.T @ part).astype(np.float64)
+                for part in np.array_split(vectors, -(-len(vectors) // 4096))
+            )
+            return vectors.mean(0, dtype=np.float64), second / len(vectors)
+
+        return self._memo.get(("moments", run, split, side), make)
+
     def annotation(self, query: Query, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
         """The split's items that are this very query, and the gallery items annotated as matching it; both may be
         empty: the item itself, the captions that read as the text does, nothing for a picture from outside."""
@@ -134,12 +175,7 @@ class Workspace(Holdings):
         """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
 
         def make() -> dict[Direction, np.ndarray]:
-            data = self.dataset(split)
-            groups = data.visual_group, data.text_group
-            if self.run(run).independent:
-                v2t, t2v = rank_embeddings(*self.embeddings(run, split), *groups)
-            else:
-                v2t, t2v = rank_scores(self.pair_scores(run, split), *groups)
+            v2t, t2v = self.rankings(run, split)
             return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
 
         return self._memo.get(("ranks", run, split), make)[direction]
@@ -147,22 +183,29 @@ class Workspace(Holdings):
     def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
         """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
         to ask before a page is shown."""
-        data = self.dataset(split)
-        if (
-            data.truth is None
-            or not data.truth.complete
-            or len(data.visual_ids) * len(data.captions) > MAX_PAIRS
-        ):
+        if not self.knows_all(split):
             return None
 
         def make() -> dict[Direction, np.ndarray]:
-            if self.run(run).independent:
-                v2t, t2v = rank_truth(*self.embeddings(run, split), data.truth)
-            else:
-                v2t, t2v = rank_truth_of_scores(self.pair_scores(run, split), data.truth)
+            v2t, t2v = self.rankings(run, split, truth=True)
             return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
 
         return self._memo.get(("true ranks", run, split), make)[direction]
+
+    def knows_all(self, split: str) -> bool:
+        """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""
+        data = self.dataset(split)
+        pairs = len(data.visual_ids) * len(data.captions)
+        return data.truth is not None and data.truth.complete and pairs <= MAX_PAIRS
+
+    def rankings(self, run: str, split: str, truth: bool = False) -> tuple[Ranking, Ranking]:
+        """Ranks of all annotated matches of a split's queries, v2t and t2v; with `truth` of all true ones. Not kept."""
+        data = self.dataset(split)
+        if self.run(run).independent:
+            sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
+        else:
+            sides, of_sides, of_truth = (self.pair_scores(run, split),), rank_scores, rank_truth_of_scores
+        return of_truth(*sides, data.truth) if truth else of_sides(*sides, data.visual_group, data.text_group)
 
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.

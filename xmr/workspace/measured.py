@@ -23,6 +23,7 @@ from xmr.analysis import (
     threshold_curve,
     threshold_of,
     top_items,
+    weights_of_query,
 )
 from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction, PairWeights
@@ -102,6 +103,23 @@ def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direct
         )
 
     return _once(workspace, ("hard negatives", run, split, direction), make)
+
+
+def weight_of_pair(
+    workspace: Workspace, run: str, split: str, direction: Direction, query: int, item: int
+) -> float:
+    """The weight of one pair in the run's loss of that query against the whole gallery. Raises ValueError for a run
+    without a loss and where the loss lacks evidence."""
+    weights = weights_of_query(
+        *sides(workspace, run, split, direction),
+        loss_of_run(workspace, run),
+        effective(workspace, run),
+        query,
+        np.array([item]),
+        evidence=sources(workspace, split),
+        direction=direction,
+    )
+    return float(weights[0])
 
 
 def visual_and_text(found: HardNegatives, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
@@ -216,15 +234,23 @@ def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
 
 
 def batch(
-    workspace: Workspace, run: str, split: str, loss: str, hyper: Mapping[str, Any], seed: int, size: int
+    workspace: Workspace,
+    run: str,
+    split: str,
+    loss: str,
+    hyper: Mapping[str, Any],
+    seed: int,
+    size: int,
+    pair: tuple[int, int] | None = None,
 ) -> tuple[PairWeights, np.ndarray, np.ndarray]:
-    """The weights of one batch of the run's pairs in that loss, and the batch's visuals and texts.
+    """The weights of one batch of the run's pairs in that loss, and the batch's visuals and texts; `pair` as in
+    `sample_batch`.
 
     Suspects are marked by the run's own selector, which also takes them out as in training, else by the default
     selector, which only marks.
     """
     data, config = workspace.dataset(split), workspace.run(run).config
-    visuals, texts = sample_batch(data.visual_of_text, size, seed)
+    visuals, texts = sample_batch(data.visual_of_text, size, seed, pair)
     visual, text = workspace.sides(run, split)
     own = config.selector in SELECTORS
     selector = config.selector if own else DEFAULT

@@ -2,6 +2,8 @@
 const caption = element.querySelector('figcaption');
 const plot = element.querySelector('.plot');
 const details = element.querySelector('details');
+const tools = element.querySelector('.tools');
+const spoken = element.querySelector('.spoken');
 const dark = () => document.body.classList.contains('dark');
 const touch = matchMedia('(pointer: coarse)').matches;
 
@@ -54,10 +56,17 @@ const choose = (row, column) => {
   trigger('select', { row, column });
 };
 
-const clicked = (event) => {
-  const point = event.points[0];
-  if (plot.layout.meta?.cells) choose(Math.round(point.y) - 1, Math.round(point.x) - 1);
-  else trigger('select', { curve: point.curveNumber, index: point.pointIndex, x: point.x, y: point.y, customdata: point.customdata ?? null });
+const pick = (point) => {
+  const { curveNumber: curve, x, y, customdata = null, data } = point;
+  trigger('select', { curve, index: point.pointIndex ?? point.pointNumber, x, y, customdata, meta: data?.meta ?? null });
+};
+
+// Where all curves are told of at once, the one under the pointer is meant.
+const clicked = ({ points, event }) => {
+  if (plot.layout.meta?.cells) { choose(Math.round(points[0].y) - 1, Math.round(points[0].x) - 1); return; }
+  const at = event.clientY - plot.getBoundingClientRect().top;
+  const far = (point) => Math.abs((point.yaxis?.d2p?.(point.y) ?? 0) + (point.yaxis?._offset ?? 0) - at);
+  pick(points.reduce((best, point) => (far(point) < far(best) ? point : best)));
 };
 
 const numbers = (table) => {
@@ -68,12 +77,39 @@ const numbers = (table) => {
     h('div', {}, h('table', {}, h('thead', {}, row(table.columns, 'th')), h('tbody', {}, table.rows.map((cells) => row(cells, 'td'))))));
 };
 
+const save = (name, type, text) => {
+  const link = h('a', { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
+const fileName = (end) => `${settings.name.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 60)}.${end}`;
+// A spreadsheet would run what begins like a formula.
+const csvCell = (text) => {
+  const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text.replace(/[%,\s]/g, ''))) ? `'${text}` : text;
+  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+};
+const image = (format) => {
+  const layout = { ...plot.layout, paper_bgcolor: dark() ? '#0b1120' : '#ffffff' };
+  Plotly.downloadImage({ data: plot.data, layout }, { format, filename: fileName(format).slice(0, -4), width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
+};
+const offer = (value) => {
+  const tool = (words, act) => h('button', { type: 'button', 'aria-label': `${words}: ${settings.name}`, onclick: act }, words);
+  const { table } = value;
+  tools.replaceChildren(...[
+    table && tool('CSV', () => save(fileName('csv'), 'text/csv', [table.columns, ...table.rows].map((row) => row.map(csvCell).join(',')).join('\r\n'))),
+    value.figure && tool('PNG', () => image('png')),
+    value.figure && tool('SVG', () => image('svg')),
+    value.figure?.layout.meta?.pick && h('span', {}, value.figure.layout.meta.pick),
+  ].filter(Boolean));
+};
+
 let turn = 0;
 const draw = async () => {
   if (!props.value) { caption.textContent = 'Measuring …'; return; }
   const value = JSON.parse(props.value);
   caption.textContent = value.words;
   numbers(value.table);
+  offer(value);
   element.classList.toggle('empty', !value.figure);
   plot.hidden = !value.figure;
   if (!value.figure) return;
@@ -89,7 +125,8 @@ const draw = async () => {
   }
   if (mine !== turn) return; // a later value came while the library was on its way
   const figure = inColours(value.figure);
-  const { cells } = figure.layout.meta ?? {};
+  const { cells, pick: hint } = figure.layout.meta ?? {};
+  const keys = cells ? ' Arrow keys move from pair to pair, Enter chooses.' : hint ? ` ${hint} Arrow keys move from point to point, Enter chooses.` : '';
   if (revision !== figure.layout.uirevision) cursor = null;
   revision = figure.layout.uirevision;
   if (cells) figure.layout.shapes = frame();
@@ -97,9 +134,9 @@ const draw = async () => {
   if (plot.clientWidth < 480 && figure.data.some((trace) => trace.colorbar)) figure.data.forEach((trace) => {
     if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.12, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
   });
-  plot.setAttribute('role', cells ? 'application' : 'img');
-  plot.setAttribute('aria-label', `${settings.name}. ${value.words}${cells ? ' Arrow keys move from pair to pair, Enter chooses.' : ''}`);
-  plot.tabIndex = cells ? 0 : -1;
+  plot.setAttribute('role', keys ? 'application' : 'img');
+  plot.setAttribute('aria-label', `${settings.name}. ${value.words}${keys}`);
+  plot.tabIndex = keys ? 0 : -1;
   await Plotly.react(plot, figure.data, figure.layout, {
     responsive: false, displayModeBar: false, doubleClick: 'reset',
   });
@@ -121,11 +158,35 @@ const observer = new ResizeObserver(() => {
   draw();
 });
 
+// Along a curve with left and right, from curve to curve with up and down.
+const walk = (key) => {
+  const curves = plot.data.map((trace, at) => ({ at, size: (plot.calcdata[at] ?? []).length, trace }))
+    .filter(({ size, trace }) => size > 0 && trace.visible !== false && trace.visible !== 'legendonly' && trace.hoverinfo !== 'skip');
+  if (!curves.length) return;
+  const place = Math.max(curves.findIndex(({ at }) => at === walked?.curve), 0);
+  const [down, right] = walked && key in STEPS ? STEPS[key] : [0, 0];
+  const next = curves[(place + down + curves.length) % curves.length];
+  const index = Math.min(Math.max((walked?.index ?? 0) + right, 0), next.size - 1);
+  walked = { curve: next.at, index };
+  const found = plot.calcdata[next.at][index];
+  const short = (value) => (typeof value === 'number' && !Number.isInteger(value) ? value.toPrecision(3) : value);
+  const full = plot._fullData[next.at];
+  const [x, y] = [full.x ?? [], full.y ?? []];
+  const at = found.i ?? index;
+  const point = { curveNumber: next.at, pointNumber: at, x: x[at] ?? found.x, y: y[at] ?? found.y, data: next.trace, customdata: next.trace.customdata?.[at] };
+  if (key in STEPS) {
+    Plotly.Fx.hover(plot, [{ curveNumber: next.at, pointNumber: at }], `${full.xaxis ?? 'x'}${full.yaxis ?? 'y'}`);
+    spoken.textContent = `${next.trace.name ?? ''}: ${short(point.x)}, ${short(point.y)}`;
+  } else pick(point);
+};
+let walked = null;
+
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 plot.addEventListener('keydown', (event) => {
-  const cells = plot.layout?.meta?.cells;
-  if (!cells || !(event.key in STEPS || event.key === 'Enter' || event.key === ' ')) return;
+  const { cells, pick: hint } = plot.layout?.meta ?? {};
+  if (!(cells || hint) || !(event.key in STEPS || event.key === 'Enter' || event.key === ' ')) return;
   event.preventDefault();
+  if (!cells) { walk(event.key); return; }
   const [row, column] = cursor ?? [0, 0];
   if (!(event.key in STEPS)) { choose(row, column); return; }
   const [down, right] = cursor ? STEPS[event.key] : [0, 0];

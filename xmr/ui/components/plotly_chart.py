@@ -2,8 +2,9 @@
 
 plotly.js is served from the installed plotly package, so the two match and nothing comes from elsewhere. It is
 fetched when the first chart becomes visible. `.select` carries what was clicked: `{"curve", "index", "x", "y"}`,
-`customdata` where there is some, or for a figure of cells (`layout.meta.cells`) `{"row", "column"}`; there, the
-arrow keys move and Enter selects.
+`customdata` and the trace's `meta` where there are some, or for a figure of cells (`layout.meta.cells`) `{"row", "column"}`; there, the
+arrow keys move and Enter selects. So they do in a figure whose `layout.meta.pick` says what a click does. Below the
+chart, its table can be had as CSV and the figure as PNG and SVG.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class PlotlyChart(gr.HTML):
             value=value,
             html_template=(
                 "<figure class='chart'><figcaption aria-live='polite'></figcaption>"
-                "<div class='plot' tabindex='-1'></div><details hidden><summary>Numbers</summary></details></figure>"
+                "<div class='plot' tabindex='-1'></div><div class='tools'></div>"
+                "<p class='spoken' role='status' aria-live='polite'></p><details hidden><summary>Numbers</summary></details></figure>"
             ),
             css_template=style("plotly_chart"),
             js_on_load=f"const settings = {json.dumps(settings)};\n{script('plotly_chart')}",

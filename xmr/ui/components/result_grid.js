@@ -114,8 +114,9 @@ const column = (run, match, staged) =>
       h('p', {}, `not in the first ${run.tiles.length}`), tile(run.pinned, true)));
 
 const legend = (value) =>
-  h('ul', { class: 'legend', 'aria-label': 'What the frames mean' },
-    value.legend.map((entry) => h('li', { class: entry.status }, h('i', { 'aria-hidden': 'true' }), entry.words)));
+  h('ul', { class: 'legend', 'aria-label': 'What frames and numbers mean' },
+    value.legend.map((entry) => h('li', { class: entry.status }, h('i', { 'aria-hidden': 'true' }), entry.words)),
+    h('li', { class: 'scale' }, h('b', {}, value.scale.name), value.scale.means));
 
 const draw = () => {
   const value = props.value;
@@ -129,7 +130,7 @@ const draw = () => {
   root.replaceChildren(
     h('div', { class: 'strip' }, queryCard(value.query), axis(value), overlap(value)),
     legend(value),
-    value.left_out && h('p', { class: 'left-out' }, value.left_out),
+    value.left_out ? h('p', { class: 'left-out' }, value.left_out) : '',
     h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.match, value.columns.some((one) => one.stage)))));
   spoken.textContent = value.summary;
 };

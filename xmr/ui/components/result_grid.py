@@ -10,7 +10,7 @@ from xmr.ui.components import script, style
 
 
 class ResultGrid(gr.HTML):
-    """One column per run. `value` is what `xmr.ui.search.answer` returns; `.pick` carries {"index": item}."""
+    """One column per run. `value` is what `xmr.ui.answer.answer` returns; `.pick` carries {"index": item}."""
 
     def __init__(self, value: dict[str, Any], **props: Any):
         super().__init__(
@@ -27,7 +27,8 @@ class ResultGrid(gr.HTML):
 
 
 class ItemDialog(gr.HTML):
-    """A dialog about one item. `value` is what `xmr.ui.search.details` returns; `.use` carries {"index": item}."""
+    """A dialog about one item. `value` is what `xmr.ui.details.details` returns; `.use` carries {"index": item},
+    `.open` also the "tab" to open the pair in and the "run"."""
 
     def __init__(self, **props: Any):
         super().__init__(

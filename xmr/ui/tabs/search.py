@@ -10,51 +10,39 @@ import gradio as gr
 import numpy as np
 
 from xmr.core import Direction
-from xmr.ui.answer import Asked, answer, details
+from xmr.ui.answer import answer
+from xmr.ui.asked import (
+    Asked,
+    asks_text,
+    disagreement,
+    followed,
+    read_query,
+    shown_text,
+    written,
+)
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
+from xmr.ui.details import details
 from xmr.ui.events import ENCODE_LIMIT, EVENT
+from xmr.ui.links import any_text, go, one_of
 from xmr.ui.pictures import open_picture
+from xmr.ui.scales import SCALES, Scale
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
+from xmr.workspace.item_names import item_link
 
 TITLE = "Search"
 ID = "search"
-
 ENCODE = EVENT | ENCODE_LIMIT
 
-Shown = tuple[Asked, dict[str, Any]]
 
-
-def disagreement(
-    workspace: Workspace, split: str, direction: Direction, runs: list[str], place: int = 0
-) -> Asked:
-    """The query at `place` in the order of the runs' disagreement: a first visit starts at 0."""
-    runs = side_by_side(chosen(workspace, runs, None)[0])[0]
-    order = workspace.disagreements(runs or workspace.shown_first[:1], split, direction)
-    place %= len(order)
-    return Asked("item", split, direction, index=int(order[place]), place=place)
-
-
-def followed(workspace: Workspace, asked: Asked, split: str, direction: Direction, runs: list[str]) -> Asked:
-    """The present query under a changed split or direction: the same pair from its other side where there is one."""
-    if (asked.split, asked.direction) == (split, direction):
-        return asked
-    if asked.split == split and asked.kind == "item":
-        links = workspace.dataset(split).visual_of_text
-        others = links[[asked.index]] if direction == "v2t" else np.flatnonzero(links == asked.index)
-        if len(others):
-            return Asked("item", split, direction, index=int(others[0]))
-    if asked.direction == direction and asked.kind != "item":
-        return replace(asked, split=split)
-    return disagreement(workspace, split, direction, runs)
-
-
-def show(workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: int) -> Shown:
-    """The query with its answer. Raises gr.Error with the reason where a run cannot answer."""
+def show(
+    workspace: Workspace, asked: Asked, runs: list[str], baseline: str, k: int, scale: Scale = "raw"
+) -> dict[str, Any]:
+    """The answer to a query. Raises gr.Error with the reason where a run cannot answer."""
     runs, baseline = chosen(workspace, runs, baseline)
     shown, left_out = side_by_side(runs, baseline)
     try:
-        return asked, answer(workspace, asked, shown, baseline, int(k)) | {"left_out": left_out}
+        return answer(workspace, asked, shown, baseline, int(k), scale) | {"left_out": left_out}
     except (ValueError, OSError) as error:
         raise gr.Error(str(error), title="No answer") from error
 
@@ -65,7 +53,8 @@ def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
         raise gr.Error(
             f"Type what the {noun} should show, or press Next disagreement.", title="Nothing to search for"
         )
-    return Asked("text", asked.split, "t2v", text=text.strip(), place=asked.place)
+    index = asked.index if asked.direction == "t2v" else 0
+    return Asked("text", asked.split, "t2v", text=text.strip(), index=index)
 
 
 def uploaded(asked: Asked, path: str) -> Asked:
@@ -74,28 +63,26 @@ def uploaded(asked: Asked, path: str) -> Asked:
         open_picture(path)
     except ValueError as error:
         raise gr.Error(str(error), title="Picture not used") from error
-    return Asked("upload", asked.split, "v2t", path=path, place=asked.place)
+    index = asked.index if asked.direction == "v2t" else 0
+    return Asked("upload", asked.split, "v2t", path=path, index=index)
 
 
-def shown_text(workspace: Workspace, asked: Asked) -> str:
-    """What stands in the text box while this query is shown."""
-    if asked.kind == "item" and asked.direction == "t2v" and asks_text(workspace):
-        return workspace.dataset(asked.split).captions[asked.index]
-    return asked.text
-
-
-def asks_text(workspace: Workspace) -> bool:
-    """Whether free text can be a query: not where both sides are pictures or texts are mere features."""
-    data = workspace.dataset()
-    return data.gallery_visuals is None and data.classes is None
+def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int:
+    """The item that a browser names, checked: it is free to send anything."""
+    data = workspace.dataset(asked.split)
+    count = len(data.visual_ids if asked.direction == "t2v" else data.captions)
+    index = event._data.get("index") if isinstance(event._data, dict) else None
+    if type(index) is not int or not 0 <= index < count:
+        raise gr.Error("That item is not in this split any more.", title="Item not found")
+    return index
 
 
 def build(workspace: Workspace, controls: Controls) -> None:
     """Lays the tab out and wires it; the first answer is part of the page, so nothing waits for an event."""
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
-    start = disagreement(workspace, "test", controls.direction.value, runs)
-    first, value = show(workspace, start, runs, baseline, k)
+    first = disagreement(workspace, "test", controls.direction.value, side_by_side(runs)[0])
     asked = gr.State(first)
+    link = controls.links.hidden("query", any_text, ID, written(workspace, first))
     noun = "clip" if workspace.dataset().kind == "clip" else "picture"
     with gr.Row(elem_id="ask"):
         text = gr.Textbox(
@@ -111,7 +98,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             max_lines=1,  # a line that scrolls: the whole text stands below, and the row keeps its height
             elem_id="query",
         )
-        go = gr.Button(
+        go_button = gr.Button(
             "Search",
             variant="primary",
             size="md",
@@ -131,15 +118,27 @@ def build(workspace: Workspace, controls: Controls) -> None:
         )
         following = gr.Button("Next disagreement", size="md", scale=0, min_width=160, elem_id="next")
         chance = gr.Button("Random", size="md", scale=0, min_width=88, elem_id="random")
-    grid = ResultGrid(value, elem_id="results")
+        scale = gr.Dropdown(
+            [(words, name) for name, words in SCALES.items()],
+            value="raw",
+            label="Scores",
+            show_label=False,
+            container=False,
+            filterable=False,
+            scale=0,
+            min_width=150,
+            elem_id="scale",
+        )
+    controls.links.keep("scale", scale, one_of("scale", SCALES), ID)
+    grid = ResultGrid(show(workspace, first, runs, baseline, k), elem_id="results")
     dialog = ItemDialog(elem_id="item")
 
-    sidebar = [controls.runs, controls.baseline, controls.k]
-    outputs = [asked, grid, text, controls.direction]
+    sidebar = [controls.runs, controls.baseline, controls.k, scale]
+    outputs = [asked, link, grid, text, controls.direction]
 
     def shown(new: Asked, *values: Any) -> tuple[Any, ...]:
-        new, drawn = show(workspace, new, *values)
-        return new, drawn, shown_text(workspace, new), new.direction
+        drawn = show(workspace, new, *values)
+        return new, written(workspace, new), drawn, shown_text(workspace, new), new.direction
 
     def on_text(now: Asked, words: str, *values: Any) -> tuple[Any, ...]:
         if words == shown_text(workspace, now) and now.direction == "t2v":
@@ -149,19 +148,38 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def on_upload(now: Asked, path: str, *values: Any) -> tuple[Any, ...]:
         return shown(uploaded(now, path), *values)
 
-    def on_next(now: Asked, *values: Any) -> tuple[Any, ...]:
-        return shown(disagreement(workspace, now.split, now.direction, values[0], now.place + 1), *values)
+    def on_next(now: Asked, names: list[str], *values: Any) -> tuple[Any, ...]:
+        drawn = side_by_side(chosen(workspace, names, None)[0])[0]
+        return shown(disagreement(workspace, now.split, now.direction, drawn, now), names, *values)
 
     def on_random(now: Asked, *values: Any) -> tuple[Any, ...]:
         data = workspace.dataset(now.split)
         count = len(data.captions if now.direction == "t2v" else data.visual_ids)
         return shown(replace(now, kind="item", index=int(np.random.default_rng().integers(count))), *values)
 
-    def on_sidebar(now: Asked, split: str, direction: Direction, *values: Any) -> tuple[Any, ...]:
-        new = followed(workspace, now, split, direction, values[0])
+    def linked(now: Asked, held: str, split: str, direction: Direction, names: list[str]) -> Asked:
+        """The query of the page: what its link says, under the sidebar's split and direction."""
+        drawn = side_by_side(chosen(workspace, names, None)[0])[0]
+        if held != written(workspace, now):
+            try:
+                found = read_query(workspace, held, split)
+            except ValueError as error:
+                gr.Warning(str(error), title="Another query is shown", duration=None)
+                return disagreement(workspace, split, direction, drawn)
+            # A link is followed whole; its direction may be on its way.
+            return found
+        return followed(workspace, now, split, direction, drawn)
+
+    def on_sidebar(now: Asked, held: str, split: str, direction: Direction, *values: Any) -> tuple[Any, ...]:
+        new = linked(now, held, split, direction, values[0])
         if new == now:  # words that are being typed stay where they are
-            return gr.skip(), show(workspace, now, *values)[1], gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), show(workspace, now, *values), gr.skip(), gr.skip()
         return shown(new, *values)
+
+    def on_link(now: Asked, held: str, split: str, direction: Direction, *values: Any) -> tuple[Any, ...]:
+        if held == written(workspace, now):
+            return tuple(gr.skip() for _ in outputs)
+        return shown(linked(now, held, split, direction, values[0]), *values)
 
     def on_pick(now: Asked, names: list[str], base: str, event: gr.EventData) -> dict[str, Any]:
         shown = side_by_side(*chosen(workspace, names, base))[0]
@@ -169,33 +187,41 @@ def build(workspace: Workspace, controls: Controls) -> None:
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}
 
-    def on_use(now: Asked, names: list[str], base: str, count: int, event: gr.EventData) -> tuple[Any, ...]:
+    def on_use(
+        now: Asked, names: list[str], base: str, count: int, how: Scale, event: gr.EventData
+    ) -> tuple[Any, ...]:
         index = picked_index(workspace, now, event)
         turned: Direction = "v2t" if now.direction == "t2v" else "t2v"
-        return shown(Asked("item", now.split, turned, index=index, place=now.place), names, base, count)
+        return shown(Asked("item", now.split, turned, index=index), names, base, count, how)
 
-    gr.on([text.submit, go.click], on_text, [asked, text, *sidebar], outputs, **ENCODE)
+    def on_open(now: Asked, event: gr.EventData) -> dict[str, Any]:
+        return opened(workspace, now, picked_index(workspace, now, event), event._data)
+
+    gr.on([text.submit, go_button.click], on_text, [asked, text, *sidebar], outputs, **ENCODE)
     picture.upload(on_upload, [asked, picture, *sidebar], outputs, **ENCODE)
     following.click(on_next, [asked, *sidebar], outputs, **EVENT)
     chance.click(on_random, [asked, *sidebar], outputs, **EVENT)
-    # `.input` on the direction, because answers set it too; the others are set by users only.
-    gr.on(
-        [controls.direction.input, *(control.change for control in (controls.split, *sidebar))],
-        on_sidebar,
-        [asked, controls.split, controls.direction, *sidebar],
-        outputs,
-        trigger_mode="always_last",
-        **ENCODE,
-    )
+    of_page = [asked, link, controls.split, controls.direction, *sidebar]
+    latest = ENCODE | {"trigger_mode": "always_last"}
+    # `.input` on the direction, because answers set it too; the others are set by users and links only.
+    changes = [controls.direction.input, *(control.change for control in (controls.split, *sidebar))]
+    gr.on(changes, on_sidebar, of_page, outputs, **latest)
+    link.change(on_link, of_page, outputs, **latest)
     grid.pick(on_pick, [asked, controls.runs, controls.baseline], dialog, **EVENT)
     dialog.use(on_use, [asked, *sidebar], outputs, **EVENT)
+    dialog.open(on_open, asked, controls.links.jump, **EVENT)
 
 
-def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int:
-    """The item that a browser names, checked: it is free to send anything."""
-    data = workspace.dataset(asked.split)
-    count = len(data.visual_ids if asked.direction == "t2v" else data.captions)
-    index = event._data.get("index") if isinstance(event._data, dict) else None
-    if type(index) is not int or not 0 <= index < count:
-        raise gr.Error("That item is not in this split any more.", title="Item not found")
-    return index
+def opened(workspace: Workspace, asked: Asked, index: int, wish: dict[str, Any]) -> dict[str, Any]:
+    """The move to another tab with the pair of the present query and an item; `wish` names the tab and the run."""
+    run, tab = wish.get("run"), wish.get("tab")
+    if run not in workspace.trained or tab not in ("weights", "false_negatives") or asked.kind != "item":
+        raise gr.Error("That pair can't be opened there.", title="Not opened")
+    visual, text = (asked.index, index) if asked.direction == "v2t" else (index, asked.index)
+    pair = (
+        item_link(workspace, asked.split, "visual", visual),
+        item_link(workspace, asked.split, "caption", text),
+    )
+    if tab == "weights":
+        return go(tab, loss=f"run {run}", pair_visual=pair[0], pair_text=pair[1], cell="")
+    return go(tab, fn_run=run, suspect_visual=pair[0], suspect_text=pair[1])

@@ -6,101 +6,86 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from xmr.analysis import WeightCurve, typical_negatives, weight_curve
-from xmr.figures import (
-    GREEN,
-    ORANGE,
-    Mark,
-    weight_comparison_figure,
-    weight_comparison_words,
-    weight_figure,
-    weight_words,
-)
 from xmr.losses import LOSSES
 from xmr.ui.batch_maps import Asked, choices, loss_of, show_both, show_cell, show_one
 from xmr.ui.components.notice import Notice, sentence
 from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.params import ParamPool
-from xmr.ui.components.plotly_chart import PlotlyChart, chart
+from xmr.ui.components.plotly_chart import PlotlyChart
 from xmr.ui.components.when_shown import when_shown
 from xmr.ui.events import EVENT
-from xmr.ui.shell import NO_LOSS, Controls, chosen, side_by_side
+from xmr.ui.links import any_text, number, one_of
+from xmr.ui.shell import NO_LOSS, Controls
+from xmr.ui.weight_curves import (
+    OTHERS,
+    SETTING,
+    SPREAD,
+    nearest_cell,
+    params_text,
+    read_params,
+    setting_or_default,
+    show_comparison,
+    show_curve,
+)
 from xmr.workspace import Workspace
-from xmr.workspace.measured import batch, effective, loss_of_run
+from xmr.workspace.item_names import find_item
 
 TITLE = "Loss weights"
 ID = "weights"
 
-OTHERS, SPREAD = 31, 0.15  # other negatives of the curve's query, and the deviation of their scores
-SETTING = (0.6, 0.4)  # scores of the positive and of the hardest other negative, before a run tells its own
-BATCH = 6  # inputs that say which batch of what
+BATCH = 8  # inputs that say which batch of what
 HINT = "Click a cell to see the two items."
 
 
-def setting(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
-    """Median scores of the positives and of the hardest negatives in a batch of the run."""
-    if not run:
-        return SETTING
-    loss = loss_of_run(workspace, run)
-    pairs, _, _ = batch(workspace, run, split, loss, effective(workspace, run), seed=0, size=64)
-    hardest = np.where(pairs.negatives, pairs.scores, -np.inf).max(1)
-    hardest = hardest[np.isfinite(hardest)]
-    if not len(hardest):
-        return SETTING
-    return round(float(np.median(pairs.scores[pairs.positives])), 2), round(float(np.median(hardest)), 2)
+def asked_pair(workspace: Workspace, split: str, visual: str, text: str) -> tuple[int, int] | None:
+    """The pair of a link's two names; None where none is asked for. Raises ValueError where the split has no such item."""
+    if not visual or not text:
+        return None
+    (kind, row), (other, column) = (find_item(workspace, split, name) for name in (visual, text))
+    if (kind, other) != ("visual", "caption"):
+        raise ValueError(f"a pair is a visual and a caption, not {visual[:40]!r} and {text[:40]!r}")
+    return row, column
 
 
-def curve(loss: str, hyper: Mapping[str, Any], positive: float, top: float) -> WeightCurve:
-    """The curve of a query whose other negatives stand as in a batch, the hardest of them at `top`."""
-    return weight_curve(loss, hyper, positive=positive, others=typical_negatives(OTHERS, top, SPREAD))
+def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> Asked:
+    """What the components of a batch ask for; a pair that the split doesn't have is left out."""
+    picked, beside, split, base, seed, count, visual, text = of
+    try:
+        pair = asked_pair(workspace, split, visual, text)
+    except ValueError:
+        pair = None
+    return Asked(picked, hyper, beside or "", split, base, seed, count, pair)
 
 
-def show_curve(workspace: Workspace, choice: str, hyper: dict[str, Any], positive: float, top: float) -> str:
-    """The chart of the chosen loss with these values, the values as trained behind it where they differ."""
-    loss, trained, _ = loss_of(workspace, choice)
-    now = curve(loss, hyper, positive, top)
-    moved = any(
-        abs(hyper[name] - trained[name]) > 1e-4 * max(1, abs(trained[name])) for name in _numbers(trained)
-    )
-    before = curve(loss, trained, positive, top) if moved else None
-    figure = weight_figure(now, before, _marks(positive, top))
-    figure.update_layout(uirevision=choice)
-    every = slice(None, None, 6)
-    rows = [
-        (f"{s:.2f}", f"{n:.4g}", f"{p:.4g}")
-        for s, n, p in zip(now.scores[every], now.negative[every], now.positive[every], strict=True)
-    ]
-    return chart(figure, weight_words(loss, now), (("similarity", "a negative", "the positive"), rows))
+def cell_of(text: str) -> tuple[int, int] | None:
+    """Row and column of a link's cell; None where none is meant."""
+    row, _, column = (text or "").partition(",")
+    if not (row.isdecimal() and column.isdecimal() and len(text) < 12):
+        return None
+    return int(row), int(column)
 
 
-def show_comparison(workspace: Workspace, runs: list[str], positive: float, top: float) -> str:
-    """The chart of the chosen runs' losses, each with its values as trained, in the same setting."""
-    known, _ = chosen(workspace, runs, None)
-    combined = [name for name in known if name not in workspace.trained]
-    runs, left_out = side_by_side([name for name in known if name in workspace.trained])
-    if combined:
-        left_out += f" {NO_LOSS.format(', '.join(combined))}"
-    if not runs:
-        return chart(None, left_out.strip() or "No run is chosen: pick one under Runs in the sidebar.")
-    curves = {
-        name: curve(loss_of_run(workspace, name), effective(workspace, name), positive, top) for name in runs
-    }
-    styles = {name: workspace.style(name) for name in runs}
-    figure = weight_comparison_figure(curves, styles, _marks(positive, top))
-    figure.update_layout(uirevision="comparison")
-    first = next(iter(curves.values()))
-    rows = [
-        [
-            f"{s:.2f}",
-            *(f"{100 * c.negative[i] / max(abs(c.negative).max(), 1e-12):.0f}%" for c in curves.values()),
-        ]
-        for i, s in enumerate(first.scores)
-        if i % 6 == 0
-    ]
-    words = f"{weight_comparison_words(curves)} {left_out.strip()}".strip()
-    return chart(figure, words, (("similarity", *curves), rows))
+def card_at(workspace: Workspace, what: Asked, at: tuple[int, int] | None) -> dict[str, Any]:
+    """The card of a cell, or what to do for one. Raises gr.Error where the batch has no such cell."""
+    if at is None:
+        return cards([], HINT)
+    try:
+        return show_cell(workspace, what, *at)
+    except IndexError as error:
+        raise gr.Error(str(error), title="Pair not found") from error
+    except (ValueError, OSError):  # the chart says why
+        return cards([], HINT)
+
+
+def draw_maps(workspace: Workspace, what: Asked, colour: str) -> tuple[Any, ...]:
+    """The maps of a batch, of one loss or of two: new values of matrix, words, second map, difference and their columns."""
+    if not what.other:
+        hidden = gr.Column(visible=False)
+        return show_one(workspace, what, colour), Notice("", visible=False), None, None, hidden, hidden
+    words, a, b, gap = show_both(workspace, what, colour)
+    beside = gr.Column(visible=True)
+    return a, Notice(sentence(words), visible=True), b, gap, beside, beside
 
 
 def build(workspace: Workspace, controls: Controls) -> None:
@@ -165,22 +150,29 @@ def build(workspace: Workspace, controls: Controls) -> None:
         with gr.Column(scale=5, min_width=310, visible=False) as third:
             difference = PlotlyChart(name="Difference of the two", elem_id="weights-difference")
         with gr.Column(scale=3, min_width=310):
-            pair = PairCards(cards([], HINT), elem_id="weights-pair")
+            card = PairCards(cards([], HINT), elem_id="weights-pair")
 
-    filled = gr.State("")  # the choice and split that the sliders were last filled for
-    cell = gr.State(None)  # row and column of the pair that is shown
+    filled = gr.State("")  # what the sliders were last filled for: choice, split, and a link's values
+    links = controls.links
+    for key, component, check in (
+        ("loss", choice, one_of("loss", [value for _, value in offered])),
+        ("beside", other, one_of("loss", [value for _, value in offered])),
+        ("colour", shown, one_of("colour", ["weights", "scores"])),
+        ("batch", size, number("batch", 4, 64)),
+        ("seed", seed, number("seed", 0, 2**31)),
+    ):
+        links.keep(key, component, check, ID)
+    pair = [links.hidden(key, any_text, ID) for key in ("pair_visual", "pair_text")]
+    cell = links.hidden("cell", any_text, ID)
+    moved_to = links.hidden("params", any_text, ID)
     setting_sliders = [positive, top]
     sliders = [*pool.components, *setting_sliders]
-    of_batch = [choice, other, controls.split, controls.baseline, seed, size]
+    of_batch = [choice, other, controls.split, controls.baseline, seed, size, *pair]
     maps = [matrix, differ, matrix_b, difference, second, third]
 
     def read(picked: str, held: Sequence[Any]) -> tuple[dict[str, Any], float, float]:
         *values, at, hardest = held
         return pool.values(loss_of(workspace, picked)[0], values), float(at or 0), float(hardest or 0)
-
-    def asked(of: Sequence[Any], hyper: Mapping[str, Any]) -> Asked:
-        picked, beside, split, base, number, count = of
-        return Asked(picked, hyper, beside or "", split, base, number, count)
 
     def curves(picked: str, names: list[str], *held: Any) -> tuple[str, str]:
         hyper, at, hardest = read(picked, held)
@@ -188,107 +180,122 @@ def build(workspace: Workspace, controls: Controls) -> None:
             workspace, names, at, hardest
         )
 
-    def drawn(what: Asked, colour: str) -> tuple[Any, ...]:
-        """New values of `maps`."""
-        if not what.other:
-            hidden = gr.Column(visible=False)
-            return show_one(workspace, what, colour), Notice("", visible=False), None, None, hidden, hidden
-        words, a, b, gap = show_both(workspace, what, colour)
-        beside = gr.Column(visible=True)
-        return a, Notice(sentence(words), visible=True), b, gap, beside, beside
-
-    def card_at(what: Asked, at: Any) -> dict[str, Any]:
-        try:
-            return show_cell(workspace, what, *at)
-        except IndexError as error:
-            raise gr.Error(str(error), title="Pair not found") from error
-        except (ValueError, OSError):  # the chart says why
-            return cards([], HINT)
+    def keeping(of: Sequence[Any], held: Sequence[Any]) -> str:
+        """What a link says of moved sliders."""
+        hyper, *places = read(of[0], held)
+        usual = setting_or_default(workspace, loss_of(workspace, of[0])[2], of[2])
+        return params_text(workspace, of[0], hyper, tuple(places), usual)
 
     def batch_maps(*values: Any) -> tuple[Any, ...]:
         of, (colour, at), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
-        what = asked(of, read(of[0], held)[0])
-        return *drawn(what, colour), card_at(what, at) if at else gr.skip()
+        what = asked(workspace, of, read(of[0], held)[0])
+        return *draw_maps(workspace, what, colour), card_at(workspace, what, cell_of(at))
 
     def another_batch(*values: Any) -> tuple[Any, ...]:
-        of, (colour, _), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
-        return *drawn(asked(of, read(of[0], held)[0]), colour), cards([], HINT), None
+        """Of another size or seed: the pair that was asked for stays, its place and every other cell go."""
+        *drawn, _ = batch_maps(*values[: BATCH + 1], "", *values[BATCH + 2 :])
+        return *drawn, cards([], HINT), ""
 
     def moved(*values: Any) -> tuple[Any, ...]:
         """Everything that a parameter of the loss changes, the shown pair's weight among it."""
         of, (colour, at, names), held = values[:BATCH], values[BATCH : BATCH + 3], values[BATCH + 3 :]
-        return *curves(of[0], names, *held), *batch_maps(*of, colour, at, *held)
+        return *curves(of[0], names, *held), *batch_maps(*of, colour, at, *held), keeping(of, held)
+
+    def places(*values: Any) -> tuple[str, str, str]:
+        of, names, held = values[:BATCH], values[BATCH], values[BATCH + 1 :]
+        return *curves(of[0], names, *held), keeping(of, held)
 
     def everything(*values: Any) -> tuple[Any, ...]:
-        """All charts; the sliders too where another loss or split was chosen since they were filled."""
-        of, (colour, at, names, last), held = values[:BATCH], values[BATCH : BATCH + 4], values[BATCH + 4 :]
+        """All charts; the sliders too where another loss, split or link's values came since they were filled."""
+        of, (colour, at, names, last, said), held = (
+            values[:BATCH],
+            values[BATCH : BATCH + 5],
+            values[BATCH + 5 :],
+        )
         picked, split = of[0], of[2]
         hyper, own, hardest = read(picked, held)
         updates: tuple[Any, ...] = tuple(gr.skip() for _ in (*sliders, about, reset))
-        same = last == f"{picked} {split}"
+        now = f"{picked} {split}"
+        # What this tab wrote itself is what the sliders hold already.
+        same = last == now and said == keeping(of, held)
         if not same:
             name, trained, owner = loss_of(workspace, picked)
-            own, hardest = _setting_or_default(workspace, owner, split)
-            if last.rsplit(" ", 1)[0] != picked:
-                hyper = trained
+            usual = setting_or_default(workspace, owner, split)
+            hyper, (own, hardest), faults = read_params(said, picked, name, trained, usual)
+            for fault in faults:
+                gr.Warning(fault, title="Left out of this link", duration=None)
             label = "Back to the trained values" if owner else "Back to the defaults"
             updates = (*pool.updates(name, hyper), own, hardest, LOSSES[name].caption, label)
-        what = asked(of, hyper)
+            said = params_text(workspace, picked, hyper, (own, hardest), usual)
+        what = asked(workspace, of, hyper)
+        if what.pair and not cell_of(at):
+            at = "0,0" if workspace.dataset(split).visual_of_text[what.pair[1]] == what.pair[0] else "0,1"
+        elif last and last != now:  # another loss shows the same batch, another split other pairs
+            at = at if last.rsplit(" ", 1)[-1] == split else ""
         return (
             show_curve(workspace, picked, hyper, own, hardest),
             show_comparison(workspace, names, own, hardest),
-            *drawn(what, colour),
-            card_at(what, at) if same and at else cards([], HINT),
-            f"{picked} {split}",
-            at if same else None,
+            *draw_maps(workspace, what, colour),
+            card_at(workspace, what, cell_of(at)),
+            now,
+            at,
+            said,
             *updates,
         )
 
     def back(picked: str, split: str) -> tuple[Any, ...]:
         name, trained, owner = loss_of(workspace, picked)
-        return (*pool.updates(name, trained), *_setting_or_default(workspace, owner, split))
+        return (*pool.updates(name, trained), *setting_or_default(workspace, owner, split))
 
     def clicked(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         data = event._data if isinstance(event._data, dict) else {}
         at = data.get("row"), data.get("column")
         if any(type(place) is not int for place in at):
             raise gr.Error("That pair is not in this batch.", title="Pair not found")
-        of, held = values[:BATCH], values[BATCH:]
-        return card_at(asked(of, read(of[0], held)[0]), at), at
+        what = asked(workspace, values[:BATCH], read(values[0], values[BATCH:])[0])
+        return card_at(workspace, what, at), f"{at[0]},{at[1]}"
 
+    def near(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+        """The pair of the batch that stands nearest to a point of a curve; of another run's curve, under that run."""
+        data = event._data if isinstance(event._data, dict) else {}
+        meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
+        run, x = meta.get("run", ""), data.get("x")
+        if not isinstance(x, int | float) or (run and run not in workspace.trained):
+            raise gr.Error("That point is not on this chart any more.", title="Pair not found")
+        of, held = list(values[:BATCH]), values[BATCH:]
+        hyper = read(of[0], held)[0]
+        if run:
+            of[:2] = f"run {run}", ""
+            hyper = loss_of(workspace, of[0])[1]
+        what = asked(workspace, of, hyper)
+        try:
+            at = nearest_cell(workspace, what, float(x), meta.get("kind") == "positive")
+        except (ValueError, OSError) as error:
+            raise gr.Error(str(error), title="Pair not found") from error
+        if at is None:
+            return cards([], "This batch has no such pair."), gr.skip()
+        return card_at(workspace, what, at), f"{at[0]},{at[1]}"
+
+    after = [one, all_runs, *maps, card]
     when_shown(
         everything,
-        [*of_batch, shown, cell, controls.runs, filled, *sliders],
-        [one, all_runs, *maps, pair, filled, cell, *sliders, about, reset],
+        [*of_batch, shown, cell, controls.runs, filled, moved_to, *sliders],
+        [*after, filled, cell, moved_to, *sliders, about, reset],
         [choice, controls.split, controls.runs, controls.baseline],
     )
     latest = EVENT | {"trigger_mode": "always_last"}
     after_move = [*of_batch, shown, cell, controls.runs, *sliders]
     of_maps = [*of_batch, shown, cell, *sliders]
-    by_loss = [component.input for component in pool.components]
-    gr.on(by_loss, moved, after_move, [one, all_runs, *maps, pair], **latest)
-    by_setting = [component.input for component in setting_sliders]
-    gr.on(by_setting, curves, [choice, controls.runs, *sliders], [one, all_runs], **latest)
+    gr.on([part.input for part in pool.components], moved, after_move, [*after, moved_to], **latest)
+    gr.on([part.input for part in setting_sliders], places, [*of_batch, controls.runs, *sliders],
+          [one, all_runs, moved_to], **latest)  # fmt: skip
     reset.click(back, [choice, controls.split], sliders, **EVENT).then(
-        moved, after_move, [one, all_runs, *maps, pair], **EVENT
+        moved, after_move, [*after, moved_to], **EVENT
     )
-    gr.on([shown.input, other.input], batch_maps, of_maps, [*maps, pair], **latest)
-    gr.on([size.input, seed.change], another_batch, of_maps, [*maps, pair, cell], **latest)
+    gr.on([shown.input, other.change], batch_maps, of_maps, [*maps, card], **latest)
+    gr.on([size.change, seed.change], another_batch, of_maps, [*maps, card, cell], **latest)
     another.click(lambda number: int(number or 0) + 1, seed, seed, **EVENT)
     for heat in (matrix, matrix_b, difference):
-        heat.select(clicked, [*of_batch, *sliders], [pair, cell], **EVENT)
-
-
-def _setting_or_default(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
-    try:
-        return setting(workspace, run, split)
-    except (ValueError, OSError):  # the chart of the batch says why
-        return SETTING
-
-
-def _numbers(values: Mapping[str, Any]) -> list[str]:
-    return [name for name, value in values.items() if isinstance(value, int | float)]
-
-
-def _marks(positive: float, top: float) -> list[Mark]:
-    return [Mark(positive, "its positive", GREEN), Mark(top, "hardest other", ORANGE)]
+        heat.select(clicked, [*of_batch, *sliders], [card, cell], **EVENT)
+    for curve in (one, all_runs):
+        curve.select(near, [*of_batch, *sliders], [card, cell], **EVENT)
