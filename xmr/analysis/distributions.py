@@ -98,6 +98,14 @@ def score_samples(
     )
 
 
+def of_queries(samples: ScoreSamples, asked: np.ndarray, count: int) -> ScoreSamples:
+    """Samples of the queries `asked` (N,) as samples of all `count`: the others have no pairs and no mean."""
+    mean, deviation = np.full(count, np.nan), np.full(count, np.nan)
+    mean[asked], deviation[asked] = samples.mean, samples.deviation
+    query = {kind: asked[own] for kind, own in samples.query.items()}
+    return ScoreSamples(samples.values, query, samples.item, mean, deviation, samples.hidden)
+
+
 @dataclass(frozen=True)
 class Distribution:
     """Densities of one run's scores over shared `edges` (N + 1,); `densities[kind]` (N,) integrates to 1.

@@ -13,10 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from xmr.core import Direction, Ranking
-from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
+from xmr.core import Direction
 from xmr.search import two_stage
-from xmr.workspace.holdings import Holdings
 from xmr.workspace.parts import (
     COLOURS,
     Column,
@@ -28,9 +26,12 @@ from xmr.workspace.parts import (
     overlap_at_k,
     style_at,
 )
+from xmr.workspace.ranked import MAX_PAIRS, TOP, Ranked
 
 __all__ = [
     "COLOURS",
+    "MAX_PAIRS",
+    "TOP",
     "Column",
     "Embedder",
     "Query",
@@ -45,7 +46,6 @@ __all__ = [
 
 RECENT = 256  # free queries whose embeddings are kept
 DEPTH = 100  # items of the first stage that a pair scorer re-ranks
-MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
 
 
 class _Place(NamedTuple):
@@ -58,8 +58,8 @@ class _Place(NamedTuple):
 
 
 @dataclass
-class Workspace(Holdings):
-    """Holdings that answer queries."""
+class Workspace(Ranked):
+    """Ranked holdings that answer queries."""
 
     _recent: dict[tuple[str, str, int], tuple[np.ndarray, Image.Image | None]] = field(
         default_factory=dict, repr=False
@@ -122,25 +122,14 @@ class Workspace(Holdings):
             scores = owner.scores() if query.index is not None and split == "test" else None
             if scores is None:
                 return None
-            row = np.asarray(scores[query.index] if direction == "v2t" else scores[:, query.index], np.float64)
+            row = np.asarray(
+                scores[query.index] if direction == "v2t" else scores[:, query.index], np.float64
+            )
             return float(row.mean()), float(row.std())
         mean, second = self._moments(run, split, "v" if direction == "t2v" else "t")
         vector = self._vector(run, query, split, direction).astype(np.float64)
         centre = float(vector @ mean)
         return centre, float(np.sqrt(max(vector @ second @ vector - centre**2, 0.0)))
-
-    def match_scores(self, run: str, split: str) -> np.ndarray:
-        """Scores of the pairs of a text and the visual that it was written for, ascending, (N_t,) float32."""
-
-        def make() -> np.ndarray:
-            of = self.dataset(split).visual_of_text
-            if not self.run(run).independent:
-                return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
-            visual, text = self.embeddings(run, split)
-            parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
-            return np.sort(np.concatenate([np.einsum("ne,ne->n", visual[of[part]], text[part]) for part in parts]))
-
-        return self._memo.get(("match scores", run, split), make)
 
     def _moments(self, run: str, split: str, side: Literal["v", "t"]) -> tuple[np.ndarray, np.ndarray]:
         """Mean (E,) and second moment (E, E) of a side's vectors: a query's mean score and spread without its scores."""
@@ -171,48 +160,20 @@ class Workspace(Holdings):
             return none, none
         return same, np.flatnonzero(self.positives(split, direction, same).any(0))
 
-    def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
-        """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
-
-        def make() -> dict[Direction, np.ndarray]:
-            v2t, t2v = self.rankings(run, split)
-            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
-
-        return self._memo.get(("ranks", run, split), make)[direction]
-
-    def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
-        """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
-        to ask before a page is shown."""
-        if not self.knows_all(split):
-            return None
-
-        def make() -> dict[Direction, np.ndarray]:
-            v2t, t2v = self.rankings(run, split, truth=True)
-            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
-
-        return self._memo.get(("true ranks", run, split), make)[direction]
-
-    def knows_all(self, split: str) -> bool:
-        """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""
-        data = self.dataset(split)
-        pairs = len(data.visual_ids) * len(data.captions)
-        return data.truth is not None and data.truth.complete and pairs <= MAX_PAIRS
-
-    def rankings(self, run: str, split: str, truth: bool = False) -> tuple[Ranking, Ranking]:
-        """Ranks of all annotated matches of a split's queries, v2t and t2v; with `truth` of all true ones. Not kept."""
-        data = self.dataset(split)
-        if self.run(run).independent:
-            sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
-        else:
-            sides, of_sides, of_truth = (self.pair_scores(run, split),), rank_scores, rank_truth_of_scores
-        return of_truth(*sides, data.truth) if truth else of_sides(*sides, data.visual_group, data.text_group)
-
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.
 
         The match is the annotated one and, where truth is known, also the first true one: of a caption that many
-        pictures fit, where the annotated one of them stands says little.
+        pictures fit, where the annotated one of them stands says little. Of a large split a sample is compared, and the
+        others follow as they come.
         """
+        asked = self.sample(split, direction)
+        if asked is not None:
+            first = asked[np.argsort(-_spread(np.stack([self._ranks_of(run, split, direction, asked) for run in runs])),
+                                     kind="stable")]  # fmt: skip
+            data = self.dataset(split)
+            every = np.arange(len(data.visual_ids) if direction == "v2t" else len(data.captions))
+            return np.concatenate([first, np.setdiff1d(every, first)])
         spread = _spread(np.stack([self.ranks(run, split, direction) for run in runs]))
         true = [self.true_ranks(run, split, direction) for run in runs]
         if all(ranks is not None for ranks in true):

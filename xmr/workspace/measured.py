@@ -16,13 +16,13 @@ from xmr.analysis import (
     batch_weights,
     hard_negatives_by_weight,
     nearest_own_caption,
+    of_queries,
     sample_batch,
     score_samples,
     suspected_by_threshold,
     suspected_pairs,
     threshold_curve,
     threshold_of,
-    top_items,
     weights_of_query,
 )
 from xmr.checkpoints import trains_a_loss
@@ -33,7 +33,6 @@ from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.workspace import Workspace
 
-TOP = 10  # length of the lists in which hubs are counted
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
 
 
@@ -74,23 +73,25 @@ def samples(workspace: Workspace, run: str, split: str, direction: Direction) ->
     """The run's scores of matches and of three kinds of other pairs."""
 
     def make() -> ScoreSamples:
-        return score_samples(*sides(workspace, run, split, direction), relevance(workspace, split, direction))
+        queries, gallery, own, others = sides(workspace, run, split, direction)
+        truth, asked = relevance(workspace, split, direction), workspace.sample(split, direction)
+        if asked is None:
+            return score_samples(queries, gallery, own, others, truth)
+        of_asked = None if truth is None else lambda rows, columns: truth(asked[rows], columns)
+        return of_queries(
+            score_samples(queries[asked], gallery, own[asked], others, of_asked), asked, len(queries)
+        )
 
     return _once(workspace, ("samples", run, split, direction), make)
 
 
 def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
     """The first `TOP` results of every query, (Q, TOP) int32."""
-
-    def make() -> np.ndarray:
-        queries, gallery, *_ = sides(workspace, run, split, direction)
-        return top_items(queries, gallery, TOP)
-
-    return _once(workspace, ("top", run, split, direction), make)
+    return workspace.top(run, split, direction)
 
 
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
-    """The 2,000 negatives of the split that the run's loss pushes hardest."""
+    """The 2,000 negatives of the split (of a large one: of its sample) that the run's loss pushes hardest."""
 
     def make() -> HardNegatives:
         return hard_negatives_by_weight(
@@ -100,6 +101,7 @@ def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direct
             relevance(workspace, split, direction),
             evidence=sources(workspace, split),
             direction=direction,
+            asked=workspace.sample(split, direction),
         )
 
     return _once(workspace, ("hard negatives", run, split, direction), make)

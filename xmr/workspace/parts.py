@@ -101,6 +101,9 @@ class Memo:
         self._locks: dict[Any, threading.Lock] = {}
         self._guard = threading.Lock()
 
+    def has(self, key: Any) -> bool:
+        return key in self._values
+
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         if key not in self._values:
             with self._guard:

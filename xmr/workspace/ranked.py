@@ -1,0 +1,147 @@
+"""Where each run ranks what: measured once per workspace, of a large split in the background and kept on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmr.analysis import top_items
+from xmr.core import DIRECTIONS, Direction, Ranking
+from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
+from xmr.workspace.holdings import Holdings
+from xmr.workspace.kept import kept, key_of
+
+TOP = 10  # length of the lists in which hubs are counted
+LOOKED_AT = 50_000_000  # pairs of a split whose queries are all looked at while a visitor waits: some seconds
+MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
+
+
+@dataclass
+class Ranked(Holdings):
+    """Holdings whose queries have ranks."""
+
+    def is_large(self, split: str) -> bool:
+        """Whether looking at all pairs takes longer than a visitor waits."""
+        data = self.dataset(split)
+        return len(data.visual_ids) * len(data.captions) > LOOKED_AT
+
+    def sample(self, split: str, direction: Direction) -> np.ndarray | None:
+        """Queries that stand for all of a large split, ascending, by a seed; None where all are looked at."""
+        if not self.is_large(split):
+            return None
+        data = self.dataset(split)
+        queries, gallery = (len(data.visual_ids), len(data.captions))[:: 1 if direction == "v2t" else -1]
+        rng = np.random.default_rng(0)
+        return np.sort(rng.choice(queries, min(queries, max(100, LOOKED_AT // gallery)), replace=False))
+
+    def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
+        """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
+
+        def make() -> dict[str, np.ndarray]:
+            v2t, t2v = self.rankings(run, split)
+            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
+
+        return self.measured_once("ranks", run, split, DIRECTIONS, make)[direction]
+
+    def _ranks_of(self, run: str, split: str, direction: Direction, queries: np.ndarray) -> np.ndarray:
+        """As `ranks`, of some queries of a large split."""
+
+        def make() -> np.ndarray:
+            data = self.dataset(split)
+            visual, text = self.embeddings(run, split)
+            if direction == "v2t":
+                own = data.visual_group[queries]
+                return first_rank(rank_embeddings(visual[queries], text, own, data.text_group)[0])
+            own = data.text_group[queries]
+            return first_rank(rank_embeddings(visual, text[queries], data.visual_group, own)[1])
+
+        return self._memo.get(("ranks of some", run, split, direction), make)
+
+    def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
+        """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
+        to ask before a page is shown."""
+        if not self.knows_all(split):
+            return None
+
+        def make() -> dict[Direction, np.ndarray]:
+            v2t, t2v = self.rankings(run, split, truth=True)
+            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
+
+        return self._memo.get(("true ranks", run, split), make)[direction]
+
+    def knows_all(self, split: str) -> bool:
+        """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""
+        data = self.dataset(split)
+        pairs = len(data.visual_ids) * len(data.captions)
+        return data.truth is not None and data.truth.complete and pairs <= MAX_PAIRS
+
+    def rankings(self, run: str, split: str, truth: bool = False) -> tuple[Ranking, Ranking]:
+        """Ranks of all annotated matches of a split's queries, v2t and t2v; with `truth` of all true ones. Not kept."""
+        data = self.dataset(split)
+        if self.run(run).independent:
+            sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
+        else:
+            sides, of_sides, of_truth = (self.pair_scores(run, split),), rank_scores, rank_truth_of_scores
+        return of_truth(*sides, data.truth) if truth else of_sides(*sides, data.visual_group, data.text_group)
+
+    def top(self, run: str, split: str, direction: Direction) -> np.ndarray:
+        """The first `TOP` results of every query, (Q, TOP) int32."""
+
+        def make() -> dict[str, np.ndarray]:
+            queries, gallery = self.sides(run, split)[:: 1 if direction == "v2t" else -1]
+            return {"top": top_items(queries, gallery, TOP)}
+
+        return self.measured_once(f"top {direction}", run, split, ["top"], make)["top"]
+
+    def match_scores(self, run: str, split: str) -> np.ndarray:
+        """Scores of the pairs of a text and the visual that it was written for, ascending, (N_t,) float32."""
+
+        def make() -> np.ndarray:
+            of = self.dataset(split).visual_of_text
+            if not self.run(run).independent:
+                return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
+            visual, text = self.embeddings(run, split)
+            parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
+            return np.sort(
+                np.concatenate([np.einsum("ne,ne->n", visual[of[part]], text[part]) for part in parts])
+            )
+
+        return self._memo.get(("match scores", run, split), make)
+
+    def measured_once(
+        self,
+        what: str,
+        run: str,
+        split: str,
+        names: Sequence[str],
+        make: Callable[[], dict[str, np.ndarray]],
+    ) -> dict[str, np.ndarray]:
+        """What `make` measures of a run's split, remembered; of a large split also kept on the disk."""
+
+        def keeping() -> dict[str, np.ndarray]:
+            if not self.is_large(split):
+                return make()
+            data = self.dataset(split)
+            arrays = [*self.embeddings(run, split), data.visual_group, data.text_group]
+            return kept(key_of(what, arrays), names, make)
+
+        return self._memo.get((what, run, split), keeping)
+
+    def is_measured(self, runs: Sequence[str], split: str) -> bool:
+        """Whether ranks and first results of these runs can be had at once: always, where the split is not large."""
+        known = ("ranks", "top t2v", "top v2t")
+        return not self.is_large(split) or all(
+            self._memo.has((what, run, split)) for run in runs for what in known
+        )
+
+    def measure(self, split: str = "test") -> None:
+        """Measures what `is_measured` asks about, run by run; those that can't be are left out."""
+        for run in self.runs:
+            try:
+                for direction in DIRECTIONS:
+                    self.ranks(run, split, direction)
+                    self.top(run, split, direction)
+            except (ValueError, OSError):
+                continue
