@@ -15,6 +15,7 @@ from xmr.workspace.kept import kept, key_of
 
 TOP = 10  # length of the lists in which hubs are counted
 LOOKED_AT = 50_000_000  # pairs of a split whose queries are all looked at while a visitor waits: some seconds
+SMALLEST_SAMPLE = 200  # queries
 MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
 
 
@@ -34,7 +35,9 @@ class Ranked(Holdings):
         data = self.dataset(split)
         queries, gallery = (len(data.visual_ids), len(data.captions))[:: 1 if direction == "v2t" else -1]
         rng = np.random.default_rng(0)
-        return np.sort(rng.choice(queries, min(queries, max(100, LOOKED_AT // gallery)), replace=False))
+        return np.sort(
+            rng.choice(queries, min(queries, max(SMALLEST_SAMPLE, LOOKED_AT // gallery)), replace=False)
+        )
 
     def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
         """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""

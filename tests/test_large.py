@@ -1,0 +1,116 @@
+"""A large split: what is sampled, what is measured once and kept, and that damage is measured again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.fake_workspace import make_workspace
+from xmr.workspace import measured, ranked
+from xmr.workspace.kept import kept, key_of
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """The fake workspace, whose 60 × 120 pairs are too many."""
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(ranked, "LOOKED_AT", 60 * 120 - 1)
+    monkeypatch.setattr(ranked, "SMALLEST_SAMPLE", 20)
+    return make_workspace(tmp_path / "runs")
+
+
+def test_a_sample_is_of_the_asking_side_and_always_the_same(large):
+    for direction, queries, gallery in (("t2v", 120, 60), ("v2t", 60, 120)):
+        sample = large.sample("test", direction)
+        assert len(sample) == min(queries, max(20, (60 * 120 - 1) // gallery))
+        assert (np.diff(sample) > 0).all() and sample[-1] < queries
+        np.testing.assert_array_equal(sample, large.sample("test", direction))
+
+
+def test_small_splits_are_looked_at_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    workspace = make_workspace(tmp_path / "runs")
+    assert workspace.sample("test", "t2v") is None
+    assert workspace.is_measured(list(workspace.runs), "test")
+    workspace.ranks("siglip", "test", "t2v")
+    assert not (tmp_path / "cache" / "measured").exists()
+
+
+def test_samples_and_hard_negatives_are_those_of_the_sampled_queries(large, tmp_path, monkeypatch):
+    sample = large.sample("test", "t2v")
+    some = measured.samples(large, "siglip", "test", "t2v")
+    hard = measured.hard_negatives(large, "siglip", "test", "t2v")
+    monkeypatch.setattr(ranked, "LOOKED_AT", 10**9)
+    whole = make_workspace(tmp_path / "again")
+    every = measured.samples(whole, "siglip", "test", "t2v")
+    for kind in ("positives", "hardest"):  # one per query, nothing drawn
+        kept_ones = np.isin(every.query[kind], sample)
+        pairs = {
+            tuple(pair)
+            for pair in zip(every.query[kind][kept_ones], every.item[kind][kept_ones], strict=True)
+        }
+        assert {tuple(pair) for pair in zip(some.query[kind], some.item[kind], strict=True)} == pairs
+    np.testing.assert_allclose(some.mean[sample], every.mean[sample], rtol=1e-5)
+    assert np.isnan(np.delete(some.mean, sample)).all()
+    scores = whole.scores("siglip", "test", "t2v")
+    for kind, query in every.query.items():
+        np.testing.assert_allclose(every.values[kind], scores[query, every.item[kind]], rtol=1e-5)
+    assert len(hard) and np.isin(hard.query, sample).all()
+
+
+def test_disagreements_of_a_large_split_begin_with_the_sample(large, tmp_path, monkeypatch):
+    names = list(large.runs)
+    order = large.disagreements(names, "test", "v2t")
+    sample = large.sample("test", "v2t")
+    assert sorted(order) == list(range(60))
+    assert set(order[: len(sample)]) == set(sample)
+    monkeypatch.setattr(ranked, "LOOKED_AT", 10**9)
+    monkeypatch.setattr(ranked, "MAX_PAIRS", 0)  # no truth is asked, as of a large split
+    every = make_workspace(tmp_path / "again").disagreements(names, "test", "v2t")
+    assert list(order[: len(sample)]) == [query for query in every if query in set(sample)]
+
+
+def test_measured_once_and_found_by_the_next_process(large, tmp_path, monkeypatch):
+    assert not large.is_measured(["siglip"], "test")
+    large.measure("test")
+    assert large.is_measured(list(large.runs), "test")
+    first = {d: (large.ranks("siglip", "test", d), large.top("siglip", "test", d)) for d in ("t2v", "v2t")}
+    scores = large.scores("siglip", "test", "t2v")
+    best = np.take_along_axis(scores, first["t2v"][1], 1)
+    np.testing.assert_allclose(best, -np.sort(-scores, 1)[:, :10], rtol=1e-5)
+
+    def fail(*_):
+        raise AssertionError("measured again")
+
+    again = make_workspace(tmp_path / "again")
+    monkeypatch.setattr(type(again), "rankings", fail)
+    monkeypatch.setattr(ranked, "top_items", fail)
+    for direction, (ranks, top) in first.items():
+        np.testing.assert_array_equal(again.ranks("siglip", "test", direction), ranks)
+        np.testing.assert_array_equal(again.top("siglip", "test", direction), top)
+    # Damaged files are measured again, not trusted and not fatal.
+    for path in (tmp_path / "cache" / "measured").glob("*.npz"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(AssertionError, match="measured again"):
+        make_workspace(tmp_path / "third").ranks("siglip", "test", "t2v")
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zip at all", b"PK\x03\x04" + bytes(40)])
+def test_a_damaged_file_is_made_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
+    key = key_of("x", [np.arange(3)])
+    assert key != key_of("x", [np.arange(3.0)]) != key_of("y", [np.arange(3.0)])
+    kept(key, ["a"], lambda: {"a": np.arange(5)})
+    path = tmp_path / "measured" / f"{key}.npz"
+    path.write_bytes(damage)
+    np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(7)})["a"], np.arange(7))
+    np.testing.assert_array_equal(kept(key, ["a"], dict)["a"], np.arange(7))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_pickle_is_never_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
+    key = key_of("x", [np.arange(3)])
+    (tmp_path / "measured").mkdir()
+    np.savez(tmp_path / "measured" / f"{key}.npz", a=np.array([object()], dtype=object))
+    np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(2)})["a"], np.arange(2))
