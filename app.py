@@ -2,11 +2,13 @@
 
 import argparse
 import os
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
 
 from xmr.ui import build_app, launch_options, warm_up
 from xmr.workspace.pages import open_pages
+from xmr.workspace.verdict_file import VerdictFile
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,10 +21,16 @@ def main(argv: list[str] | None = None) -> None:
         "--recall", type=float, default=1.0, metavar="R",
         help="share of the best that search has to find in galleries of more than 50,000; 1, the default, looks at all",
     )  # fmt: skip
+    parser.add_argument(
+        "--verdicts", type=Path, metavar="FILE",
+        help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
+    )  # fmt: skip
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
     options = parser.parse_args(argv)
-    pages = open_pages(options.checkpoints, options.dataset, options.recall)
+    # A Space starts with an empty disk, unless a volume is mounted.
+    verdicts = VerdictFile(options.verdicts).on_host(loses_files="SPACE_ID" in os.environ)
+    pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
     app = build_app(pages[0].workspace, pages)
     app.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options(pages)

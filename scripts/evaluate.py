@@ -27,18 +27,16 @@ from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.embedding import embed_dataset
 from xmr.metrics import (
-    CUTOFFS,
     average_precision,
     class_map,
     evaluate_embeddings,
+    evaluate_rankings,
     evaluate_scores,
-    first_rank,
     headline,
     rank_embeddings,
     rank_scores,
     rank_truth,
     rank_truth_of_scores,
-    recall_at_k,
 )
 from xmr.scoring import read_dataset
 from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
@@ -157,15 +155,12 @@ def evaluated(
 
 
 def metrics_of(rankings: Sequence[Ranking], classes: bool) -> dict[str, float]:
-    """Recalls, median rank and rsum of rankings in both directions, and mean average precision of class labels."""
-    metrics: dict[str, float] = {}
-    for direction, ranking in zip(DIRECTIONS, rankings, strict=True):
-        for k in CUTOFFS:
-            metrics[f"{direction}/recall_at_{k}"] = float(np.nanmean(recall_at_k(ranking, k=k)))
-        metrics[f"{direction}/median_rank"] = float(np.nanmedian(first_rank(ranking)))
-        if classes:
+    """The metrics of rankings in both directions, and mean average precision of class labels."""
+    metrics = evaluate_rankings(*rankings)
+    if classes:
+        for direction, ranking in zip(DIRECTIONS, rankings, strict=True):
             metrics[f"{direction}/map"] = float(np.nanmean(average_precision(ranking)))
-    return metrics | {"rsum": 100 * sum(v for name, v in metrics.items() if "/recall_at_" in name)}
+    return metrics
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import count
@@ -26,36 +26,10 @@ from scripts.compare import write
 from xmr import __version__, embedding
 from xmr.checkpoints import Combination, Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
-from xmr.figures.report_page import Section, page, paragraph
-from xmr.figures.report_sections import (
-    Subject,
-    bucket_parts,
-    distribution_parts,
-    example_parts,
-    hub_parts,
-    protocol_words,
-    result_parts,
-    run_parts,
-    slice_parts,
-    suspect_parts,
-    training_parts,
-    weight_parts,
-)
+from xmr.figures.report import SECTIONS, Subject, protocol_words
+from xmr.figures.report.page import Section, page, paragraph
 from xmr.workspace import Workspace
 from xmr.workspace.pages import grouped
-
-SECTIONS: dict[str, Callable[[Subject], Iterator[str]]] = {
-    "The runs": run_parts,
-    "Results": result_parts,
-    "Training": training_parts,
-    "Distributions of scores": distribution_parts,
-    "Weights of pairs": weight_parts,
-    "Who is right, and who alone": bucket_parts,
-    "Kinds of queries": slice_parts,
-    "Hubs and the modality gap": hub_parts,
-    "Where the runs disagree": example_parts,
-    "Suspected false negatives": suspect_parts,
-}
 
 
 def main(argv: list[str] | None = None) -> int:

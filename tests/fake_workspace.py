@@ -55,6 +55,18 @@ class FakeRun:
     independent: bool = True  # else `scores` are what its pairs have, and the embeddings are a first stage
 
     @property
+    def training(self) -> dict[str, Any]:
+        return {"epochs": 2, "best_epoch": 2}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        return [{"epoch": i, "loss": 1 / i, "rsum": 100.0 + i - self.noise} for i in (1, 2)]
+
+    @property
+    def embed_dim(self) -> int:
+        return len(WORDS) + 8
+
+    @property
     def last_loss(self) -> tuple[str, dict[str, Any]]:
         return self.config.loss, self.config.loss_params | self.loss_values
 

@@ -72,3 +72,24 @@ def test_scripts_do_not_import_the_ui(path):
 
 def test_every_part_has_a_layer():
     assert {part(path) for path in MODULES} - {"__init__"} <= set(LEVEL)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if part(p) == "ui"], ids=lambda p: p.name)
+def test_the_page_speaks_through_one_module_that_escapes(path):
+    """Gradio draws messages as HTML; the endpoints' errors go to programs, which need them as they are."""
+    if path.name not in ("said.py", "api.py"):
+        made = [
+            name
+            for name in ("gr.Error(", "gr.Warning(", "gr.Info(", "gr.Success(")
+            if name in path.read_text()
+        ]
+        assert not made, f"use xmr.ui.said instead of {made}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in (ROOT / "xmr" / "ui").rglob("*") if p.suffix in (".py", ".js", ".css")],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_no_part_of_the_page_is_longer_than_300_lines(path):
+    assert len(path.read_text().splitlines()) <= 300

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradio_client import Client
-from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -338,71 +337,12 @@ def test_missing_dataset_screen_says_why(tmp_path):
     assert "python app.py --dataset NAME|PATH" in text
 
 
-# ---- endpoints ----------------------------------------------------------------------------------------------
-
-
-def test_only_the_four_endpoints_are_public(client):
-    endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert sorted(endpoints) == ["/false_negatives", "/pair_weights", "/runs", "/search"]
-    arguments = [parameter["parameter_name"] for parameter in endpoints["/search"]["parameters"]]
-    assert arguments == ["query", "runs", "k"]
-
-
-def test_agents_find_the_endpoints_with_their_descriptions(app_url):
-    import httpx
-
-    tools = {tool["name"]: tool for tool in httpx.get(f"{app_url}gradio_api/mcp/schema").json()}
-    assert sorted(tools) == ["false_negatives", "pair_weights", "runs", "search"]
-    assert "visuals of the test split" in tools["search"]["description"]
-    assert set(tools["search"]["inputSchema"]["properties"]) == {"query", "runs", "k"}
-
-
-def test_search_endpoint_ranks_and_tells_relevance(client):
-    found = client.predict("a red ring", RUNS[:2], 5, api_name="/search")
-    assert list(found["runs"]) == RUNS[:2]
-    for answered in found["runs"].values():
-        assert [result["rank"] for result in answered["results"]] == [1, 2, 3, 4, 5]
-        assert set(answered["results"][0]) == {"id", "score", "rank", "first_rank", "relevant"}
-        assert {result["relevant"] for result in answered["results"]} <= {True, False}
-    free = client.predict("no caption reads so", [], 3, api_name="/search")
-    assert list(free["runs"]) == RUNS
-    assert {r["relevant"] for run in free["runs"].values() for r in run["results"]} == {None}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("a ring", ["sigllp"], 5), "did you mean 'siglip'"),
-        (("  ", RUNS, 5), "empty"),
-        (("a ring", RUNS, 0), "k must be"),
-    ],
-)
-def test_search_endpoint_says_what_is_wrong(client, arguments, words):
-    with pytest.raises(AppError, match=words):
-        client.predict(*arguments, api_name="/search")
-
-
-def test_runs_endpoint_lists_loss_dataset_and_metrics(client):
-    runs = client.predict(api_name="/runs")
-    assert [run["name"] for run in runs] == RUNS
-    assert runs[0]["loss"] == "info_nce"
-    assert runs[0]["dataset"] == "shapes"
-    assert "t2v/recall_at_1" in runs[0]["metrics"]["test"]
-
-
 def test_an_answer_is_small(tmp_path, cache_folder):
     import json
 
     workspace = make_workspace(tmp_path)
     value = answer(workspace, Asked("item", "test", "t2v"), list(workspace.runs), "siglip", 24)
     assert len(json.dumps(value)) < 60_000
-
-
-def test_files_outside_the_thumbnails_are_not_served(app_url):
-    import httpx
-
-    for path in ("/etc/passwd", str(ROOT / "app.py"), "../app.py"):
-        assert httpx.get(f"{app_url}gradio_api/file={path}").status_code in (403, 404)
 
 
 # ---- app.py -------------------------------------------------------------------------------------------------

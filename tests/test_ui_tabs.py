@@ -12,8 +12,9 @@ from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
 from xmr.losses import LOSSES
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui import api, batch_maps
+from xmr.ui import api, batch_maps, suspect_lists
 from xmr.ui.components.params import ParamPool
+from xmr.ui.suspect_pages import list_page
 from xmr.ui.tabs import distributions, false_negatives, weights
 from xmr.workspace.measured import effective, hard_negatives
 
@@ -72,9 +73,11 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
     both = asked("run siglip", hyper, "run info_nce", split="validation")
     assert "encoder's folder is missing" in batch_maps.show_both(broken, both, "weights")[0]
     settings = {"caption_similarity": {"threshold": 0.8}}
-    drawn, _, found, _, _ = false_negatives.show(broken, "siglip", "validation", "t2v", settings, "all", 0)
-    assert "encoder's folder is missing" in words(drawn)
-    assert found["cards"] == []
+    asked_there = suspect_lists.Asked("siglip", "validation", "t2v", settings)
+    assert "encoder's folder is missing" in words(false_negatives.draw(broken, asked_there)[0])
+    listed = list_page(broken, asked_there)
+    assert listed.cards["cards"] == []
+    assert "encoder's folder is missing" in listed.panel["closed"]
 
 
 def test_a_moved_parameter_shows_the_trained_curve_behind_it(workspace):
@@ -184,7 +187,11 @@ def test_learned_values_beyond_the_slider_are_kept(workspace):
 
 def show_false(workspace, listed="all", page=0, threshold=0.8, direction="t2v", run="siglip", **others):
     settings = {"caption_similarity": {"threshold": threshold}} | others
-    return false_negatives.show(workspace, run, "test", direction, settings, listed, page)
+    asked = suspect_lists.Asked(run, "test", direction, settings, listed)
+    drawn, numbers = false_negatives.draw(workspace, asked)
+    shown = list_page(workspace, asked, place=(asked.key, 12 * page, 12 * page + 11))
+    at = (int(shown.where.split("–")[0].replace(",", "")) - 1) // 12 if shown.place else 0
+    return drawn, numbers, shown.cards, at, shown.where
 
 
 def test_lists_are_what_their_names_say(workspace):
@@ -222,7 +229,7 @@ def test_every_selector_judges_and_agreement_is_counted(workspace):
         named = card["note"].split(";")[0].removeprefix("Suspected by ").split(", ")
         assert len(named) == votes
     two = {"word_overlap": {"threshold": 0.6}}
-    masks, _ = false_negatives.ask(
+    masks, _ = suspect_lists.ask(
         workspace, "siglip", "test", "t2v", {"caption_similarity": {"threshold": 0.4}} | two
     )
     a, b = masks.values()
@@ -238,7 +245,7 @@ def test_every_selector_judges_and_agreement_is_counted(workspace):
 
 def test_sliders_that_were_moved_stay_when_another_selector_comes_first():
     held = {"posterior": {"threshold": 0.1, "prior": 0.02}}
-    found = false_negatives.settings_of(
+    found = suspect_lists.settings_of(
         "word_overlap", {"threshold": 0.3}, ["posterior", "word_overlap", "top_ranked"], held
     )
     assert found == {"word_overlap": {"threshold": 0.3}, **held, "top_ranked": {"k": 1}}
@@ -281,7 +288,7 @@ def test_without_truth_nothing_is_claimed(workspace, tmp_path):
         "suspected",
         "not annotated",
     }
-    assert [name for _, name in false_negatives.filters(blind)] == [
+    assert [name for _, name in suspect_lists.filters(blind)] == [
         "all",
         "suspected",
         "agreed",

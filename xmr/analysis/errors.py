@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ RELATIONS = (
     "left", "right", "behind", "in front", "above", "below", "on", "under", "between", "beside", "next to", "near",
     "inside", "before", "after", "then", "while",
 )  # fmt: skip
-RESAMPLES, FLIPS = 1000, 2000  # of a bootstrap, of a permutation test
-FEW = 32  # different values of a metric per query up to which they are counted instead of drawn
+FLIPS = 2000  # of a permutation test
+KEPT = 50_000_000  # flips of all queries, one bit each, up to which they are kept for the next test
 
 
 def hits(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -94,20 +95,11 @@ class Slice:
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of (Q,) values and its 95% percentile bootstrap interval; NaN left out, all NaN where none is left.
-
-    Of values with few levels (hits, their differences) a resample is a multinomial draw of their counts, which has the
-    same distribution as `bootstrap_interval`'s and takes 1 ms instead of seconds of 125,000 queries.
-    """
+    """Mean of (Q,) values and its `bootstrap_interval`; NaN left out, and no interval (NaN) of fewer than two."""
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    levels, counts = np.unique(values, return_counts=True)
-    if len(levels) > FEW:
-        return float(values.mean()), *bootstrap_interval(values, seed, resamples=RESAMPLES)
-    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), RESAMPLES)
-    low, high = np.quantile(draws @ levels / len(values), [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
+    return float(values.mean()), *bootstrap_interval(values, seed)
 
 
 def slice_means(values: np.ndarray, slicing: Slicing, seed: int = 0) -> list[Slice]:
@@ -273,7 +265,7 @@ def paired_queries(a: np.ndarray, b: np.ndarray, seed: int = 0) -> PairedQueries
     a, b = a[both], b[both]
     differences = b - a
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    binary = np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all()
+    binary = all(((one == 0) | (one == 1)).all() for one in (a, b))
     p = mcnemar(better, worse) if binary else _sign_flips(differences, seed)
     difference, low, high = mean_interval(differences, seed)
     return PairedQueries(
@@ -292,17 +284,28 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 
 def _sign_flips(differences: np.ndarray, seed: int) -> float:
-    rng = np.random.default_rng(seed)
     count = len(differences)
-    observed = abs(differences.sum())
-    extreme, step = 0, max(1, 20_000_000 // count)
+    values, total = differences.astype(np.float32), differences.sum()
+    extreme = 0
+    for drawn in _flips(count, seed) if FLIPS * count <= KEPT else _drawn_flips(count, seed):
+        kept = np.unpackbits(drawn, axis=1, count=count).astype(np.float32) @ values
+        sums = np.abs(2 * kept - total)  # of those that keep their sign, less of those that don't
+        extreme += int((sums >= abs(total) * (1 - 1e-5)).sum())
+    return (1 + extreme) / (1 + FLIPS)
+
+
+@lru_cache(maxsize=2)  # of both directions: the runs are tested on the same queries
+def _flips(count: int, seed: int) -> list[np.ndarray]:
+    return list(_drawn_flips(count, seed))
+
+
+def _drawn_flips(count: int, seed: int) -> Iterator[np.ndarray]:
+    """Which of `count` differences keep their sign in each of `FLIPS` draws, packed bits, some draws at a time."""
+    rng = np.random.default_rng(seed)
+    step = max(1, 1_000_000 // count)
     for start in range(0, FLIPS, step):
         rows = min(step, FLIPS - start)
-        drawn = np.frombuffer(rng.bytes(rows * -(-count // 8)), np.uint8).reshape(rows, -1)
-        signs = 2 * np.unpackbits(drawn, axis=1, count=count).astype(np.float32) - 1
-        sums = np.abs(signs @ differences.astype(np.float32))
-        extreme += int((sums >= observed * (1 - 1e-5)).sum())
-    return (1 + extreme) / (1 + FLIPS)
+        yield np.frombuffer(rng.bytes(rows * -(-count // 8)), np.uint8).reshape(rows, -1)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

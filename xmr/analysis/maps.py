@@ -16,6 +16,27 @@ PROJECTIONS = ("pca", "umap")
 SAMPLE = 5_000  # items of each side that the axes of a map are found from
 
 
+def spread(side: np.ndarray) -> float:
+    """Root mean square distance of the embeddings (N, E) from their centroid."""
+    side = np.asarray(side, np.float32)
+    centre = side.mean(0, dtype=np.float64)
+    squares = float(np.einsum("ij,ij->i", side, side).mean(dtype=np.float64))
+    return float(np.sqrt(max(squares - float(centre @ centre), 0.0)))
+
+
+def near_centroid(side: np.ndarray, chosen: np.ndarray, among: np.ndarray) -> int:
+    """How many of the chosen items of unit embeddings (N, E) are among the C items nearest to the centroid of the C
+    chosen ones: all of them where they lie together, C² / A of them where they are any of the A items `among`.
+
+    `chosen` (C,) and `among` (A,) are indices, the former among the latter.
+    """
+    if not len(chosen):
+        return 0
+    centre = side[chosen].mean(0, dtype=np.float64).astype(np.float32)
+    nearest = np.argsort(-(side @ centre)[among], kind="stable")[: len(chosen)]
+    return int(np.isin(among[nearest], chosen).sum())
+
+
 def top_items(queries: Side, gallery: Side, k: int) -> np.ndarray:
     """The k best items of every query, best first, (Q, K) int32 with K = min(k, G); equals in no certain order."""
     k = min(k, len(gallery))
@@ -154,6 +175,13 @@ def aligned(moving: Projection, fixed: Projection) -> Projection:
     both maps centred. Raises ValueError where the items differ in number.
     Reference: Schönemann, A Generalized Solution of the Orthogonal Procrustes Problem, Psychometrika 31 (1966).
     """
+    rotation, shift = turn(moving, fixed)
+    visual, text = ((side @ rotation + shift).astype(np.float32) for side in (moving.visual, moving.text))
+    return replace(moving, visual=visual, text=text)
+
+
+def turn(moving: Projection, fixed: Projection) -> tuple[np.ndarray, np.ndarray]:
+    """How `aligned` places a map: the rotation or reflection R (2, 2) and the shift s (2,) of x R + s. As `aligned`."""
     shapes = [(len(one.visual), len(one.text)) for one in (moving, fixed)]
     if shapes[0] != shapes[1]:
         raise ValueError(
@@ -161,9 +189,8 @@ def aligned(moving: Projection, fixed: Projection) -> Projection:
         )
     x, y = (np.concatenate([one.visual, one.text]).astype(np.float64) for one in (moving, fixed))
     left, _, right = np.linalg.svd((x - x.mean(0)).T @ (y - y.mean(0)))
-    placed = ((x - x.mean(0)) @ (left @ right) + y.mean(0)).astype(np.float32)
-    count = shapes[0][0]
-    return replace(moving, visual=placed[:count], text=placed[count:])
+    rotation = left @ right
+    return rotation, y.mean(0) - x.mean(0) @ rotation
 
 
 def aligned_maps(maps: Mapping[str, Projection]) -> dict[str, Projection]:

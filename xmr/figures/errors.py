@@ -1,4 +1,4 @@
-"""What runs do to queries: buckets, ranks, slices and hubs, and how training went."""
+"""What runs do to queries: buckets, ranks and slices, and how training went."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from xmr.analysis import Hubness, Slice
+from xmr.analysis import Slice
 from xmr.figures.shared import (
     BLUE,
     GREEN,
@@ -50,6 +50,7 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
             y=list(range(len(buckets))),
             orientation="h",
             name=bucket,
+            meta={"bucket": bucket},
             marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": PAGE, "size": 6, "solidity": 0.2}},
             text=[f"{count:,}" if share >= 7 else "" for count, share in zip(counts, shares, strict=True)],
             textposition="inside",
@@ -89,57 +90,87 @@ def buckets_words(buckets: Mapping[str, Sequence[int] | np.ndarray], names: Sequ
     a, b = names
     best, only = (a, share["only A"]) if share["only A"] >= share["only B"] else (b, share["only B"])
     either = 1 - share["all wrong"]
+    gain = 100 * max(either - share["all right"] - only, 0)
     return (
         f"{a} and {b} both have a match {where} for {percent(share['all right'])} of the queries, neither for "
         f"{percent(share['all wrong'])}; {a} alone for {percent(share['only A'])}, {b} alone for "
         f"{percent(share['only B'])}. Whoever knew which of them to ask would be right for {percent(either)}, "
-        f"{100 * (either - share['all right'] - only):.1f} points more than {best}."
+        f"{gain:.1f} points more than {best}."
     )
 
 
-def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Figure:
-    """How many queries have which ranks under two runs: a map of counts over doubling bins, on the diagonal equal."""
+def rank_bins(most: float) -> dict[int, str]:
+    """The bins of ranks up to `most`: the first rank of each, and what the bin is called."""
+    edges = [edge for edge in RANK_BINS if edge <= most]
+    ends = [*RANK_BINS[1:], None][: len(edges)]
+    return {
+        low: f"{low}+" if high is None else str(low) if high - low == 1 else f"{low}–{high - 1}"
+        for low, high in zip(edges, ends, strict=True)
+    }
+
+
+def rank_counts(a: np.ndarray, b: np.ndarray) -> tuple[dict[int, str], np.ndarray]:
+    """Bins of ranks, and how many queries are in which under two runs: (bins of b, bins of a) int32."""
     known = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[known], b[known]
-    edges = [edge for edge in RANK_BINS if edge <= max(a.max(initial=1), b.max(initial=1))]
-    bins = zip(RANK_BINS, [*RANK_BINS[1:], None], strict=True)
-    ends = [
-        f"{low}+" if high is None else str(low) if high - low == 1 else f"{low}–{high - 1}"
-        for low, high in bins
-        if low in edges
-    ]
-    counts = np.zeros((len(edges), len(edges)), np.int32)
+    bins = rank_bins(max(a.max(initial=1), b.max(initial=1)))
+    counts = np.zeros((len(bins), len(bins)), np.int32)
+    edges = list(bins)
     np.add.at(counts, (np.searchsorted(edges, b, "right") - 1, np.searchsorted(edges, a, "right") - 1), 1)
+    return bins, counts
+
+
+def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Figure:
+    """How many queries have which ranks under two runs: a map of counts over doubling bins, on the diagonal equal.
+
+    Its cells can be chosen (`layout.meta.cells`): row and column are places of the bins of `rank_counts`.
+    """
+    bins, counts = rank_counts(a, b)
+    ends, size = list(bins.values()), len(bins)
+    places = list(range(1, size + 1))
     figure = figure_of(height=430)
     figure.add_heatmap(
         z=np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).astype(np.float32),
-        x=ends,
-        y=ends,
+        x=places,
+        y=places,
         customdata=counts,
         text=[[f"{count:,}" if count else "" for count in row] for row in counts.tolist()],
         texttemplate="%{text}",
         textfont={"size": 11, "color": INK},
+        hovertext=[
+            [f"{plain(names[0])}: rank {x}<br>{plain(names[1])}: rank {y}" for x in ends] for y in ends
+        ],
         zmin=0,
         colorscale=[[0, PAGE], [1, PUSH_HALF]],
         showscale=False,
         hoverongaps=False,
-        hovertemplate=f"{plain(names[0])}: rank %{{x}}<br>{plain(names[1])}: rank %{{y}}<br>%{{customdata:,}} queries<extra></extra>",
+        hovertemplate="%{hovertext}<br>%{customdata:,} queries<extra></extra>",
     )
     figure.add_scatter(
-        x=[ends[0], ends[-1]],
-        y=[ends[0], ends[-1]],
+        x=[1, size],
+        y=[1, size],
         mode="lines",
         line={"color": PUSH, "width": 1, "dash": "dot"},
         hoverinfo="skip",
         showlegend=False,
     )
-    category = {"type": "category", "showgrid": False}
+    bin_axis = {"tickvals": places, "ticktext": ends, "showgrid": False}
     figure.update_layout(
-        xaxis=axis(f"rank under {plain(names[0])}", **category),
-        yaxis=axis(f"rank under {plain(names[1])}", **category),
+        xaxis=axis(f"rank under {plain(names[0])}", range=[0.5, size + 0.5], tickangle=-45, **bin_axis),
+        yaxis=axis(f"rank under {plain(names[1])}", range=[size + 0.5, 0.5], **bin_axis),
+        hovermode="closest",
         margin={"t": 12, "l": 12, "r": 12, "b": 48},
+        meta={"cells": [size, size]},
     )
     return figure
+
+
+def ranks_words(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> str:
+    """Under which of two runs more queries stand better."""
+    return (
+        f"Rank of the match: {int((a < b).sum()):,} queries stand better under {names[0]}, {int((b < a).sum()):,} under "
+        f"{names[1]}, {int((a == b).sum()):,} equally."
+    )
 
 
 def slices_figure(
@@ -166,8 +197,11 @@ def slices_figure(
             marker={"color": style.colour, "symbol": style.marker, "size": 8},
             name=plain(run),
             text=[plain(one.name) for one in found],
-            customdata=[f"{100 * one.low:.1f} – {100 * one.high:.1f}, {one.count:,} queries" for one in found],
-            hovertemplate=f"{plain(run)}, %{{text}}<br>%{{x:.1f}} (%{{customdata}})<extra></extra>",
+            # A click tells the slice by its whole name.
+            customdata=[
+                [one.name, f"{100 * one.low:.1f} – {100 * one.high:.1f}, {one.count:,} queries"] for one in found
+            ],
+            hovertemplate=f"{plain(run)}, %{{text}}<br>%{{x:.1f}} (%{{customdata[1]}})<extra></extra>",
         )  # fmt: skip
     figure.update_layout(
         xaxis=axis(what, rangemode="tozero"),
@@ -180,6 +214,18 @@ def slices_figure(
         margin={"t": 48, "l": 12, "r": 16, "b": 44},
     )  # fmt: skip
     return figure
+
+
+def slice_words(title: str, means: Sequence[Slice], name: str) -> str:
+    """The slices in which one run is best and worst; `means` are `slice_means` of it."""
+    ordered = sorted(means, key=lambda one: one.mean)
+    if len(ordered) < 2:
+        return f"By {title}: {name} on one slice only."
+    worst, best = ordered[0], ordered[-1]
+    return (
+        f"By {title}: {name} is best on “{best.name}” ({100 * best.mean:.1f}%, {best.count:,} queries) and worst on "
+        f"“{worst.name}” ({100 * worst.mean:.1f}%, {worst.count:,} queries)."
+    )
 
 
 def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str]) -> str:
@@ -195,57 +241,6 @@ def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str
         f"By {title}: {names[1]} is {abs(100 * first.mean):.1f} points {way} {names[0]} on “{first.name}” "
         f"({100 * first.low:+.1f} … {100 * first.high:+.1f}, {first.count:,} queries){more}."
     ).replace("-", "−")
-
-
-def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled]) -> go.Figure:
-    """In how many lists an item is, items in falling order: a level line would be no hubs at all."""
-    figure = figure_of(height=340)
-    for name, one in hubness.items():
-        ordered = np.sort(one.counts)[::-1]
-        count = len(ordered)
-        # Evenly spaced on the logarithmic axis, which is all that can be seen.
-        at = np.unique(np.geomspace(1, count, min(count, 160)).astype(int))
-        style = styles[name]
-        figure.add_scatter(
-            x=(100 * at / count).astype(np.float32),
-            y=ordered[at - 1].astype(np.int32),
-            mode="lines",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            name=plain(name),
-            hovertemplate=f"%{{y:,}} {plain(name)}<extra></extra>",
-        )
-    mean = next(iter(hubness.values())).counts.mean()
-    figure.add_hline(y=mean, line={"color": MUTED, "width": 1, "dash": "dot"})
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=mean, yanchor="bottom", showarrow=False,
-        text=f"even: {mean:.3g}", font={"size": 11, "color": MUTED},
-    )  # fmt: skip
-    figure.update_layout(
-        xaxis=axis("% of the gallery, most frequent first", type="log", dtick=1),
-        yaxis=axis("lists that hold the item", rangemode="tozero"),
-        hovermode="x unified",
-        legend=legend(),
-        showlegend=True,
-        margin={"t": 48, "l": 12, "r": 12, "b": 44},
-    )
-    return figure
-
-
-def hubness_words(hubness: Mapping[str, Hubness], noun: str = "item") -> str:
-    """Which run's lists are most uneven, which least, and what stays unseen."""
-    order = sorted(hubness, key=lambda name: hubness[name].skewness)
-    least, most = hubness[order[0]], hubness[order[-1]]
-    k = most.k
-    if len(order) == 1:
-        return (
-            f"{order[0]}: the {len(most.hubs):,} hubs take {percent(most.taken)} of all places in the lists of {k}, and "
-            f"{percent(most.never)} of the {noun}s are in no list (skewness {most.skewness:.2f})."
-        )
-    return (
-        f"{order[-1]} has the strongest hubs (skewness {most.skewness:.2f}: {len(most.hubs):,} {noun}s take "
-        f"{percent(most.taken)} of all places in the lists of {k}, {percent(most.never)} are in no list), {order[0]} the "
-        f"weakest ({least.skewness:.2f}: {percent(least.taken)}, {percent(least.never)})."
-    )
 
 
 def curves_figure(

@@ -46,6 +46,7 @@ def suspects_figure(
             legendgroup=name,
             showlegend=False,
             text=[f"{curve.parameter} {value:.3g}" for value, _ in some],
+            customdata=[[name, float(value)] for value, _ in some],  # the setting that a click asks for
             hovertemplate=f"{plain(name)}, %{{text}}<br>recall %{{x:.0f}}%, precision %{{y:.0f}}%<extra></extra>",
         )
         now = present[name]
@@ -79,5 +80,6 @@ def suspects_figure(
         showlegend=True,
         margin={"t": 60, "l": 12, "r": 12, "b": 44},
         uirevision=revision,
+        meta={"pick": "A click on a curve sets that selector's threshold."},
     )
     return figure

@@ -35,6 +35,7 @@ from xmr.metrics.summary import (
     bootstrap_interval,
     evaluate,
     evaluate_embeddings,
+    evaluate_rankings,
     evaluate_scores,
     headline,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "class_map",
     "evaluate",
     "evaluate_embeddings",
+    "evaluate_rankings",
     "evaluate_scores",
     "first_rank",
     "headline",

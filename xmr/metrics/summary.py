@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,6 +31,8 @@ from xmr.metrics.ranking import (
 
 CUTOFFS = (1, 5, 10)  # the K of the reported recalls
 MAP_CUTOFF = 50  # the K of the mAP@K that is reported for class labels
+FEW = 32  # different values up to which a resample draws how often each occurs, instead of every query
+KEPT = 25_000_000  # draws of a bootstrap, one byte each, up to which they are kept for the next values
 
 
 def evaluate(scores: Array, positives: Array | None = None) -> dict[str, float]:
@@ -43,7 +46,7 @@ def evaluate(scores: Array, positives: Array | None = None) -> dict[str, float]:
     """
     scores = matrix(scores, "scores")
     positives = mask(positives, scores)
-    return _summary(rank_positives(scores, positives), rank_positives(scores.T, positives.T))
+    return evaluate_rankings(rank_positives(scores, positives), rank_positives(scores.T, positives.T))
 
 
 def evaluate_embeddings(
@@ -68,7 +71,7 @@ def evaluate_embeddings(
     since with nothing to stand above every model would be perfect.
     """
     rankings = rank_embeddings(visual, text, visual_group, text_group, block=block)
-    metrics = _summary(*rankings)
+    metrics = evaluate_rankings(*rankings)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, len(visual), len(text)):
@@ -90,11 +93,24 @@ def evaluate_scores(
     shapes or types do not fit, the matrix is empty, or no pair is positive.
     """
     rankings = rank_scores(scores, visual_group, text_group)
-    metrics = _summary(*rankings)
+    metrics = evaluate_rankings(*rankings)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, *scores.shape):
         metrics |= _against_truth(rank_truth_of_scores(scores, truth))
+    return metrics
+
+
+def evaluate_rankings(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
+    """What `evaluate` returns, of rankings in both directions."""
+    metrics: dict[str, float] = {}
+    for direction, ranking in zip(DIRECTIONS, (v2t, t2v), strict=True):
+        first = first_rank(ranking)
+        metrics |= {f"{direction}/recall_at_{k}": _mean(recall_at_k(ranking, k=k)) for k in CUTOFFS}
+        metrics[f"{direction}/median_rank"] = float(np.nanmedian(first))
+        metrics[f"{direction}/mean_rank"] = _mean(first)
+        metrics |= _left_out(ranking, f"{direction}/without_positives")
+    metrics["rsum"] = 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)
     return metrics
 
 
@@ -117,26 +133,36 @@ def _knows_mismatches(truth: Truth, visuals: int, texts: int) -> bool:
 def bootstrap_interval(
     values: np.ndarray, seed: int = 0, level: float = 0.95, resamples: int = 1000
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of (Q,) values, NaN left out. Raises ValueError where none is left."""
+    """Percentile bootstrap interval of the mean of (Q,) values, NaN left out. Raises ValueError where none is left.
+
+    Of values with few levels (hits, their differences) a resample is a multinomial draw of their counts: the same
+    distribution in 1 ms instead of seconds of 125,000 queries.
+    """
     values = np.asarray(values)[~np.isnan(values)]
     if not len(values):
         raise ValueError("no query has a value, so there is no interval")
-    draw = np.random.default_rng(seed).choice
-    means = [draw(values, len(values)).mean() for _ in range(resamples)]
+    levels, counts = np.unique(values, return_counts=True)
+    if len(levels) <= FEW:
+        draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
+        means = draws @ levels / len(values)
+    elif len(values) * resamples <= KEPT:
+        parts = np.array_split(_resamples(len(values), seed, resamples), 16)  # as floats, a few at a time
+        totals = [part.astype(np.float32) @ values.astype(np.float32) for part in parts]
+        means = np.concatenate(totals) / len(values)
+    else:
+        draw = np.random.default_rng(seed).choice
+        means = np.array([draw(values, len(values)).mean() for _ in range(resamples)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _summary(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    for direction, ranking in zip(DIRECTIONS, (v2t, t2v), strict=True):
-        first = first_rank(ranking)
-        metrics |= {f"{direction}/recall_at_{k}": _mean(recall_at_k(ranking, k=k)) for k in CUTOFFS}
-        metrics[f"{direction}/median_rank"] = float(np.nanmedian(first))
-        metrics[f"{direction}/mean_rank"] = _mean(first)
-        metrics |= _left_out(ranking, f"{direction}/without_positives")
-    metrics["rsum"] = 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)
-    return metrics
+@lru_cache(maxsize=2)  # of both directions: all metrics of all runs are resampled alike
+def _resamples(count: int, seed: int, resamples: int) -> np.ndarray:
+    """How often each of `count` queries is in each resample, (resamples, count) uint8."""
+    draw = np.random.default_rng(seed).integers
+    return np.stack(
+        [np.bincount(draw(count, size=count), minlength=count).astype(np.uint8) for _ in range(resamples)]
+    )
 
 
 def _of_classes(

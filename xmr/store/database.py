@@ -139,6 +139,15 @@ class VerdictStore:
             rows = _standing(self._connection, judge and judge_name(judge), fingerprint)
         return [_verdict(row) for row in rows]
 
+    def answers(self, fingerprint: str) -> tuple[int, list[tuple[Pair, str, str]]]:
+        """What stands of one split, pair, person and answer, and a version: the number of the last event of all, so that
+        of two readings the one with the higher number is the newer."""
+        with self._lock, _told(self.path):
+            # Read first: what another process writes in between belongs to a later version, and may be told early.
+            last = self._connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
+            rows = _answers(self._connection, fingerprint)
+        return last, [(_pair(row), row["judge"], row["answer"]) for row in rows]
+
     def agreed(self, fingerprint: str = "") -> dict[Pair, Tally]:
         """What stands, pair by pair; `Tally.answer` is what most say."""
         with self._lock, _told(self.path):

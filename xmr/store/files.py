@@ -30,7 +30,7 @@ def as_csv(verdicts: Iterable[Verdict]) -> str:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in astuple(verdict)] for verdict in verdicts)
+    writer.writerows([guarded(value) for value in astuple(verdict)] for verdict in verdicts)
     return buffer.getvalue()
 
 
@@ -38,7 +38,8 @@ def as_csv(verdicts: Iterable[Verdict]) -> str:
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def _cell(value: Any) -> Any:
+def guarded(value: Any) -> Any:
+    """A cell of a CSV file which no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 

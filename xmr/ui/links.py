@@ -21,6 +21,7 @@ import gradio as gr
 from xmr.registry import unknown
 from xmr.ui.components.copy_link import CopyLink
 from xmr.ui.events import EVENT
+from xmr.ui.said import refused, warn
 from xmr.workspace.pages import Page
 
 VERSION = "1"  # of the keys: an address of another version is not guessed at
@@ -111,7 +112,7 @@ def some_of(kind: str, allowed: Iterable[str]) -> Check:
         if not kept and faults:
             raise ValueError("; ".join(faults))
         for fault in faults:
-            gr.Warning(fault, title="Left out of this link", duration=None)
+            warn(fault, "Left out of this link")
         return kept
 
     return check
@@ -175,14 +176,14 @@ def wire_links(
         if other != dataset:
             faults.append(f"{unknown('dataset', other[:80], addresses or [dataset])}; this is {dataset}")
         if faults:
-            gr.Warning("; ".join(faults), title="Not all of this link can be shown", duration=None)
+            warn("; ".join(faults), "Not all of this link can be shown")
         return [*updates(found, tab), gr.skip()]
 
     def moved(to: dict[str, Any]) -> list[Any]:
         asked = {key: value if isinstance(value, list) else [str(value)] for key, value in (to or {}).items()}
         found, tab, faults = read({**asked, "v": [VERSION]}, links.kept, ids)
         if faults:
-            raise gr.Error("; ".join(faults), title="This can't be opened there")
+            raise refused("; ".join(faults), title="This can't be opened there")
         return updates(found, tab)
 
     blocks = gr.context.Context.root_block

@@ -22,6 +22,7 @@ from xmr.ui.batch_maps import Asked, loss_of, measured
 from xmr.ui.components.plotly_chart import chart
 from xmr.ui.shell import NO_LOSS, chosen, side_by_side
 from xmr.workspace import Workspace
+from xmr.workspace.item_names import find_item
 from xmr.workspace.measured import batch, effective, loss_of_run
 
 OTHERS, SPREAD = 31, 0.15  # other negatives of the curve's query, and the deviation of their scores
@@ -101,6 +102,24 @@ def nearest_cell(workspace: Workspace, asked: Asked, x: float, positive: bool) -
         return None
     gap = np.where(among, np.abs(pairs.scores - x), np.inf)
     row, column = np.unravel_index(int(gap.argmin()), gap.shape)
+    return int(row), int(column)
+
+
+def asked_pair(workspace: Workspace, split: str, visual: str, text: str) -> tuple[int, int] | None:
+    """The pair of a link's two names; None where none is asked for. Raises ValueError where the split has no such item."""
+    if not visual or not text:
+        return None
+    (kind, row), (other, column) = (find_item(workspace, split, name) for name in (visual, text))
+    if (kind, other) != ("visual", "caption"):
+        raise ValueError(f"a pair is a visual and a caption, not {visual[:40]!r} and {text[:40]!r}")
+    return row, column
+
+
+def cell_of(text: str) -> tuple[int, int] | None:
+    """Row and column of a link's cell; None where none is meant."""
+    row, _, column = (text or "").partition(",")
+    if not (row.isdecimal() and column.isdecimal() and len(text) < 12):
+        return None
     return int(row), int(column)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
 from xmr.workspace.parts import Embedder, Memo, Style, style_at
+from xmr.workspace.verdict_file import VerdictFile, cache_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10
@@ -52,6 +52,7 @@ class Holdings:
     recall: float = (
         1.0  # share of the true best that an index has to find; below 1, large galleries are approximate
     )
+    verdicts: VerdictFile = field(default_factory=VerdictFile)
     _memo: Memo = field(default_factory=Memo, repr=False)
 
     @classmethod
@@ -228,8 +229,7 @@ class Holdings:
     @property
     def thumbnails(self) -> Path:
         """The folder below which all thumbnails lie."""
-        root = os.environ.get("XMR_CACHE") or Path.home() / ".cache" / "xmr"
-        return Path(root).absolute() / "thumbnails"
+        return cache_folder() / "thumbnails"
 
     def thumbnail(self, split: str, index: int) -> Path | None:
         """A small picture of a visual, of a clip its middle frame, written when first asked for; None where the dataset

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from xmr import embedding
@@ -17,6 +18,7 @@ from xmr.data.sources import kind_of
 from xmr.registry import UnknownName, unknown
 from xmr.workspace import Workspace
 from xmr.workspace.parts import Memo
+from xmr.workspace.verdict_file import VerdictFile
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,27 @@ class Page:
         return self._memo.get("workspace", self.open)
 
 
-def open_pages(checkpoints: str | Path, dataset: str | None = None, recall: float = 1.0) -> list[Page]:
+def open_pages(
+    checkpoints: str | Path,
+    dataset: str | None = None,
+    recall: float = 1.0,
+    verdicts: VerdictFile | None = None,
+) -> list[Page]:
     """A page for each dataset that runs below `checkpoints` were trained on, or for `dataset` only.
 
     The first page is opened: it is that of the dataset with most runs that can be loaded, and its workspace names the
-    runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall` is that of
-    `Workspace`. Raises ValueError where it is outside (0, 1].
+    runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall` and `verdicts` are
+    those of `Workspace`, of all pages. Raises ValueError where the recall is outside (0, 1].
     """
     folder = Path(checkpoints)
+
+    def opened(runs: Sequence[Run | Combination]) -> Workspace:
+        return _set(_workspace(runs, folder), recall, verdicts)
+
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
     if dataset is not None:
-        return [_opened(_searching(Workspace.open(folder, dataset), recall))]
+        return [_opened(_set(Workspace.open(folder, dataset), recall, verdicts))]
     runs, faults = list_runs(folder)
     missing: dict[str, tuple[Run | Combination, str]] = {}
     groups: list[list[Run | Combination]] = []
@@ -58,19 +69,19 @@ def open_pages(checkpoints: str | Path, dataset: str | None = None, recall: floa
         else:
             groups.append(group)
     while groups:
-        first = _workspace(groups[0], folder, recall)
+        first = opened(groups[0])
         if not first.problem:
             break
         reason = first.problem.splitlines()[0]
         missing |= {run.name: (run, reason) for run in groups.pop(0)}
     if not groups:  # nothing can be shown, and the problem of all runs together says why
-        return [_opened(_searching(Workspace.open(folder), recall))]
+        return [_opened(_set(Workspace.open(folder), recall, verdicts))]
     first.faults, first.apart = faults, first.apart | missing
     pages = [_opened(first)]
     for group in groups[1:]:
         title = _title(group[0], groups)
         path = _path(title, [page.path for page in pages])
-        pages.append(Page(title, path, {run.name: run for run in group}, _later(group, folder, recall)))
+        pages.append(Page(title, path, {run.name: run for run in group}, partial(opened, group)))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
 
 
@@ -113,25 +124,20 @@ def why_missing(source: str) -> str:
     return ""
 
 
-def _workspace(runs: Sequence[Run | Combination], folder: Path, recall: float) -> Workspace:
+def _workspace(runs: Sequence[Run | Combination], folder: Path) -> Workspace:
     config = runs[0].config
-    made = Workspace.of(
+    return Workspace.of(
         runs,
         config.dataset,
         load=lambda split: load_dataset(config.dataset, split, **config.dataset_params),
         embedder=embedding,
         checkpoints=folder,
     )
-    return _searching(made, recall)
 
 
-def _searching(workspace: Workspace, recall: float) -> Workspace:
-    workspace.recall = recall
+def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None) -> Workspace:
+    workspace.recall, workspace.verdicts = recall, verdicts or workspace.verdicts
     return workspace
-
-
-def _later(runs: Sequence[Run | Combination], folder: Path, recall: float) -> Callable[[], Workspace]:
-    return lambda: _workspace(runs, folder, recall)
 
 
 def _opened(workspace: Workspace) -> Page:

@@ -33,7 +33,8 @@ class Badge:
 @dataclass(frozen=True)
 class Card:
     """A pair. `numbers` are (name, value) as shown; `evidence` is a sentence and the caption it speaks of; `note` is
-    said below the badges."""
+    said below the badges. `pair` (visual and text) makes it one that people can judge; `asked` is true of one that was
+    asked for by name."""
 
     name: str
     sides: tuple[Side, Side]
@@ -41,15 +42,19 @@ class Card:
     badges: list[Badge]
     evidence: tuple[str, str] | None = None
     note: str = ""
+    pair: tuple[int, int] | None = None
+    asked: bool = False
 
     @property
     def suspected(self) -> bool:
         return any(badge.kind == "suspected" for badge in self.badges)
 
 
-def cards(pairs: list[Card], empty: str = "") -> dict[str, Any]:
-    """The value of a `PairCards`; `empty` is said where there is no pair."""
-    return {"cards": [asdict(one) | {"suspected": one.suspected} for one in pairs], "empty": empty}
+def cards(pairs: list[Card], empty: str = "", of: dict[str, str] | None = None) -> dict[str, Any]:
+    """The value of a `PairCards`; `empty` is said where there is no pair. `of` tells of what the pairs are, as a
+    `VerdictPanel` beside the cards sends it with each answer, and the id of the button after the last card, `onward`;
+    None: nobody can judge them."""
+    return {"cards": [asdict(one) | {"suspected": one.suspected} for one in pairs], "empty": empty, "of": of}
 
 
 class PairCards(gr.HTML):

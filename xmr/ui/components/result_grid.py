@@ -12,7 +12,7 @@ from xmr.ui.components import script, style
 class ResultGrid(gr.HTML):
     """One column per run. `value` is what `xmr.ui.answer.answer` returns; `.pick` carries {"index": item}."""
 
-    def __init__(self, value: dict[str, Any], **props: Any):
+    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
         super().__init__(
             value=value,
             html_template="<div class='rg'></div><p class='spoken' role='status' aria-live='polite'></p>",

@@ -17,6 +17,7 @@ from xmr.ui.components.when_shown import when_shown
 from xmr.ui.events import EVENT
 from xmr.ui.links import one_of
 from xmr.ui.pair_sides import pair_card
+from xmr.ui.said import refused
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
 from xmr.workspace.measured import samples
@@ -114,14 +115,14 @@ def pairs_in_bin(
     meta = picked.get("meta") if isinstance(picked.get("meta"), dict) else {}
     run, kind, index = meta.get("run"), meta.get("kind"), picked.get("index")
     if run not in runs or kind not in KINDS or type(index) is not int:
-        raise gr.Error("Those pairs are not in this chart any more.", title="Not found")
+        raise refused("Those pairs are not in this chart any more.", title="Not found")
     measured = {name: samples(workspace, name, split, direction) for name in runs}
     raw = measured[run]
     if scale == "z":
         measured = {name: one.standardised() for name, one in measured.items()}
     edges = score_distributions(measured)[run].edges
     if kind not in raw.values or not 0 <= index < len(edges) - 1:
-        raise gr.Error("Those pairs are not in this chart any more.", title="Not found")
+        raise refused("Those pairs are not in this chart any more.", title="Not found")
     low, high, values = edges[index], edges[index + 1], measured[run].values[kind]
     last = index == len(edges) - 2  # of histograms, only the last bin holds its upper edge
     inside = np.flatnonzero((values >= low) & ((values <= high) if last else (values < high)))
@@ -194,7 +195,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         try:
             drawn, words, page = pairs_in_bin(workspace, *values, to, to["page"])
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error), title="Not found") from error
+            raise refused(str(error), title="Not found") from error
         pages = gr.Button(visible=bool(words))
         return drawn, words, to | {"page": page}, pages, pages
 

@@ -25,6 +25,7 @@ from xmr.ui.details import details
 from xmr.ui.events import ENCODE_LIMIT, EVENT
 from xmr.ui.links import any_text, go, one_of
 from xmr.ui.pictures import open_picture
+from xmr.ui.said import refused, warn
 from xmr.ui.scales import SCALES, Scale
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
@@ -44,13 +45,13 @@ def show(
     try:
         return answer(workspace, asked, shown, baseline, int(k), scale) | {"left_out": left_out}
     except (ValueError, OSError) as error:
-        raise gr.Error(str(error), title="No answer") from error
+        raise refused(str(error), title="No answer") from error
 
 
 def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
     """A text asks for visuals, whatever was asked before; a caption shown for an item stays that item."""
     if not text.strip():
-        raise gr.Error(
+        raise refused(
             f"Type what the {noun} should show, or press Next disagreement.", title="Nothing to search for"
         )
     index = asked.index if asked.direction == "t2v" else 0
@@ -62,7 +63,7 @@ def uploaded(asked: Asked, path: str) -> Asked:
     try:
         open_picture(path)
     except ValueError as error:
-        raise gr.Error(str(error), title="Picture not used") from error
+        raise refused(str(error), title="Picture not used") from error
     index = asked.index if asked.direction == "v2t" else 0
     return Asked("upload", asked.split, "v2t", path=path, index=index)
 
@@ -73,7 +74,7 @@ def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int
     count = len(data.visual_ids if asked.direction == "t2v" else data.captions)
     index = event._data.get("index") if isinstance(event._data, dict) else None
     if type(index) is not int or not 0 <= index < count:
-        raise gr.Error("That item is not in this split any more.", title="Item not found")
+        raise refused("That item is not in this split any more.", title="Item not found")
     return index
 
 
@@ -164,7 +165,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             try:
                 found = read_query(workspace, held, split)
             except ValueError as error:
-                gr.Warning(str(error), title="Another query is shown", duration=None)
+                warn(str(error), "Another query is shown")
                 return disagreement(workspace, split, direction, drawn)
             # A link is followed whole; its direction may be on its way.
             return found
@@ -216,7 +217,7 @@ def opened(workspace: Workspace, asked: Asked, index: int, wish: dict[str, Any])
     """The move to another tab with the pair of the present query and an item; `wish` names the tab and the run."""
     run, tab = wish.get("run"), wish.get("tab")
     if run not in workspace.trained or tab not in ("weights", "false_negatives") or asked.kind != "item":
-        raise gr.Error("That pair can't be opened there.", title="Not opened")
+        raise refused("That pair can't be opened there.", title="Not opened")
     visual, text = (asked.index, index) if asked.direction == "v2t" else (index, asked.index)
     pair = (
         item_link(workspace, asked.split, "visual", visual),

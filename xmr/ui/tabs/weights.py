@@ -16,11 +16,14 @@ from xmr.ui.components.plotly_chart import PlotlyChart
 from xmr.ui.components.when_shown import when_shown
 from xmr.ui.events import EVENT
 from xmr.ui.links import any_text, number, one_of
+from xmr.ui.said import refused, warn
 from xmr.ui.shell import NO_LOSS, Controls
 from xmr.ui.weight_curves import (
     OTHERS,
     SETTING,
     SPREAD,
+    asked_pair,
+    cell_of,
     nearest_cell,
     params_text,
     read_params,
@@ -29,23 +32,12 @@ from xmr.ui.weight_curves import (
     show_curve,
 )
 from xmr.workspace import Workspace
-from xmr.workspace.item_names import find_item
 
 TITLE = "Loss weights"
 ID = "weights"
 
 BATCH = 8  # inputs that say which batch of what
 HINT = "Click a cell to see the two items."
-
-
-def asked_pair(workspace: Workspace, split: str, visual: str, text: str) -> tuple[int, int] | None:
-    """The pair of a link's two names; None where none is asked for. Raises ValueError where the split has no such item."""
-    if not visual or not text:
-        return None
-    (kind, row), (other, column) = (find_item(workspace, split, name) for name in (visual, text))
-    if (kind, other) != ("visual", "caption"):
-        raise ValueError(f"a pair is a visual and a caption, not {visual[:40]!r} and {text[:40]!r}")
-    return row, column
 
 
 def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> Asked:
@@ -58,14 +50,6 @@ def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> 
     return Asked(picked, hyper, beside or "", split, base, seed, count, pair)
 
 
-def cell_of(text: str) -> tuple[int, int] | None:
-    """Row and column of a link's cell; None where none is meant."""
-    row, _, column = (text or "").partition(",")
-    if not (row.isdecimal() and column.isdecimal() and len(text) < 12):
-        return None
-    return int(row), int(column)
-
-
 def card_at(workspace: Workspace, what: Asked, at: tuple[int, int] | None) -> dict[str, Any]:
     """The card of a cell, or what to do for one. Raises gr.Error where the batch has no such cell."""
     if at is None:
@@ -73,7 +57,7 @@ def card_at(workspace: Workspace, what: Asked, at: tuple[int, int] | None) -> di
     try:
         return show_cell(workspace, what, *at)
     except IndexError as error:
-        raise gr.Error(str(error), title="Pair not found") from error
+        raise refused(str(error), title="Pair not found") from error
     except (ValueError, OSError):  # the chart says why
         return cards([], HINT)
 
@@ -223,7 +207,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             usual = setting_or_default(workspace, owner, split)
             hyper, (own, hardest), faults = read_params(said, picked, name, trained, usual)
             for fault in faults:
-                gr.Warning(fault, title="Left out of this link", duration=None)
+                warn(fault, "Left out of this link")
             label = "Back to the trained values" if owner else "Back to the defaults"
             updates = (*pool.updates(name, hyper), own, hardest, LOSSES[name].caption, label)
             said = params_text(workspace, picked, hyper, (own, hardest), usual)
@@ -251,7 +235,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         data = event._data if isinstance(event._data, dict) else {}
         at = data.get("row"), data.get("column")
         if any(type(place) is not int for place in at):
-            raise gr.Error("That pair is not in this batch.", title="Pair not found")
+            raise refused("That pair is not in this batch.", title="Pair not found")
         what = asked(workspace, values[:BATCH], read(values[0], values[BATCH:])[0])
         return card_at(workspace, what, at), f"{at[0]},{at[1]}"
 
@@ -261,7 +245,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
         run, x = meta.get("run", ""), data.get("x")
         if not isinstance(x, int | float) or (run and run not in workspace.trained):
-            raise gr.Error("That point is not on this chart any more.", title="Pair not found")
+            raise refused("That point is not on this chart any more.", title="Pair not found")
         of, held = list(values[:BATCH]), values[BATCH:]
         hyper = read(of[0], held)[0]
         if run:
@@ -271,7 +255,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         try:
             at = nearest_cell(workspace, what, float(x), meta.get("kind") == "positive")
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error), title="Pair not found") from error
+            raise refused(str(error), title="Pair not found") from error
         if at is None:
             return cards([], "This batch has no such pair."), gr.skip()
         return card_at(workspace, what, at), f"{at[0]},{at[1]}"

@@ -1,0 +1,338 @@
+"""How fast the app answers, and whether ten people at once get their own answers.
+
+    python benchmarks/app.py                     on the shipped runs
+    python benchmarks/app.py --large FOLDER      on 25,000 pictures with 125,000 captions and six runs, made in FOLDER
+
+The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
+runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a browser
+sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a drawn answer.
+Then ten people search, page and judge by turns for a minute; each answer must be about the question of its asker.
+
+Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+SHAPES = ("sphere", "cube", "cylinder", "cone")
+SEARCH_MS, EVENT_MS, LOAD_S, PAYLOAD_KB = 300, 500, 3.0, 300
+
+
+class Session:
+    """A visitor as the server sees one: calls the page's events by the component that they belong to."""
+
+    def __init__(self, address: str):
+        self.http = httpx.Client(base_url=address, timeout=120)
+        self.config = self.http.get("/config").json()
+        self.name = uuid4().hex
+        self.parts = {part["id"]: part for part in self.config["components"]}
+        self.values = {key: part["props"].get("value") for key, part in self.parts.items()}
+
+    def id_of(self, elem_id: str) -> int:
+        return next(key for key, part in self.parts.items() if part["props"].get("elem_id") == elem_id)
+
+    def set(self, elem_id: str, value: Any) -> None:
+        self.values[self.id_of(elem_id)] = value
+
+    def get(self, elem_id: str) -> Any:
+        return self.values[self.id_of(elem_id)]
+
+    def call(self, elem_id: str, event: str, event_data: Any = None) -> tuple[float, int]:
+        """Sends the event with what the page holds, takes its answer over, and returns seconds and bytes of it."""
+        target = [self.id_of(elem_id), event]
+        found = next(one for one in self.config["dependencies"] if target in [list(t) for t in one["targets"]]
+                     and one["backend_fn"])  # fmt: skip
+        body = {
+            "data": [self.values[key] for key in found["inputs"]],
+            "fn_index": found["id"],
+            "session_hash": self.name,
+            "event_data": event_data,
+            "trigger_id": target[0],
+        }
+        started = time.perf_counter()
+        self.http.post("/gradio_api/queue/join", json=body).raise_for_status()
+        size = 0
+        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.name}) as stream:
+            for line in stream.iter_lines():
+                size += len(line) + 1
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("msg") == "process_completed":
+                    break
+        seconds = time.perf_counter() - started
+        if not message.get("success"):
+            raise RuntimeError(f"{elem_id}.{event}: {message.get('output')}")
+        for key, value in zip(found["outputs"], message["output"]["data"], strict=True):
+            if isinstance(value, dict) and value.get("__type__") == "update":
+                if "value" in value:
+                    self.values[key] = value["value"]
+            else:
+                self.values[key] = value
+        return seconds, size
+
+
+@contextmanager
+def serving(options: list[str], cache: str) -> Iterator[tuple[str, float]]:
+    """The app in a process of its own: its address, and how long it took to be up."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = time.perf_counter()
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *options]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "XMR_CACHE": cache}, stdout=subprocess.DEVNULL
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            if server.poll() is not None:
+                raise SystemExit("the app has stopped; start it by hand to see why: " + " ".join(command))
+            try:
+                httpx.get(address, timeout=60).raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.2)
+        yield address, time.perf_counter() - started
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def report(name: str, times: list[float], limit: float, unit: str = "ms") -> None:
+    """One line: median, slowest, and whether the limit is kept by the median."""
+    scale = 1000 if unit == "ms" else 1
+    middle, worst = scale * statistics.median(times), scale * max(times)
+    digits = 0 if unit == "ms" else 1
+    verdict = "" if middle <= limit else "   over the limit"
+    print(
+        f"{name:52s} {middle:8,.{digits}f} {worst:8,.{digits}f} {limit:8,.{digits}f} {unit}{verdict}",
+        flush=True,
+    )
+
+
+def searches(address: str, runs: list[str]) -> None:
+    """Text search over six runs by the public endpoint, and by the page's own event."""
+    from gradio_client import Client
+
+    client = Client(address, verbose=False)
+    texts = [f"a {colour} {shape} on its own" for colour in COLOURS for shape in SHAPES]
+    client.predict("to warm up", runs, 12, api_name="/search")
+    times = []
+    for text in texts[:20]:
+        started = time.perf_counter()
+        client.predict(text, runs, 12, api_name="/search")
+        times.append(time.perf_counter() - started)
+    report(f"text search, {len(runs)} runs, /search", times, SEARCH_MS)
+    session = Session(address)
+    session.set("runs", runs)
+    times, sizes = [], []
+    for text in texts[20:]:
+        session.set("query", text)
+        seconds, size = session.call("go", "click")
+        times.append(seconds)
+        sizes.append(size / 1000)
+    report(f"text search, {len(runs)} runs, the page's event", times, SEARCH_MS)
+    report("its payload", sizes, PAYLOAD_KB, "kB")
+
+
+def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None:
+    """First load, tabs and sliders in a browser, and the size of every event's answer."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        raise SystemExit("needs chromium; name it: CHROMIUM=/path/to/it")
+    query = "&".join(f"runs={run}" for run in runs)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        loads, sizes = [], {}
+        for _ in range(5):
+            context = browser.new_context(viewport={"width": 1400, "height": 900})
+            page = context.new_page()
+            started = time.perf_counter()
+            page.goto(address)
+            page.locator("#results .column").first.wait_for()
+            page.wait_for_function(
+                "[...document.querySelectorAll('#results img')].slice(0, 8).every((i) => i.complete)"
+            )
+            loads.append(time.perf_counter() - started)
+            context.close()
+        report("first load, nothing cached by the browser", loads, LOAD_S, "s")
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(f"{address}/?v=1&{query}")
+        page.locator(f"#results .column:nth-child({len(runs)})").wait_for()
+        page.wait_for_timeout(2000)
+
+        def timed(act: Callable[[], Any], drawn: str) -> float:
+            """Seconds from the action until the page has an answer and is quiet."""
+            page.evaluate("window.__quiet = performance.now(); window.__seen?.disconnect();"
+                          "(window.__seen = new MutationObserver(() => { window.__quiet = performance.now(); }))"
+                          ".observe(document.querySelector('#tabs'), {subtree: true, childList: true, attributes: true, characterData: true})")  # fmt: skip
+            started = page.evaluate("performance.now()")
+            act()
+            page.wait_for_function(drawn)
+            page.wait_for_function("performance.now() - window.__quiet > 400")
+            return (page.evaluate("window.__quiet") - started) / 1000
+
+        shown = "[...document.querySelectorAll('#tabs figcaption, #results .rg')].every((one) => !one.offsetParent || !one.textContent.startsWith('Measuring'))"
+        for title, tab in tabs:
+            first = timed(lambda t=title: page.get_by_role("tab", name=t, exact=True).click(), shown)
+            again = []
+            for _ in range(3):
+                page.get_by_role("tab", name="Search", exact=True).click()
+                page.wait_for_timeout(600)
+                again.append(
+                    timed(lambda t=title: page.get_by_role("tab", name=t, exact=True).click(), shown)
+                )
+            report(f"tab {title}, seen before", again, EVENT_MS)
+            print(f"{'':4s}opened first: {1000 * first:,.0f} ms")
+            sizes[tab] = page.evaluate("performance.getEntriesByType('resource').length")
+        page.get_by_role("tab", name="Loss weights", exact=True).click()
+        page.wait_for_timeout(1500)
+        slider = page.locator("#weights-slider-0 input[type=range]")
+        slider.focus()
+        moves = [timed(lambda: page.keyboard.press("ArrowRight"), shown) for _ in range(5)]
+        report("slider of Loss weights", moves, EVENT_MS)
+        page.get_by_role("tab", name="Search", exact=True).click()
+        page.wait_for_timeout(800)
+        slider = page.locator("#k input[type=range]")
+        slider.focus()
+        moves = [timed(lambda: page.keyboard.press("ArrowRight"), shown) for _ in range(5)]
+        report("slider of the sidebar (k)", moves, EVENT_MS)
+        browser.close()
+
+
+def payloads(address: str, tabs: list[tuple[str, str]]) -> None:
+    """Bytes of the answers when tabs are opened, as the server sends them."""
+    for title, tab in tabs:
+        session = Session(address)
+        _, size = session.call(f"tab-{tab}", "select")
+        report(f"payload of opening {title}", [size / 1000], PAYLOAD_KB, "kB")
+
+
+def crowd(address: str, people: int, seconds: float) -> None:
+    """People who search, walk on and open items at once: no error, and everybody's answer is to their own question."""
+    until = time.monotonic() + seconds
+    times: list[float] = []
+    faults: list[str] = []
+    lock = threading.Lock()
+
+    def person(number: int) -> None:
+        session = Session(address)
+        turn = 0
+        while time.monotonic() < until:
+            turn += 1
+            try:
+                text = f"{COLOURS[number % 8]} {SHAPES[turn % 4]} of person {number}, question {turn}"
+                session.set("query", text)
+                taken = [session.call("go", "click")[0]]
+                said = session.get("results")["query"].get("text")
+                if said != text:
+                    raise RuntimeError(f"asked {text!r}, was answered {said!r}")
+                session.set("k", 4 + (number + turn) % 20)
+                taken.append(session.call("next", "click")[0])
+                if session.get("results")["k"] != session.get("k"):
+                    raise RuntimeError("another one's k")
+                tile = session.get("results")["columns"][0]["tiles"][0]
+                taken.append(session.call("results", "pick", {"index": tile["index"]})[0])
+                if session.get("item")["index"] != tile["index"]:
+                    raise RuntimeError("another one's item")
+                taken.append(session.call("tab-distributions", "select")[0])
+            except (RuntimeError, httpx.HTTPError, KeyError, TypeError) as error:
+                with lock:
+                    faults.append(f"person {number}: {error!r}"[:300])
+                return
+            with lock:
+                times.extend(taken)
+            time.sleep(0.5)
+
+    threads = [threading.Thread(target=person, args=(number,)) for number in range(people)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    middle, high = statistics.median(times), sorted(times)[int(0.95 * len(times))]
+    print(
+        f"{people} people for {seconds:.0f} s: {len(times):,} events, median {1000 * middle:,.0f} ms, "
+        f"95th percentile {1000 * high:,.0f} ms, {len(faults)} faults"
+    )
+    for fault in faults:
+        print(f"    {fault}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--large", default="", metavar="FOLDER", help="instead of the shipped runs")
+    parser.add_argument("--people", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument(
+        "--cache", default="", metavar="FOLDER", help="default: an empty one, or FOLDER/cache"
+    )
+    options = parser.parse_args()
+    settings = ["--dataset", "blocks"]
+    with tempfile.TemporaryDirectory() as empty:
+        cache = options.cache or empty
+        if options.large:
+            from benchmarks.large_app import make_large
+
+            data, runs_folder = make_large(Path(options.large))
+            settings = ["--checkpoints", str(runs_folder), "--dataset", str(data)]
+            cache = options.cache or str(Path(options.large) / "cache")
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+        with serving([*settings, "--verdicts", str(Path(empty) / "verdicts.sqlite")], cache) as (address, up):
+            print(f"up after {up:.0f} s", flush=True)
+            warmed = wait_until_warm(address)
+            print(
+                f"warmed up after another {warmed:.0f} s\n{'':52s} {'median':>8s} {'slowest':>8s} {'limit':>8s}"
+            )
+            known = httpx.get(f"{address}/config").json()
+            tabs = [
+                (one["props"]["label"], one["props"]["id"])
+                for one in known["components"]
+                if one["type"] == "tabitem"
+            ]
+            runs = next(one for one in known["components"] if one["props"].get("elem_id") == "runs")["props"][
+                "choices"
+            ]
+            runs = [value for _, value in runs if value != "hybrid"][:6]
+            searches(address, runs)
+            payloads(address, tabs[1:])
+            browsing(address, runs, tabs[1:])
+            crowd(address, options.people, options.seconds)
+        print(f"load {os.getloadavg()[0]:.1f} at the end")
+
+
+def wait_until_warm(address: str) -> float:
+    """Seconds until the server says that it has measured what visitors would wait for."""
+    started = time.perf_counter()
+    while not httpx.get(f"{address}/gradio_api/startup-events", timeout=60).is_success:
+        time.sleep(0.5)
+    while httpx.get(f"{address}/xmr/ready", timeout=600).status_code == 503:
+        time.sleep(1)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How unevenly runs' lists are spread over the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from xmr.analysis import Hubness
+from xmr.figures.shared import MUTED, Styled, axis, figure_of, legend, percent, plain
+
+
+def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled]) -> go.Figure:
+    """In how many lists an item is, items in falling order: a level line would be no hubs at all."""
+    figure = figure_of(height=340)
+    for name, one in hubness.items():
+        ordered = np.sort(one.counts)[::-1]
+        count = len(ordered)
+        # Evenly spaced on the logarithmic axis, which is all that can be seen.
+        at = np.unique(np.geomspace(1, count, min(count, 160)).astype(int))
+        style = styles[name]
+        figure.add_scatter(
+            x=(100 * at / count).astype(np.float32),
+            y=ordered[at - 1].astype(np.int32),
+            mode="lines",
+            line={"color": style.colour, "dash": style.dash, "width": 2},
+            name=plain(name),
+            hovertemplate=f"%{{y:,}} {plain(name)}<extra></extra>",
+        )
+    mean = next(iter(hubness.values())).counts.mean()
+    figure.add_hline(y=mean, line={"color": MUTED, "width": 1, "dash": "dot"})
+    figure.add_annotation(
+        x=1, xref="paper", xanchor="right", y=mean, yanchor="bottom", showarrow=False,
+        text=f"even: {mean:.3g}", font={"size": 11, "color": MUTED},
+    )  # fmt: skip
+    figure.update_layout(
+        xaxis=axis("% of the gallery, most frequent first", type="log", dtick=1),
+        yaxis=axis("lists that hold the item", rangemode="tozero"),
+        hovermode="x unified",
+        legend=legend(),
+        showlegend=True,
+        margin={"t": 48, "l": 12, "r": 12, "b": 44},
+    )
+    return figure
+
+
+def hubness_words(hubness: Mapping[str, Hubness], noun: str = "item") -> str:
+    """Which run's lists are most uneven, which least, and what stays unseen."""
+    order = sorted(hubness, key=lambda name: hubness[name].skewness)
+    least, most = hubness[order[0]], hubness[order[-1]]
+    k = most.k
+    if len(order) == 1:
+        return (
+            f"{order[0]}: the {len(most.hubs):,} hubs take {percent(most.taken)} of all places in the lists of {k}, and "
+            f"{percent(most.never)} of the {noun}s are in no list (skewness {most.skewness:.2f})."
+        )
+    return (
+        f"{order[-1]} has the strongest hubs (skewness {most.skewness:.2f}: {len(most.hubs):,} {noun}s take "
+        f"{percent(most.taken)} of all places in the lists of {k}, {percent(most.never)} are in no list), {order[0]} the "
+        f"weakest ({least.skewness:.2f}: {percent(least.taken)}, {percent(least.never)})."
+    )

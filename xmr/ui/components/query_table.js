@@ -1,0 +1,44 @@
+// One row per item; every text becomes a text node.
+const root = element.querySelector('.queries');
+
+const thumbnail = (item, size) =>
+  item.image && h('span', { class: `poster${size < 60 ? ' small' : ''}`, tabindex: item.film ? 0 : null },
+    still(item.image, item.film, { alt: item.text || item.name, loading: 'lazy', width: size, height: size }));
+
+const number = (one) =>
+  h('div', {},
+    h('dt', { title: one.run },
+      one.letter && h('b', {}, one.letter),
+      h('i', { style: `color:${one.colour}`, 'aria-hidden': 'true' }, one.glyph),
+      h('span', {}, one.run)),
+    h('dd', {}, one.value));
+
+const top = (item) =>
+  h('div', { class: `top ${item.kind}` },
+    thumbnail(item, 48),
+    h('div', {},
+      h('p', { class: 'who' }, h('b', {}, item.who), ` · ${item.status}`),
+      h('p', { class: 'text' }, item.text || item.name)));
+
+const row = (item, value) =>
+  h('li', {},
+    h('div', { class: 'asked' },
+      thumbnail(item, 72),
+      h('div', {},
+        item.text && h('p', { class: 'text' }, item.text),
+        h('p', { class: 'name' }, item.name),
+        item.badges.length > 0 && h('p', { class: 'badges' }, item.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text))))),
+    h('dl', {}, item.numbers.map(number)),
+    item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map(top)),
+    h('button', { type: 'button', 'aria-label': `${value.action}: ${item.text || item.name}`, onclick: () => trigger('open', { index: item.index }) },
+      value.action));
+
+const draw = () => {
+  const value = props.value;
+  if (!value) return;
+  root.replaceChildren(...(value.rows.length
+    ? [h('p', { class: 'about' }, value.about), h('ol', { class: value.rows.some((item) => item.tops.length) ? 'with-tops' : '' }, value.rows.map((item) => row(item, value)))]
+    : value.empty ? [h('p', { class: 'empty', role: 'status' }, value.empty)] : []));
+};
+watch('value', draw);
+draw();

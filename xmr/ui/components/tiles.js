@@ -1,0 +1,24 @@
+// A grid of items; every text becomes a text node.
+const root = element.querySelector('.tiles');
+
+const tile = (item) =>
+  h('li', {},
+    item.image && h('span', { class: 'poster', tabindex: item.film ? 0 : null },
+      still(item.image, item.film, { alt: '', loading: 'lazy', width: 96, height: 96 })),
+    h('div', { class: 'about' },
+      h('p', { class: 'name', title: item.name }, item.name),
+      item.text && h('p', { class: 'text', title: item.text }, item.text),
+      item.note && h('p', { class: 'note' }, item.note),
+      item.action && h('button', { type: 'button', 'aria-label': `${item.action}: ${item.text || item.name}`,
+        onclick: () => trigger('pick', { key: item.key }) }, item.action)));
+
+const draw = () => {
+  const value = props.value;
+  if (!value) return;
+  root.replaceChildren(
+    value.items.length ? h('ul', {}, value.items.map(tile))
+      : value.empty ? h('p', { class: 'empty' }, value.empty) : '');
+};
+
+watch('value', draw);
+draw();

@@ -1,0 +1,109 @@
+"""What was judged of a list of pairs, and the way of answers from its cards to the server and back.
+
+Answers, and undos, wait in the panel's outbox and are sent by one `.judge` event after the other, so they arrive in the
+order in which they were given; each has a key of its own, and what got no answer can be sent again under it. The event
+carries `{"items": [{"key", "judge", "answer", "pair", "asked", "of"}], "shown": [pair]}` and is answered by a new value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from xmr.ui.components import script, style
+
+NAMES = 8  # of people, told with how many verdicts they gave
+
+
+def progress(
+    listed: int, mine: int, agreed: Mapping[str, int], people: Mapping[str, int], judge: str
+) -> dict[str, Any]:
+    """How much of a list is judged: by the person `judge` ("": nobody), by anyone with what is agreed (pairs by answer),
+    and how many verdicts each person gave on the split."""
+    anyone = sum(agreed.values())
+    pairs = f"{listed:,} listed pair{'' if listed == 1 else 's'}"
+    told = f" ({', '.join(f'{count:,} {answer}' for answer, count in agreed.items())})" if anyone else ""
+    words = f"Of the {pairs} {anyone:,} {'is' if anyone == 1 else 'are'} judged by anyone{told}"
+    words += f", {mine:,} by you." if judge else "."
+    if not listed:
+        words = "Nothing is listed."
+    some = [f"{name} {count:,}" for name, count in list(people.items())[:NAMES]]
+    left = len(people) - len(some)
+    if some:
+        words += (
+            " Verdicts on this split: "
+            + ", ".join(some)
+            + (f" and {left:,} more people" if left else "")
+            + "."
+        )
+    return {"listed": listed, "mine": mine, "anyone": anyone, "words": words}
+
+
+def panel(
+    version: int,
+    typed: str,
+    judge: str,
+    hint: str,
+    of: Mapping[str, str],
+    marks: Mapping[tuple[int, int], Sequence[str]],
+    progress: Mapping[str, Any],
+    kept: Sequence[str] = (),
+    failed: Sequence[tuple[str, str]] = (),
+    said: str = "",
+    back: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """The value of a `VerdictPanel`: what stands as of a `version` of the store for the name that was `typed`, which is
+    kept as `judge` ("": it can't be, and `hint` says why); `marks` are the person's own answer and words on others', by
+    pair; `kept` and `failed` tell what became of keys, `said` what was done, and `back` which pair to look at again."""
+    return {
+        "version": version,
+        "typed": typed,
+        "judge": judge,
+        "hint": hint,
+        "of": dict(of),
+        "marks": {f"{visual}:{text}": list(mark) for (visual, text), mark in marks.items()},
+        "progress": dict(progress),
+        "kept": list(kept),
+        "failed": [list(one) for one in failed],
+        "said": said,
+        "back": f"{back[0]}:{back[1]}" if back else "",
+    }
+
+
+def closed(reason: str) -> dict[str, Any]:
+    """The value of a `VerdictPanel` where nothing can be judged, and why."""
+    return {"closed": reason}
+
+
+class VerdictPanel(gr.HTML):
+    """`value` is made by `panel` or `closed`. `name_id` and `exports_id` are ids of the box with the person's name and of
+    what holds the exports; where the host is `forgetful`, who leaves with verdicts that were not exported is asked."""
+
+    def __init__(
+        self,
+        value: dict[str, Any] | None = None,
+        *,
+        name_id: str,
+        exports_id: str,
+        forgetful: bool,
+        **props: Any,
+    ):
+        # Part of the script, because a component that is updated before its tab was ever opened loses its own props.
+        settings = {"name": name_id, "exports": exports_id, "forgetful": forgetful}
+        super().__init__(
+            value=value,
+            html_template=(
+                "<section class='verdicts' aria-label='Verdicts'><div class='state'></div>"
+                "<p class='said' role='status' aria-live='polite'></p></section>"
+            ),
+            css_template=style("verdict_panel"),
+            js_on_load=f"const settings = {json.dumps(settings)};\n{script('verdict_panel')}",
+            apply_default_css=False,
+            **props,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}

@@ -1,0 +1,182 @@
+"""What the errors tab is asked for, and which queries that lists, in which order. No gradio here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xmr.analysis import buckets, missed_by_one, query_slicings, true_but_unannotated
+from xmr.core import Direction
+from xmr.figures.errors import RANK_BINS, rank_bins
+from xmr.workspace import Workspace
+from xmr.workspace.measured import relevance, top
+
+CUTOFFS = (1, 5, 10)
+ANY, MISSED, HIDDEN = "all", "missed by one", "true not annotated"
+# What can be listed, and how it is called; of two runs "right" means a match among the first k.
+BUCKETS = {
+    ANY: "all",
+    "all right": "all right",
+    "only A": "only A",
+    "only B": "only B",
+    "all wrong": "all wrong",
+    "no match": "no match",
+    MISSED: "missed by one place",
+    HIDDEN: "top hit is true, not annotated",
+}
+ORDERS = {"differ": "most different first", "a": "A worst first", "b": "B worst first", "random": "random"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the tab is asked for: runs a and b ("": a alone), others beside them, the cut-off, what is listed, and how.
+
+    `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
+    """
+
+    split: str
+    direction: Direction
+    a: str
+    b: str
+    others: tuple[str, ...]
+    k: int
+    bucket: str = ANY
+    slicing: str = ""
+    slice: str = ""
+    cell: tuple[int, int] | None = None
+    order: str = "differ"
+    seed: int = 0
+
+    @property
+    def pair(self) -> list[str]:
+        return [self.a, self.b] if self.b else [self.a]
+
+    @property
+    def runs(self) -> list[str]:
+        return [*self.pair, *self.others]
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """What the compared runs are called for short, by their names."""
+        return dict(zip(self.pair, "AB", strict=False))
+
+
+def pair_ranks(workspace: Workspace, asked: Asked) -> np.ndarray:
+    """Ranks of the compared runs, (1 or 2, Q). Raises ValueError or OSError where a run can't tell."""
+    return np.stack([workspace.ranks(run, asked.split, asked.direction) for run in asked.pair])
+
+
+def all_ranks(workspace: Workspace, asked: Asked) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Ranks (Q,) by run, and in words which of the others can't tell. Raises as `pair_ranks`."""
+    found = dict(zip(asked.pair, pair_ranks(workspace, asked), strict=True))
+    faults = []
+    for run in asked.others:
+        try:
+            found[run] = workspace.ranks(run, asked.split, asked.direction)
+        except (ValueError, OSError) as error:
+            faults.append(f"{run}: {error}.")
+    return found, faults
+
+
+def groups(workspace: Workspace, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
+    """Groups of the queries and of the gallery."""
+    data = workspace.dataset(split)
+    sides = data.visual_group, data.text_group
+    return sides if direction == "v2t" else sides[::-1]
+
+
+def hidden(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
+    """Whether the run's best item is true though not annotated, (Q,): 1, 0, and NaN where that is not known."""
+
+    def make() -> np.ndarray:
+        best = top(workspace, run, split, direction)[:, 0]
+        known = relevance(workspace, split, direction)
+        return true_but_unannotated(best, *groups(workspace, split, direction), known).astype(np.float32)
+
+    return workspace.remember(("errors", "hidden", run, split, direction), make)
+
+
+def slicings(workspace: Workspace, split: str, direction: Direction) -> dict[str, dict[str, np.ndarray]]:
+    """Every way to slice the queries: title → name of a slice → its queries."""
+
+    def make() -> dict[str, dict[str, np.ndarray]]:
+        data = workspace.dataset(split)
+        labels = None if data.classes is None else [data.classes[group] for group in data.visual_group]
+        captioned = data.gallery_visuals is None and data.classes is None
+        return query_slicings(
+            data.captions, data.visual_of_text, direction, data.columns, labels, words=captioned
+        )
+
+    return workspace.remember(("errors", "slicings", split, direction), make)
+
+
+def found_buckets(workspace: Workspace, asked: Asked) -> dict[str, np.ndarray]:
+    """Queries (indices) by bucket: who is right, then near misses and, where truth is known, hidden matches."""
+    ranks = pair_ranks(workspace, asked)
+    found = buckets(ranks, asked.k)
+    found[MISSED] = np.flatnonzero(missed_by_one(ranks, asked.k).any(0))
+    if workspace.dataset(asked.split).truth is not None:
+        masks = [hidden(workspace, run, asked.split, asked.direction) == 1 for run in asked.pair]
+        found[HIDDEN] = np.flatnonzero(np.any(masks, axis=0))
+    return found
+
+
+def listed(workspace: Workspace, asked: Asked) -> np.ndarray:
+    """The queries that pass every filter, in the order asked for; those without a match come last."""
+    ranks = pair_ranks(workspace, asked)
+    passed = np.ones(ranks.shape[1], bool)
+    if asked.bucket != ANY:
+        passed &= _among(found_buckets(workspace, asked).get(asked.bucket, ()), len(passed))
+    if asked.slice:
+        slicing = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
+        passed &= _among(slicing.get(asked.slice, ()), len(passed))
+    if asked.cell:
+        for one, first in zip(ranks, asked.cell, strict=False):
+            passed &= (one >= first) & (one < _behind(first))
+    queries = np.flatnonzero(passed)
+    if (
+        asked.order == "random"
+    ):  # a number for each query of the split, so that filters don't shuffle what is left
+        drawn = np.random.default_rng(asked.seed).random(len(passed))
+        return queries[np.argsort(drawn[queries], kind="stable")]
+    return queries[ordered(ranks[:, queries], asked.order)]
+
+
+def ordered(ranks: np.ndarray, order: str) -> np.ndarray:
+    """Places of (1 or 2, Q) ranks in an order; NaN come last.
+
+    "differ": the largest ratio of two ranks first, of equal ratios the better ranks; of one run, and in "a" and "b", the
+    worst rank first.
+    """
+    if order == "differ" and len(ranks) > 1:
+        apart = np.abs(np.log(ranks[0]) - np.log(ranks[1]))
+        return np.lexsort((ranks.min(0), np.nan_to_num(-apart, nan=np.inf)))
+    worst = ranks[-1] if order == "b" else ranks[0]
+    return np.argsort(np.nan_to_num(-worst, nan=np.inf), kind="stable")
+
+
+def filter_words(asked: Asked) -> str:
+    """What is filtered by, in words; "" where nothing is."""
+    parts = []
+    if asked.bucket != ANY:
+        parts.append(BUCKETS.get(asked.bucket, asked.bucket))
+    if asked.slice:
+        parts.append(f"{asked.slicing}: {asked.slice}")
+    if asked.cell:
+        names = [rank_bins(first)[first] for first in asked.cell]
+        under = zip("AB", names[: len(asked.pair)], strict=False)
+        parts.append(" and ".join(f"rank {name} under {letter}" for letter, name in under))
+    return " · ".join(parts)
+
+
+def _among(queries: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    mask = np.zeros(count, bool)
+    mask[np.asarray(queries, np.int64)] = True
+    return mask
+
+
+def _behind(first: int) -> float:
+    """The first rank behind the bin that starts at `first`."""
+    return next((edge for edge in RANK_BINS if edge > first), float("inf"))

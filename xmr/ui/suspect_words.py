@@ -1,0 +1,157 @@
+"""What the false-negatives tab says of selectors, suspects and lists, in words, badges and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xmr.analysis import PrecisionRecall, precision_recall
+from xmr.selection import SELECTORS
+from xmr.ui.components.number_table import table
+from xmr.ui.components.pair_cards import Badge
+from xmr.ui.suspect_lists import ANY, Asked, Examined, listed_by
+from xmr.workspace import Workspace, style_at
+from xmr.workspace.measured import asks_peers, peers
+
+EMPTY = {
+    "suspected": "None of these negatives is suspected. Move the thresholds, or list all.",
+    "agreed": "No pair is suspected by all of these selectors.",
+    "contested": "No pair is contested: where one of these selectors suspects, all do.",
+    "only": "The first selector suspects no pair that no other does.",
+    "missed": "No real match is missed: all of them are suspected.",
+    "false": "No false alarm: every suspected pair really matches, as far as is known.",
+}
+EMPTY_JUDGED = {
+    "open": "You have judged all pairs of this list.",
+    "yes": "No pair of this list is judged a match.",
+    "no": "No pair of this list is judged no match.",
+    "unsure": "On no pair of this list people are unsure.",
+    "disputed": "People disagree on no pair of this list.",
+}
+
+
+def where_words(asked: Asked, places: np.ndarray, page: np.ndarray) -> str:
+    """Where in the list a page is, and of what the list is where that is not plain."""
+    words = "none"
+    if len(page):
+        at = int(np.searchsorted(places, page[0]))
+        words = f"{at + 1:,}–{at + len(page):,} of {len(places):,}"
+    if asked.listed == "only" and asked.not_by != ANY:
+        words += f", suspected by {next(iter(asked.settings))}, not by {asked.not_by}"
+    return words
+
+
+def empty_words(asked: Asked, base: np.ndarray) -> str:
+    """Why the list is empty."""
+    if base.any():
+        return EMPTY_JUDGED.get(asked.judged, "")
+    if asked.listed == "only" and asked.not_by != ANY:
+        return f"{next(iter(asked.settings))} suspects no pair that {asked.not_by} does not."
+    return EMPTY.get(asked.listed, "")
+
+
+def vote_badges(votes: Mapping[str, bool]) -> list[Badge]:
+    """Whether one pair is suspected: by how many of the selectors, where there are several."""
+    count = sum(votes.values())
+    if not count:
+        return []
+    return [Badge("suspected" if len(votes) == 1 else f"suspected by {count} of {len(votes)}", "suspected")]
+
+
+def vote_words(votes: Mapping[str, bool]) -> str:
+    """Which selectors suspect one pair and which do not; "" where there is only one, or none does."""
+    if len(votes) == 1 or not any(votes.values()):
+        return ""
+    yes, no = ([name for name, said in votes.items() if said == which] for which in (True, False))
+    return f"Suspected by {', '.join(yes)}" + (f"; not by {', '.join(no)}" if no else "")
+
+
+def selector_table(examined: Examined, source: str) -> dict[str, Any]:
+    """One row per selector: how many it suspects, and how right it is where that is known, by truth or by verdicts."""
+    masks, stands = examined.masks, examined.standing
+    measured = {name: precision_recall(mask, examined.found.truth) for name, mask in masks.items()}
+    columns = [
+        ("selector", ""),
+        ("suspected", "how many of the hardest negatives"),
+        ("precision", "share of the suspected that really match"),
+        ("recall", "share of the real matches among them that are suspected"),
+        ("F1", "harmonic mean of precision and recall"),
+    ]
+    yes, no = stands.told("yes"), stands.told("no")
+    judged = bool((yes | no).any())
+    if judged:
+        columns.append(
+            ("right as judged", "of the suspected that most people call a match or none, the matches")
+        )
+    rows = []
+    for i, (name, mask) in enumerate(masks.items()):
+        one = measured[name]
+        cells = [f"{int(mask.sum()):,}", share(one.precision), share(one.recall)]
+        cells.append("–" if one.f1 is None else f"{one.f1:.2f}")
+        if judged:
+            right, of = int((mask & yes).sum()), int((mask & (yes | no)).sum())
+            cells.append(f"{share(right / of)} ({right:,} of {of:,})" if of else "–")
+        rows.append((name, style_at(i), cells))
+    first = next(iter(measured.values()))
+    note = f"Similarity between captions: {source}."
+    if not first.known:
+        note = f"What really matches isn't known here, so precision, recall and F1 aren't either. {note}"
+    elif first.unknown:
+        note = f"{first.unknown:,} pairs of unknown truth are left out of precision, recall and F1. {note}"
+    return table(columns, rows, note)
+
+
+def findings(
+    run: str, masks: Mapping[str, np.ndarray], measured: Mapping[str, PrecisionRecall], truth: np.ndarray
+) -> str:
+    """What the selectors found among the hardest negatives, and how right they are, as far as is known."""
+    first, mask = next(iter(masks.items()))
+    one, count = measured[first], len(mask)
+    flagged = int(mask.sum())
+    text = (
+        f"Of the {count:,} negatives that {run} pushes hardest, {flagged:,} ({share(flagged / count)}) are suspected "
+        f"by {first}"
+    )
+    if one.known and one.precision is not None:
+        text += f"; {share(one.precision)} of those truly match (precision)"
+    text += "."
+    if one.known:
+        surely = "are known to match" if one.unknown else "truly match"
+        text += f" {one.matches:,} of the negatives {surely}"
+        text += f"; {share(one.recall)} of them are found (recall)." if one.matches else "."
+    else:
+        text += " What really matches isn't known here."
+    if len(masks) == 1:
+        return text
+    groups = {kind: listed_by(kind, masks, truth) for kind in ("suspected", "agreed", "contested")}
+    text += (
+        f" All {len(masks)} selectors agree on {groups['agreed'].sum():,} of the {groups['suspected'].sum():,} pairs "
+        f"that any of them suspects; {groups['contested'].sum():,} are contested."
+    )
+    if one.known:
+        right = {kind: precision_recall(group, truth).precision for kind, group in groups.items()}
+        if right["agreed"] is not None and right["contested"] is not None:
+            text += f" Of the agreed {share(right['agreed'])} truly match, of the contested {share(right['contested'])}."
+        by_f1 = {name: got.f1 for name, got in measured.items() if got.f1}
+        if by_f1:
+            best = max(by_f1, key=by_f1.__getitem__)
+            text += f" At these settings {best} finds them best (F1 {by_f1[best]:.2f})."
+    return text
+
+
+def about_selector(workspace: Workspace, run: str, selector: str) -> str:
+    """The selector's caption, and which runs it asks where it asks some."""
+    text = SELECTORS[selector].caption
+    if not asks_peers(selector) or not run:
+        return text
+    others = peers(workspace, run)
+    return f"{text} Asked: {', '.join(others)}." if others else f"{text} There is no other run to ask."
+
+
+def share(value: float | None) -> str:
+    """A share in words; a few of many are not none."""
+    if value is None:
+        return "–"
+    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"

@@ -1,0 +1,276 @@
+"""Maps of embedding spaces, measured once per workspace, and the small files that a page draws them from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xmr.analysis import Projection, modality_gap, near_centroid, project, spread, turn
+from xmr.workspace import Workspace
+
+MAX_POINTS = 50_000  # drawn at once
+TEXT_SHARE = 5  # at least one point in so many is a text's, where there are that many texts
+MAX_VALUES = 50  # of a column that points can be coloured by
+NAMED = 6  # values with a colour of their own; the others share one
+STEPS = 65_535  # places along each axis of a file
+
+
+class NotYet(ValueError):
+    """A map that takes minutes and is being made; `seconds` since it was asked for."""
+
+    def __init__(self, run: str, seconds: float):
+        super().__init__(f"UMAP of {run} is being made")
+        self.run, self.seconds = run, seconds
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which items of a split are drawn: item numbers (n_v,) and (n_t,) int64, ascending. A point's place is its place
+    here, texts behind visuals."""
+
+    visual: np.ndarray
+    text: np.ndarray
+
+
+@dataclass(frozen=True)
+class Points:
+    """A map's file: uint16 x and y of every point, little endian, and the rows of `place` (3, 2) float64, which takes
+    (x, y, 1) to the map."""
+
+    path: Path
+    place: np.ndarray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A file of one byte per point, the place of its label in `names`, or `len(names)`: another one, or none. `counts`
+    has one number more than `names`."""
+
+    path: Path
+    names: list[str]
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Distance between the centroids of both sides, and the root mean square distance of items from their own."""
+
+    distance: float
+    visual: float
+    text: float
+
+
+def maps_folder(workspace: Workspace) -> Path:
+    """The folder below which all files of maps lie; nothing else does."""
+    return workspace.thumbnails.parent / "maps"
+
+
+def sample(visuals: int, texts: int, most: int, seed: int = 0) -> Drawn:
+    """All items where there are at most `most`; else all visuals, as far as a fifth of the points stays for the texts,
+    and texts drawn by seed."""
+    rng = np.random.default_rng(seed)
+
+    def pick(count: int, of: int) -> np.ndarray:
+        return np.arange(of) if count >= of else np.sort(rng.choice(of, count, replace=False))
+
+    kept = min(visuals, most - min(texts, most // TEXT_SHARE))
+    return Drawn(pick(kept, visuals), pick(most - kept, texts))
+
+
+def drawn(workspace: Workspace, split: str) -> Drawn:
+    """Which items of the split are on its maps: the same ones under every run."""
+    data = workspace.dataset(split)
+    return workspace.remember(
+        ("drawn", split), lambda: sample(len(data.visual_ids), len(data.captions), MAX_POINTS)
+    )
+
+
+def quantised(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 2) as uint16 (N, 2), and `place` (3, 2) that takes them back, to within half a step."""
+    points = np.asarray(points, np.float64)
+    low = points.min(0)
+    step = np.maximum(points.max(0) - low, 1e-9) / STEPS
+    return np.rint((points - low) / step).astype("<u2"), np.vstack([np.diag(step), low])
+
+
+def flat(workspace: Workspace, run: str, split: str, method: str) -> Projection:
+    """The run's map of the drawn items. Raises NotYet while a UMAP is being made, by a process of its own so that
+    nobody waits, and ValueError where there can't be one."""
+    visual, text = _embeddings(workspace, run, split)
+    if method == "pca":
+        return workspace.remember(("map", run, split), lambda: project(visual, text))
+    since, job = workspace.remember(
+        ("umap", run, split), lambda: (time.monotonic(), _umap(workspace, visual, text))
+    )
+    if isinstance(job, Projection):
+        return job
+    if not job.done():
+        raise NotYet(run, time.monotonic() - since)
+    try:
+        found = job.result()
+    except Exception as error:  # whatever ended the other process, the page says it
+        raise ValueError(f"UMAP of {run} failed: {error}") from error
+    path = _umap_path(workspace, visual, text)
+    if not path.exists():
+        buffer = io.BytesIO()
+        np.save(buffer, np.concatenate([found.visual, found.text]))
+        _write(path, buffer.getvalue())
+    return found
+
+
+def points(workspace: Workspace, run: str, split: str, method: str) -> Points:
+    """The file of the run's map. Raises as `flat`."""
+    found = flat(workspace, run, split, method)
+
+    def make() -> Points:
+        steps, place = quantised(np.concatenate([found.visual, found.text]))
+        return Points(_named(workspace, steps.tobytes()), place)
+
+    return workspace.remember(("points", run, split, method), make)
+
+
+def turned(place: np.ndarray, moving: Projection, fixed: Projection) -> np.ndarray:
+    """`place` of the map `moving` when it is turned onto the map `fixed`."""
+    rotation, shift = turn(moving, fixed)
+    return np.vstack([place[:2] @ rotation, place[2] @ rotation + shift])
+
+
+def gap(workspace: Workspace, run: str, split: str) -> Gap:
+    """How far apart visuals and texts lie under the run, of all dimensions and all items."""
+
+    def make() -> Gap:
+        visual, text = workspace.embeddings(run, split)
+        return Gap(modality_gap(visual, text).distance, spread(visual), spread(text))
+
+    return workspace.remember(("gap", run, split), make)
+
+
+def together(workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray) -> float:
+    """How far chosen items lie together under the run: the share of them that is among as many items of their kind
+    nearest to their centroid, in all dimensions, of those that are drawn. `visual` and `text` are item numbers."""
+    shown = drawn(workspace, split)
+    sides = zip(workspace.embeddings(run, split), (visual, text), (shown.visual, shown.text), strict=True)
+    return sum(near_centroid(*side) for side in sides) / max(len(visual) + len(text), 1)
+
+
+def by_chance(workspace: Workspace, split: str, visuals: int, texts: int) -> float:
+    """What `together` is expected to be of any so many items."""
+    shown = drawn(workspace, split)
+    found = visuals**2 / max(len(shown.visual), 1) + texts**2 / max(len(shown.text), 1)
+    return found / max(visuals + texts, 1)
+
+
+def label_columns(workspace: Workspace, split: str) -> list[str]:
+    """What the points of a split can be coloured by: "class", and columns with at least two and few values."""
+    data = workspace.dataset(split)
+    names = ["class"] if data.classes is not None else []
+    return names + [
+        name for name, values in data.columns.items() if 2 <= len({str(one) for one in values}) <= MAX_VALUES
+    ]
+
+
+def labels(workspace: Workspace, split: str, column: str) -> Labels:
+    """The labels of the drawn points; a text has its visual's. The most frequent values are named. Raises ValueError
+    where `label_columns` has no such column."""
+    if column not in label_columns(workspace, split):
+        raise ValueError(f"the {split} split has no column {column!r} with few values")
+
+    def make() -> Labels:
+        data, shown = workspace.dataset(split), drawn(workspace, split)
+        if column == "class" and data.classes is not None:
+            values = [data.classes[group] for group in data.visual_group]
+        else:
+            values = [None if one is None else str(one) for one in data.columns[column]]
+        told = Counter(value for value in values if value is not None)
+        names = [name for name, _ in sorted(told.items(), key=lambda one: (-one[1], one[0]))[:NAMED]]
+        codes = {name: code for code, name in enumerate(names)}
+        of_visual = np.array([codes.get(value, len(names)) for value in values], np.uint8)
+        every = np.concatenate([of_visual[shown.visual], of_visual[data.visual_of_text[shown.text]]])
+        counts = np.bincount(every, minlength=len(names) + 1)
+        return Labels(_named(workspace, every.tobytes()), names, counts.tolist())
+
+    return workspace.remember(("labels", split, column), make)
+
+
+def companions(workspace: Workspace, split: str, place: int, most: int = 8) -> list[int]:
+    """Places of the drawn points that are annotated as matching the point at `place`, at most so many."""
+    data, shown = workspace.dataset(split), drawn(workspace, split)
+    count = len(shown.visual)
+    if place < count:
+        own = np.flatnonzero(data.text_group[shown.text] == data.visual_group[shown.visual[place]]) + count
+    else:
+        own = np.flatnonzero(data.visual_group[shown.visual] == data.text_group[shown.text[place - count]])
+    return own[:most].tolist()
+
+
+def _embeddings(workspace: Workspace, run: str, split: str) -> list[np.ndarray]:
+    """The embeddings of the drawn items, copied only where not all are drawn."""
+    shown = drawn(workspace, split)
+    return [
+        side if len(items) == len(side) else side[items]
+        for side, items in zip(workspace.embeddings(run, split), (shown.visual, shown.text), strict=True)
+    ]
+
+
+def _umap(workspace: Workspace, visual: np.ndarray, text: np.ndarray) -> Projection | Future[Projection]:
+    """A map that was made before, or the promise of one."""
+    path = _umap_path(workspace, visual, text)
+    if path.exists():
+        every = np.load(path, allow_pickle=False)
+        return Projection(every[: len(visual)], every[len(visual) :], "umap", (0.0, 0.0))
+    return _one_at_a_time(workspace).submit(project, np.asarray(visual), np.asarray(text), "umap")
+
+
+def _one_at_a_time(workspace: Workspace) -> ProcessPoolExecutor:
+    # numba holds Python's lock while it computes: as a thread it would stop all visitors' events.
+    spawn = multiprocessing.get_context("spawn")
+    return workspace.remember(
+        "umap process", lambda: ProcessPoolExecutor(1, spawn, initializer=_beside, initargs=(os.getpid(),))
+    )
+
+
+def _beside(server: int) -> None:
+    """Makes a process give way to the server's work, and end with it."""
+    os.nice(10)
+
+    def watch() -> None:
+        while os.getppid() == server:
+            time.sleep(2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _umap_path(workspace: Workspace, visual: np.ndarray, text: np.ndarray) -> Path:
+    """Named by what it is made from, so a run that was trained again has another."""
+    content = hashlib.sha256(b"umap")
+    for side in (visual, text):
+        content.update(f"{side.shape}".encode())
+        content.update(np.ascontiguousarray(side, np.float32).data)
+    return maps_folder(workspace) / f"umap-{content.hexdigest()[:24]}.npy"
+
+
+def _named(workspace: Workspace, content: bytes) -> Path:
+    """A file of that content, named by it: what an address names never changes."""
+    path = maps_folder(workspace) / f"{hashlib.sha256(content).hexdigest()[:24]}.bin"
+    if not path.exists():
+        _write(path, content)
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and renamed: a second process or a killed one never leaves half a file.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    aside.write_bytes(content)
+    aside.replace(path)

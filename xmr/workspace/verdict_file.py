@@ -1,0 +1,31 @@
+"""Where people's verdicts are kept: a file in xmr's cache, unless another is named."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+PASSING = ("/", "/tmp", "/dev/shm", "/run")  # mounts that go with a container
+
+
+def cache_folder() -> Path:
+    """The folder of all that xmr keeps for itself: XMR_CACHE, else one in the user's home."""
+    return Path(os.environ.get("XMR_CACHE") or Path.home() / ".cache" / "xmr").absolute()
+
+
+@dataclass(frozen=True)
+class VerdictFile:
+    """The database of verdicts (None: the usual one), and whether this host loses it when it restarts."""
+
+    path: Path | None = None
+    forgotten: bool = False
+
+    @property
+    def place(self) -> Path:
+        return (self.path or cache_folder() / "verdicts.sqlite").absolute()
+
+    def on_host(self, loses_files: bool) -> VerdictFile:
+        """The same on a host that, if it `loses_files`, keeps only what lies on a mounted volume."""
+        mounts = (str(folder) for folder in self.place.resolve().parents if os.path.ismount(folder))
+        return replace(self, forgotten=loses_files and next(mounts, "/") in PASSING)
