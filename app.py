@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import threading
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
@@ -35,7 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     app.launch(
         server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options(pages)
     )
-    warm_up(pages[0].workspace)  # after the first page can be had: encoders take seconds to import
+    # After the first page can be had: encoders take seconds to import. Visitors go before it.
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    warm_up(pages[0].workspace)
+    print("Warm: all runs are measured.", flush=True)
     app.block_thread()
 
 

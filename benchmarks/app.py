@@ -92,16 +92,15 @@ class Session:
 
 
 @contextmanager
-def serving(options: list[str], cache: str) -> Iterator[tuple[str, float]]:
-    """The app in a process of its own: its address, and how long it took to be up."""
+def serving(options: list[str], cache: str) -> Iterator[tuple[str, float, float]]:
+    """The app in a process of its own: its address, and the seconds until it was up and until it was warm."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = time.perf_counter()
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *options]
-    server = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "XMR_CACHE": cache}, stdout=subprocess.DEVNULL
-    )
+    environment = {**os.environ, "XMR_CACHE": cache}
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -112,7 +111,11 @@ def serving(options: list[str], cache: str) -> Iterator[tuple[str, float]]:
                 break
             except httpx.HTTPError:
                 time.sleep(0.2)
-        yield address, time.perf_counter() - started
+        up = time.perf_counter() - started
+        while line := server.stdout.readline():
+            if line.startswith("Warm"):
+                break
+        yield address, up, time.perf_counter() - started
     finally:
         server.terminate()
         server.wait(30)
@@ -165,7 +168,7 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
     query = "&".join(f"runs={run}" for run in runs)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        loads, sizes = [], {}
+        loads = []
         for _ in range(5):
             context = browser.new_context(viewport={"width": 1400, "height": 900})
             page = context.new_page()
@@ -195,7 +198,7 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
             return (page.evaluate("window.__quiet") - started) / 1000
 
         shown = "[...document.querySelectorAll('#tabs figcaption, #results .rg')].every((one) => !one.offsetParent || !one.textContent.startsWith('Measuring'))"
-        for title, tab in tabs:
+        for title, _ in tabs:
             first = timed(lambda t=title: page.get_by_role("tab", name=t, exact=True).click(), shown)
             again = []
             for _ in range(3):
@@ -206,7 +209,6 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
                 )
             report(f"tab {title}, seen before", again, EVENT_MS)
             print(f"{'':4s}opened first: {1000 * first:,.0f} ms")
-            sizes[tab] = page.evaluate("performance.getEntriesByType('resource').length")
         page.get_by_role("tab", name="Loss weights", exact=True).click()
         page.wait_for_timeout(1500)
         slider = page.locator("#weights-slider-0 input[type=range]")
@@ -301,12 +303,10 @@ def main() -> None:
             settings = ["--checkpoints", str(runs_folder), "--dataset", str(data)]
             cache = options.cache or str(Path(options.large) / "cache")
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-        with serving([*settings, "--verdicts", str(Path(empty) / "verdicts.sqlite")], cache) as (address, up):
-            print(f"up after {up:.0f} s", flush=True)
-            warmed = wait_until_warm(address)
-            print(
-                f"warmed up after another {warmed:.0f} s\n{'':52s} {'median':>8s} {'slowest':>8s} {'limit':>8s}"
-            )
+        options_of_app = [*settings, "--verdicts", str(Path(empty) / "verdicts.sqlite")]
+        with serving(options_of_app, cache) as (address, up, warm):
+            print(f"up after {up:.0f} s, warm after {warm:.0f} s")
+            print(f"{'':52s} {'median':>8s} {'slowest':>8s} {'limit':>8s}", flush=True)
             known = httpx.get(f"{address}/config").json()
             tabs = [
                 (one["props"]["label"], one["props"]["id"])
@@ -322,16 +322,6 @@ def main() -> None:
             browsing(address, runs, tabs[1:])
             crowd(address, options.people, options.seconds)
         print(f"load {os.getloadavg()[0]:.1f} at the end")
-
-
-def wait_until_warm(address: str) -> float:
-    """Seconds until the server says that it has measured what visitors would wait for."""
-    started = time.perf_counter()
-    while not httpx.get(f"{address}/gradio_api/startup-events", timeout=60).is_success:
-        time.sleep(0.5)
-    while httpx.get(f"{address}/xmr/ready", timeout=600).status_code == 503:
-        time.sleep(1)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from tests.fake_workspace import (
     make_workspace,
 )
 from xmr.ui import build_app, launch_options
-from xmr.ui.answer import Asked, answer, details
+from xmr.ui.answer import answer
+from xmr.ui.asked import Asked, asks_text
+from xmr.ui.details import details
 from xmr.ui.pages import links
 from xmr.ui.pair_sides import text_side, visual_side
-from xmr.ui.tabs.search import asks_text
 from xmr.workspace import Query
 from xmr.workspace.pages import Page
 
@@ -265,7 +266,7 @@ def test_a_clip_plays_on_hover_and_on_focus_and_its_details_show_all_frames(page
     assert len({film.evaluate(seen) for _ in range(4)}) > 1, "the frames change"
     page.mouse.move(0, 0)
     assert not film.evaluate(PLAYS)
-    page.locator("#random").focus()
+    page.locator("#scale input").focus()
     page.keyboard.press("Tab")
     assert film.evaluate(PLAYS)
     page.emulate_media(reduced_motion="reduce")

@@ -85,10 +85,12 @@ def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:
 
 
 def warm_up(workspace: Workspace) -> None:
-    """Makes what the first visitor would wait for: encoders in memory, and the frozen features that selectors ask."""
+    """Makes what the first visitors would wait for: encoders in memory, the frozen features that selectors ask, and every
+    run's ranks."""
     workspace.warm_up()
     if workspace.runs:
         try:
             captions(workspace, "test")
         except (ValueError, OSError):
-            return  # features that can't be made: the tab that needs them says why
+            pass  # features that can't be made: the tab that needs them says why
+        workspace.measure("test")
