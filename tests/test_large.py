@@ -114,3 +114,26 @@ def test_a_pickle_is_never_read(tmp_path, monkeypatch):
     (tmp_path / "measured").mkdir()
     np.savez(tmp_path / "measured" / f"{key}.npz", a=np.array([object()], dtype=object))
     np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(2)})["a"], np.arange(2))
+
+
+def test_what_is_still_measured_is_said(large, monkeypatch):
+    import threading
+
+    from xmr.ui.error_lists import Asked, pair_ranks
+    from xmr.workspace import results
+
+    go_on = threading.Event()
+    measure = type(large).measure
+
+    def waiting(self, split="test"):
+        go_on.wait(30)
+        measure(self, split)
+
+    monkeypatch.setattr(type(large), "measure", waiting)
+    asked = Asked("test", "t2v", "info_nce", "siglip", (), 1)
+    with pytest.raises(ValueError, match="info_nce is measured in the background"):
+        pair_ranks(large, asked)
+    go_on.set()
+    results._measured_aside(large, "test").join(60)
+    assert pair_ranks(large, asked).shape == (2, 120)
+    assert measured.sample_words(large, "test", "t2v").startswith("Looked at: 119 of the 120 queries")

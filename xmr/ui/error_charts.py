@@ -22,7 +22,17 @@ from xmr.figures.hubs import hubness_figure, hubness_words
 from xmr.figures.shared import percent
 from xmr.ui.components.number_table import table
 from xmr.ui.components.plotly_chart import chart
-from xmr.ui.error_lists import ANY, BUCKETS, HIDDEN, MISSED, Asked, found_buckets, pair_ranks, slicings
+from xmr.ui.error_lists import (
+    ANY,
+    BUCKETS,
+    HIDDEN,
+    MISSED,
+    Asked,
+    found_buckets,
+    pair_ranks,
+    ranks_of,
+    slicings,
+)
 from xmr.workspace import TOP, Workspace
 from xmr.workspace.measured import top
 from xmr.workspace.words import words_of
@@ -138,6 +148,7 @@ def hubs_of(workspace: Workspace, run: str, asked: Asked) -> Hubness:
     """How often each item of the gallery is in the run's lists."""
     data = workspace.dataset(asked.split)
     count = len(data.captions if asked.direction == "v2t" else data.visual_ids)
+    ranks_of(workspace, asked, run)  # which says so where lists are not ready yet
     lists = top(workspace, run, asked.split, asked.direction)
     key = ("errors", "hubness", run, asked.split, asked.direction)
     return workspace.remember(key, lambda: hubness(lists, count))

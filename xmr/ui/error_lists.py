@@ -12,6 +12,7 @@ from xmr.core import Direction
 from xmr.figures.errors import RANK_BINS, rank_bins
 from xmr.workspace import Workspace
 from xmr.workspace.measured import relevance, top
+from xmr.workspace.results import is_awaited
 
 CUTOFFS = (1, 5, 10)
 ANY, MISSED, HIDDEN = "all", "missed by one", "true not annotated"
@@ -64,8 +65,15 @@ class Asked:
 
 
 def pair_ranks(workspace: Workspace, asked: Asked) -> np.ndarray:
-    """Ranks of the compared runs, (1 or 2, Q). Raises ValueError or OSError where a run can't tell."""
-    return np.stack([workspace.ranks(run, asked.split, asked.direction) for run in asked.pair])
+    """Ranks of the compared runs, (1 or 2, Q). Raises ValueError or OSError where a run can't tell, or can't yet."""
+    return np.stack([ranks_of(workspace, asked, run) for run in asked.pair])
+
+
+def ranks_of(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
+    """Ranks of one run, (Q,). Raises as `pair_ranks`."""
+    if is_awaited(workspace, run, asked.split):
+        raise ValueError(f"{run} is measured in the background; open this tab again in a minute")
+    return workspace.ranks(run, asked.split, asked.direction)
 
 
 def all_ranks(workspace: Workspace, asked: Asked) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -74,7 +82,7 @@ def all_ranks(workspace: Workspace, asked: Asked) -> tuple[dict[str, np.ndarray]
     faults = []
     for run in asked.others:
         try:
-            found[run] = workspace.ranks(run, asked.split, asked.direction)
+            found[run] = ranks_of(workspace, asked, run)
         except (ValueError, OSError) as error:
             faults.append(f"{run}: {error}.")
     return found, faults

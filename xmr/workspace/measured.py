@@ -85,6 +85,16 @@ def samples(workspace: Workspace, run: str, split: str, direction: Direction) ->
     return _once(workspace, ("samples", run, split, direction), make)
 
 
+def sample_words(workspace: Workspace, split: str, direction: Direction) -> str:
+    """That only some queries of a large split are looked at; "" where all are."""
+    asked = workspace.sample(split, direction)
+    if asked is None:
+        return ""
+    data = workspace.dataset(split)
+    count = len(data.captions if direction == "t2v" else data.visual_ids)
+    return f"Looked at: {len(asked):,} of the {count:,} queries, drawn by a seed."
+
+
 def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
     """The first `TOP` results of every query, (Q, TOP) int32."""
     return workspace.top(run, split, direction)

@@ -112,8 +112,7 @@ def measured(
         if new and not known and time.perf_counter() > end:
             left.append(name)
             continue
-        too_long = seconds < math.inf and not workspace.is_measured([name], split)
-        if too_long and _measured_aside(workspace, split).is_alive():
+        if seconds < math.inf and is_awaited(workspace, name, split):
             left.append(name)
             continue
         try:
@@ -126,6 +125,11 @@ def measured(
             before.add(name)
             done.append(name)
     return done, faults, left
+
+
+def is_awaited(workspace: Workspace, run: str, split: str) -> bool:
+    """Whether the run's ranks on a large split are still measured in the background, which begins here at the latest."""
+    return not workspace.is_measured([run], split) and _measured_aside(workspace, split).is_alive()
 
 
 def _measured_aside(workspace: Workspace, split: str) -> Thread:

@@ -20,7 +20,7 @@ from xmr.ui.pair_sides import pair_card
 from xmr.ui.said import refused
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
-from xmr.workspace.measured import samples
+from xmr.workspace.measured import sample_words, samples
 
 TITLE = "Distributions"
 ID = "distributions"
@@ -82,7 +82,8 @@ def show(
         )
         for name, one in found.items()
     ]
-    words = f"{distribution_words(found, complete)} {left_out}".strip()
+    some = sample_words(workspace, split, direction)
+    words = " ".join(part for part in (distribution_words(found, complete), some, left_out) if part)
     densities = (
         ["score", *(f"{name}, {KINDS[kind][0]}" for name in drawn for kind in found[name].densities)],
         [

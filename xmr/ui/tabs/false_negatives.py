@@ -32,7 +32,7 @@ from xmr.ui.suspect_lists import ANY, JUDGED, Asked, NothingToShow, Settings, ex
 from xmr.ui.suspect_pages import judge_pairs, list_page
 from xmr.ui.suspect_words import about_selector, findings, selector_table, share
 from xmr.workspace import Workspace, style_at
-from xmr.workspace.measured import captions, suspects_curve
+from xmr.workspace.measured import captions, sample_words, suspects_curve
 
 TITLE = "False negatives"
 ID = "false_negatives"
@@ -69,9 +69,9 @@ def draw(workspace: Workspace, asked: Asked, told: str = "") -> tuple[str, dict[
         return chart(None, str(error)), table([], [])
     truth, masks = examined.found.truth, examined.masks
     measured = {name: precision_recall(mask, truth) for name, mask in masks.items()}
-    words = " ".join(
-        [*([told] if told else []), findings(asked.run, masks, measured, truth), *examined.faults]
-    )
+    some = sample_words(workspace, asked.split, asked.direction)
+    found = findings(asked.run, masks, measured, truth)
+    words = " ".join(part for part in (told, found, some, *examined.faults) if part)
     numbers = selector_table(examined, captions(workspace, asked.split).source)
     curves = {}
     if next(iter(measured.values())).matches:
