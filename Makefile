@@ -11,7 +11,7 @@ app: $(VENV)/.app
 	$(PY) app.py --port $(PORT)
 
 test: $(VENV)/.test lint browser
-	$(PY) -m pytest
+	$(PY) -m pytest -m "browser or not browser"
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check .

@@ -19,6 +19,13 @@ import pytest
 from xmr.workspace import Workspace
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Journeys in a browser take most of the time: an everyday `pytest` leaves them out, `make test` does not."""
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Thumbnails of the tests go to a folder of theirs."""

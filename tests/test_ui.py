@@ -360,8 +360,8 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
         def block_thread(self):
             told["blocked"] = True
 
-    def opened(checkpoints, dataset, recall):
-        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall)
+    def opened(checkpoints, dataset, recall, verdicts):
+        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall, verdicts=verdicts)
         workspace = make_workspace(tmp_path)
         return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
 

@@ -10,10 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import gradio as gr
-
 from xmr.figures import GLYPHS, Styled
-from xmr.ui.components import script, style
+from xmr.ui.components import Drawn
 
 
 class File(NamedTuple):
@@ -75,18 +73,8 @@ def _cell(cell: Any) -> Any:
     return {"text": text, "more": more, "number": None if math.isnan(number) else round(float(number), 6)}
 
 
-class NumberTable(gr.HTML):
+class NumberTable(Drawn):
     """`value` is made by `table`."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        super().__init__(
-            value=value,
-            html_template="<div class='numbers'></div>",
-            css_template=style("number_table"),
-            js_on_load=script("number_table"),
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    ASSET = "number_table"
+    TEMPLATE = "<div class='numbers'></div>"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import gradio as gr
-
-from xmr.ui.components import script, style
+from xmr.ui.components import Drawn
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,8 @@ def cards(pairs: list[Card], empty: str = "", of: dict[str, str] | None = None) 
     return {"cards": [asdict(one) | {"suspected": one.suspected} for one in pairs], "empty": empty, "of": of}
 
 
-class PairCards(gr.HTML):
+class PairCards(Drawn):
     """`value` is made by `cards`."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        super().__init__(
-            value=value,
-            html_template="<div class='cards'></div>",
-            css_template=style("pair_cards"),
-            js_on_load=script("pair_cards"),
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    ASSET = "pair_cards"
+    TEMPLATE = "<div class='cards'></div>"

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from xmr.ui.components import HERE, script, style
+from xmr.ui.components import HERE, Drawn, script, style
 
 MOST = 500  # points of a selection that the server is told
 
@@ -50,18 +50,9 @@ class PointMap(gr.HTML):
         return {"type": "object"}
 
 
-class PointCard(gr.HTML):
+class PointCard(Drawn):
     """`value` is what `xmr.ui.map_items.card` returns, or {"hint": words}; `.pick` carries {"key": item}."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        super().__init__(
-            value=value,
-            html_template="<div class='point' role='status'></div>",
-            css_template=style("point_map"),
-            js_on_load=script("point_card"),
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    ASSET = "point_card"
+    STYLE = "point_map"
+    TEMPLATE = "<div class='point' role='status'></div>"

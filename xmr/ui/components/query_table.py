@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gradio as gr
-
-from xmr.ui.components import script, style
+from xmr.ui.components import Drawn
 
 
 def query_list(rows: Sequence[dict[str, Any]], about: str, action: str, empty: str = "") -> dict[str, Any]:
@@ -16,19 +14,9 @@ def query_list(rows: Sequence[dict[str, Any]], about: str, action: str, empty: s
     return {"rows": list(rows), "about": about, "action": action, "empty": empty}
 
 
-class QueryTable(gr.HTML):
+class QueryTable(Drawn):
     """`value` is made by `query_list`; `.open` carries {"index": item} of the row whose button was pressed, which any
     browser may make up."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        super().__init__(
-            value=value,
-            html_template="<div class='queries'></div>",
-            css_template=style("query_table"),
-            js_on_load=script("query_table"),
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    ASSET = "query_table"
+    TEMPLATE = "<div class='queries'></div>"

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import gradio as gr
-
-from xmr.ui.components import script, style
+from xmr.ui.components import Drawn
 
 
 @dataclass(frozen=True)
@@ -30,18 +28,8 @@ def tiles(items: Sequence[Tile], empty: str = "") -> dict[str, Any]:
     return {"items": [asdict(item) for item in items], "empty": empty}
 
 
-class Tiles(gr.HTML):
+class Tiles(Drawn):
     """`value` is made by `tiles`; `.pick` carries {"key": key}, which any browser may make up."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        super().__init__(
-            value=value,
-            html_template="<div class='tiles'></div>",
-            css_template=style("tiles"),
-            js_on_load=script("tiles"),
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    ASSET = "tiles"
+    TEMPLATE = "<div class='tiles'></div>"
