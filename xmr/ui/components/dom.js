@@ -25,3 +25,13 @@ const frames = (film) =>
   h('div', { class: 'frames', role: 'img', 'aria-label': `${film.frames} frames of the clip, in order` },
     Array.from({ length: film.frames }, (_, at) =>
       h('span', { style: `--frames:${film.frames};--at:${at};background-image:url(${JSON.stringify(film.src)})` })));
+
+// The value of a component of ours, which travels as text (see Drawn in __init__.py).
+let givenText, givenValue = null;
+const given = () => {
+  if (props.value !== givenText) {
+    givenText = props.value;
+    givenValue = givenText ? JSON.parse(givenText) : null;
+  }
+  return givenValue;
+};

@@ -25,7 +25,7 @@ const opening = (item) => {
 };
 
 const open = () => {
-  const item = props.value;
+  const item = given();
   if (!item) return;
   dialog.replaceChildren(...[
     h('header', {}, h('h3', {}, item.title),

@@ -52,7 +52,7 @@ const save = (file) => {
 };
 
 const draw = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   if (value.sort && JSON.stringify(value.sort) !== told) {
     told = JSON.stringify(value.sort);

@@ -68,15 +68,15 @@ const send = (name, detail) => document.dispatchEvent(new CustomEvent(name, { de
 const onward = (article, scroll) => {
   const all = judgeable();
   const next = all[all.indexOf(article) + 1];
-  const button = next ? null : document.getElementById(props.value.of.onward);
+  const button = next ? null : document.getElementById(given().of.onward);
   turning = button ? button.id : '';
   (next ?? button ?? article).focus({ preventScroll: !scroll });
 };
 
 const answer = (article, said, scroll) => {
   if (!told?.judge) { send('xmr-nameless'); return; }
-  const { pair, asked } = props.value.cards.find((one) => one.pair?.join(':') === article.dataset.pair && one.asked === article.classList.contains('asked'));
-  send('xmr-judge', { answer: said, pair, asked, of: props.value.of });
+  const { pair, asked } = given().cards.find((one) => one.pair?.join(':') === article.dataset.pair && one.asked === article.classList.contains('asked'));
+  send('xmr-judge', { answer: said, pair, asked, of: given().of });
   onward(article, scroll);
 };
 
@@ -86,18 +86,18 @@ root.addEventListener('click', (event) => {
 });
 
 root.addEventListener('keydown', (event) => {
-  if (!props.value?.of || event.repeat || event.target.closest('input, textarea, select, [contenteditable]')) return;
+  if (!given()?.of || event.repeat || event.target.closest('input, textarea, select, [contenteditable]')) return;
   const back = event.key === 'u' ? !(event.ctrlKey || event.metaKey || event.altKey) : event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
   const said = event.ctrlKey || event.metaKey || event.altKey ? null : ANSWERS.find(([, , key]) => key === event.key.toLowerCase());
   const article = event.target.closest('article[data-pair]');
   if (!back && !(said && article)) return;
   event.preventDefault();
-  if (back) send('xmr-judge', { answer: 'undo', of: props.value.of });
+  if (back) send('xmr-judge', { answer: 'undo', of: given().of });
   else answer(article, said[0], true);
 });
 
 document.addEventListener('xmr-verdicts', ({ detail }) => {
-  if (!element.isConnected || !props.value?.of) return;
+  if (!element.isConnected || !given()?.of) return;
   told = detail;
   mark();
   const again = detail.back && judgeable().find((article) => article.dataset.pair === detail.back);
@@ -105,7 +105,7 @@ document.addEventListener('xmr-verdicts', ({ detail }) => {
 });
 
 const draw = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   const now = JSON.stringify(value);
   if (now === drawn) return; // the same cards again: who judges them keeps the place

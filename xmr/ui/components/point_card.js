@@ -2,7 +2,7 @@
 const root = element.querySelector('.point');
 
 const draw = () => {
-  const item = props.value;
+  const item = given();
   if (!item) return;
   if (item.hint) { root.replaceChildren(h('p', { class: 'soft' }, item.hint)); return; }
   root.replaceChildren(

@@ -224,8 +224,8 @@ const frame = () => {
   });
 };
 const draw = async () => {
-  if (!props.value) return;
-  const mine = ++turn, next = props.value;
+  if (!given()) return;
+  const mine = ++turn, next = given();
   let read;
   try {
     read = await Promise.all([...next.panels, ...(next.labels ? [next.labels] : [])].map(({ src }) => bytes(src)));

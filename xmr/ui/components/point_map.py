@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import gradio as gr
-
-from xmr.ui.components import HERE, Drawn, script, style
+from xmr.ui.components import Drawn
 
 MOST = 500  # points of a selection that the server is told
 
@@ -28,26 +26,18 @@ DARK = {
 }
 
 
-class PointMap(gr.HTML):
+class PointMap(Drawn):
     """`value` is what `xmr.ui.tabs.embedding_map.show` returns. `.look` carries {"place": point, "items": text}, `.lasso`
     {"visual": places, "text": places, "total": [all, all], "items": text}: at most `MOST` places, nearest to the middle
     first, and how many points of each kind are inside."""
 
-    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
-        # Part of the script, because a component that is updated before its tab was ever opened loses its own props.
-        settings = json.dumps({"light": LIGHT, "dark": DARK, "most": MOST})
-        code = "".join((HERE / f"point_map{part}.js").read_text() for part in ("_input", ""))
-        super().__init__(
-            value=value,
-            html_template="<div class='pm'><p class='hint'>Measuring …</p></div><p class='said sr' role='status'></p>",
-            css_template=style("point_map"),
-            js_on_load=f"const settings = {settings};\n{script('point_map_draw')}{code}",
-            apply_default_css=False,
-            **props,
-        )
+    ASSET = "point_map"
+    PARTS = ("point_map_draw", "point_map_input")
+    TEMPLATE = "<div class='pm'><p class='hint'>Measuring …</p></div><p class='said sr' role='status'></p>"
 
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    def __init__(self, value: dict[str, Any] | None = None, **props: Any):
+        settings = json.dumps({"light": LIGHT, "dark": DARK, "most": MOST})
+        super().__init__(value, before=f"const settings = {settings};\n", **props)
 
 
 class PointCard(Drawn):

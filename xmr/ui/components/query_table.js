@@ -34,7 +34,7 @@ const row = (item, value) =>
       value.action));
 
 const draw = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   root.replaceChildren(...(value.rows.length
     ? [h('p', { class: 'about' }, value.about), h('ol', { class: value.rows.some((item) => item.tops.length) ? 'with-tops' : '' }, value.rows.map((item) => row(item, value)))]

@@ -119,7 +119,7 @@ const legend = (value) =>
     h('li', { class: 'scale' }, h('b', {}, value.scale.name), value.scale.means));
 
 const draw = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   if (value.notice) {
     root.replaceChildren(h('p', { class: 'notice' }, value.notice));

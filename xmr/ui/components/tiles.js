@@ -13,7 +13,7 @@ const tile = (item) =>
         onclick: () => trigger('pick', { key: item.key }) }, item.action)));
 
 const draw = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   root.replaceChildren(
     value.items.length ? h('ul', {}, value.items.map(tile))

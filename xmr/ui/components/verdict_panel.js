@@ -50,7 +50,7 @@ const draw = () => {
 };
 
 const receive = () => {
-  const value = props.value;
+  const value = given();
   if (!value) return;
   if (value.closed) { latest = value; draw(); tell(); return; }
   const done = new Set([...value.kept, ...value.failed.map(([key]) => key)]);

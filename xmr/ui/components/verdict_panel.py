@@ -11,9 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gradio as gr
-
-from xmr.ui.components import script, style
+from xmr.ui.components import Drawn
 
 NAMES = 8  # of people, told with how many verdicts they gave
 
@@ -78,9 +76,15 @@ def closed(reason: str) -> dict[str, Any]:
     return {"closed": reason}
 
 
-class VerdictPanel(gr.HTML):
+class VerdictPanel(Drawn):
     """`value` is made by `panel` or `closed`. `name_id` and `exports_id` are ids of the box with the person's name and of
     what holds the exports; where the host is `forgetful`, who leaves with verdicts that were not exported is asked."""
+
+    ASSET = "verdict_panel"
+    TEMPLATE = (
+        "<section class='verdicts' aria-label='Verdicts'><div class='state'></div>"
+        "<p class='said' role='status' aria-live='polite'></p></section>"
+    )
 
     def __init__(
         self,
@@ -91,19 +95,5 @@ class VerdictPanel(gr.HTML):
         forgetful: bool,
         **props: Any,
     ):
-        # Part of the script, because a component that is updated before its tab was ever opened loses its own props.
         settings = {"name": name_id, "exports": exports_id, "forgetful": forgetful}
-        super().__init__(
-            value=value,
-            html_template=(
-                "<section class='verdicts' aria-label='Verdicts'><div class='state'></div>"
-                "<p class='said' role='status' aria-live='polite'></p></section>"
-            ),
-            css_template=style("verdict_panel"),
-            js_on_load=f"const settings = {json.dumps(settings)};\n{script('verdict_panel')}",
-            apply_default_css=False,
-            **props,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+        super().__init__(value, before=f"const settings = {json.dumps(settings)};\n", **props)
