@@ -62,6 +62,11 @@ def sentence(text: str) -> str:
     return f'<p class="xmr-finding" role="status">{escape(text)}</p>'
 
 
+def words(text: str) -> str:
+    """Something that is said beside a control. Not as Markdown: names of runs are names of folders."""
+    return f'<p class="xmr-words">{escape(text)}</p>'
+
+
 def problem(title: str, text: str) -> str:
     """A screen for when nothing can be shown: the first line of `text` is the reason, the others are commands."""
     reason, *commands = text.splitlines()

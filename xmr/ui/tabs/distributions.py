@@ -10,6 +10,7 @@ import numpy as np
 from xmr.analysis import score_distributions
 from xmr.core import Direction
 from xmr.figures import KINDS, distribution_figure, distribution_words
+from xmr.ui.components.notice import Notice, sentence
 from xmr.ui.components.number_table import NumberTable, table
 from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
@@ -174,7 +175,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         forth = gr.Button(
             "Next", size="sm", scale=0, min_width=110, visible=False, elem_id="distributions-next"
         )
-        where = gr.Markdown(elem_id="distributions-where")
+        where = Notice(elem_id="distributions-where")
     found = PairCards(elem_id="distributions-pairs")
     picked = gr.State({})  # the bin that was clicked, and the page of its pairs
     controls.links.keep("density", scale, one_of("scale", SCALES), ID)
@@ -194,11 +195,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
     def listed(values: tuple[Any, ...], to: dict[str, Any]) -> tuple[Any, ...]:
         try:
-            drawn, words, page = pairs_in_bin(workspace, *values, to, to["page"])
+            drawn, said, page = pairs_in_bin(workspace, *values, to, to["page"])
         except (ValueError, OSError) as error:
             raise refused(str(error), title="Not found") from error
-        pages = gr.Button(visible=bool(words))
-        return drawn, words, to | {"page": page}, pages, pages
+        pages = gr.Button(visible=bool(said))
+        return drawn, sentence(said) if said else "", to | {"page": page}, pages, pages
 
     def clicked(
         split: str, direction: Direction, runs: list[str], how: str, event: gr.EventData

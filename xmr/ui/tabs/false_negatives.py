@@ -16,7 +16,7 @@ from xmr.analysis import precision_recall, threshold_of
 from xmr.figures import suspects_figure
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.store import StoreRefused, as_csv, as_jsonl
-from xmr.ui.components.notice import Notice, sentence
+from xmr.ui.components.notice import Notice, sentence, words
 from xmr.ui.components.number_table import NumberTable, table
 from xmr.ui.components.pair_cards import PairCards
 from xmr.ui.components.params import ParamPool
@@ -128,9 +128,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
         with gr.Column(scale=1, min_width=260):
             run = gr.Dropdown(names, value=start, label="Run", elem_id="fn-run")
             if combined:
-                gr.Markdown(NO_LOSS.format(", ".join(combined)))
+                Notice(words(NO_LOSS.format(", ".join(combined))))
             selector = gr.Dropdown(list(SELECTORS), value=DEFAULT, label="Selector", elem_id="fn-selector")
-            about = gr.Markdown(about_selector(workspace, start or "", DEFAULT), elem_id="fn-about")
+            about = Notice(words(about_selector(workspace, start or "", DEFAULT)), elem_id="fn-about")
             pool = ParamPool(SELECTORS, DEFAULT, prefix="fn")
             beside = gr.Dropdown(
                 list(SELECTORS), value=beside0, multiselect=True, label="Compare with", elem_id="fn-beside"
@@ -230,7 +230,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         """All, and the sliders where they still are another selector's."""
         kind, held, last = values[3], values[5], values[6]
         sliders = pool.updates(kind, held.get(kind)) if last != kind else [gr.skip()] * len(pool.components)
-        return *everything(*values), about_selector(workspace, values[0] or "", kind), kind, *sliders
+        return *everything(*values), words(about_selector(workspace, values[0] or "", kind)), kind, *sliders
 
     def slid(*values: Any) -> tuple[Any, ...]:
         values, now = values[: len(inputs)], values[len(inputs) :]

@@ -9,7 +9,7 @@ import gradio as gr
 
 from xmr.losses import LOSSES
 from xmr.ui.batch_maps import Asked, choices, loss_of, show_both, show_cell, show_one
-from xmr.ui.components.notice import Notice, sentence
+from xmr.ui.components.notice import Notice, sentence, words
 from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.params import ParamPool
 from xmr.ui.components.plotly_chart import PlotlyChart
@@ -82,8 +82,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
         with gr.Column(scale=1, min_width=260):
             choice = gr.Dropdown(offered, value=start, label="Loss", elem_id="weights-choice")
             if combined := [name for name in workspace.runs if name not in workspace.trained]:
-                gr.Markdown(NO_LOSS.format(", ".join(combined)))
-            about = gr.Markdown(LOSSES[loss].caption, elem_id="weights-about")
+                Notice(words(NO_LOSS.format(", ".join(combined))))
+            about = Notice(words(LOSSES[loss].caption), elem_id="weights-about")
             pool = ParamPool(LOSSES, loss, values, prefix="weights")
             reset = gr.Button("Back to these values", size="sm", elem_id="weights-reset")
             with gr.Accordion("The query of the curves", open=False):
@@ -209,7 +209,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             for fault in faults:
                 warn(fault, "Left out of this link")
             label = "Back to the trained values" if owner else "Back to the defaults"
-            updates = (*pool.updates(name, hyper), own, hardest, LOSSES[name].caption, label)
+            updates = (*pool.updates(name, hyper), own, hardest, words(LOSSES[name].caption), label)
             said = params_text(workspace, picked, hyper, (own, hardest), usual)
         what = asked(workspace, of, hyper)
         if what.pair and not cell_of(at):
