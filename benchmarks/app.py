@@ -6,7 +6,7 @@
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
 runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a browser
 sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a drawn answer.
-Then ten people search, page and judge by turns for a minute; each answer must be about the question of its asker.
+Then ten people search, walk on, open items and look at distributions for a minute; each answer must be about the question of its asker.
 
 Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
 """
@@ -305,6 +305,7 @@ def crowd(address: str, people: int, seconds: float) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    times = times or [float("nan")]
     middle, high = statistics.median(times), sorted(times)[int(0.95 * len(times))]
     print(
         f"{people} people for {seconds:.0f} s: {len(times):,} events, median {1000 * middle:,.0f} ms, "

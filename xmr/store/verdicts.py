@@ -110,11 +110,17 @@ def storable(text: str) -> str:
 
 def told_apart(ids: Iterable[str]) -> list[str]:
     """The ids, each once: one that was there before gets a number."""
-    seen: dict[str, int] = {}
+    ids = list(ids)
+    taken, seen = set(ids), {}
     names = []
     for name in ids:
-        seen[name] = seen.get(name, 0) + 1
-        names.append(name if seen[name] == 1 else f"{name}~{seen[name]}")
+        number = seen[name] = seen.get(name, 0) + 1
+        own = name
+        while number > 1 and (own := f"{name}~{number}") in taken:
+            number += 1
+        seen[name] = number
+        taken.add(own)
+        names.append(own)
     return names
 
 

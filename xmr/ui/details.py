@@ -24,9 +24,14 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
     image, strip = picture(workspace, split, visual), film(workspace, split, visual)
     if direction == "v2t" and data.gallery_visuals is not None:
         image, strip, texts = gallery_picture(workspace, split, index), None, np.array([index])
-    placed = {run: workspace.locate(query, run, split, direction, index) for run in runs}
-    scores = {run: Scores(workspace, run, asked, query, "z") for run in runs}
-    weights = {run: _weight(workspace, asked, run, index) for run in runs}
+    placed = {}
+    for run in runs:
+        try:
+            placed[run] = workspace.locate(query, run, split, direction, index)
+        except (ValueError, OSError):
+            continue  # its column says why it can't answer
+    scores = {run: Scores(workspace, run, asked, query, "z") for run in placed}
+    weights = {run: _weight(workspace, asked, run, index) for run in placed}
     status = next(iter(placed.values())).status if placed else "unknown"
     _, own = workspace.annotation(query, split, direction)
     here, there = (words.visual, words.text) if direction == "t2v" else (words.text, words.visual)

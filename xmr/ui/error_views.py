@@ -67,7 +67,10 @@ def read(
 ) -> Asked:
     """What the page's controls ask for; a slicing and a slice that are not there are told and left out."""
     pair = compared(workspace, runs, baseline, a, b)
-    ways = slicings(workspace, split, direction)
+    try:
+        ways = slicings(workspace, split, direction)
+    except (ValueError, OSError):  # a split that can't be loaded: the charts say so
+        ways = {}
     if slicing not in ways:
         if slicing:
             warn(unknown("slicing", slicing[:80], ways), title="Other slices are shown")

@@ -38,6 +38,8 @@ QUERY = """(tab, ...values) => {
   query.set('tab', tab);
   spec.forEach(([key, of], at) => {
     if (of && of !== tab) return;
+    // An empty list is said, else a link would bring the usual one.
+    if (Array.isArray(values[at]) && !values[at].length) query.append(key, '-');
     for (const value of [values[at]].flat()) if (value !== null && value !== undefined && value !== '') query.append(key, value);
   });
   return query;
@@ -107,6 +109,8 @@ def some_of(kind: str, allowed: Iterable[str]) -> Check:
     allowed = list(allowed)
 
     def check(texts: list[str]) -> Any:
+        if texts == ["-"]:
+            return []
         kept = [text for text in dict.fromkeys(texts[:MOST]) if text in allowed]
         faults = [unknown(kind, text[:80], allowed) for text in texts[:MOST] if text not in allowed]
         if not kept and faults:

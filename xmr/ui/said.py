@@ -1,5 +1,6 @@
 """What the page says in a corner. Gradio draws such messages as HTML, and they name what anyone may have typed, or put into
-a link, a file's name or a caption: so they are escaped here, and nowhere else are they made."""
+a link, a file's name or a caption: so they are escaped here, and the page makes them
+nowhere else."""
 
 from __future__ import annotations
 

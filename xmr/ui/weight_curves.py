@@ -112,6 +112,8 @@ def asked_pair(workspace: Workspace, split: str, visual: str, text: str) -> tupl
     (kind, row), (other, column) = (find_item(workspace, split, name) for name in (visual, text))
     if (kind, other) != ("visual", "caption"):
         raise ValueError(f"a pair is a visual and a caption, not {visual[:40]!r} and {text[:40]!r}")
+    if not (workspace.dataset(split).visual_of_text == row).any():
+        raise ValueError(f"{visual[:80]!r} has no caption of its own, so no batch holds it")
     return row, column
 
 

@@ -167,18 +167,28 @@ class Workspace(Ranked):
         pictures fit, where the annotated one of them stands says little. Of a large split a sample is compared, and the
         others follow as they come.
         """
+        runs = [run for run in runs if self._can_be_ranked(run, split)]
+        data = self.dataset(split)
+        every = np.arange(len(data.visual_ids) if direction == "v2t" else len(data.captions))
+        if not runs:
+            return every
         asked = self.sample(split, direction)
         if asked is not None:
             first = asked[np.argsort(-_spread(np.stack([self._ranks_of(run, split, direction, asked) for run in runs])),
                                      kind="stable")]  # fmt: skip
-            data = self.dataset(split)
-            every = np.arange(len(data.visual_ids) if direction == "v2t" else len(data.captions))
             return np.concatenate([first, np.setdiff1d(every, first)])
         spread = _spread(np.stack([self.ranks(run, split, direction) for run in runs]))
         true = [self.true_ranks(run, split, direction) for run in runs]
         if all(ranks is not None for ranks in true):
             spread += _spread(np.stack(true))
         return np.argsort(-spread, kind="stable")
+
+    def _can_be_ranked(self, run: str, split: str) -> bool:
+        try:
+            self.sides(run, split)
+        except (ValueError, OSError):
+            return False
+        return True
 
     def _ranked(
         self, run: str, query: Query, split: str, direction: Direction, k: int, own: np.ndarray

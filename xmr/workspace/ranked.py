@@ -124,7 +124,7 @@ class Ranked(Holdings):
         """What `make` measures of a run's split, remembered; of a large split also kept on the disk."""
 
         def keeping() -> dict[str, np.ndarray]:
-            if not self.is_large(split):
+            if not self.is_large(split) or not self.run(run).independent:
                 return make()
             data = self.dataset(split)
             arrays = [*self.embeddings(run, split), data.visual_group, data.text_group]

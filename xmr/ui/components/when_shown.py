@@ -16,14 +16,15 @@ def when_shown(
     inputs: Sequence[gr.components.Component],
     outputs: Sequence[gr.components.Component],
     watched: Sequence[gr.components.Component],
+    always: bool = False,
 ) -> None:
-    """Runs `work` when the surrounding tab is selected, unless it shows all that already, and while it is, whenever one of
-    `watched` changes.
+    """Runs `work` when the surrounding tab is selected, and while it is, whenever one of `watched` changes.
 
     `work` takes the values of `inputs` and returns a tuple of new values for `outputs`, the first of which must
-    have an `elem_id`: the browser says with each change whether it is on the screen, and with each selection whether the
-    inputs are those that it was last drawn for. (Remembering the selected tab on the server instead goes wrong, because
-    events of a quick switch to and fro may end in another order.)
+    have an `elem_id`: the browser says with each change whether it is on the screen. (Remembering the selected
+    tab on the server instead goes wrong, because events of a quick switch to and fro may end in another order.)
+    A tab that was drawn for the same inputs, none of which has changed since, is not drawn again, unless `always`: where it
+    shows what others do meanwhile.
     """
     tab = Context.block
     while tab is not None and not isinstance(tab, gr.Tab):
@@ -31,29 +32,44 @@ def when_shown(
     if tab is None:
         raise RuntimeError("when_shown belongs inside a tab")
     wanted = gr.Checkbox(False, visible=False)
-    first = outputs[0].elem_id
+    place = outputs[0].elem_id
+    every, results, latest = [wanted, *inputs], list(outputs), EVENT | {"trigger_mode": "always_last"}
 
     def asked(is_wanted: bool, *values: Any) -> Any:
         return work(*values) if is_wanted else tuple(gr.skip() for _ in outputs)
 
-    every, results = [wanted, *inputs], list(outputs)
-    tab.select(asked, every, results, js=NEW % first, **EVENT)
-    changes = [component.change for component in watched]
-    gr.on(changes, asked, every, results, js=SHOWN % first, trigger_mode="always_last", **EVENT)
+    selected = ALWAYS if always else NEW % place
+    drawn = [
+        tab.select(asked, every, results, js=selected, **latest),
+        gr.on([one.change for one in watched], asked, every, results, js=SHOWN % place, **latest),
+    ]
+    for event in drawn:
+        event.success(None, None, None, js=DRAWN % place, **EVENT)
+    # What changes otherwise is drawn by handlers of the tab, or comes with a move from another tab.
+    others = [one for one in inputs if one not in watched and not isinstance(one, gr.State)]
+    if others:
+        gr.on([one.change for one in others], None, None, None, js=CHANGED % place, **EVENT)
 
 
-# Both take the values of the inputs behind the first, and return them with whether they are to be shown. What is not yet
-# drawn, or waits for something that is measured in the background, is asked for again.
+# The first three take the values of the inputs behind the first, and return them with whether they are to be shown. What
+# waits for something that is measured in the background, as its words say, is asked for again.
+ALWAYS = "(_, ...rest) => [true, ...rest]"
 NEW = """(_, ...rest) => {
-  const drawn = (window.xmrDrawn ??= {}), key = JSON.stringify(rest), place = document.getElementById('%s');
-  const waiting = !place || /Measuring …|in the background|the others follow/.test(place.closest('[role=tabpanel]')?.innerText ?? 'Measuring');
-  const wanted = drawn[place?.id] !== key || waiting;
-  if (place) drawn[place.id] = key;
+  const key = JSON.stringify(rest), place = document.getElementById('%s');
+  const words = place?.closest('[role=tabpanel]')?.innerText ?? 'Measuring …';
+  const wanted = window.xmrDrawn?.[place?.id] !== key || /Measuring …|in the background|the others follow/.test(words);
+  if (place && wanted) (window.xmrAsked ??= {})[place.id] = key;
   return [wanted, ...rest];
 }"""
 SHOWN = """(_, ...rest) => {
-  const place = document.getElementById('%s');
-  const wanted = Boolean(place?.offsetParent);
-  if (wanted) (window.xmrDrawn ??= {})[place.id] = JSON.stringify(rest);
+  const place = document.getElementById('%s'), wanted = Boolean(place?.offsetParent);
+  if (wanted) (window.xmrAsked ??= {})[place.id] = JSON.stringify(rest);
   return [wanted, ...rest];
 }"""
+DRAWN = """() => {
+  const id = '%s';
+  if (window.xmrAsked?.[id] === undefined) return;
+  (window.xmrDrawn ??= {})[id] = window.xmrAsked[id];
+  delete window.xmrAsked[id];
+}"""
+CHANGED = "() => { if (window.xmrDrawn) delete window.xmrDrawn['%s']; }"

@@ -116,7 +116,12 @@ def pairs_in_bin(
     runs, _ = chosen(workspace, runs, None)
     meta = picked.get("meta") if isinstance(picked.get("meta"), dict) else {}
     run, kind, index = meta.get("run"), meta.get("kind"), picked.get("index")
-    if run not in runs or kind not in KINDS or type(index) is not int:
+    if (
+        not (isinstance(run, str) and isinstance(kind, str))
+        or run not in runs
+        or kind not in KINDS
+        or type(index) is not int
+    ):
         raise refused("Those pairs are not in this chart any more.", title="Not found")
     measured = {name: samples(workspace, name, split, direction) for name in runs}
     raw = measured[run]

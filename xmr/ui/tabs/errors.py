@@ -107,7 +107,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     with gr.Row(equal_height=True):
         back = gr.Button("Previous", size="sm", scale=0, min_width=110, elem_id="errors-previous")
         forth = gr.Button("Next", size="sm", scale=0, min_width=110, elem_id="errors-next")
-        where = gr.Markdown(elem_id="errors-where")
+        where = Notice(elem_id="errors-where")
         as_table = gr.Button("List as CSV", size="sm", scale=0, min_width=120, elem_id="errors-csv")
         as_tex = gr.Button("Slices as LaTeX", size="sm", scale=0, min_width=130, elem_id="errors-latex")
     gr.Markdown("### Hubs and the gap between modalities")
@@ -143,7 +143,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             name = BUCKETS[asked.bucket]
             warn(f"No query is in “{name}” of these runs: all are listed.", title="Another list is shown")
             asked = replace(asked, bucket=ANY)
-        of = slicings(workspace, asked.split, asked.direction)
+        of = slicings(workspace, asked.split, asked.direction) if counts else {}
         parts = [(f"{name} ({len(some):,})", name) for name, some in of.get(asked.slicing, {}).items()]
         told = (
             f"A is {asked.a}" + (f", B is {asked.b}." if asked.b else ", and there is no B.")

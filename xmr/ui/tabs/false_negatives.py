@@ -174,7 +174,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         clear = gr.Button(
             "Clear the pair asked for", size="sm", scale=0, min_width=180, visible=False, elem_id="fn-clear"
         )
-        where = gr.Markdown(elem_id="fn-where")
+        where = Notice(elem_id="fn-where")
     found = PairCards(elem_id="fn-pairs")
     place = gr.State(None)  # which list, first and last place on the page
     moved = gr.State({})  # parameters that were moved, by selector
@@ -219,7 +219,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             asked, typed, wanted, at = read(values)
             page = list_page(workspace, asked, typed, wanted, at, move)
             visible = gr.Button(visible=any(wanted)), gr.Dropdown(visible=asked.listed == "only")
-            return *page, *visible
+            return *page._replace(where=words(page.where)), *visible
 
         return handle
 
@@ -273,7 +273,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
     when_shown(
         shown, inputs, [drawn, numbers, *of_list, *of_selector],
-        [run, controls.split, controls.direction, selector, beside, *pair],
+        [run, controls.split, controls.direction, selector, beside, *pair], always=True,
     )  # fmt: skip
     latest = EVENT | {"trigger_mode": "always_last"}
     sliders = [component.input for component in pool.components]

@@ -216,7 +216,12 @@ def build(workspace: Workspace, controls: Controls) -> None:
 def opened(workspace: Workspace, asked: Asked, index: int, wish: dict[str, Any]) -> dict[str, Any]:
     """The move to another tab with the pair of the present query and an item; `wish` names the tab and the run."""
     run, tab = wish.get("run"), wish.get("tab")
-    if run not in workspace.trained or tab not in ("weights", "false_negatives") or asked.kind != "item":
+    if (
+        not isinstance(run, str)
+        or run not in workspace.trained
+        or tab not in ("weights", "false_negatives")
+        or asked.kind != "item"
+    ):
         raise refused("That pair can't be opened there.", title="Not opened")
     visual, text = (asked.index, index) if asked.direction == "v2t" else (index, asked.index)
     pair = (

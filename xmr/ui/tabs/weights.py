@@ -45,7 +45,7 @@ def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> 
     picked, beside, split, base, seed, count, visual, text = of
     try:
         pair = asked_pair(workspace, split, visual, text)
-    except ValueError:
+    except (ValueError, OSError):
         pair = None
     return Asked(picked, hyper, beside or "", split, base, seed, count, pair)
 
@@ -212,6 +212,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
             updates = (*pool.updates(name, hyper), own, hardest, words(LOSSES[name].caption), label)
             said = params_text(workspace, picked, hyper, (own, hardest), usual)
         what = asked(workspace, of, hyper)
+        if not what.pair and any(of[-2:]) and last != now:
+            warn(
+                f"The {split} split has no such pair: {of[-2][:80]} with {of[-1][:80]}.",
+                "Another batch is shown",
+            )
         if what.pair and not cell_of(at):
             at = "0,0" if workspace.dataset(split).visual_of_text[what.pair[1]] == what.pair[0] else "0,1"
         elif last and last != now:  # another loss shows the same batch, another split other pairs
@@ -244,7 +249,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
         data = event._data if isinstance(event._data, dict) else {}
         meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
         run, x = meta.get("run", ""), data.get("x")
-        if not isinstance(x, int | float) or (run and run not in workspace.trained):
+        if (
+            not isinstance(x, int | float)
+            or not isinstance(run, str)
+            or (run and run not in workspace.trained)
+        ):
             raise refused("That point is not on this chart any more.", title="Pair not found")
         of, held = list(values[:BATCH]), values[BATCH:]
         hyper = read(of[0], held)[0]
