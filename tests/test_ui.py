@@ -122,6 +122,8 @@ def test_next_disagreement_and_random_pick_test_items(home):
         home.wait_for_timeout(150)
         if home.locator("#results .query .eyebrow").inner_text() != second:
             break
+    else:
+        pytest.fail("ten random items were all the same")
     expect(home.locator("#results .query .eyebrow")).to_have_text(re.compile(r"^Caption test-\d+#\d$"))
 
 

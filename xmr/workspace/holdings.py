@@ -13,6 +13,7 @@ import numpy as np
 
 from xmr import embedding
 from xmr.analysis import Side, inner, scored_sides
+from xmr.cache import cache_folder
 from xmr.checkpoints import Combination, Run, RunFault, list_runs, trains_a_loss
 from xmr.checkpoints.run import MAX_SCORES
 from xmr.core import Direction
@@ -22,7 +23,7 @@ from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
 from xmr.workspace.parts import Embedder, Memo, Style, style_at
-from xmr.workspace.verdict_file import VerdictFile, cache_folder
+from xmr.workspace.verdict_file import VerdictFile
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10

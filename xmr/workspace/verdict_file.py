@@ -6,12 +6,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xmr.cache import cache_folder
+
 PASSING = ("/", "/tmp", "/dev/shm", "/run")  # mounts that go with a container
-
-
-def cache_folder() -> Path:
-    """The folder of all that xmr keeps for itself: XMR_CACHE, else one in the user's home."""
-    return Path(os.environ.get("XMR_CACHE") or Path.home() / ".cache" / "xmr").absolute()
 
 
 @dataclass(frozen=True)
