@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+# Threads of torch and faiss that wait in a loop take the processor from whoever else asks: a search took twice as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmr.ui import build_app, launch_options, warm_up
 from xmr.workspace.pages import open_pages

@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from xmr.core import TrainConfig
 from xmr.data.dataset import Dataset, Truth
-from xmr.embedding import Frozen
+from xmr.embedding import Encoded, Frozen
 from xmr.losses import LOSSES
 from xmr.workspace import Workspace
 
@@ -89,12 +89,12 @@ class FakeFault:
 class FakeEmbedder:
     """Counts attribute words, blurred by noise that depends on the run and the item only."""
 
-    def embed_texts(self, run: FakeRun, texts: list[str]) -> np.ndarray:
+    def embed_texts(self, run: FakeRun, texts: list[str], encoded: Encoded) -> np.ndarray:
         return np.stack(
             [_blurred(run, f"t {text}", [float(w in text.lower()) for w in WORDS]) for text in texts]
         )
 
-    def embed_visuals(self, run: FakeRun, images: list[Image.Image]) -> np.ndarray:
+    def embed_visuals(self, run: FakeRun, images: list[Image.Image], encoded: Encoded) -> np.ndarray:
         return np.stack([_blurred(run, f"v {image.size}", _seen(image)) for image in images])
 
     def embed_dataset(self, run: FakeRun, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -106,7 +106,7 @@ class FakeEmbedder:
         texts = dataset.captions
         if dataset.classes is not None:  # captions that say nothing
             texts = [dataset.classes[label] for label in dataset.text_group]
-        return np.stack(visual), self.embed_texts(run, texts)
+        return np.stack(visual), self.embed_texts(run, texts, {})
 
     def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen:
         """Pictures by what they show; captions have none, so they are compared by their words."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.shared_data import shared
-from xmr.data import DataFault, load_dataset, pictures, splits
+from xmr.data import DataFault, Dataset, load_dataset, pictures, splits
 
 
 def picture(path, color=(200, 30, 30), size=(6, 4), **options):
@@ -567,3 +567,15 @@ def test_emoji_knows_skin_tones_as_matches():
     assert (block[annotated] == 1).all()
     assert (block == 1).sum() > annotated.sum()
     assert not (block == 0).any()
+
+
+def test_captions_are_found_by_their_visual_in_whatever_order_they_come():
+    rng = np.random.default_rng(0)
+    links = rng.integers(0, 7, 40)
+    links[links == 3] = 4  # one without any
+    data = Dataset(
+        "d", "test", ["c"] * 40, links, [str(i) for i in range(7)], "f", visual_features=np.ones((7, 2))
+    )
+    for visual in range(7):
+        assert data.texts_of(visual).tolist() == [text for text in range(40) if links[text] == visual]
+    assert data.text_numbers.tolist() == [sum(links[:text] == links[text]) for text in range(40)]

@@ -61,12 +61,13 @@ def recall(found, best):
 # ---- exact search on both sides of the threshold for BLAS ---------------------------------------------------
 
 
+@pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("queries", [1, 15, 40])  # times 128 dimensions: below and above 2,000
-def test_exact_search_equals_brute_force_and_keeps_ties_in_order(queries):
+def test_exact_search_equals_brute_force_and_keeps_ties_in_order(queries, given):
     rng = np.random.default_rng(queries)
     gallery = np.repeat(clustered(rng, rng.standard_normal((9, 128)), 150), 3, axis=0)
     asked = clustered(rng, rng.standard_normal((9, 128)), queries)
-    scores, indices = ExactIndex(gallery).search(asked, 9)
+    scores, indices = ExactIndex(gallery).search(asked, 9, rows=asked @ gallery.T if given else None)
     brute = asked.astype(np.float64) @ gallery[::3].T.astype(np.float64)
     three = np.argsort(-brute, axis=1, kind="stable")[:, :3]
     np.testing.assert_array_equal(indices, (3 * three[:, :, None] + np.arange(3)).reshape(queries, 9))

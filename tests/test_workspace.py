@@ -310,10 +310,10 @@ def test_what_could_not_be_made_is_tried_again():
 
 
 def test_a_run_that_cannot_answer_says_so_in_its_column(workspace, monkeypatch):
-    def refuse(run, texts):
+    def refuse(run, texts, encoded):
         if run.name == "siglip":
             raise ValueError("no encoder is known")
-        return FakeEmbedder().embed_texts(run, texts)
+        return FakeEmbedder().embed_texts(run, texts, encoded)
 
     monkeypatch.setattr(workspace.embedder, "embed_texts", refuse)
     good, _, bad = workspace.search(Query(text="free words"), NAMES, "test", "t2v", 5)
@@ -321,15 +321,22 @@ def test_a_run_that_cannot_answer_says_so_in_its_column(workspace, monkeypatch):
     assert (bad.fault, bad.results, bad.annotated) == ("no encoder is known", [], None)
 
 
-def test_free_queries_are_embedded_once(workspace, monkeypatch):
-    asked = []
+def test_free_queries_are_embedded_once_and_runs_share_what_encoders_made_of_them(workspace, monkeypatch):
+    asked, shared = [], []
     real = workspace.embedder.embed_texts
-    monkeypatch.setattr(
-        workspace.embedder, "embed_texts", lambda run, texts: asked.append(run.name) or real(run, texts)
-    )
+
+    def embed_texts(run, texts, encoded):
+        asked.append(run.name)
+        shared.append(encoded)
+        return real(run, texts, encoded)
+
+    monkeypatch.setattr(workspace.embedder, "embed_texts", embed_texts)
     for k in (3, 5):
         workspace.search(Query(text="free words"), NAMES, "test", "t2v", k)
     assert asked == NAMES
+    assert all(encoded is shared[0] for encoded in shared)
+    workspace.search(Query(text="other words"), NAMES[:1], "test", "t2v", 3)
+    assert shared[-1] is not shared[0]
 
 
 def test_one_run_alone_shows_its_worst_queries_first(workspace):

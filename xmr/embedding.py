@@ -144,18 +144,21 @@ def _blocks(count: int) -> list[np.ndarray]:
 # ---- of a trained run, or of a combination of some ---------------------------------------------------------
 
 
-def embed_texts(run: Run | Combination, texts: list[str]) -> np.ndarray:
-    """Unit embeddings (M, E) float32 of free texts; of a pair scorer, those of its first stage.
+def embed_texts(run: Run | Combination, texts: list[str], encoded: Encoded | None = None) -> np.ndarray:
+    """Unit embeddings (M, E) float32 of free texts; of a pair scorer, those of its first stage. `encoded` keeps the
+    features of these texts for other runs that read them.
 
     Raises ValueError where the run, or a member of the combination, reads text features that came from a file, so
     that no encoder can make them.
     """
     if not texts:
         return np.zeros((0, run.embed_dim), np.float32)
-    return _of_members(run, lambda one, encoded: one.matcher().pooled(text_states(one, texts, encoded)))
+    return _of_members(run, encoded, lambda one, known: one.matcher().pooled(text_states(one, texts, known)))
 
 
-def embed_visuals(run: Run | Combination, visuals: list[Image.Image | list[Image.Image]]) -> np.ndarray:
+def embed_visuals(
+    run: Run | Combination, visuals: list[Image.Image | list[Image.Image]], encoded: Encoded | None = None
+) -> np.ndarray:
     """Unit embeddings (M, E) float32 of pictures, or of clips as lists of frames; of a pair scorer as `embed_texts`.
 
     Raises ValueError where the run, or a member of the combination, was trained on features from a file: nothing
@@ -163,7 +166,9 @@ def embed_visuals(run: Run | Combination, visuals: list[Image.Image | list[Image
     """
     if not visuals:
         return np.zeros((0, run.embed_dim), np.float32)
-    return _of_members(run, lambda one, encoded: one.matcher().pooled(visual_states(one, visuals, encoded)))
+    return _of_members(
+        run, encoded, lambda one, known: one.matcher().pooled(visual_states(one, visuals, known))
+    )
 
 
 @torch.no_grad()
@@ -238,10 +243,12 @@ def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> 
     return matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
 
 
-def _of_members(run: Run | Combination, embed_one: Callable[[Run, Encoded], Tensor]) -> np.ndarray:
+def _of_members(
+    run: Run | Combination, encoded: Encoded | None, embed_one: Callable[[Run, Encoded], Tensor]
+) -> np.ndarray:
     """Of a trained run what `embed_one` makes, of a combination what it makes of each member, joined; members that
     read one encoder ask it once."""
-    encoded: Encoded = {}
+    encoded = {} if encoded is None else encoded
     if isinstance(run, Combination):
         return run.joined([embed_one(member.run, encoded).numpy() for member in run.members])
     return embed_one(run, encoded).numpy()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
+import faiss
 import numpy as np
 import torch
 
@@ -40,6 +41,13 @@ def near_centroid(side: np.ndarray, chosen: np.ndarray, among: np.ndarray) -> in
 def top_items(queries: Side, gallery: Side, k: int) -> np.ndarray:
     """The k best items of every query, best first, (Q, K) int32 with K = min(k, G); equals in no certain order."""
     k = min(k, len(gallery))
+    if not isinstance(queries, ScoredSide):
+        return faiss.knn(
+            np.ascontiguousarray(queries, np.float32),
+            np.ascontiguousarray(gallery, np.float32),
+            k,
+            metric=faiss.METRIC_INNER_PRODUCT,
+        )[1].astype(np.int32)
     found = np.empty((len(queries), k), np.int32)
     for rows, scores in score_blocks(queries, gallery):
         found[rows] = torch.from_numpy(scores).topk(k, dim=1).indices.numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -103,10 +104,29 @@ class Dataset:
         if self.visuals is None and self.visual_features is None:
             raise DataFault(f"{where} has neither pictures nor features")
 
-    @property
+    @cached_property
     def text_group(self) -> np.ndarray:
         """Group of each caption, (N_t,): a pair is annotated as positive where the groups are equal."""
         return self.visual_group[self.visual_of_text]
+
+    @cached_property
+    def _by_visual(self) -> tuple[np.ndarray, np.ndarray]:
+        """All captions in the order of their visuals, and where each visual's begin there."""
+        counts = np.bincount(self.visual_of_text, minlength=len(self.visual_ids))
+        return np.argsort(self.visual_of_text, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
+    @cached_property
+    def text_numbers(self) -> np.ndarray:
+        """Place of each caption among those of its visual, from 0, (N_t,)."""
+        order, starts = self._by_visual
+        numbers = np.empty(len(order), np.int64)
+        numbers[order] = np.arange(len(order)) - starts[self.visual_of_text[order]]
+        return numbers
+
+    def texts_of(self, visual: int) -> np.ndarray:
+        """The captions that were written for a visual, ascending."""
+        order, starts = self._by_visual
+        return order[starts[visual] : starts[visual + 1]]
 
     def image(self, index: int) -> Image.Image:
         """The picture that stands for visual `index`: itself, or the middle frame of a clip."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 import faiss
 import numpy as np
+import torch
 
 # faiss 1.15 compares queries × dimensions with this. Its default (128,000) leaves BLAS unused, and a batch of 100 runs
 # seven times slower; below one query's dimensions, a single query goes to BLAS and takes five times as long.
@@ -57,14 +58,19 @@ class ExactIndex:
         return len(self.vectors)
 
     def search(
-        self, queries: np.ndarray, k: int, behind: Sequence[np.ndarray] | None = None
+        self,
+        queries: np.ndarray,
+        k: int,
+        behind: Sequence[np.ndarray] | None = None,
+        rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best of each query: scores (Q, K) float32 falling, and indices (Q, K) int64; K = min(k, G).
 
         Equal scores are ordered by index, so the answer does not depend on how faiss walks its memory.
         `behind` names, per query, the items that stand last among their equals: pass the annotated matches, so
-        that ties count against the query as they do in the metrics. Raises ValueError on queries of another width
-        or that are not finite.
+        that ties count against the query as they do in the metrics. `rows` (Q, G) is `queries @ vectors.T` where the
+        caller has it: the vectors are then not read again. Raises ValueError on queries of another width or that are
+        not finite.
         """
         queries = as_queries(queries, self.vectors.shape[1])
         k = min(max(k, 1), len(self))
@@ -74,7 +80,12 @@ class ExactIndex:
         while len(waiting):
             # A few more than needed show whether the last place is shared; if so, look deeper until it is not.
             depth = min(depth + MORE, len(self))
-            rough, at = faiss.knn(queries[waiting], self.vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
+            if rows is None:
+                rough, at = faiss.knn(
+                    queries[waiting], self.vectors, depth, metric=faiss.METRIC_INNER_PRODUCT
+                )
+            else:
+                rough, at = highest(rows[waiting], depth)
             found = products(queries[waiting], self.vectors, at)
             nearly = rough[:, k - 1] - ROUNDING * np.abs(rough).max(1)
             shared = (rough[:, -1] >= nearly) & (depth < len(self))
@@ -84,6 +95,12 @@ class ExactIndex:
                 scores[q], indices[q] = found[row, order], at[row, order]
             waiting, depth = waiting[shared], 2 * depth
         return scores, indices
+
+
+def highest(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` highest of each row (Q, G), falling: values (Q, count) and their places (Q, count) int64."""
+    values, at = torch.from_numpy(rows).topk(count, dim=1)
+    return values.numpy(), at.numpy()
 
 
 def products(queries: np.ndarray, vectors: np.ndarray, indices: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
     data = workspace.dataset(split)
     words = words_of(data)
     visual = index if direction == "t2v" else int(data.visual_of_text[index])
-    texts = np.flatnonzero(data.visual_of_text == visual)
+    texts = data.texts_of(visual)
     image, strip = picture(workspace, split, visual), film(workspace, split, visual)
     if direction == "v2t" and data.gallery_visuals is not None:
         image, strip, texts = gallery_picture(workspace, split, index), None, np.array([index])

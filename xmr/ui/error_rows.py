@@ -139,11 +139,7 @@ def _names_and_texts(workspace: Workspace, asked: Asked, queries: np.ndarray) ->
         if data.classes is not None:
             texts = [data.classes[group] for group in data.visual_group.tolist()]
         return [f"visual:{visuals[one]}" for one in chosen], [texts[one] for one in chosen]
-    links = data.visual_of_text
-    order = np.argsort(links, kind="stable")
-    number = np.empty(len(links), np.int64)
-    number[order] = np.arange(len(links)) - np.searchsorted(links[order], links[order])
-    owners, numbers = links[queries].tolist(), number[queries].tolist()
+    owners, numbers = data.visual_of_text[queries].tolist(), data.text_numbers[queries].tolist()
     named = [f"caption:{visuals[v]}#{n}" for v, n in zip(owners, numbers, strict=True)]
     return named, [text_words(data, one) for one in chosen]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from xmr.core import Direction
 from xmr.ui.components.pair_cards import Badge, Card, Side
 from xmr.ui.pictures import film, gallery_picture, picture
@@ -16,7 +14,7 @@ def visual_side(workspace: Workspace, split: str, index: int, role: str, own: in
     """A visual as one side of a card, with the captions that were written for it."""
     data = workspace.dataset(split)
     shown = picture(workspace, split, index)
-    written = [text_words(data, i) for i in np.flatnonzero(data.visual_of_text == index)[:own]]
+    written = [text_words(data, i) for i in data.texts_of(index)[:own]]
     return Side(role, data.visual_ids[index], shown, film(workspace, split, index), "", written)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from xmr.core import Direction
-from xmr.search import two_stage
+from xmr.embedding import Encoded
+from xmr.search import ExactIndex, two_stage
 from xmr.workspace.parts import (
     COLOURS,
     Column,
@@ -48,6 +50,15 @@ RECENT = 256  # free queries whose embeddings are kept
 DEPTH = 100  # items of the first stage that a pair scorer re-ranks
 
 
+@dataclass
+class _Free:
+    """A query from outside: what encoders and runs have made of it. Runs of one encoder ask it once."""
+
+    image: Image.Image | None  # held, so that its id stays its own
+    encoded: Encoded = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)  # by run
+
+
 class _Place(NamedTuple):
     """Where an item stands in a run's ranking, and in its first stage if it has two."""
 
@@ -61,9 +72,8 @@ class _Place(NamedTuple):
 class Workspace(Ranked):
     """Ranked holdings that answer queries."""
 
-    _recent: dict[tuple[str, str, int], tuple[np.ndarray, Image.Image | None]] = field(
-        default_factory=dict, repr=False
-    )
+    _recent: dict[tuple[str, int], _Free] = field(default_factory=dict, repr=False)
+    _recent_guard: Lock = field(default_factory=Lock, repr=False)
 
     def search(
         self, query: Query, runs: Sequence[str], split: str, direction: Direction, k: int
@@ -89,7 +99,7 @@ class Workspace(Ranked):
             annotated = next((result for result in listed if result.status == "annotated"), None)
             if annotated is None and len(own):
                 further = next((place for place in ranked[k:] if place.index in own), None)
-                if further is None:
+                if further is None:  # not among those that were asked of
                     further = self._best_of(name, query, split, direction, own, len(ranked))
                 annotated = self._results([further], same, own, split, direction)[0]
             columns.append(Column(name, listed, annotated))
@@ -193,13 +203,19 @@ class Workspace(Ranked):
     def _ranked(
         self, run: str, query: Query, split: str, direction: Direction, k: int, own: np.ndarray
     ) -> list[_Place]:
-        """The run's best items, best first: k, or of a pair scorer all that it re-ranks."""
+        """The run's best items, best first: k and, where all were looked at, the best of `own` if it is further down; of
+        a pair scorer all that it re-ranks."""
         vector = self._vector(run, query, split, direction)
         gallery = self.index(run, split, "v" if direction == "t2v" else "t")
         if self.run(run).independent:
-            scores, found = gallery.search(vector[None], k, behind=[own])
-            places = zip(found[0].tolist(), scores[0].tolist(), range(1, k + 1), strict=False)
-            return [_Place(*place) for place in places]
+            if not isinstance(gallery, ExactIndex):
+                return _places(*gallery.search(vector[None], k, behind=[own]))
+            # One pass over the gallery for the list and the rank: reading it is what takes the time.
+            row = gallery.vectors @ vector
+            listed = _places(*gallery.search(vector[None], k, behind=[own], rows=row[None]))
+            if len(own) and not any(place.index in own for place in listed):
+                listed.append(_best_in(row, own, own, k))
+            return listed
         rescore = self._rescorer(run, query, split, direction)
         found = two_stage(
             gallery, vector[None], max(k, DEPTH), DEPTH, lambda _, items: rescore(items), behind=[own]
@@ -223,14 +239,11 @@ class Workspace(Ranked):
         """The best of some items that are not among the first `listed`, wherever it stands."""
         vector = self._vector(run, query, split, direction)
         row = self.index(run, split, "v" if direction == "t2v" else "t").vectors @ vector
-        best = int(items[np.argmax(row[items])])
-        # Never inside the list it was not found in, whatever the last bit of the two products says.
-        rank = max(_rank(row, best, items if own is None else own), listed + 1)
+        place = _best_in(row, items, items if own is None else own, listed)
         if self.run(run).independent:
-            return _Place(best, float(row[best]), rank)
-        return _Place(
-            best, float(self._rescorer(run, query, split, direction)(np.array([best]))[0]), rank, rank
-        )
+            return place
+        rescored = self._rescorer(run, query, split, direction)(np.array([place.index]))
+        return place._replace(score=float(rescored[0]), first_rank=place.rank)
 
     def _rescorer(
         self, run: str, query: Query, split: str, direction: Direction
@@ -246,10 +259,11 @@ class Workspace(Ranked):
             if direction == "v2t":
                 return lambda items: scorer.block(own, items)[0]
             return lambda items: scorer.block(items, own)[:, 0]
+        encoded = self._free(query).encoded
         if query.image is not None:
-            asked = replace(scorer, visual=self.embedder.visual_states(owner, [query.image]))
+            asked = replace(scorer, visual=self.embedder.visual_states(owner, [query.image], encoded))
         else:
-            asked = replace(scorer, text=self.embedder.text_states(owner, [query.text]))
+            asked = replace(scorer, text=self.embedder.text_states(owner, [query.text], encoded))
         if direction == "v2t":
             return lambda items: asked.block(one, items)[0]
         return lambda items: asked.block(items, one)[:, 0]
@@ -257,18 +271,23 @@ class Workspace(Ranked):
     def _vector(self, run: str, query: Query, split: str, direction: Direction) -> np.ndarray:
         if query.index is not None:
             return self.index(run, split, "t" if direction == "t2v" else "v").vectors[query.index]
-        # Another k or baseline asks the same again; the picture is part of the value, so its id stays its own.
-        key = (run, query.text, id(query.image))
-        vector, _ = self._recent.get(key, (None, None))
-        if vector is None:
+        free = self._free(query)
+        if run not in free.vectors:
+            owner = self.run(run)
             if query.image is not None:
-                vector = self.embedder.embed_visuals(self.run(run), [query.image])[0]
+                free.vectors[run] = self.embedder.embed_visuals(owner, [query.image], free.encoded)[0]
             else:
-                vector = self.embedder.embed_texts(self.run(run), [query.text])[0]
-            self._recent[key] = (vector, query.image)
+                free.vectors[run] = self.embedder.embed_texts(owner, [query.text], free.encoded)[0]
+        return free.vectors[run]
+
+    def _free(self, query: Query) -> _Free:
+        """What is known of a query from outside: another k or baseline asks the same again."""
+        key = query.text, id(query.image)
+        with self._recent_guard:
+            free = self._recent.setdefault(key, _Free(query.image))
             while len(self._recent) > RECENT:
-                self._recent.pop(next(iter(self._recent)), None)
-        return vector
+                self._recent.pop(next(iter(self._recent)))
+        return free
 
     def _captions(self, split: str) -> dict[str, np.ndarray]:
         def make() -> dict[str, np.ndarray]:
@@ -307,8 +326,7 @@ class Workspace(Ranked):
         data = self.dataset(split)
         if direction == "t2v":
             return data.visual_ids[index]
-        visual = data.visual_of_text[index]
-        return f"{data.visual_ids[visual]}#{int((data.visual_of_text[:index] == visual).sum())}"
+        return f"{data.visual_ids[data.visual_of_text[index]]}#{data.text_numbers[index]}"
 
 
 def _spread(ranks: np.ndarray) -> np.ndarray:
@@ -320,6 +338,19 @@ def _spread(ranks: np.ndarray) -> np.ndarray:
     if len(ranks) == 1:
         ranks = np.vstack([ranks, np.ones_like(ranks)])
     return np.nan_to_num(np.log(ranks.max(0)) - 2 * np.log(ranks.min(0)), nan=-np.inf)
+
+
+def _places(scores: np.ndarray, found: np.ndarray) -> list[_Place]:
+    """The places of one query's results, (1, K) each."""
+    ranked = zip(found[0].tolist(), scores[0].tolist(), range(1, found.shape[1] + 1), strict=True)
+    return [_Place(*place) for place in ranked]
+
+
+def _best_in(row: np.ndarray, items: np.ndarray, own: np.ndarray, listed: int) -> _Place:
+    """The best of some items by the scores `row` of all, behind the first `listed`, among which they are not."""
+    best = int(items[np.argmax(row[items])])
+    # Never inside the list it was not found in, whatever the last bit of the two products says.
+    return _Place(best, float(row[best]), max(_rank(row, best, own), listed + 1))
 
 
 def _rank(row: np.ndarray, index: int, own: np.ndarray) -> int:

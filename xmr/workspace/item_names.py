@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-
 from xmr.store.verdicts import told_apart
 from xmr.workspace import Workspace
 
@@ -23,8 +21,7 @@ def item_link(workspace: Workspace, split: str, side: Side, index: int) -> str:
     if side == "visual":
         return f"visual:{_visual_names(workspace, split)[index]}"
     visual = int(data.visual_of_text[index])
-    number = int((data.visual_of_text[:index] == visual).sum())
-    return f"caption:{_visual_names(workspace, split)[visual]}#{number}"
+    return f"caption:{_visual_names(workspace, split)[visual]}#{data.text_numbers[index]}"
 
 
 def find_item(workspace: Workspace, split: str, name: str) -> tuple[Side, int]:
@@ -35,7 +32,7 @@ def find_item(workspace: Workspace, split: str, name: str) -> tuple[Side, int]:
         return "visual", places[key]
     own, _, number = key.rpartition("#")
     if side == "caption" and own in places and number.isdecimal() and len(number) < 8:
-        texts = np.flatnonzero(workspace.dataset(split).visual_of_text == places[own])
+        texts = workspace.dataset(split).texts_of(places[own])
         if int(number) < len(texts):
             return "caption", int(texts[int(number)])
     raise UnknownItem(f"the {split} split has no item {name[:80]!r}")

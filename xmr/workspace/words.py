@@ -55,7 +55,7 @@ def visual_words(data: Dataset, index: int) -> str:
     """What a visual shows: its class, else its first caption, else one of a visual of its group, else its id."""
     if data.classes is not None:
         return f"{data.classes[data.visual_group[index]]} · {data.visual_ids[index]}"
-    texts = np.flatnonzero(data.visual_of_text == index)
+    texts = data.texts_of(index)
     if not len(texts):
         texts = np.flatnonzero(data.text_group == data.visual_group[index])
     return data.captions[texts[0]] if len(texts) else data.visual_ids[index]

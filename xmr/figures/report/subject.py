@@ -72,7 +72,7 @@ class Subject:
 
     def said(self, index: int) -> list[str]:
         """The captions that were written for a visual."""
-        return [self.data.captions[i] for i in np.flatnonzero(self.data.visual_of_text == index)[:CAPTIONS]]
+        return [self.data.captions[i] for i in self.data.texts_of(index)[:CAPTIONS]]
 
     def visual_name(self, index: int) -> str:
         """A visual's id, behind its class where it has one."""
