@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-import faiss
 import numpy as np
 import torch
 
 from xmr.analysis.blocks import ScoredSide, Side, score_blocks
 from xmr.registry import unknown
+from xmr.search import ExactIndex
 
 PROJECTIONS = ("pca", "umap")
 SAMPLE = 5_000  # items of each side that the axes of a map are found from
@@ -39,15 +39,11 @@ def near_centroid(side: np.ndarray, chosen: np.ndarray, among: np.ndarray) -> in
 
 
 def top_items(queries: Side, gallery: Side, k: int) -> np.ndarray:
-    """The k best items of every query, best first, (Q, K) int32 with K = min(k, G); equals in no certain order."""
+    """The k best items of every query, best first, (Q, K) int32 with K = min(k, G); equals by index, of a pair scorer's
+    scores in no certain order. Raises ValueError on embeddings that are not finite."""
     k = min(k, len(gallery))
     if not isinstance(queries, ScoredSide):
-        return faiss.knn(
-            np.ascontiguousarray(queries, np.float32),
-            np.ascontiguousarray(gallery, np.float32),
-            k,
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )[1].astype(np.int32)
+        return ExactIndex(gallery).search(queries, k)[1].astype(np.int32)
     found = np.empty((len(queries), k), np.int32)
     for rows, scores in score_blocks(queries, gallery):
         found[rows] = torch.from_numpy(scores).topk(k, dim=1).indices.numpy()
