@@ -1,7 +1,9 @@
 """The map tab: files of points, samples, what a browser may send, and the page itself."""
 
 import json
+import os
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
@@ -238,11 +240,11 @@ def test_a_umap_is_made_elsewhere_and_pca_is_shown_meanwhile(cache_folder, tmp_p
     other, jobs = make_workspace(tmp_path), []
 
     class Elsewhere:
-        def submit(self, work, visual, text, method):
-            jobs.append((Future(), visual, text, method))
+        def submit(self, work, path, visual, text):
+            jobs.append((Future(), path, visual, text))
             return jobs[-1][0]
 
-    monkeypatch.setattr(made, "_one_at_a_time", lambda _: Elsewhere())
+    monkeypatch.setattr(made, "_aside", lambda _: Elsewhere())
     monkeypatch.setenv("XMR_CACHE", str(tmp_path))
     ask = ("test", "siglip", "info_nce", "umap", "")
     value, again = embedding_map.show(other, *ask)
@@ -250,27 +252,57 @@ def test_a_umap_is_made_elsewhere_and_pca_is_shown_meanwhile(cache_folder, tmp_p
     assert value["waiting"].startswith("UMAP of siglip and info_nce is being made, for 0 s")
     assert value["panels"][0]["facts"].startswith("Axes")
     embedding_map.show(other, *ask)
-    assert [job[3] for job in jobs] == ["umap", "umap"]  # once per run, however often it is asked for
-    for job, visual, text, _ in jobs:
-        job.set_result(replace(project(visual, text), method="umap", explained=(0.0, 0.0)))
+    assert len(jobs) == 2  # once per run, however often it is asked for
+    for job, path, visual, text in jobs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flat = project(visual, text)
+        np.save(path, np.concatenate([flat.visual, flat.text]))
+        job.set_result(None)
     value, again = embedding_map.show(other, *ask)
     assert not again and not value["waiting"]
     assert "mean nothing" in value["words"]
     assert value["panels"][0]["facts"].startswith("Centroids")
     # Made once, it is read by the next process.
-    monkeypatch.setattr(made, "_one_at_a_time", None)
+    monkeypatch.setattr(made, "_aside", None)
     value, again = embedding_map.show(make_workspace(tmp_path), *ask)
     assert not again and len(value["panels"]) == 2
 
 
-def test_a_umap_that_fails_is_said(cache_folder, tmp_path, monkeypatch):
-    failed = Future()
+def test_a_umap_that_fails_is_said_and_made_again_when_asked_again(cache_folder, tmp_path, monkeypatch):
+    failed, asked = Future(), []
     failed.set_exception(MemoryError("no room"))
+
+    class Elsewhere:
+        def submit(self, *job):
+            asked.append(job)
+            return failed if len(asked) == 1 else Future()
+
     monkeypatch.setenv("XMR_CACHE", str(tmp_path))
-    monkeypatch.setattr(made, "_one_at_a_time", lambda _: type("One", (), {"submit": lambda *_: failed})())
-    value, again = embedding_map.show(make_workspace(tmp_path), "test", "siglip", "-", "umap", "")
+    monkeypatch.setattr(made, "_aside", lambda _: Elsewhere())
+    other, ask = make_workspace(tmp_path), ("test", "siglip", "-", "umap", "")
+    value, again = embedding_map.show(other, *ask)
     assert not again
     assert value["words"] == "The test split can't be shown: UMAP of siglip failed: no room"
+    value, again = embedding_map.show(other, *ask)
+    assert again and value["waiting"]
+
+
+def die(*_):
+    os._exit(3)
+
+
+def test_a_umap_whose_process_was_killed_is_said_and_the_next_one_is_made(tmp_path, monkeypatch):
+    sides = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)
+    monkeypatch.setattr(made, "project", die)
+    with pytest.raises(BrokenProcessPool):
+        made._make_umap(tmp_path / "map.npy", *sides)
+    monkeypatch.setattr(made, "project", pca_of)
+    made._make_umap(tmp_path / "map.npy", *sides)
+    assert np.load(tmp_path / "map.npy").shape == (8, 2)
+
+
+def pca_of(visual, text, _):
+    return project(visual, text)
 
 
 # ---- what a browser may send

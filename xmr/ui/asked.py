@@ -76,8 +76,8 @@ def followed(workspace: Workspace, asked: Asked, split: str, direction: Directio
     if (asked.split, asked.direction) == (split, direction):
         return asked
     if asked.split == split and asked.kind == "item":
-        links = workspace.dataset(split).visual_of_text
-        others = links[[asked.index]] if direction == "v2t" else np.flatnonzero(links == asked.index)
+        data = workspace.dataset(split)
+        others = data.visual_of_text[[asked.index]] if direction == "v2t" else data.texts_of(asked.index)
         if len(others):
             return Asked("item", split, direction, index=int(others[0]))
     if asked.direction == direction and asked.kind != "item":

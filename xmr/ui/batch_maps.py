@@ -1,4 +1,4 @@
-"""The weights of one batch as heat maps: one loss, or two side by side with their difference. No gradio here."""
+"""The weights of one batch as heat maps: one loss, or two side by side with their difference."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from xmr.losses import LOSSES
 from xmr.ui.components.pair_cards import Badge, Card, cards
 from xmr.ui.components.plotly_chart import chart
 from xmr.ui.pair_sides import pair_badges, text_side, visual_side
+from xmr.ui.said import refused
 from xmr.ui.shell import chosen
 from xmr.workspace import Workspace
 from xmr.workspace.measured import batch, effective, loss_of_run, truth_of
 from xmr.workspace.words import words_of
 
+HINT = "Click a cell to see the two items."
 SHARES = "Weights are in % of each loss's whole push on the negatives of this batch, on one colour scale."
 
 
@@ -198,3 +200,15 @@ def _known(workspace: Workspace, split: str, one: Batch) -> tuple[str, np.ndarra
 
 def _any_run(workspace: Workspace, baseline: str) -> str:
     return chosen(workspace, list(workspace.runs), baseline)[1]
+
+
+def card_at(workspace: Workspace, what: Asked, at: tuple[int, int] | None) -> dict[str, Any]:
+    """The card of a cell, or what to do for one. Raises gr.Error where the batch has no such cell."""
+    if at is None:
+        return cards([], HINT)
+    try:
+        return show_cell(workspace, what, *at)
+    except IndexError as error:
+        raise refused(str(error), title="Pair not found") from error
+    except (ValueError, OSError):  # the chart says why
+        return cards([], HINT)

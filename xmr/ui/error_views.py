@@ -85,24 +85,26 @@ def read(
     return Asked(split, direction, *pair, int(k), bucket, slicing, slice_, found, order, seed)
 
 
-def show_list(workspace: Workspace, asked: Asked, page: int) -> tuple[dict[str, Any], str, str, int]:
-    """One page of the list, where in it that is, the filters in words, and the page shown (from 0)."""
+def show_list(
+    workspace: Workspace, asked: Asked, page: int
+) -> tuple[dict[str, Any], str, str, tuple[Asked, int]]:
+    """One page of the list, where in it that is, the filters in words, and of what the page shown (from 0) is."""
     filters = filter_words(asked)
     if not asked.a:
-        return query_list([], "", "", NO_RUN), "", "", 0
+        return query_list([], "", "", NO_RUN), "", "", (asked, 0)
     try:
         queries = listed(workspace, asked)
         page = max(0, min(page, max(len(queries) - 1, 0) // PAGE))
         part = queries[page * PAGE : (page + 1) * PAGE]
         shown = rows(workspace, asked, part)
     except (ValueError, OSError) as error:
-        return query_list([], "", "", f"These queries can't be examined: {error}"), "", "", 0
+        return query_list([], "", "", f"These queries can't be examined: {error}"), "", "", (asked, 0)
     match = words_of(workspace.dataset(asked.split)).rank
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
     where = f"{page * PAGE + 1:,}–{page * PAGE + len(part):,} of {len(queries):,}" if len(part) else "none"
     told = f"Listed: {filters or 'all queries'}, {len(queries):,}."
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
-    return query_list(shown, about, "Open in Search", empty), where, sentence(told), page
+    return query_list(shown, about, "Open in Search", empty), where, sentence(told), (asked, page)
 
 
 def show_charts(workspace: Workspace, asked: Asked) -> tuple[str, str, str, dict[str, int]]:

@@ -101,7 +101,7 @@ def judge_pairs(
     try:
         examined = examine(workspace, asked)
     except NothingToShow as error:
-        return closed(str(error)), table([], [])
+        return closed(str(error), taken.kept, taken.failed), table([], [])
     shown = judging.shown_pairs(workspace, asked.split, data)
     kept = verdict_panel(workspace, asked, examined, typed, shown, taken)
     return kept, selector_table(examined, captions(workspace, asked.split).source)

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ TEXT_SHARE = 5  # at least one point in so many is a text's, where there are tha
 MAX_VALUES = 50  # of a column that points can be coloured by
 NAMED = 6  # values with a colour of their own; the others share one
 STEPS = 65_535  # places along each axis of a file
+
+_asking = threading.Lock()  # while it is looked up whether somebody has asked for a map
 
 
 class NotYet(ValueError):
@@ -109,23 +111,31 @@ def flat(workspace: Workspace, run: str, split: str, method: str) -> Projection:
     visual, text = _embeddings(workspace, run, split)
     if method == "pca":
         return workspace.remember(("map", run, split), lambda: project(visual, text))
-    since, job = workspace.remember(
-        ("umap", run, split), lambda: (time.monotonic(), _umap(workspace, visual, text))
-    )
-    if isinstance(job, Projection):
-        return job
+    return _flat_aside(workspace, run, split, visual, text)
+
+
+def _flat_aside(
+    workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray
+) -> Projection:
+    """The run's UMAP: made before, or by a process of its own that is waited for. Raises as `flat`."""
+    key, jobs = (run, split), workspace.remember("umap jobs", dict)
+    path = workspace.remember(("umap path", *key), lambda: _umap_path(workspace, visual, text))
+    if path.exists():
+        return workspace.remember(("umap", *key), lambda: _read_umap(path, len(visual)))
+    with _asking:
+        if key not in jobs:
+            work = _aside(workspace).submit(_make_umap, path, np.asarray(visual), np.asarray(text))
+            jobs[key] = time.monotonic(), work
+        since, job = jobs[key]
+        if job.done():
+            del jobs[key]  # who opens the map again after a failure makes it again
     if not job.done():
         raise NotYet(run, time.monotonic() - since)
     try:
-        found = job.result()
+        job.result()
     except Exception as error:  # whatever ended the other process, the page says it
         raise ValueError(f"UMAP of {run} failed: {error}") from error
-    path = _umap_path(workspace, visual, text)
-    if not path.exists():
-        buffer = io.BytesIO()
-        np.save(buffer, np.concatenate([found.visual, found.text]))
-        _write(path, buffer.getvalue())
-    return found
+    return _read_umap(path, len(visual))
 
 
 def points(workspace: Workspace, run: str, split: str, method: str) -> Points:
@@ -222,21 +232,25 @@ def _embeddings(workspace: Workspace, run: str, split: str) -> list[np.ndarray]:
     ]
 
 
-def _umap(workspace: Workspace, visual: np.ndarray, text: np.ndarray) -> Projection | Future[Projection]:
-    """A map that was made before, or the promise of one."""
-    path = _umap_path(workspace, visual, text)
-    if path.exists():
-        every = np.load(path, allow_pickle=False)
-        return Projection(every[: len(visual)], every[len(visual) :], "umap", (0.0, 0.0))
-    return _one_at_a_time(workspace).submit(project, np.asarray(visual), np.asarray(text), "umap")
+def _read_umap(path: Path, visuals: int) -> Projection:
+    every = np.load(path, allow_pickle=False)
+    return Projection(every[:visuals], every[visuals:], "umap", (0.0, 0.0))
 
 
-def _one_at_a_time(workspace: Workspace) -> ProcessPoolExecutor:
-    # numba holds Python's lock while it computes: as a thread it would stop all visitors' events.
+def _aside(workspace: Workspace) -> ThreadPoolExecutor:
+    """One map at a time, whoever asks."""
+    return workspace.remember("umap thread", lambda: ThreadPoolExecutor(1, "umap"))
+
+
+def _make_umap(path: Path, visual: np.ndarray, text: np.ndarray) -> None:
+    # numba holds Python's lock while it computes: in a thread alone it would stop all visitors' events. A process for
+    # each map, since one that is killed takes its pool with it.
     spawn = multiprocessing.get_context("spawn")
-    return workspace.remember(
-        "umap process", lambda: ProcessPoolExecutor(1, spawn, initializer=_beside, initargs=(os.getpid(),))
-    )
+    with ProcessPoolExecutor(1, spawn, initializer=_beside, initargs=(os.getpid(),)) as pool:
+        found = pool.submit(project, visual, text, "umap").result()
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate([found.visual, found.text]))
+    _write(path, buffer.getvalue())
 
 
 def _beside(server: int) -> None:

@@ -52,7 +52,6 @@ const draw = () => {
 const receive = () => {
   const value = given();
   if (!value) return;
-  if (value.closed) { latest = value; draw(); tell(); return; }
   const done = new Set([...value.kept, ...value.failed.map(([key]) => key)]);
   const mine = sent.filter((item) => done.has(item.key));
   sent = sent.filter((item) => !done.has(item.key));
@@ -64,6 +63,7 @@ const receive = () => {
     if (fault && pair) faults.set(pair, fault);
     if (!fault) unexported.add(item.of.split);
   }
+  if (value.closed) { latest = value; draw(); tell(); return; } // what waits is sent when there is a list again
   const words = [value.said, ...value.failed.map(([, reason]) => `Not kept: ${reason}`)].filter(Boolean).join(' ');
   if (words || done.size) {
     said.textContent = words;

@@ -71,9 +71,9 @@ def panel(
     }
 
 
-def closed(reason: str) -> dict[str, Any]:
-    """The value of a `VerdictPanel` where nothing can be judged, and why."""
-    return {"closed": reason}
+def closed(reason: str, kept: Sequence[str] = (), failed: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The value of a `VerdictPanel` where nothing can be judged, and why; `kept` and `failed` as of `panel`."""
+    return {"closed": reason, "kept": list(kept), "failed": [list(one) for one in failed]}
 
 
 class VerdictPanel(Drawn):

@@ -17,6 +17,7 @@ def when_shown(
     outputs: Sequence[gr.components.Component],
     watched: Sequence[gr.components.Component],
     always: bool = False,
+    again: gr.Timer | None = None,
 ) -> None:
     """Runs `work` when the surrounding tab is selected, and while it is, whenever one of `watched` changes.
 
@@ -24,7 +25,8 @@ def when_shown(
     have an `elem_id`: the browser says with each change whether it is on the screen. (Remembering the selected
     tab on the server instead goes wrong, because events of a quick switch to and fro may end in another order.)
     A tab that was drawn for the same inputs, none of which has changed since, is not drawn again, unless `always`: where it
-    shows what others do meanwhile.
+    shows what others do meanwhile. `again`, one of the outputs, is a timer that `work` lets run while it waits for what is
+    measured in the background.
     """
     tab = Context.block
     while tab is not None and not isinstance(tab, gr.Tab):
@@ -43,6 +45,8 @@ def when_shown(
         tab.select(asked, every, results, js=selected, **latest),
         gr.on([one.change for one in watched], asked, every, results, js=SHOWN % place, **latest),
     ]
+    if again:
+        drawn.append(again.tick(asked, every, results, js=SHOWN % place, **latest))
     for event in drawn:
         event.success(None, None, None, js=DRAWN % place, **EVENT)
     # What changes otherwise is drawn by handlers of the tab, or comes with a move from another tab.
@@ -51,14 +55,12 @@ def when_shown(
         gr.on([one.change for one in others], None, None, None, js=CHANGED % place, **EVENT)
 
 
-# The first three take the values of the inputs behind the first, and return them with whether they are to be shown. What
-# waits for something that is measured in the background, as its words say, is asked for again.
+# The first three take the values of the inputs behind the first, and return them with whether they are to be shown.
 ALWAYS = "(_, ...rest) => [true, ...rest]"
 NEW = """(_, ...rest) => {
-  const key = JSON.stringify(rest), place = document.getElementById('%s');
-  const words = place?.closest('[role=tabpanel]')?.innerText ?? 'Measuring …';
-  const wanted = window.xmrDrawn?.[place?.id] !== key || /Measuring …|in the background|the others follow/.test(words);
-  if (place && wanted) (window.xmrAsked ??= {})[place.id] = key;
+  const key = JSON.stringify(rest), id = '%s';
+  const wanted = window.xmrDrawn?.[id] !== key;
+  if (wanted) (window.xmrAsked ??= {})[id] = key;
   return [wanted, ...rest];
 }"""
 SHOWN = """(_, ...rest) => {

@@ -138,8 +138,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return sentence(words) if words else "", listed
 
     inputs = [controls.split, first, second, method, colour]
-    when_shown(handle, inputs, [maps, timer], inputs)
-    timer.tick(handle, inputs, [maps, timer], **EVENT)
+    when_shown(handle, inputs, [maps, timer], inputs, again=timer)
     latest = EVENT | {"trigger_mode": "always_last"}
 
     def on_look(split: str, event: gr.EventData) -> dict[str, Any]:

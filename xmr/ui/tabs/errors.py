@@ -36,6 +36,7 @@ from xmr.ui.links import any_text, number, one_of
 from xmr.ui.said import refused, warn
 from xmr.ui.shell import Controls
 from xmr.workspace import Workspace
+from xmr.workspace.results import is_awaited
 
 TITLE = "Errors"
 ID = "errors"
@@ -118,7 +119,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
         with gr.Column(scale=3, min_width=320):
             hubs = QueryTable(elem_id="errors-hub-list")
     file = gr.DownloadButton(visible="hidden", elem_id="errors-file")
-    page = gr.State(0)
+    page = gr.State(None)  # what is listed, and the number of the page
+    timer = gr.Timer(3, active=False)
 
     links = controls.links
     links.keep("a", a, one_of("run", names), ID)
@@ -136,7 +138,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     of_list = [found, where, filters, page]
     of_filters = [bucket, slice_, cell]
 
-    def everything(*values: Any) -> tuple[Any, ...]:
+    def everything(*values: Any, now: tuple[Asked, int] | None = None) -> tuple[Any, ...]:
         asked = read(workspace, *values)
         *drawn, counts = show_charts(workspace, asked)
         if counts and asked.bucket not in counts:
@@ -156,8 +158,15 @@ def build(workspace: Workspace, controls: Controls) -> None:
             gr.Radio(bucket_choices(counts), value=asked.bucket) if counts else gr.skip(),
             gr.Dropdown(list(of), value=asked.slicing),
             gr.Dropdown([("all", ""), *parts], value=asked.slice),
-            *show_list(workspace, asked, 0),
+            *show_list(workspace, asked, now[1] if now and now[0] == asked else 0),
         )
+
+    def awaiting(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
+        """All, again and again while a run of a large split is measured; who has turned a page meanwhile stays there."""
+        drawn = everything(*values, now=now)
+        asked = drawn[-1][0] if drawn[-1] else None
+        waits = bool(asked) and any(is_awaited(workspace, run, asked.split) for run in asked.runs)
+        return *drawn, gr.Timer(active=waits)
 
     def resliced(*values: Any) -> tuple[Any, ...]:  # a slice of the former slicing is none of the new one
         return everything(
@@ -165,8 +174,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
         )
 
     def relist(move: int | None) -> Callable[..., Any]:
-        def handle(now: int, *values: Any) -> tuple[Any, ...]:
-            return show_list(workspace, read(workspace, *values), 0 if move is None else now + move)
+        def handle(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
+            page = now[1] + move if now and move is not None else 0
+            return show_list(workspace, read(workspace, *values), page)
 
         return handle
 
@@ -181,7 +191,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def on_bar(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         meta = data_of(event).get("meta")
         name = meta.get("bucket") if isinstance(meta, dict) else None
-        if name not in BUCKETS:
+        if not isinstance(name, str) or name not in BUCKETS:
             raise refused("That part of the bar is not there any more.", title="Nothing to list")
         return filtered(bucket=name)(read(workspace, *values))
 
@@ -195,7 +205,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
         asked = read(workspace, *values)
         point = data_of(event).get("customdata")
         name = point[0] if isinstance(point, list) and point else None
-        if name not in slicings(workspace, asked.split, asked.direction).get(asked.slicing, {}):
+        ways = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
+        if not isinstance(name, str) or name not in ways:
             raise refused("That slice is not there any more.", title="Nothing to list")
         return filtered(slice=name)(asked)
 
@@ -232,15 +243,16 @@ def build(workspace: Workspace, controls: Controls) -> None:
     latest = EVENT | {"trigger_mode": "always_last"}
     outputs = [bars, cells, slices, about, bucket, slicing, slice_, *of_list]
     sidebar = [controls.split, controls.direction, controls.runs, controls.baseline]
-    when_shown(everything, inputs, outputs, sidebar)
+    when_shown(awaiting, [page, *inputs], [*outputs, timer], sidebar, again=timer)
     gr.on([a.input, b.input, at.input], everything, inputs, outputs, **latest)
     slicing.input(resliced, inputs, outputs, **latest)
 
     def on_hubs(*values: Any) -> tuple[Any, ...]:
-        return show_hubs(workspace, read(workspace, *values))
+        # Of no slice: what of a link can't be used is said once.
+        return show_hubs(workspace, read(workspace, *values, ANY, "", "", "", "differ", 0))
 
-    when_shown(on_hubs, inputs, [curves, measures, hubs], sidebar)
-    gr.on([a.input, b.input], on_hubs, inputs, [curves, measures, hubs], **latest)
+    when_shown(on_hubs, of_page, [curves, measures, hubs], sidebar)
+    gr.on([a.input, b.input], on_hubs, of_page, [curves, measures, hubs], **latest)
     gr.on(
         [bucket.input, slice_.input, order.input, seed.input],
         relist(None),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +38,7 @@ ID = "results"
 NO_RUN = "No run is chosen: tick one under Runs in the sidebar, or show all runs."
 UNSORTED = ("", True)
 SECONDS = 1.5  # of measuring in one event: what is left follows in the next one, so that nobody waits before a blank page
+PAUSE, LONG_PAUSE = 0.2, 3.0  # seconds before the next one; the longer where it is measured in the background
 
 
 def show(
@@ -52,20 +52,20 @@ def show(
     seconds: float = math.inf,
 ) -> tuple[Any, ...]:
     """Tables of both directions (metrics and differences of each), what to know first, two charts of the training, the tables of the
-    data and of the runs, and how many runs are still to be measured ("": none)."""
+    data and of the runs, and how many runs are still to be measured."""
     picked, base = chosen(workspace, runs, baseline)
     base = base or (next(iter(workspace.runs)) if which == "all" else "")
     names = ordered(list(workspace.runs) if which == "all" else [], picked, base)
     nothing = table([], [])
     if not names:
         empty = table([], [], lead=NO_RUN)
-        return empty, nothing, nothing, nothing, "", *_curves(workspace, []), nothing, nothing, ""
+        return empty, nothing, nothing, nothing, "", *_curves(workspace, []), nothing, nothing, 0
     marks, order = marks_of(names, picked, base), SORTS.get(sort, UNSORTED)
     try:
         data_table = protocol_table(workspace, split)
     except (ValueError, OSError) as error:
         empty = table([], [], lead=f"The {split} split can't be shown: {error}")
-        return empty, nothing, nothing, nothing, "", *_curves(workspace, picked), nothing, nothing, ""
+        return empty, nothing, nothing, nothing, "", *_curves(workspace, picked), nothing, nothing, 0
     first, second = both(direction)
     found = results(workspace, names, split, first, base, seconds=seconds)
     # The other direction is of the runs that there was time for.
@@ -80,7 +80,7 @@ def show(
         *_curves(workspace, picked),
         data_table,
         runs_table(workspace, names),
-        str(len(found.pending) or ""),
+        len(found.pending),
     )
 
 
@@ -140,16 +140,15 @@ def build(workspace: Workspace, controls: Controls) -> None:
             losses = PlotlyChart(name="Loss through training", elem_id="results-losses")
     data = NumberTable(elem_id="results-data")
     runs = NumberTable(elem_id="results-runs")
-    pending = gr.Textbox("", visible="hidden", label="runs to measure", elem_id="results-pending")
+    timer = gr.Timer(PAUSE, active=False)
     sort = controls.links.hidden("sort", one_of("order of the results", SORTS), ID)
     controls.links.keep("which", which, one_of("choice of runs", ("chosen", "all")), ID)
 
     def handle(split: str, *values: Any) -> tuple[Any, ...]:
         *shown, left = show(workspace, split, *values, seconds=SECONDS)
-        if left and workspace.is_large(split):  # measured in the background: asks again, in a while
-            time.sleep(SECONDS)
-            left = f"{left} at {time.time_ns()}"
-        return *shown, left
+        if not left:
+            return *shown, gr.Timer(active=False)
+        return *shown, gr.Timer(LONG_PAUSE if workspace.is_large(split) else PAUSE, active=True)
 
     def on_pick(event: gr.EventData) -> dict[str, Any]:
         return go("errors", b=picked_run(workspace, event._data))
@@ -159,7 +158,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
     inputs = [controls.split, controls.direction, controls.runs, controls.baseline, which, sort]
     tables = [first, first_differences, second, second_differences]
-    when_shown(handle, inputs, [*tables, told, scores, losses, data, runs, pending], [*inputs, pending])
+    when_shown(handle, inputs, [*tables, told, scores, losses, data, runs, timer], inputs, again=timer)
     for one in tables:
         one.pick(on_pick, None, controls.links.jump, trigger_mode="multiple", **EVENT)
         one.sort(on_sort, None, sort, trigger_mode="multiple", **EVENT)

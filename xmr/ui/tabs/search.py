@@ -83,6 +83,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
     first = disagreement(workspace, "test", controls.direction.value, side_by_side(runs)[0])
     asked = gr.State(first)
+    answered = gr.State(None)  # the query and the settings whose answer is on the page
     link = controls.links.hidden("query", any_text, ID, written(workspace, first))
     noun = "clip" if workspace.dataset().kind == "clip" else "picture"
     with gr.Row(elem_id="ask"):
@@ -135,11 +136,12 @@ def build(workspace: Workspace, controls: Controls) -> None:
     dialog = ItemDialog(elem_id="item")
 
     sidebar = [controls.runs, controls.baseline, controls.k, scale]
-    outputs = [asked, link, grid, text, controls.direction]
+    outputs = [asked, answered, link, grid, text, controls.direction]
 
     def shown(new: Asked, *values: Any) -> tuple[Any, ...]:
         drawn = show(workspace, new, *values)
-        return new, written(workspace, new), drawn, shown_text(workspace, new), new.direction
+        words = shown_text(workspace, new)
+        return new, (new, values), written(workspace, new), drawn, words, new.direction
 
     def on_text(now: Asked, words: str, *values: Any) -> tuple[Any, ...]:
         if words == shown_text(workspace, now) and now.direction == "t2v":
@@ -171,20 +173,24 @@ def build(workspace: Workspace, controls: Controls) -> None:
             return found
         return followed(workspace, now, split, direction, drawn)
 
-    def on_sidebar(now: Asked, held: str, split: str, direction: Direction, *values: Any) -> tuple[Any, ...]:
+    def on_page(
+        now: Asked, done: Any, held: str, split: str, direction: Direction, *values: Any
+    ) -> tuple[Any, ...]:
+        """Whatever changed, by a hand, a link or an answer: one path, so that no two answers overtake each other."""
         new = linked(now, held, split, direction, values[0])
-        if new == now:  # words that are being typed stay where they are
-            return gr.skip(), gr.skip(), show(workspace, now, *values), gr.skip(), gr.skip()
-        return shown(new, *values)
-
-    def on_link(now: Asked, held: str, split: str, direction: Direction, *values: Any) -> tuple[Any, ...]:
-        if held == written(workspace, now):
+        if (new, values) == done:
             return tuple(gr.skip() for _ in outputs)
-        return shown(linked(now, held, split, direction, values[0]), *values)
+        if new == now:  # words that are being typed stay where they are
+            drawn = show(workspace, now, *values)
+            return gr.skip(), (now, values), gr.skip(), drawn, gr.skip(), gr.skip()
+        return shown(new, *values)
 
     def on_pick(now: Asked, names: list[str], base: str, event: gr.EventData) -> dict[str, Any]:
         shown = side_by_side(*chosen(workspace, names, base))[0]
-        card = details(workspace, now, shown, picked_index(workspace, now, event))
+        try:
+            card = details(workspace, now, shown, picked_index(workspace, now, event))
+        except (ValueError, OSError) as error:  # an uploaded picture is deleted after an hour
+            raise refused(str(error), title="Not opened") from error
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}
 
@@ -202,12 +208,10 @@ def build(workspace: Workspace, controls: Controls) -> None:
     picture.upload(on_upload, [asked, picture, *sidebar], outputs, **ENCODE)
     following.click(on_next, [asked, *sidebar], outputs, **EVENT)
     chance.click(on_random, [asked, *sidebar], outputs, **EVENT)
-    of_page = [asked, link, controls.split, controls.direction, *sidebar]
-    latest = ENCODE | {"trigger_mode": "always_last"}
-    # `.input` on the direction, because answers set it too; the others are set by users and links only.
-    changes = [controls.direction.input, *(control.change for control in (controls.split, *sidebar))]
-    gr.on(changes, on_sidebar, of_page, outputs, **latest)
-    link.change(on_link, of_page, outputs, **latest)
+    of_page = [asked, answered, link, controls.split, controls.direction, *sidebar]
+    # `.input` on the direction, because answers set it too.
+    changes = [controls.direction.input, *(one.change for one in (link, controls.split, *sidebar))]
+    gr.on(changes, on_page, of_page, outputs, trigger_mode="always_last", **ENCODE)
     grid.pick(on_pick, [asked, controls.runs, controls.baseline], dialog, **EVENT)
     dialog.use(on_use, [asked, *sidebar], outputs, **EVENT)
     dialog.open(on_open, asked, controls.links.jump, **EVENT)

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from xmr.losses import LOSSES
-from xmr.ui.batch_maps import Asked, choices, loss_of, show_both, show_cell, show_one
+from xmr.ui.batch_maps import HINT, Asked, card_at, choices, loss_of, show_both, show_one
 from xmr.ui.components.notice import Notice, sentence, words
 from xmr.ui.components.pair_cards import PairCards, cards
 from xmr.ui.components.params import ParamPool
@@ -37,7 +37,6 @@ TITLE = "Loss weights"
 ID = "weights"
 
 BATCH = 8  # inputs that say which batch of what
-HINT = "Click a cell to see the two items."
 
 
 def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> Asked:
@@ -48,18 +47,6 @@ def asked(workspace: Workspace, of: Sequence[Any], hyper: Mapping[str, Any]) -> 
     except (ValueError, OSError):
         pair = None
     return Asked(picked, hyper, beside or "", split, base, seed, count, pair)
-
-
-def card_at(workspace: Workspace, what: Asked, at: tuple[int, int] | None) -> dict[str, Any]:
-    """The card of a cell, or what to do for one. Raises gr.Error where the batch has no such cell."""
-    if at is None:
-        return cards([], HINT)
-    try:
-        return show_cell(workspace, what, *at)
-    except IndexError as error:
-        raise refused(str(error), title="Pair not found") from error
-    except (ValueError, OSError):  # the chart says why
-        return cards([], HINT)
 
 
 def draw_maps(workspace: Workspace, what: Asked, colour: str) -> tuple[Any, ...]:
@@ -120,6 +107,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
             0, precision=0, minimum=0, label="seed of the batch", min_width=120, elem_id="weights-seed"
         )
         another = gr.Button("Another batch", size="sm", min_width=120, elem_id="weights-another")
+        clear = gr.Button(
+            "Clear the pair asked for", size="sm", min_width=160, visible=False, elem_id="weights-clear"
+        )
     gr.Markdown(
         "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
         "pulled together. Squares mark annotated matches, diamonds suspected false negatives"
@@ -180,6 +170,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
         *drawn, _ = batch_maps(*values[: BATCH + 1], "", *values[BATCH + 2 :])
         return *drawn, cards([], HINT), ""
 
+    def without_pair(*values: Any) -> tuple[Any, ...]:
+        return *another_batch(*values[: BATCH - 2], "", "", *values[BATCH:]), "", "", gr.Button(visible=False)
+
     def moved(*values: Any) -> tuple[Any, ...]:
         """Everything that a parameter of the loss changes, the shown pair's weight among it."""
         of, (colour, at, names), held = values[:BATCH], values[BATCH : BATCH + 3], values[BATCH + 3 :]
@@ -229,6 +222,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             now,
             at,
             said,
+            gr.Button(visible=any(of[-2:])),
             *updates,
         )
 
@@ -273,7 +267,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     when_shown(
         everything,
         [*of_batch, shown, cell, controls.runs, filled, moved_to, *sliders],
-        [*after, filled, cell, moved_to, *sliders, about, reset],
+        [*after, filled, cell, moved_to, clear, *sliders, about, reset],
         [choice, controls.split, controls.runs, controls.baseline],
     )
     latest = EVENT | {"trigger_mode": "always_last"}
@@ -287,6 +281,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     )
     gr.on([shown.input, other.change], batch_maps, of_maps, [*maps, card], **latest)
     gr.on([size.change, seed.change], another_batch, of_maps, [*maps, card, cell], **latest)
+    clear.click(without_pair, of_maps, [*maps, card, cell, *pair, clear], **EVENT)
     another.click(lambda number: int(number or 0) + 1, seed, seed, **EVENT)
     for heat in (matrix, matrix_b, difference):
         heat.select(clicked, [*of_batch, *sliders], [card, cell], **EVENT)
