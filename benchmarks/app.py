@@ -6,7 +6,7 @@
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
 runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a browser
 sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a drawn answer.
-Then ten people search, walk on, open items and look at distributions for a minute; each answer must be about the question of its asker.
+Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer must be about the question of its asker.
 
 Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
 """
@@ -73,10 +73,18 @@ class Session:
         return self.values[self.id_of(elem_id)]
 
     def call(self, elem_id: str, event: str, event_data: Any = None) -> tuple[float, int]:
-        """Sends the event with what the page holds, takes its answer over, and returns seconds and bytes of it."""
+        """Sends the event with what the page holds to all that listens, takes the answers over, and returns their seconds
+        and the bytes of the largest."""
         target = [self.id_of(elem_id), event]
-        found = next(one for one in self.config["dependencies"] if target in [list(t) for t in one["targets"]]
-                     and one["backend_fn"])  # fmt: skip
+        listening = [
+            one
+            for one in self.config["dependencies"]
+            if one["backend_fn"] and target in [list(t) for t in one["targets"]]
+        ]
+        answers = [self._send(one, target[0], event, event_data) for one in listening]
+        return sum(seconds for seconds, _ in answers), max(size for _, size in answers)
+
+    def _send(self, found: dict[str, Any], component: int, event: str, event_data: Any) -> tuple[float, int]:
         body = {
             # What a tab asks first is whether it is to be drawn, which is the browser's to say.
             "data": [
@@ -86,7 +94,7 @@ class Session:
             "fn_index": found["id"],
             "session_hash": self.name,
             "event_data": event_data,
-            "trigger_id": target[0],
+            "trigger_id": component,
         }
         started = time.perf_counter()
         self.http.post("/gradio_api/queue/join", json=body).raise_for_status()
@@ -99,7 +107,9 @@ class Session:
                     break
         seconds = time.perf_counter() - started
         if not message.get("success"):
-            raise RuntimeError(f"{elem_id}.{event}: {message.get('output')}")
+            raise RuntimeError(
+                f"{self.parts[component]['props'].get('elem_id')}.{event}: {message.get('output')}"
+            )
         for key, value in zip(found["outputs"], message["output"]["data"], strict=True):
             if isinstance(value, dict) and value.get("__type__") == "update":
                 if "value" in value:
@@ -265,7 +275,8 @@ def payloads(address: str, tabs: list[tuple[str, str]]) -> None:
 
 
 def crowd(address: str, people: int, seconds: float) -> None:
-    """People who search, walk on and open items at once: no error, and everybody's answer is to their own question."""
+    """People who search, walk on, open items and judge pairs at once: no error, and everybody's answer is to their own
+    question."""
     until = time.monotonic() + seconds
     times: list[float] = []
     faults: list[str] = []
@@ -292,6 +303,22 @@ def crowd(address: str, people: int, seconds: float) -> None:
                 if json.loads(session.get("item"))["index"] != tile["index"]:
                     raise RuntimeError("another one's item")
                 taken.append(session.call("tab-distributions", "select")[0])
+                if turn == 1:
+                    session.set("fn-name", f"person {number}")
+                    taken.append(session.call("tab-false_negatives", "select")[0])
+                listed = json.loads(session.get("fn-pairs"))
+                pair = listed["cards"][turn % len(listed["cards"])]["pair"]
+                key = f"{session.name} {turn}"
+                said = {
+                    "key": key,
+                    "judge": f"person {number}",
+                    "answer": "yes",
+                    "pair": pair,
+                    "of": listed["of"],
+                }
+                taken.append(session.call("fn-verdicts", "judge", {"items": [said], "shown": [pair]})[0])
+                if json.loads(session.get("fn-verdicts"))["kept"] != [key]:
+                    raise RuntimeError("a verdict was not kept")
             except (RuntimeError, httpx.HTTPError, KeyError, TypeError) as error:
                 with lock:
                     faults.append(f"person {number}: {error!r}"[:300])

@@ -24,9 +24,9 @@ def findings(page) -> list[str]:
 
 
 def settle(page) -> None:
-    """Waits until no chart of the tab that is shown is being measured."""
+    """Waits until nothing on the tab that is shown is being measured: no chart, table or map."""
     page.wait_for_function(
-        "[...document.querySelectorAll('figcaption')].every((one) => !one.offsetParent || !/^Measuring/.test(one.textContent))"
+        "![...document.querySelectorAll('[role=tabpanel]')].some((one) => one.offsetParent && /Measuring …/.test(one.innerText))"
     )
     page.wait_for_timeout(600)
 

@@ -15,7 +15,7 @@ import gradio as gr
 
 from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
-from xmr.ui.events import ENCODE_LIMIT
+from xmr.ui.events import ENCODE_LIMIT, quiet
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
 from xmr.ui.shell import fault_items, sidebar
@@ -57,6 +57,7 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
                         tab.build(workspace, controls)
             title = next((page.title for page in pages if page.path == here), workspace.dataset().name)
             wire_links(controls.links, tabs, tabs.children, title, addresses(pages, here))
+            quiet(app, controls.links.tab)
         if not here:
             gr.api(api.search(workspace, pages), api_name="search", **ENCODE_LIMIT)
             gr.api(api.runs(workspace, pages), api_name="runs", queue=False)
