@@ -15,16 +15,18 @@ import gradio as gr
 
 from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
+from xmr.ui.components.plotly_chart import PRELOAD
 from xmr.ui.events import ENCODE_LIMIT, quiet
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
 from xmr.ui.shell import fault_items, sidebar
 from xmr.ui.tabs import TABS
 from xmr.ui.theme import theme
+from xmr.ui.warm import warm_up
 from xmr.workspace import Workspace
-from xmr.workspace.measured import captions
 from xmr.workspace.pages import Page
-from xmr.workspace.results import measured
+
+__all__ = ["build_app", "launch_options", "warm_up"]
 
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
@@ -50,6 +52,7 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             with gr.Sidebar(width=300, elem_id="sidebar"):
                 controls = sidebar(workspace, links(pages, here))
             app.load(None, js=FOLD_ON_PHONES)
+            app.load(None, js=PRELOAD)
             with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in TABS:
                     with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}") as one:
@@ -84,16 +87,3 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
 
 def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:
     return lambda: build_app(page.workspace, pages, page.path)
-
-
-def warm_up(workspace: Workspace) -> None:
-    """Makes what the first visitors would wait for: encoders in memory, the frozen features that selectors ask, and every
-    run's ranks."""
-    workspace.warm_up()
-    if workspace.runs:
-        try:
-            captions(workspace, "test")
-        except (ValueError, OSError):
-            pass  # features that can't be made: the tab that needs them says why
-        workspace.measure("test")
-        measured(workspace, list(workspace.runs), "test")

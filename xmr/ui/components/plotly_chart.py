@@ -1,7 +1,7 @@
 """A plotly figure that can be clicked, keeps its zoom across updates, follows dark mode and has words beside it.
 
 plotly.js is served from the installed plotly package, so the two match and nothing comes from elsewhere. It is
-fetched when the first chart becomes visible. `.select` carries what was clicked: `{"curve", "index", "x", "y"}`,
+fetched a second after the page, or when the first chart becomes visible. `.select` carries what was clicked: `{"curve", "index", "x", "y"}`,
 `customdata` and the trace's `meta` where there are some, or for a figure of cells (`layout.meta.cells`) `{"row", "column"}`; there, the
 arrow keys move and Enter selects. So they do in a figure whose `layout.meta.pick` says what a click does. Below the
 chart, its table can be had as CSV and the figure as PNG and SVG.
@@ -18,9 +18,16 @@ import gradio as gr
 import plotly
 
 from xmr.figures import DARK
-from xmr.ui.components import script, style
+from xmr.ui.components import HERE, script, style
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+LIBRARY = (HERE / "plotly_library.js").read_text()
+# Fetched while nothing else is to be done, so that the first tab with charts need not wait for it.
+PRELOAD = f"""() => {{
+  const settings = {{ library: 'gradio_api/file={PLOTLY}' }};
+  {LIBRARY}
+  setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {{}})), 1000);
+}}"""
 
 
 def chart(
@@ -57,7 +64,7 @@ class PlotlyChart(gr.HTML):
                 "<p class='spoken' role='status' aria-live='polite'></p><details hidden><summary>Numbers</summary></details></figure>"
             ),
             css_template=style("plotly_chart"),
-            js_on_load=f"const settings = {json.dumps(settings)};\n{script('plotly_chart')}",
+            js_on_load=f"const settings = {json.dumps(settings)};\n{LIBRARY}{script('plotly_chart')}",
             apply_default_css=False,
             **props,
         )

@@ -164,9 +164,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def awaiting(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
         """All, again and again while a run of a large split is measured; who has turned a page meanwhile stays there."""
         drawn = everything(*values, now=now)
-        asked = drawn[-1][0] if drawn[-1] else None
-        waits = bool(asked) and any(is_awaited(workspace, run, asked.split) for run in asked.runs)
-        return *drawn, gr.Timer(active=waits)
+        asked = drawn[-1][0]
+        waits = any(is_awaited(workspace, run, asked.split) for run in asked.runs if run)
+        return *drawn, *show_hubs(workspace, asked), gr.Timer(active=waits)
 
     def resliced(*values: Any) -> tuple[Any, ...]:  # a slice of the former slicing is none of the new one
         return everything(
@@ -243,7 +243,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     latest = EVENT | {"trigger_mode": "always_last"}
     outputs = [bars, cells, slices, about, bucket, slicing, slice_, *of_list]
     sidebar = [controls.split, controls.direction, controls.runs, controls.baseline]
-    when_shown(awaiting, [page, *inputs], [*outputs, timer], sidebar, again=timer)
+    of_hubs = [curves, measures, hubs]
+    when_shown(awaiting, [page, *inputs], [*outputs, *of_hubs, timer], sidebar, again=timer)
     gr.on([a.input, b.input, at.input], everything, inputs, outputs, **latest)
     slicing.input(resliced, inputs, outputs, **latest)
 
@@ -251,8 +252,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         # Of no slice: what of a link can't be used is said once.
         return show_hubs(workspace, read(workspace, *values, ANY, "", "", "", "differ", 0))
 
-    when_shown(on_hubs, of_page, [curves, measures, hubs], sidebar)
-    gr.on([a.input, b.input], on_hubs, of_page, [curves, measures, hubs], **latest)
+    gr.on([a.input, b.input], on_hubs, of_page, of_hubs, **latest)
     gr.on(
         [bucket.input, slice_.input, order.input, seed.input],
         relist(None),

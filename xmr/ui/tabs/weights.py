@@ -175,8 +175,9 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
     def moved(*values: Any) -> tuple[Any, ...]:
         """Everything that a parameter of the loss changes, the shown pair's weight among it."""
-        of, (colour, at, names), held = values[:BATCH], values[BATCH : BATCH + 3], values[BATCH + 3 :]
-        return *curves(of[0], names, *held), *batch_maps(*of, colour, at, *held), keeping(of, held)
+        of, (colour, at), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
+        curve = show_curve(workspace, of[0], *read(of[0], held))
+        return curve, *batch_maps(*of, colour, at, *held), keeping(of, held)
 
     def places(*values: Any) -> tuple[str, str, str]:
         of, names, held = values[:BATCH], values[BATCH], values[BATCH + 1 :]
@@ -271,14 +272,13 @@ def build(workspace: Workspace, controls: Controls) -> None:
         [choice, controls.split, controls.runs, controls.baseline],
     )
     latest = EVENT | {"trigger_mode": "always_last"}
-    after_move = [*of_batch, shown, cell, controls.runs, *sliders]
     of_maps = [*of_batch, shown, cell, *sliders]
-    gr.on([part.input for part in pool.components], moved, after_move, [*after, moved_to], **latest)
-    gr.on([part.input for part in setting_sliders], places, [*of_batch, controls.runs, *sliders],
-          [one, all_runs, moved_to], **latest)  # fmt: skip
+    after_move, of_curves = [one, *maps, card, moved_to], [*of_batch, controls.runs, *sliders]
+    gr.on([part.input for part in pool.components], moved, of_maps, after_move, **latest)
+    gr.on([part.input for part in setting_sliders], places, of_curves, [one, all_runs, moved_to], **latest)
     reset.click(back, [choice, controls.split], sliders, **EVENT).then(
-        moved, after_move, [*after, moved_to], **EVENT
-    )
+        moved, of_maps, after_move, **EVENT
+    ).then(places, of_curves, [one, all_runs, moved_to], **EVENT)
     gr.on([shown.input, other.change], batch_maps, of_maps, [*maps, card], **latest)
     gr.on([size.change, seed.change], another_batch, of_maps, [*maps, card, cell], **latest)
     clear.click(without_pair, of_maps, [*maps, card, cell, *pair, clear], **EVENT)

@@ -1,0 +1,76 @@
+"""What the first visitors would wait for, made before they come: encoders in memory, what is measured of every run, and the
+tabs as they look at first, whose drawing also imports what draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from xmr.core import DIRECTIONS, Direction
+from xmr.selection import DEFAULT, SELECTORS
+from xmr.ui import error_views, suspect_pages
+from xmr.ui.batch_maps import Asked as AskedBatch
+from xmr.ui.batch_maps import loss_of, show_one
+from xmr.ui.suspect_lists import Asked as AskedSuspects
+from xmr.ui.suspect_lists import settings_of
+from xmr.ui.tabs import distributions, embedding_map, false_negatives, results
+from xmr.ui.weight_curves import SETTING, show_comparison
+from xmr.workspace import Workspace
+from xmr.workspace.measured import captions, hard_negatives, samples
+from xmr.workspace.results import measured
+
+SPLIT = "test"
+
+
+def warm_up(workspace: Workspace) -> None:
+    """Does it all, one thing after the other; what can't be done is left to the tab that needs it, which says why."""
+    for step in _steps(workspace):
+        try:
+            step()
+        except (ValueError, OSError, gr.Error):
+            continue
+
+
+def _steps(workspace: Workspace) -> Iterator[Callable[[], Any]]:
+    if not workspace.runs:
+        return
+    yield workspace.warm_up
+    yield partial(captions, workspace, SPLIT)
+    yield partial(workspace.measure, SPLIT)
+    yield partial(measured, workspace, list(workspace.runs), SPLIT)
+    for direction in DIRECTIONS:
+        yield from _first_looks(workspace, direction)
+    for run in workspace.trained:
+        for direction in DIRECTIONS:
+            yield partial(samples, workspace, run, SPLIT, direction)
+            yield partial(hard_negatives, workspace, run, SPLIT, direction)
+
+
+def _first_looks(workspace: Workspace, direction: Direction) -> Iterator[Callable[[], Any]]:
+    runs = workspace.shown_first
+    yield partial(results.show, workspace, SPLIT, direction, runs, runs[0], "chosen", "")
+    yield partial(distributions.show, workspace, SPLIT, direction, runs, "raw")
+    asked = error_views.read(
+        workspace, SPLIT, direction, runs, runs[0], "", "", 1, "", "", "", "", "differ", 0
+    )
+    yield partial(error_views.show_charts, workspace, asked)
+    yield partial(error_views.show_list, workspace, asked, 0)
+    yield partial(error_views.show_hubs, workspace, asked)
+    yield partial(embedding_map.show, workspace, SPLIT, *runs[:1], "", "pca", "")
+    yield partial(show_comparison, workspace, runs, *SETTING)
+    settings = settings_of(DEFAULT, SELECTORS[DEFAULT].defaults, false_negatives.BESIDE, {})
+    for run in runs:
+        suspected = AskedSuspects(run, SPLIT, direction, settings)
+        yield partial(false_negatives.draw, workspace, suspected)
+        yield partial(suspect_pages.list_page, workspace, suspected)
+        yield partial(_batch, workspace, run)
+
+
+def _batch(workspace: Workspace, run: str) -> None:
+    choice = f"run {run}"
+    show_one(
+        workspace, AskedBatch(choice, loss_of(workspace, choice)[1], "", SPLIT, run, 0, 32, None), "weights"
+    )
