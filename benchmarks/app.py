@@ -4,9 +4,10 @@
     python benchmarks/app.py --large FOLDER      on 25,000 pictures with 125,000 captions and six runs, made in FOLDER
 
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
-runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a browser
-sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a drawn answer.
-Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer must be about the question of its asker.
+runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a
+browser sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a
+drawn answer. Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer
+must be about the question of its asker.
 
 Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
 """
@@ -72,6 +73,15 @@ class Session:
     def get(self, elem_id: str) -> Any:
         return self.values[self.id_of(elem_id)]
 
+    def open(self, tab: str) -> tuple[float, int]:
+        """As `call`: what the server is asked when a tab is shown, which its browser writes into a text of the tab."""
+        target = [self.id_of(f"tab-{tab}"), "select"]
+        told = [one for one in self.config["dependencies"] if target in [list(t) for t in one["targets"]]]
+        names = [self.parts[key]["props"].get("elem_id") or "" for one in told for key in one["outputs"]]
+        wish = next(name for name in names if name.endswith("-wish"))
+        self.set(wish, f"{uuid4().hex} []")
+        return self.call(wish, "change")
+
     def call(self, elem_id: str, event: str, event_data: Any = None) -> tuple[float, int]:
         """Sends the event with what the page holds to all that listens, takes the answers over, and returns their seconds
         and the bytes of the largest."""
@@ -86,11 +96,7 @@ class Session:
 
     def _send(self, found: dict[str, Any], component: int, event: str, event_data: Any) -> tuple[float, int]:
         body = {
-            # What a tab asks first is whether it is to be drawn, which is the browser's to say.
-            "data": [
-                True if event == "select" and at == 0 else self.values[key]
-                for at, key in enumerate(found["inputs"])
-            ],
+            "data": [self.values[key] for key in found["inputs"]],
             "fn_index": found["id"],
             "session_hash": self.name,
             "event_data": event_data,
@@ -270,7 +276,7 @@ def payloads(address: str, tabs: list[tuple[str, str]]) -> None:
     """Bytes of the answers when tabs are opened, as the server sends them."""
     for title, tab in tabs:
         session = Session(address)
-        _, size = session.call(f"tab-{tab}", "select")
+        _, size = session.open(tab)
         report(f"payload of opening {title}", [size / 1000], PAYLOAD_KB, "kB")
 
 
@@ -302,10 +308,10 @@ def crowd(address: str, people: int, seconds: float) -> None:
                 taken.append(session.call("results", "pick", {"index": tile["index"]})[0])
                 if json.loads(session.get("item"))["index"] != tile["index"]:
                     raise RuntimeError("another one's item")
-                taken.append(session.call("tab-distributions", "select")[0])
+                taken.append(session.open("distributions")[0])
                 if turn == 1:
                     session.set("fn-name", f"person {number}")
-                    taken.append(session.call("tab-false_negatives", "select")[0])
+                    taken.append(session.open("false_negatives")[0])
                 listed = json.loads(session.get("fn-pairs"))
                 pair = listed["cards"][turn % len(listed["cards"])]["pair"]
                 key = f"{session.name} {turn}"

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from xmr.ui.tabs import TABS
+
 ROOT = Path(__file__).parent.parent
 OUTSIDE = [
     "/etc/passwd",
@@ -141,15 +143,7 @@ def test_a_link_is_no_way_in(page, web, app_url):
     scripts = [one["js"] for one in web.get("config").json()["dependencies"] if isinstance(one["js"], str)]
     spec = next(json.loads(found[1]) for js in scripts if (found := re.search(r"const spec = (.*);", js)))
     tabs = {tab for _, tab in spec if tab}
-    assert {
-        "search",
-        "weights",
-        "errors",
-        "false_negatives",
-        "embedding_map",
-        "results",
-        "distributions",
-    } <= tabs
+    assert {tab.ID for tab in TABS} == tabs
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     for tab in sorted(tabs):

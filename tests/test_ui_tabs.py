@@ -1,6 +1,7 @@
 """The three tabs that examine runs: handlers as functions, then journeys in a browser."""
 
 import json
+from collections import Counter
 
 import gradio as gr
 import numpy as np
@@ -12,7 +13,7 @@ from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
 from xmr.losses import LOSSES
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui import api, batch_maps, suspect_lists
+from xmr.ui import api, batch_maps, build_app, suspect_lists
 from xmr.ui.components.params import ParamPool
 from xmr.ui.suspect_pages import list_page
 from xmr.ui.tabs import distributions, false_negatives, weights
@@ -537,3 +538,30 @@ def test_captions_stay_text_and_the_threshold_changes_the_count(page, app_url, w
     page.locator("#fn-list").get_by_label("false alarms").check()
     expect(page.locator("#fn-pairs")).to_contain_text("No false alarm")
     expect(where).to_have_text("none")
+
+
+def test_no_event_has_two_listeners_that_wait_for_their_turn(tmp_path):
+    """Gradio repeats the whole event for a listener that was busy: two of them could wake each other for ever."""
+    waiting = Counter(
+        target
+        for listener in build_app(make_workspace(tmp_path)).fns.values()
+        if listener.fn is not None and listener.trigger_mode == "always_last"
+        for target in listener.targets
+        if target[0] is not None
+    )
+    assert waiting and set(waiting.values()) == {1}
+
+
+def test_a_page_comes_to_rest_whatever_its_link_sets(page, app_url):
+    asked = []
+    page.on("request", lambda request: "queue/join" in request.url and asked.append(request.url))
+    page.goto(
+        f"{app_url}?v=1&tab=errors&direction=v2t&runs=siglip&runs=info_nce&baseline=info_nce&k=7"
+        "&query=visual:test-005&scale=z"
+    )
+    expect(page.locator("#errors-listed")).to_contain_text("Listed", timeout=20_000)
+    page.wait_for_timeout(2500)
+    count = len(asked)
+    assert count < 15
+    page.wait_for_timeout(2000)
+    assert len(asked) == count

@@ -200,9 +200,10 @@ def visual_states(
         items = [visual if isinstance(visual, list) else [visual] for visual in visuals]
         if clips:
             frames = [encoder.encode_images(item) for item in items]
-            encoded[key] = np.zeros((len(items), max(map(len, frames)), frames[0].shape[-1]), np.float32)
-            for row, found in zip(encoded[key], frames, strict=True):
+            padded = np.zeros((len(items), max(map(len, frames)), frames[0].shape[-1]), np.float32)
+            for row, found in zip(padded, frames, strict=True):
                 row[: len(found)] = found
+            encoded[key] = padded
         else:
             encoded[key] = np.asarray(
                 encoder.encode_images([i[len(i) // 2] for i in items], kind), np.float32

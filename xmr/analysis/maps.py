@@ -14,6 +14,7 @@ from xmr.registry import unknown
 from xmr.search import ExactIndex
 
 PROJECTIONS = ("pca", "umap")
+QUERIES = 512  # searched at once: where many items are equal, each looks at all of them
 SAMPLE = 5_000  # items of each side that the axes of a map are found from
 
 
@@ -43,7 +44,8 @@ def top_items(queries: Side, gallery: Side, k: int) -> np.ndarray:
     scores in no certain order. Raises ValueError on embeddings that are not finite."""
     k = min(k, len(gallery))
     if not isinstance(queries, ScoredSide):
-        return ExactIndex(gallery).search(queries, k)[1].astype(np.int32)
+        index, parts = ExactIndex(gallery), np.array_split(queries, -(-len(queries) // QUERIES))
+        return np.concatenate([index.search(part, k)[1].astype(np.int32) for part in parts])
     found = np.empty((len(queries), k), np.int32)
     for rows, scores in score_blocks(queries, gallery):
         found[rows] = torch.from_numpy(scores).topk(k, dim=1).indices.numpy()

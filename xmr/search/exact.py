@@ -17,6 +17,7 @@ ROUNDING = 1e-5  # of a score: more than two ways to sum it can differ by
 MORE = (
     4  # items looked at beyond k: that so many are within rounding of the last is rare unless they are equal
 )
+DEEP = 1_000  # items a query, above which faiss's heaps take longer than the whole product
 
 Kind = Literal["exact", "hnsw", "ivf", "ivf_sq8"]
 
@@ -80,12 +81,14 @@ class ExactIndex:
         while len(waiting):
             # A few more than needed show whether the last place is shared; if so, look deeper until it is not.
             depth = min(depth + MORE, len(self))
-            if rows is None:
+            if rows is not None:
+                rough, at = highest(rows[waiting], depth)
+            elif depth > DEEP:
+                rough, at = highest(queries[waiting] @ self.vectors.T, depth)
+            else:
                 rough, at = faiss.knn(
                     queries[waiting], self.vectors, depth, metric=faiss.METRIC_INNER_PRODUCT
                 )
-            else:
-                rough, at = highest(rows[waiting], depth)
             found = products(queries[waiting], self.vectors, at)
             nearly = rough[:, k - 1] - ROUNDING * np.abs(rough).max(1)
             shared = (rough[:, -1] >= nearly) & (depth < len(self))

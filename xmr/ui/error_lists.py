@@ -72,7 +72,7 @@ def pair_ranks(workspace: Workspace, asked: Asked) -> np.ndarray:
 def ranks_of(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
     """Ranks of one run, (Q,). Raises as `pair_ranks`."""
     if is_awaited(workspace, run, asked.split):
-        raise ValueError(f"{run} is measured in the background; open this tab again in a minute")
+        raise ValueError(f"{run} is measured in the background; it is shown as soon as it is there")
     return workspace.ranks(run, asked.split, asked.direction)
 
 

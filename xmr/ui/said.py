@@ -15,5 +15,5 @@ def refused(text: str, title: str = "Not done") -> gr.Error:
 
 
 def warn(text: str, title: str) -> None:
-    """Says what was left out; stays until it is closed."""
-    gr.Warning(escape(text, quote=False), title=title, duration=None)
+    """Says what was left out; stays until it is closed. (Gradio 6.31's page leaves out titles of warnings.)"""
+    gr.Warning(escape(f"{title}: {text}", quote=False), duration=None)

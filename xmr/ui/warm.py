@@ -3,6 +3,7 @@ tabs as they look at first, whose drawing also imports what draws."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ import gradio as gr
 
 from xmr.core import DIRECTIONS, Direction
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.ui import error_views, suspect_pages
+from xmr.ui import error_lists, error_views, suspect_pages
 from xmr.ui.batch_maps import Asked as AskedBatch
 from xmr.ui.batch_maps import loss_of, show_one
 from xmr.ui.suspect_lists import Asked as AskedSuspects
@@ -32,6 +33,8 @@ def warm_up(workspace: Workspace) -> None:
             step()
         except (ValueError, OSError, gr.Error):
             continue
+        except Exception:  # a fault of one tab must not end the server
+            traceback.print_exc()
 
 
 def _steps(workspace: Workspace) -> Iterator[Callable[[], Any]]:
@@ -53,12 +56,7 @@ def _first_looks(workspace: Workspace, direction: Direction) -> Iterator[Callabl
     runs = workspace.shown_first
     yield partial(results.show, workspace, SPLIT, direction, runs, runs[0], "chosen", "")
     yield partial(distributions.show, workspace, SPLIT, direction, runs, "raw")
-    asked = error_views.read(
-        workspace, SPLIT, direction, runs, runs[0], "", "", 1, "", "", "", "", "differ", 0
-    )
-    yield partial(error_views.show_charts, workspace, asked)
-    yield partial(error_views.show_list, workspace, asked, 0)
-    yield partial(error_views.show_hubs, workspace, asked)
+    yield partial(_errors, workspace, direction)
     yield partial(embedding_map.show, workspace, SPLIT, *runs[:1], "", "pca", "")
     yield partial(show_comparison, workspace, runs, *SETTING)
     settings = settings_of(DEFAULT, SELECTORS[DEFAULT].defaults, false_negatives.BESIDE, {})
@@ -74,3 +72,12 @@ def _batch(workspace: Workspace, run: str) -> None:
     show_one(
         workspace, AskedBatch(choice, loss_of(workspace, choice)[1], "", SPLIT, run, 0, 32, None), "weights"
     )
+
+
+def _errors(workspace: Workspace, direction: Direction) -> None:
+    runs = workspace.shown_first
+    of_list = error_lists.ANY, "", "", "", "differ", 0
+    asked = error_views.read(workspace, SPLIT, direction, runs, runs[0], "", "", 1, *of_list)
+    error_views.show_charts(workspace, asked)
+    error_views.show_list(workspace, asked, 0)
+    error_views.show_hubs(workspace, asked)

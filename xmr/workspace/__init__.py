@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-RECENT = 256  # free queries whose embeddings are kept
+RECENT = 64  # free queries that are kept, with their pictures, features and embeddings
 DEPTH = 100  # items of the first stage that a pair scorer re-ranks
 
 
@@ -284,7 +284,7 @@ class Workspace(Ranked):
         """What is known of a query from outside: another k or baseline asks the same again."""
         key = query.text, id(query.image)
         with self._recent_guard:
-            free = self._recent.setdefault(key, _Free(query.image))
+            free = self._recent[key] = self._recent.pop(key, None) or _Free(query.image)  # the latest is last
             while len(self._recent) > RECENT:
                 self._recent.pop(next(iter(self._recent)))
         return free

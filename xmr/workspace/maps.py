@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import multiprocessing
 import os
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ TEXT_SHARE = 5  # at least one point in so many is a text's, where there are tha
 MAX_VALUES = 50  # of a column that points can be coloured by
 NAMED = 6  # values with a colour of their own; the others share one
 STEPS = 65_535  # places along each axis of a file
+
+RETRY = 30.0  # seconds after which a UMAP that failed is made again
 
 _asking = threading.Lock()  # while it is looked up whether somebody has asked for a map
 
@@ -108,34 +111,44 @@ def quantised(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def flat(workspace: Workspace, run: str, split: str, method: str) -> Projection:
     """The run's map of the drawn items. Raises NotYet while a UMAP is being made, by a process of its own so that
     nobody waits, and ValueError where there can't be one."""
-    visual, text = _embeddings(workspace, run, split)
     if method == "pca":
-        return workspace.remember(("map", run, split), lambda: project(visual, text))
-    return _flat_aside(workspace, run, split, visual, text)
+        return workspace.remember(("map", run, split), lambda: project(*_embeddings(workspace, run, split)))
+    return _flat_aside(workspace, run, split)
 
 
-def _flat_aside(
-    workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray
-) -> Projection:
+@dataclass
+class _Job:
+    """A UMAP that was asked for at `since`; `ended` when it was made or has failed. Both in seconds of a clock."""
+
+    work: Future[None]
+    since: float = field(default_factory=time.monotonic)
+    ended: float = math.inf
+
+    def __post_init__(self) -> None:
+        self.work.add_done_callback(lambda _: setattr(self, "ended", time.monotonic()))
+
+
+def _flat_aside(workspace: Workspace, run: str, split: str) -> Projection:
     """The run's UMAP: made before, or by a process of its own that is waited for. Raises as `flat`."""
     key, jobs = (run, split), workspace.remember("umap jobs", dict)
-    path = workspace.remember(("umap path", *key), lambda: _umap_path(workspace, visual, text))
-    if path.exists():
-        return workspace.remember(("umap", *key), lambda: _read_umap(path, len(visual)))
-    with _asking:
-        if key not in jobs:
-            work = _aside(workspace).submit(_make_umap, path, np.asarray(visual), np.asarray(text))
-            jobs[key] = time.monotonic(), work
-        since, job = jobs[key]
-        if job.done():
-            del jobs[key]  # who opens the map again after a failure makes it again
-    if not job.done():
-        raise NotYet(run, time.monotonic() - since)
-    try:
-        job.result()
-    except Exception as error:  # whatever ended the other process, the page says it
-        raise ValueError(f"UMAP of {run} failed: {error}") from error
-    return _read_umap(path, len(visual))
+    path = workspace.remember(
+        ("umap path", *key), lambda: _umap_path(workspace, *_embeddings(workspace, run, split))
+    )
+    if not path.exists():
+        with _asking:
+            # One that failed is made again, but not by everybody who waits for it.
+            if key not in jobs or time.monotonic() - jobs[key].ended > RETRY:
+                sides = map(np.asarray, _embeddings(workspace, run, split))
+                jobs[key] = _Job(_aside(workspace).submit(_make_umap, path, *sides))
+            job = jobs[key]
+        if not job.work.done():
+            raise NotYet(run, time.monotonic() - job.since)
+        try:
+            job.work.result()
+        except Exception as error:  # whatever ended the other process, the page says it
+            raise ValueError(f"UMAP of {run} failed: {error}") from error
+    visuals = len(drawn(workspace, split).visual)
+    return workspace.remember(("umap", *key), lambda: _read_umap(path, visuals))
 
 
 def points(workspace: Workspace, run: str, split: str, method: str) -> Points:

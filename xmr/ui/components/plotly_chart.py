@@ -1,9 +1,9 @@
 """A plotly figure that can be clicked, keeps its zoom across updates, follows dark mode and has words beside it.
 
 plotly.js is served from the installed plotly package, so the two match and nothing comes from elsewhere. It is
-fetched a second after the page, or when the first chart becomes visible. `.select` carries what was clicked: `{"curve", "index", "x", "y"}`,
-`customdata` and the trace's `meta` where there are some, or for a figure of cells (`layout.meta.cells`) `{"row", "column"}`; there, the
-arrow keys move and Enter selects. So they do in a figure whose `layout.meta.pick` says what a click does. Below the
+fetched a second after the page, or when the first chart becomes visible. `.select` carries what was clicked:
+`{"curve", "index", "x", "y"}`, `customdata` and the trace's `meta` where there are some, or for a figure of cells
+(`layout.meta.cells`) `{"row", "column"}`; there, the arrow keys move and Enter selects. So they do in a figure whose `layout.meta.pick` says what a click does. Below the
 chart, its table can be had as CSV and the figure as PNG and SVG.
 """
 
@@ -21,10 +21,11 @@ from xmr.figures import DARK
 from xmr.ui.components import HERE, script, style
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+SOURCE = {"library": f"gradio_api/file={PLOTLY}"}
 LIBRARY = (HERE / "plotly_library.js").read_text()
 # Fetched while nothing else is to be done, so that the first tab with charts need not wait for it.
 PRELOAD = f"""() => {{
-  const settings = {{ library: 'gradio_api/file={PLOTLY}' }};
+  const settings = {json.dumps(SOURCE)};
   {LIBRARY}
   setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {{}})), 1000);
 }}"""
@@ -55,7 +56,7 @@ class PlotlyChart(gr.HTML):
     def __init__(self, value: str | None = None, *, name: str, **props: Any):
         gr.set_static_paths([PLOTLY])
         # Part of the script, because a component that is updated before its tab was ever opened loses its own props.
-        settings = {"name": name, "library": f"gradio_api/file={PLOTLY}", "dark": DARK}
+        settings = {"name": name, "dark": DARK, **SOURCE}
         super().__init__(
             value=value,
             html_template=(

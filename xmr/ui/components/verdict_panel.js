@@ -21,6 +21,7 @@ const tell = (back = '') => {
 
 const post = () => {
   clearTimeout(late);
+  if (!sent.length) return;
   late = setTimeout(() => {
     said.replaceChildren('The server has not answered yet. ', h('button', { type: 'button', onclick: post }, 'Send again'));
   }, 10000);
@@ -63,12 +64,12 @@ const receive = () => {
     if (fault && pair) faults.set(pair, fault);
     if (!fault) unexported.add(item.of.split);
   }
-  if (value.closed) { latest = value; draw(); tell(); return; } // what waits is sent when there is a list again
   const words = [value.said, ...value.failed.map(([, reason]) => `Not kept: ${reason}`)].filter(Boolean).join(' ');
   if (words || done.size) {
     said.textContent = words;
     said.classList.toggle('fault', value.failed.length > 0);
   }
+  if (value.closed) { latest = value; draw(); tell(); return; } // what waits is sent when there is a list again
   // An answer under another name than the one that stands there now, which has an answer of its own on the way.
   const typed = input()?.value ?? value.typed;
   if (typed === value.typed) {

@@ -22,56 +22,53 @@ def when_shown(
     """Runs `work` when the surrounding tab is selected, and while it is, whenever one of `watched` changes.
 
     `work` takes the values of `inputs` and returns a tuple of new values for `outputs`, the first of which must
-    have an `elem_id`: the browser says with each change whether it is on the screen. (Remembering the selected
-    tab on the server instead goes wrong, because events of a quick switch to and fro may end in another order.)
-    A tab that was drawn for the same inputs, none of which has changed since, is not drawn again, unless `always`: where it
-    shows what others do meanwhile. `again`, one of the outputs, is a timer that `work` lets run while it waits for what is
-    measured in the background.
+    have an `elem_id`: the browser looks whether it is on the screen. (Remembering the selected tab on the server
+    instead goes wrong, because events of a quick switch to and fro may end in another order.)
+
+    What is wanted is written into a text of the tab's own, and its change alone asks the server: a tab out of sight costs
+    nothing, and one that was drawn for the same inputs is not drawn again, unless `always`: where it shows what others do
+    meanwhile. (Gradio repeats a whole event, with all that listens to it, where one listener was busy with its "always_last":
+    several such listeners of several events never came to rest.) `again`, one of the outputs, is a timer that `work` lets
+    run while it waits for what is measured in the background.
     """
     tab = Context.block
     while tab is not None and not isinstance(tab, gr.Tab):
         tab = tab.parent
     if tab is None:
         raise RuntimeError("when_shown belongs inside a tab")
-    wanted = gr.Checkbox(False, visible=False)
     place = outputs[0].elem_id
-    every, results, latest = [wanted, *inputs], list(outputs), EVENT | {"trigger_mode": "always_last"}
-
-    def asked(is_wanted: bool, *values: Any) -> Any:
-        return work(*values) if is_wanted else tuple(gr.skip() for _ in outputs)
-
-    selected = ALWAYS if always else NEW % place
-    drawn = [
-        tab.select(asked, every, results, js=selected, **latest),
-        gr.on([one.change for one in watched], asked, every, results, js=SHOWN % place, **latest),
-    ]
+    wish = gr.Textbox("", visible="hidden", label="what is shown", elem_id=f"{place}-wish")
+    seen = [wish, *(one for one in inputs if not isinstance(one, gr.State))]
+    tab.select(None, seen, wish, js=SELECTED % ("true" if always else "false", place, place), **EVENT)
+    gr.on([one.change for one in watched], None, seen, wish, js=CHANGED % (place, "false"), **EVENT)
     if again:
-        drawn.append(again.tick(asked, every, results, js=SHOWN % place, **latest))
-    for event in drawn:
-        event.success(None, None, None, js=DRAWN % place, **EVENT)
-    # What changes otherwise is drawn by handlers of the tab, or comes with a move from another tab.
-    others = [one for one in inputs if one not in watched and not isinstance(one, gr.State)]
+        again.tick(None, seen, wish, js=CHANGED % (place, "true"), **EVENT)
+
+    # What changes otherwise is drawn by handlers of the tab, which then shows another thing than was wished for.
+    others = [one for one in seen[1:] if one not in watched]
     if others:
-        gr.on([one.change for one in others], None, None, None, js=CHANGED % place, **EVENT)
+        gr.on([one.change for one in others], None, None, None, js=STALE % place, **EVENT)
+
+    def asked(wanted: str, *values: Any) -> Any:
+        return work(*values) if wanted else tuple(gr.skip() for _ in outputs)
+
+    answer = wish.change(asked, [wish, *inputs], list(outputs), trigger_mode="always_last", **EVENT)
+    answer.failure(None, None, wish, js="() => ''", **EVENT)
 
 
-# The first three take the values of the inputs behind the first, and return them with whether they are to be shown.
-ALWAYS = "(_, ...rest) => [true, ...rest]"
-NEW = """(_, ...rest) => {
-  const key = JSON.stringify(rest), id = '%s';
-  const wanted = window.xmrDrawn?.[id] !== key;
-  if (wanted) (window.xmrAsked ??= {})[id] = key;
-  return [wanted, ...rest];
-}"""
-SHOWN = """(_, ...rest) => {
-  const place = document.getElementById('%s'), wanted = Boolean(place?.offsetParent);
-  if (wanted) (window.xmrAsked ??= {})[place.id] = JSON.stringify(rest);
-  return [wanted, ...rest];
-}"""
-DRAWN = """() => {
-  const id = '%s';
-  if (window.xmrAsked?.[id] === undefined) return;
-  (window.xmrDrawn ??= {})[id] = window.xmrAsked[id];
-  delete window.xmrAsked[id];
-}"""
-CHANGED = "() => { if (window.xmrDrawn) delete window.xmrDrawn['%s']; }"
+# Of the last wish and the values of the inputs: the new wish, the same one where nothing is to be done.
+WISH = """const wish = (last, values, fresh) => {
+    const key = JSON.stringify(values), [number, ...rest] = (last || '0 ').split(' ');
+    return !fresh && rest.join(' ') === key ? last : `${Number(number) + 1} ${key}`;
+  };"""
+SELECTED = f"""(last, ...values) => {{
+  {WISH}
+  const fresh = %s || Boolean(window.xmrStale?.['%s']);
+  if (window.xmrStale) delete window.xmrStale['%s'];
+  return wish(last, values, fresh);
+}}"""
+STALE = "() => { (window.xmrStale ??= {})['%s'] = true; }"
+CHANGED = f"""(last, ...values) => {{
+  {WISH}
+  return document.getElementById('%s')?.offsetParent ? wish(last, values, %s) : last;
+}}"""

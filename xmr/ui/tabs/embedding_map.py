@@ -152,7 +152,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     for chosen in (found, point):
         chosen.pick(on_pick, controls.split, controls.links.jump, **EVENT)
     # Items of another split are other ones.
-    controls.split.change(lambda: ({"hint": HINT}, "", tiles([], EMPTY)), None, [point, said, found], **EVENT)
+    nothing = {"hint": HINT}, "", tiles([], EMPTY)
+    controls.split.change(lambda: nothing, None, [point, said, found], trigger_mode="multiple", **EVENT)
 
 
 def _nothing(words: str) -> dict[str, Any]:

@@ -41,6 +41,8 @@ from xmr.workspace.results import is_awaited
 TITLE = "Errors"
 ID = "errors"
 
+CHARTS = 4  # outputs in front of the controls and the list: three charts and what is compared
+
 # The file's own address, which Gradio has made: nothing that a visitor wrote.
 SAVE = """(file) => { if (file) Object.assign(document.createElement('a'), { href: file.url, download: file.orig_name }).click(); }"""
 # A click on a chart lists below what may be out of sight.
@@ -161,12 +163,19 @@ def build(workspace: Workspace, controls: Controls) -> None:
             *show_list(workspace, asked, now[1] if now and now[0] == asked else 0),
         )
 
+    def of_pair(*values: Any) -> tuple[Any, ...]:
+        drawn = everything(*values)
+        return *drawn, *show_hubs(workspace, drawn[-1][0])
+
     def awaiting(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
-        """All, again and again while a run of a large split is measured; who has turned a page meanwhile stays there."""
+        """All, again and again while a run of a large split is measured. The list is left alone meanwhile, once it can be
+        shown: its reader may have turned the page."""
         drawn = everything(*values, now=now)
         asked = drawn[-1][0]
-        waits = any(is_awaited(workspace, run, asked.split) for run in asked.runs if run)
-        return *drawn, *show_hubs(workspace, asked), gr.Timer(active=waits)
+        waits = {run for run in asked.runs if run and is_awaited(workspace, run, asked.split)}
+        if waits and now and now[0] == asked and not waits & {*asked.pair}:
+            drawn = (*drawn[:CHARTS], *(gr.skip() for _ in drawn[CHARTS:]))
+        return *drawn, *show_hubs(workspace, asked), gr.Timer(active=bool(waits))
 
     def resliced(*values: Any) -> tuple[Any, ...]:  # a slice of the former slicing is none of the new one
         return everything(
@@ -245,14 +254,10 @@ def build(workspace: Workspace, controls: Controls) -> None:
     sidebar = [controls.split, controls.direction, controls.runs, controls.baseline]
     of_hubs = [curves, measures, hubs]
     when_shown(awaiting, [page, *inputs], [*outputs, *of_hubs, timer], sidebar, again=timer)
-    gr.on([a.input, b.input, at.input], everything, inputs, outputs, **latest)
+    at.input(everything, inputs, outputs, **latest)
     slicing.input(resliced, inputs, outputs, **latest)
 
-    def on_hubs(*values: Any) -> tuple[Any, ...]:
-        # Of no slice: what of a link can't be used is said once.
-        return show_hubs(workspace, read(workspace, *values, ANY, "", "", "", "differ", 0))
-
-    gr.on([a.input, b.input], on_hubs, of_page, of_hubs, **latest)
+    gr.on([a.input, b.input], of_pair, inputs, [*outputs, *of_hubs], **latest)
     gr.on(
         [bucket.input, slice_.input, order.input, seed.input],
         relist(None),

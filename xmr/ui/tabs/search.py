@@ -136,12 +136,12 @@ def build(workspace: Workspace, controls: Controls) -> None:
     dialog = ItemDialog(elem_id="item")
 
     sidebar = [controls.runs, controls.baseline, controls.k, scale]
-    outputs = [asked, answered, link, grid, text, controls.direction]
+    outputs = [asked, answered, controls.direction, grid, text, link]
 
     def shown(new: Asked, *values: Any) -> tuple[Any, ...]:
         drawn = show(workspace, new, *values)
         words = shown_text(workspace, new)
-        return new, (new, values), written(workspace, new), drawn, words, new.direction
+        return new, (new, values), new.direction, drawn, words, written(workspace, new)
 
     def on_text(now: Asked, words: str, *values: Any) -> tuple[Any, ...]:
         if words == shown_text(workspace, now) and now.direction == "t2v":
@@ -178,11 +178,12 @@ def build(workspace: Workspace, controls: Controls) -> None:
     ) -> tuple[Any, ...]:
         """Whatever changed, by a hand, a link or an answer: one path, so that no two answers overtake each other."""
         new = linked(now, held, split, direction, values[0])
-        if (new, values) == done:
+        kept = written(workspace, new)
+        if (new, values) == done and held == kept:
             return tuple(gr.skip() for _ in outputs)
-        if new == now:  # words that are being typed stay where they are
+        if new == now:  # words that are being typed stay where they are; what a link can't be used for goes
             drawn = show(workspace, now, *values)
-            return gr.skip(), (now, values), gr.skip(), drawn, gr.skip(), gr.skip()
+            return gr.skip(), (now, values), gr.skip(), drawn, gr.skip(), kept
         return shown(new, *values)
 
     def on_pick(now: Asked, names: list[str], base: str, event: gr.EventData) -> dict[str, Any]:
