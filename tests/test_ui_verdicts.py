@@ -594,7 +594,7 @@ def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
     page.locator("#fn-not-by input").click()
     page.locator("#fn-not-by").get_by_role("option", name="top_ranked").click()
     expect(page.locator("#fn-where")).to_contain_text("suspected by caption_similarity, not by top_ranked")
-    assert "not_by=top_ranked" in page.url
+    page.wait_for_function("location.search.includes('not_by=top_ranked')")
     plot = page.locator("#fn-chart .plot")
     point = plot.evaluate("(gd) => gd.data[0].customdata[1]")
     plot.focus()

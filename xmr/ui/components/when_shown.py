@@ -49,10 +49,17 @@ def when_shown(
     if others:
         gr.on([one.change for one in others], None, None, None, js=STALE % place, **EVENT)
 
-    def asked(wanted: str, *values: Any) -> Any:
-        return work(*values) if wanted else tuple(gr.skip() for _ in outputs)
+    granted = gr.State("")
 
-    answer = wish.change(asked, [wish, *inputs], list(outputs), trigger_mode="always_last", **EVENT)
+    def asked(wanted: str, last: str, *values: Any) -> Any:
+        # A wish that changed twice while the server was busy comes a second time, though it is granted.
+        if not wanted or wanted == last:
+            return tuple(gr.skip() for _ in (wish, *outputs))
+        return wanted, *work(*values)
+
+    answer = wish.change(
+        asked, [wish, granted, *inputs], [granted, *outputs], trigger_mode="always_last", **EVENT
+    )
     answer.failure(None, None, wish, js="() => ''", **EVENT)
 
 

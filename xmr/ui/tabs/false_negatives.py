@@ -227,10 +227,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return *draw(workspace, read(values)[0]), *lists()(*values)
 
     def shown(*values: Any) -> tuple[Any, ...]:
-        """All, and the sliders where they still are another selector's."""
+        """Chart and table, and the sliders where they still are another selector's."""
         kind, held, last = values[3], values[5], values[6]
         sliders = pool.updates(kind, held.get(kind)) if last != kind else [gr.skip()] * len(pool.components)
-        return *everything(*values), words(about_selector(workspace, values[0] or "", kind)), kind, *sliders
+        about_it = words(about_selector(workspace, values[0] or "", kind))
+        return *draw(workspace, read(values)[0]), about_it, kind, *sliders
 
     def slid(*values: Any) -> tuple[Any, ...]:
         values, now = values[: len(inputs)], values[len(inputs) :]
@@ -271,14 +272,13 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return handle
 
-    when_shown(
-        shown, inputs, [drawn, numbers, *of_list, *of_selector],
-        [run, controls.split, controls.direction, selector, beside, *pair], always=True,
-    )  # fmt: skip
+    of_run = [run, controls.split, controls.direction, selector, beside]
+    when_shown(shown, inputs, [drawn, numbers, *of_selector], of_run, always=True)
+    # The list need not wait for the chart.
+    when_shown(lists(), inputs, of_list, [*of_run, *pair, listed, not_by, judged, name], always=True)
     latest = EVENT | {"trigger_mode": "always_last"}
     sliders = [component.input for component in pool.components]
     gr.on(sliders, slid, [*inputs, *pool.components], [drawn, numbers, *of_list, moved], **latest)
-    gr.on([listed.change, not_by.change, judged.change, name.change], lists(), inputs, of_list, **latest)
     back.click(lists(-1), inputs, of_list, **EVENT)
     forth.click(lists(1), inputs, of_list, **EVENT)
     clear.click(lambda: ("", ""), None, pair, **EVENT)
