@@ -78,9 +78,11 @@ class Session:
         target = [self.id_of(f"tab-{tab}"), "select"]
         told = [one for one in self.config["dependencies"] if target in [list(t) for t in one["targets"]]]
         names = [self.parts[key]["props"].get("elem_id") or "" for one in told for key in one["outputs"]]
-        wish = next(name for name in names if name.endswith("-wish"))
-        self.set(wish, f"{uuid4().hex} []")
-        return self.call(wish, "change")
+        answers = []
+        for wish in (name for name in names if name.endswith("-wish")):
+            self.set(wish, f"{uuid4().hex} []")
+            answers.append(self.call(wish, "change"))
+        return sum(seconds for seconds, _ in answers), max(size for _, size in answers)
 
     def call(self, elem_id: str, event: str, event_data: Any = None) -> tuple[float, int]:
         """Sends the event with what the page holds to all that listens, takes the answers over, and returns their seconds

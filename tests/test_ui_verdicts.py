@@ -639,3 +639,18 @@ def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
         expect(page.locator("#results .column")).to_have_count(3)
         page.goto("about:blank")
         assert asked == ["beforeunload"]
+
+
+def test_an_answer_is_kept_under_the_name_that_stands_there(page, server):
+    cards = open_list(page, server.url, "Before")
+    page.evaluate(  # the name and the answer in one go, before the server can have told of the name
+        """() => {
+          const box = document.querySelector('#fn-name input');
+          box.value = 'After';
+          box.dispatchEvent(new Event('input', { bubbles: true }));
+          document.querySelector('#fn-pairs button[data-answer=no]').click();
+        }"""
+    )
+    expect(page.locator("#fn-verdicts .said")).to_contain_text("Judged no")
+    expect(cards.first.locator("[data-answer=no]")).to_have_attribute("aria-pressed", "true")
+    assert [len(judged_on(server.workspace, name)) for name in ("Before", "After")] == [0, 1]

@@ -105,3 +105,11 @@ def judge_pairs(
     shown = judging.shown_pairs(workspace, asked.split, data)
     kept = verdict_panel(workspace, asked, examined, typed, shown, taken)
     return kept, selector_table(examined, captions(workspace, asked.split).source)
+
+
+def standing_table(workspace: Workspace, asked: Asked) -> dict[str, Any]:
+    """The table of selectors alone."""
+    try:
+        return selector_table(examine(workspace, asked), captions(workspace, asked.split).source)
+    except NothingToShow:
+        return table([], [])

@@ -86,8 +86,12 @@ const receive = () => {
 
 document.addEventListener('xmr-judge', ({ detail }) => {
   if (!element.isConnected || !latest?.judge) return;
+  // Another name may stand in the box already, of which the server has not told yet.
+  const typed = input()?.value ?? latest.typed;
+  const judge = typed === latest.typed ? latest.judge : typed.trim();
+  if (!judge) return;
   if (detail.pair) faults.delete(detail.pair.join(':'));
-  outbox.push({ key: fresh(), judge: latest.judge, ...detail });
+  outbox.push({ key: fresh(), judge, ...detail });
   tell();
   next();
 });

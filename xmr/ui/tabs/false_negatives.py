@@ -29,7 +29,7 @@ from xmr.ui.links import any_text, one_of, some_of
 from xmr.ui.said import refused, warn
 from xmr.ui.shell import NO_LOSS, Controls
 from xmr.ui.suspect_lists import ANY, JUDGED, Asked, NothingToShow, Settings, examine, filters, settings_of
-from xmr.ui.suspect_pages import judge_pairs, list_page
+from xmr.ui.suspect_pages import judge_pairs, list_page, standing_table
 from xmr.ui.suspect_words import about_selector, findings, selector_table, share
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.measured import captions, sample_words, suspects_curve
@@ -227,11 +227,14 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return *draw(workspace, read(values)[0]), *lists()(*values)
 
     def shown(*values: Any) -> tuple[Any, ...]:
-        """Chart and table, and the sliders where they still are another selector's."""
+        """The chart, and the sliders where they still are another selector's."""
         kind, held, last = values[3], values[5], values[6]
         sliders = pool.updates(kind, held.get(kind)) if last != kind else [gr.skip()] * len(pool.components)
         about_it = words(about_selector(workspace, values[0] or "", kind))
-        return *draw(workspace, read(values)[0]), about_it, kind, *sliders
+        return draw(workspace, read(values)[0])[0], about_it, kind, *sliders
+
+    def listing(*values: Any) -> tuple[Any, ...]:
+        return *lists()(*values), standing_table(workspace, read(values)[0])
 
     def slid(*values: Any) -> tuple[Any, ...]:
         values, now = values[: len(inputs)], values[len(inputs) :]
@@ -273,9 +276,10 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return handle
 
     of_run = [run, controls.split, controls.direction, selector, beside]
-    when_shown(shown, inputs, [drawn, numbers, *of_selector], of_run, always=True)
-    # The list need not wait for the chart.
-    when_shown(lists(), inputs, of_list, [*of_run, *pair, listed, not_by, judged, name], always=True)
+    when_shown(shown, inputs, [drawn, *of_selector], of_run)
+    # The list need not wait for the chart; others may have judged meanwhile.
+    watched = [*of_run, *pair, listed, not_by, judged, name]
+    when_shown(listing, inputs, [*of_list, numbers], watched, always=True)
     latest = EVENT | {"trigger_mode": "always_last"}
     sliders = [component.input for component in pool.components]
     gr.on(sliders, slid, [*inputs, *pool.components], [drawn, numbers, *of_list, moved], **latest)
