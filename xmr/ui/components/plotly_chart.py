@@ -1,7 +1,7 @@
 """A plotly figure that can be clicked, keeps its zoom across updates, follows dark mode and has words beside it.
 
 plotly.js is served from the installed plotly package, so the two match and nothing comes from elsewhere. It is
-fetched a second after the page, or when the first chart becomes visible. `.select` carries what was clicked:
+fetched some seconds after the page, or when the first chart becomes visible. `.select` carries what was clicked:
 `{"curve", "index", "x", "y"}`, `customdata` and the trace's `meta` where there are some, or for a figure of cells
 (`layout.meta.cells`) `{"row", "column"}`; there, the arrow keys move and Enter selects. So they do in a figure whose `layout.meta.pick` says what a click does. Below the
 chart, its table can be had as CSV and the figure as PNG and SVG.
@@ -27,7 +27,7 @@ LIBRARY = (HERE / "plotly_library.js").read_text()
 PRELOAD = f"""() => {{
   const settings = {json.dumps(SOURCE)};
   {LIBRARY}
-  setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {{}})), 1000);
+  setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {{}})), 2500);
 }}"""
 
 
