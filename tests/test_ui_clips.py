@@ -286,5 +286,5 @@ def test_a_clip_plays_on_hover_and_on_focus_and_its_details_show_all_frames(page
     expect(page.locator("dialog.item thead")).to_contain_text("1st stage")
     page.get_by_role("button", name="Find captions for this clip").click()
     expect(page.locator("#results .query .eyebrow")).to_contain_text("Clip test-")
-    assert page.locator("#results .query .film").evaluate(PLAYS)
+    page.wait_for_function(f"({PLAYS})(document.querySelector('#results .query .film'))")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400
