@@ -3,6 +3,7 @@ say of them."""
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -178,6 +179,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     found = PairCards(elem_id="fn-pairs")
     place = gr.State(None)  # which list, first and last place on the page
     moved = gr.State({})  # parameters that were moved, by selector
+    # The same as text: the list follows it, so that a filter chosen meanwhile never leaves an older setting's list.
+    turned = gr.Textbox("", visible="hidden", label="moved parameters", elem_id="fn-moved")
     filled = gr.State(DEFAULT)  # the selector that the sliders are of
 
     keep = controls.links.keep
@@ -223,9 +226,6 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return handle
 
-    def everything(*values: Any) -> tuple[Any, ...]:
-        return *draw(workspace, read(values)[0]), *lists()(*values)
-
     def shown(*values: Any) -> tuple[Any, ...]:
         """The chart, and the sliders where they still are another selector's."""
         kind, held, last = values[3], values[5], values[6]
@@ -234,14 +234,14 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return draw(workspace, read(values)[0])[0], about_it, kind, *sliders
 
     def listing(*values: Any) -> tuple[Any, ...]:
-        return *lists()(*values), standing_table(workspace, read(values)[0])
+        return *lists()(*values[:-1]), standing_table(workspace, read(values[:-1])[0])
 
     def slid(*values: Any) -> tuple[Any, ...]:
         values, now = values[: len(inputs)], values[len(inputs) :]
         kind, held = values[3], values[5]
         if values[6] == kind:  # else the sliders still are another selector's
             held = {**held, kind: pool.values(kind, now)}
-        return *everything(*values[:5], held, *values[6:]), held
+        return *draw(workspace, read((*values[:5], held, *values[6:]))[0]), held, json.dumps(held)
 
     def judge(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         asked, typed, _, _ = read(values)
@@ -255,8 +255,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         first = values[3] == kind
         sliders = pool.updates(kind, settings[kind]) if first else [gr.skip()] * len(pool.components)
         told = f"{param} of {kind} is set to {value:.3g}."
-        again = lists()(*values[:5], held, *values[6:])
-        return *draw(workspace, replace(asked, settings=settings), told), *again, held, *sliders
+        return *draw(workspace, replace(asked, settings=settings), told), held, json.dumps(held), *sliders
 
     def export(kind: str) -> Callable[[str], str | None]:
         def handle(split: str) -> str | None:
@@ -278,15 +277,15 @@ def build(workspace: Workspace, controls: Controls) -> None:
     of_run = [run, controls.split, controls.direction, selector, beside]
     when_shown(shown, inputs, [drawn, *of_selector], of_run)
     # The list need not wait for the chart; others may have judged meanwhile.
-    watched = [*of_run, *pair, listed, not_by, judged, name]
-    when_shown(listing, inputs, [*of_list, numbers], watched, always=True)
+    watched = [*of_run, *pair, listed, not_by, judged, name, turned]
+    when_shown(listing, [*inputs, turned], [*of_list, numbers], watched, always=True)
     latest = EVENT | {"trigger_mode": "always_last"}
     sliders = [component.input for component in pool.components]
-    gr.on(sliders, slid, [*inputs, *pool.components], [drawn, numbers, *of_list, moved], **latest)
+    gr.on(sliders, slid, [*inputs, *pool.components], [drawn, numbers, moved, turned], **latest)
     back.click(lists(-1), inputs, of_list, **EVENT)
     forth.click(lists(1), inputs, of_list, **EVENT)
     clear.click(lambda: ("", ""), None, pair, **EVENT)
-    drawn.select(clicked, inputs, [drawn, numbers, *of_list, moved, *pool.components], **EVENT)
+    drawn.select(clicked, inputs, [drawn, numbers, moved, turned, *pool.components], **EVENT)
     kept.judge(judge, inputs, [kept, numbers], trigger_mode="multiple", **EVENT)
     for kind, button in ways.items():
         button.click(export(kind), controls.split, file, **EVENT).then(
