@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
+from starlette.routing import Mount
 
 from tests.fake_workspace import (
     RUNS,
@@ -25,7 +30,7 @@ from xmr.ui import build_app, launch_options
 from xmr.ui.answer import answer
 from xmr.ui.asked import Asked, asks_text
 from xmr.ui.details import details
-from xmr.ui.pages import links
+from xmr.ui.pages import Deferred, links
 from xmr.ui.pair_sides import text_side, visual_side
 from xmr.workspace import Query
 from xmr.workspace.pages import Page
@@ -174,7 +179,13 @@ def pages(folder, clips, pictures):
             f"{prefix}{name}": replace(run, name=f"{prefix}{name}") for name, run in workspace.runs.items()
         }
         renamed = replace(workspace, runs=runs)
-        return Page(title, path, dict(runs), lambda: opened.append(title) or renamed)
+
+        def open_it():
+            opened.append(title)
+            time.sleep(4)  # longer than Gradio's client lets a page be left for another
+            return renamed
+
+        return Page(title, path, dict(runs), open_it)
 
     made = [
         Page("shapes", "", dict(shapes.runs), lambda: shapes),
@@ -208,6 +219,42 @@ def test_links_lead_from_every_page_to_every_other(pages):
     assert [link.address for link in links(made, "data-clips")] == ["../", "", "../data-styles/"]
 
 
+def test_who_opens_a_slow_page_is_told_and_gets_it():
+    ready, made = threading.Event(), []
+
+    def make():
+        made.append(1)
+        ready.wait(20)
+        if len(made) == 1:
+            raise OSError("the disk is gone")
+        app = FastAPI()
+        app.get("/")(lambda: "the page")
+        return app
+
+    app = FastAPI(routes=[Mount("/data-slow", app=Deferred("<b>slow</b>", make))])
+    browser = {"accept": "text/html,application/xhtml+xml"}
+    with TestClient(app, raise_server_exceptions=False) as client:
+
+        def told():
+            response = client.get("/data-slow/?k=3", headers=browser)
+            assert response.status_code == 200
+            assert "Opening &lt;b&gt;slow&lt;/b&gt;" in response.text
+            assert '<meta http-equiv="refresh" content="1">' in response.text
+            assert response.headers["cache-control"] == "no-store"
+
+        told()
+        told()
+        assert made == [1], "those who ask meanwhile don't make it again"
+        ready.set()
+        assert client.get("/data-slow/", headers=browser).status_code == 500, "the fault is not hidden"
+        ready.clear()
+        told()
+        ready.set()
+        assert client.get("/data-slow/").json() == "the page", "programs wait"
+        assert client.get("/data-slow/", headers=browser).json() == "the page"
+        assert made == [1, 1]
+
+
 def test_pages_are_opened_when_they_are_visited_and_endpoints_serve_all_runs(pages, pages_url, page):
     made, opened = pages
     opened.clear()
@@ -221,6 +268,7 @@ def test_pages_are_opened_when_they_are_visited_and_endpoints_serve_all_runs(pag
     page.goto(pages_url)
     expect(page.locator("#pages")).to_contain_text("sliding shapes 3 runs")
     page.get_by_role("link", name="two styles").click()
+    expect(page.get_by_role("heading")).to_have_text("Opening two styles")
     expect(page.locator("#dataset")).to_contain_text("60 query images · 60 gallery images", timeout=30_000)
     assert opened == ["two styles"]
     found = client.predict("a red ring", ["clip_info_nce", "info_nce"], 5, api_name="/search")["runs"]

@@ -632,6 +632,10 @@ def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
             page.close(run_before_unload=True)
         assert asked == ["beforeunload"]
         expect(page.locator("#fn-csv")).to_be_in_viewport()
+        cards.nth(1).get_by_role("button", name="No").click()  # who stays goes on
+        expect(cards.nth(1).locator("[aria-pressed=true]")).to_be_visible()
+        expect_settled(page)
+        assert len(judged_on(workspace, "Leaver")) == 2
         with page.expect_download():
             page.locator("#fn-csv").click()
         page.wait_for_timeout(200)

@@ -103,17 +103,15 @@ document.addEventListener('xmr-shown', ({ detail }) => {
 document.addEventListener('xmr-nameless', () => { if (element.isConnected) input()?.focus(); });
 document.addEventListener('xmr-exported', ({ detail }) => unexported.delete(detail));
 
-// Before Gradio's own listener, which ends the session though whoever is asked may stay.
 window.addEventListener('beforeunload', (event) => {
   const forgotten = settings.forgetful && unexported.size > 0;
   if (!element.isConnected || !(forgotten || sent.length || outbox.length)) return;
   event.preventDefault();
-  event.stopImmediatePropagation();
   const exports = document.getElementById(settings.exports);
   const tab = element.closest('[role=tabpanel]');
   if (exports && !exports.offsetParent && tab) document.querySelector(`[role=tab][aria-controls="${tab.id}"]`)?.click();
   setTimeout(() => exports?.scrollIntoView({ block: 'center' }), 200); // after who was asked has stayed, and the tab is there
-}, { capture: true });
+});
 
 watch('value', receive);
 receive();
