@@ -39,7 +39,7 @@ OPENING = """<!doctype html>
   h1 {{ font-size: 1.25rem; overflow-wrap: anywhere }}
 </style>
 <body><main role="status"><h1>Opening {title}</h1>
-<p>Somebody opens this dataset for the first time: it is being read. The page comes by itself.</p></main></body>
+<p>This dataset is opened for the first time since the app started. It is being read; the page comes by itself.</p></main></body>
 </html>"""
 
 
