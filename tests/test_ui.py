@@ -11,6 +11,7 @@ from gradio_client import Client
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.charts import see_chart
 from tests.fake_workspace import COLOURS, make_many, make_workspace
 from tests.run_chooser import tick, untick
 from xmr.losses import LOSSES
@@ -299,7 +300,7 @@ def test_of_many_runs_four_are_shown_and_more_can_be_searched_for(many_url, page
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400
     # A tab that is opened only after the sidebar has changed is drawn as well.
     page.get_by_role("tab", name="Distributions").click()
-    page.wait_for_selector("#distributions-chart .plot[data-drawn]", timeout=30_000)
+    see_chart(page, "distributions-chart")
 
 
 def test_the_baseline_is_always_drawn_and_no_two_runs_look_alike(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.charts import see_chart
 from tests.fake_workspace import (
     MARKUP,
     make_classes,
@@ -387,9 +388,8 @@ def open_errors(page, address, query="?v=1&tab=errors"):
     page.set_default_timeout(30_000)
     page.goto(address + query)
     page.wait_for_selector("#errors-list li")
-    page.wait_for_selector("#errors-buckets .plot[data-drawn]")
-    page.wait_for_selector("#errors-ranks .plot[data-drawn]")
-    page.wait_for_selector("#errors-slices .plot[data-drawn]")
+    for chart in ("errors-slices", "errors-ranks", "errors-buckets"):
+        see_chart(page, chart)
 
 
 def click_in(page, chart, x, y):

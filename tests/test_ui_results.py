@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
+from tests.charts import see_chart
 from tests.fake_workspace import (
     MARKUP,
     RUNS,
@@ -270,7 +271,8 @@ def test_baseline_runs_and_direction_change_the_tables(page, app_url):
     expect(rows.last).to_contain_text("info_nce")
     expect(rows.nth(1)).to_contain_text("chosen")
     assert parse_qs(urlparse(page.url).query)["which"] == ["all"]
-    page.wait_for_selector("#results-scores .plot[data-drawn]")
+    assert page.locator("#results-scores .plot[data-drawn]").count() == 0, "nobody has seen it yet"
+    see_chart(page, "results-scores")
     expect(page.locator("#results-scores figcaption")).to_contain_text("epoch 2")
     expect(page.locator("#results-data")).to_contain_text("60 images and 120 captions")
     expect(page.locator("#results-runs tbody tr")).to_have_count(3)
@@ -314,4 +316,4 @@ def test_many_runs_with_hostile_names_fit_a_phone(page, serve, tmp_path, cache_f
         box = name.bounding_box()
         assert box["x"] >= 0
         assert box["width"] < 200
-        page.wait_for_selector("#results-losses .plot[data-drawn]")
+        see_chart(page, "results-losses")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.charts import see_chart
 from tests.fake_workspace import MARKUP, make_many, make_workspace
 from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
@@ -351,7 +352,7 @@ def open_tab(page, app_url, title, chart):
     page.set_default_timeout(30_000)
     page.goto(app_url)
     page.get_by_role("tab", name=title).click()
-    page.wait_for_selector(f"#{chart} .plot[data-drawn]")
+    see_chart(page, chart)
     return page.locator(f"#{chart}")
 
 
@@ -464,7 +465,7 @@ def test_a_click_on_a_cell_shows_both_items_and_sliders_move_everything(page, ap
     # A second loss: both on the same batch, their difference, and the pair in both.
     page.locator("#weights-other input").fill("max_of_hinges (as")
     page.get_by_role("option", name="max_of_hinges (as trained)").click()
-    page.wait_for_selector("#weights-difference .plot[data-drawn]")
+    see_chart(page, "weights-difference")
     expect(page.locator("#weights-difference-words")).to_contain_text("spreads its push over")
     expect(chart.locator("figcaption")).to_have_text("A: polynomial, on the pairs of max_of_hinges")
     expect(page.locator("#weights-matrix-b figcaption")).to_have_text("B: max_of_hinges")
@@ -550,6 +551,22 @@ def test_no_event_has_two_listeners_that_wait_for_their_turn(tmp_path):
         if target[0] is not None
     )
     assert waiting and set(waiting.values()) == {1}
+
+
+def test_what_a_page_starts_from_is_plain_data(tmp_path):
+    """Gradio copies it for each visitor. It makes an event of a parameter whose name stands quoted in a component's script,
+    and copied the whole app with it: half a second."""
+
+    def strange(node, path=""):
+        if isinstance(node, dict):
+            return [one for key, part in node.items() for one in strange(part, f"{path}.{key}")]
+        if isinstance(node, list | tuple):
+            return [one for part in node for one in strange(part, path)]
+        return [] if isinstance(node, str | int | float | bool | None) else [path]
+
+    components = build_app(make_workspace(tmp_path)).config["components"]
+    # State has a function of Gradio's own.
+    assert {one for part in components for one in strange(part)} <= {".props.delete_callback"}
 
 
 def test_a_page_comes_to_rest_whatever_its_link_sets(page, app_url):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.charts import see_chart
 from tests.fake_workspace import make_workspace
 from xmr.checkpoints.files import CannotSave
 from xmr.selection import SELECTORS
@@ -589,7 +590,7 @@ def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
     expect(cards).to_have_count(12)
     expect(page.locator("#fn-clear")).to_be_hidden()
     assert "suspect_visual" not in page.url
-    page.wait_for_selector("#fn-chart .plot[data-drawn]")
+    see_chart(page, "fn-chart")
     page.locator("#fn-list").get_by_label("only the first selector").check()
     page.locator("#fn-not-by input").click()
     page.locator("#fn-not-by").get_by_role("option", name="top_ranked").click()

@@ -21,6 +21,7 @@ from xmr.figures.shared import (
     legend,
     percent,
     plain,
+    trace,
 )
 
 KINDS = {
@@ -35,7 +36,7 @@ def distribution_figure(
     distributions: Mapping[str, Distribution], styles: Mapping[str, Styled], scale: str = "score"
 ) -> go.Figure:
     """One panel per run, the same score axis for all; densities of four kinds of pairs."""
-    figure = figure_of(height=84 + 124 * len(distributions))
+    traces, panels, names = [], {}, []
     count, gap = max(len(distributions), 1), 0.07
     tall = (1 - gap * (count - 1)) / count
     shown: set[str] = set()
@@ -47,52 +48,49 @@ def distribution_figure(
             if kind not in one.densities or not one.counts[kind]:
                 continue
             density = one.densities[kind].astype(np.float32)
-            figure.add_scatter(
-                x=centres,
-                y=density,
-                mode="lines",
-                line={"color": colour, "dash": dash, "width": 2},
-                fill="tozeroy" if kind == "positives" else "none",
-                fillcolor=faint(colour),
-                name=label,
-                meta={"run": name, "kind": kind},
-                legendgroup=kind,
-                showlegend=kind not in shown,
-                xaxis="x",
-                yaxis=f"y{suffix}",
-                hovertemplate=f"%{{y:.2f}} {label}<extra></extra>",
+            traces.append(
+                trace(
+                    "scatter",
+                    x=centres,
+                    y=density,
+                    mode="lines",
+                    line={"color": colour, "dash": dash, "width": 2},
+                    fill="tozeroy" if kind == "positives" else "none",
+                    fillcolor=faint(colour),
+                    name=label,
+                    meta={"run": name, "kind": kind},
+                    legendgroup=kind,
+                    showlegend=kind not in shown,
+                    xaxis="x",
+                    yaxis=f"y{suffix}",
+                    hovertemplate=f"%{{y:.2f}} {label}<extra></extra>",
+                )
             )
             shown.add(kind)
-        figure.update_layout(
-            {
-                f"yaxis{suffix}": axis(
-                    "", domain=[max(top - tall, 0), min(top, 1)], showticklabels=False, rangemode="tozero"
-                )
-                | {"showgrid": False, "zeroline": False, "fixedrange": True}
-            }
-        )
+        panels[f"yaxis{suffix}"] = axis(
+            "", domain=[max(top - tall, 0), min(top, 1)], showticklabels=False, rangemode="tozero"
+        ) | {"showgrid": False, "zeroline": False, "fixedrange": True}
         # The run's name, behind a mark in its own colour and form, stands in the panel's corner.
-        figure.add_annotation(
-            text=f"<span style='color:{styles[name].colour}'>{GLYPHS.get(styles[name].marker, '●')}</span> "
-            f"<b>{plain(name)}</b>",
-            x=0,
-            y=top,
-            xref="paper",
-            yref="paper",
-            xanchor="left",
-            yanchor="top",
-            showarrow=False,
-            font={"size": 13},
-        )
+        glyph = GLYPHS.get(styles[name].marker, "●")
+        names.append(
+            {
+                "text": f"<span style='color:{styles[name].colour}'>{glyph}</span> <b>{plain(name)}</b>",
+                "x": 0, "y": top, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top",
+                "showarrow": False, "font": {"size": 13},
+            }
+        )  # fmt: skip
     bottom = str(count) if count > 1 else ""
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=84 + 124 * len(distributions),
+        annotations=names,
         xaxis=axis(scale, anchor=f"y{bottom}"),
         hovermode="x unified",
         meta={"pick": "Click a curve for the pairs of that score, listed below."},
         legend=legend(),
         margin={"t": 40, "l": 8, "r": 12, "b": 44},
+        **panels,
     )
-    return figure
 
 
 def distribution_words(distributions: Mapping[str, Distribution], complete: bool = True) -> str:

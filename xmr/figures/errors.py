@@ -14,6 +14,7 @@ from xmr.figures.shared import (
     GREEN,
     GRID,
     INK,
+    LEFT,
     MUTED,
     ORANGE,
     PAGE,
@@ -25,6 +26,7 @@ from xmr.figures.shared import (
     legend,
     percent,
     plain,
+    trace,
 )
 
 # Of the bars: colour and, so that colour is not alone, a pattern.
@@ -38,15 +40,14 @@ RANK_BINS = (1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 1025)  # the first of eac
 
 def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray]]) -> go.Figure:
     """One bar for each comparison (its name → its buckets), split by who is right; counts inside."""
-    figure = figure_of(height=96 + 44 * len(buckets))
+    traces = []
     for bucket, (colour, pattern) in BUCKETS.items():
         if not any(bucket in one for one in buckets.values()):
             continue
         counts = [len(one.get(bucket, ())) for one in buckets.values()]
         totals = [max(sum(map(len, one.values())), 1) for one in buckets.values()]
         shares = [100 * count / total for count, total in zip(counts, totals, strict=True)]
-        figure.add_bar(
-            x=shares,
+        traces.append(trace("bar", x=shares,
             y=list(range(len(buckets))),
             orientation="h",
             name=bucket,
@@ -59,8 +60,10 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
             textfont={"color": PAGE, "size": 13},
             customdata=counts,
             hovertemplate=f"{bucket}: %{{customdata:,}} queries, %{{x:.1f}}%<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(
+        ))  # fmt: skip
+    return figure_of(
+        traces,
+        height=96 + 44 * len(buckets),
         barmode="stack",
         xaxis=axis("% of the queries", range=[0, 100]),
         yaxis=axis(
@@ -69,13 +72,13 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
             ticktext=[plain(_short(name)) for name in buckets],
             range=[len(buckets) - 0.5, -0.5],
             showgrid=False,
+            automargin=True,
         )
         | {"tickfont": {"color": INK}},
         legend=legend() | {"traceorder": "normal"},
         margin={"t": 44, "l": 12, "r": 16, "b": 44},
         bargap=0.35,
     )
-    return figure
 
 
 def buckets_words(buckets: Mapping[str, Sequence[int] | np.ndarray], names: Sequence[str], k: int) -> str:
@@ -128,8 +131,8 @@ def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Fig
     bins, counts = rank_counts(a, b)
     ends, size = list(bins.values()), len(bins)
     places = list(range(1, size + 1))
-    figure = figure_of(height=430)
-    figure.add_heatmap(
+    cells = trace(
+        "heatmap",
         z=np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).astype(np.float32),
         x=places,
         y=places,
@@ -146,7 +149,8 @@ def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Fig
         hoverongaps=False,
         hovertemplate="%{hovertext}<br>%{customdata:,} queries<extra></extra>",
     )
-    figure.add_scatter(
+    equal = trace(
+        "scatter",
         x=[1, size],
         y=[1, size],
         mode="lines",
@@ -155,14 +159,15 @@ def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Fig
         showlegend=False,
     )
     bin_axis = {"tickvals": places, "ticktext": ends, "showgrid": False}
-    figure.update_layout(
+    return figure_of(
+        [cells, equal],
+        height=430,
         xaxis=axis(f"rank under {plain(names[0])}", range=[0.5, size + 0.5], tickangle=-45, **bin_axis),
         yaxis=axis(f"rank under {plain(names[1])}", range=[size + 0.5, 0.5], **bin_axis),
         hovermode="closest",
-        margin={"t": 12, "l": 12, "r": 12, "b": 48},
+        margin={"t": 12, "l": 84, "r": 12, "b": 80},
         meta={"cells": [size, size]},
     )
-    return figure
 
 
 def ranks_words(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> str:
@@ -179,7 +184,7 @@ def slices_figure(
     """The mean in each slice, with its interval: a mark for each run; `what` names the number, in per cent."""
     names = list(dict.fromkeys(one.name for found in slices.values() for one in found))
     counts = {one.name: one.count for found in slices.values() for one in found}
-    figure = figure_of(height=110 + max(26, 12 * len(slices)) * len(names))
+    traces = []
     ticks = [f"{plain(_short(name))} ({counts[name]:,})" for name in names]
     for at, (run, found) in enumerate(slices.items()):
         shift = 0.62 * ((at + 0.5) / len(slices) - 0.5)
@@ -187,8 +192,7 @@ def slices_figure(
             np.array([100 * getattr(one, part) for one in found], np.float32) for part in ("mean", "low", "high")
         )  # fmt: skip
         style = styles[run]
-        figure.add_scatter(
-            x=mean,
+        traces.append(trace("scatter", x=mean,
             y=np.array([names.index(one.name) + shift for one in found], np.float32),
             error_x={
                 "array": np.nan_to_num(high - mean), "arrayminus": np.nan_to_num(mean - low), "thickness": 1.5, "width": 0
@@ -202,18 +206,20 @@ def slices_figure(
                 [one.name, f"{100 * one.low:.1f} – {100 * one.high:.1f}, {one.count:,} queries"] for one in found
             ],
             hovertemplate=f"{plain(run)}, %{{text}}<br>%{{x:.1f}} (%{{customdata[1]}})<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(
+        ))  # fmt: skip
+    return figure_of(
+        traces,
+        height=110 + max(26, 12 * len(slices)) * len(names),
         xaxis=axis(what, rangemode="tozero"),
         yaxis=axis(
-            "", tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.5, -0.5], showgrid=False
+            "", tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.5, -0.5], showgrid=False,
+            automargin=True,
         ) | {"tickfont": {"color": INK}},
         hovermode="closest",
         legend=legend(),
         showlegend=True,
         margin={"t": 48, "l": 12, "r": 16, "b": 44},
     )  # fmt: skip
-    return figure
 
 
 def slice_words(title: str, means: Sequence[Slice], name: str) -> str:
@@ -247,29 +253,33 @@ def curves_figure(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], styles: Mapping[str, Styled], key: str, title: str
 ) -> go.Figure:
     """How a number went through training, by epoch: a line for each run whose history has `key`."""
-    figure = figure_of(height=320)
+    traces = []
     most = max((line["epoch"] for lines in histories.values() for line in lines), default=1)
     for name, lines in histories.items():
         told = [(line["epoch"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
         style = styles[name]
-        figure.add_scatter(
-            x=[epoch for epoch, _ in told],
-            y=[value for _, value in told],
-            mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker={"symbol": style.marker, "size": 7},
-            name=plain(name),
-            hovertemplate=f"%{{y:.4g}} {plain(name)}<extra></extra>",
+        traces.append(
+            trace(
+                "scatter",
+                x=[epoch for epoch, _ in told],
+                y=[value for _, value in told],
+                mode="lines+markers",
+                line={"color": style.colour, "dash": style.dash, "width": 2},
+                marker={"symbol": style.marker, "size": 7},
+                name=plain(name),
+                hovertemplate=f"%{{y:.4g}} {plain(name)}<extra></extra>",
+            )
         )
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=320,
         xaxis=axis("epoch", dtick=max(1, -(-most // 10)), tick0=0),
         yaxis=axis(title),
         hovermode="x unified",
         legend=legend(),
         showlegend=True,
-        margin={"t": 48, "l": 12, "r": 12, "b": 44},
+        margin={"t": 48, "l": LEFT, "r": 12, "b": 44},
     )
-    return figure
 
 
 def _short(name: str) -> str:

@@ -8,41 +8,41 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import Hubness
-from xmr.figures.shared import MUTED, Styled, axis, figure_of, legend, percent, plain
+from xmr.figures.shared import LEFT, Styled, axis, figure_of, legend, level, percent, plain, trace
 
 
 def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled]) -> go.Figure:
     """In how many lists an item is, items in falling order: a level line would be no hubs at all."""
-    figure = figure_of(height=340)
+    traces = []
     for name, one in hubness.items():
         ordered = np.sort(one.counts)[::-1]
         count = len(ordered)
         # Evenly spaced on the logarithmic axis, which is all that can be seen.
         at = np.unique(np.geomspace(1, count, min(count, 160)).astype(int))
         style = styles[name]
-        figure.add_scatter(
-            x=(100 * at / count).astype(np.float32),
-            y=ordered[at - 1].astype(np.int32),
-            mode="lines",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            name=plain(name),
-            hovertemplate=f"%{{y:,}} {plain(name)}<extra></extra>",
+        traces.append(
+            trace(
+                "scatter",
+                x=(100 * at / count).astype(np.float32),
+                y=ordered[at - 1].astype(np.int32),
+                mode="lines",
+                line={"color": style.colour, "dash": style.dash, "width": 2},
+                name=plain(name),
+                hovertemplate=f"%{{y:,}} {plain(name)}<extra></extra>",
+            )
         )
     mean = next(iter(hubness.values())).counts.mean()
-    figure.add_hline(y=mean, line={"color": MUTED, "width": 1, "dash": "dot"})
-    figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=mean, yanchor="bottom", showarrow=False,
-        text=f"even: {mean:.3g}", font={"size": 11, "color": MUTED},
-    )  # fmt: skip
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=340,
         xaxis=axis("% of the gallery, most frequent first", type="log", dtick=1),
         yaxis=axis("lists that hold the item", rangemode="tozero"),
         hovermode="x unified",
         legend=legend(),
         showlegend=True,
-        margin={"t": 48, "l": 12, "r": 12, "b": 44},
+        margin={"t": 48, "l": LEFT, "r": 12, "b": 44},
+        **level(mean, f"even: {mean:.3g}", "right"),
     )
-    return figure
 
 
 def hubness_words(hubness: Mapping[str, Hubness], noun: str = "item") -> str:

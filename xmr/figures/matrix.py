@@ -12,6 +12,7 @@ from xmr.core import PairWeights
 from xmr.figures.shared import (
     BLUE,
     INK,
+    LEFT,
     LESS,
     LESS_HALF,
     PAGE,
@@ -22,6 +23,7 @@ from xmr.figures.shared import (
     axis,
     figure_of,
     legend,
+    trace,
 )
 from xmr.registry import a_or_an
 
@@ -177,25 +179,27 @@ def _heat_map(
     colours: list[list] = TWO_SIDED,
 ) -> go.Figure:
     rows, columns = values.shape
-    figure = figure_of(height=560)
-    figure.add_heatmap(
-        z=values,
-        x0=1,
-        y0=1,
-        zmin=-span,
-        zmax=span,
-        zmid=0,
-        colorscale=colours,
-        colorbar={
-            "title": {"text": what, "side": "right"},
-            "thickness": 10,
-            "outlinewidth": 0,
-            "tickformat": ".2g",
-            "nticks": 5,
-        },
-        hoverongaps=True,
-        hovertemplate=f"{kind} %{{y}}, caption %{{x}}<br>{what} %{{z:.3g}}<extra></extra>",
-    )
+    traces = [
+        trace(
+            "heatmap",
+            z=values,
+            x0=1,
+            y0=1,
+            zmin=-span,
+            zmax=span,
+            zmid=0,
+            colorscale=colours,
+            colorbar={
+                "title": {"text": what, "side": "right"},
+                "thickness": 10,
+                "outlinewidth": 0,
+                "tickformat": ".2g",
+                "nticks": 5,
+            },
+            hoverongaps=True,
+            hovertemplate=f"{kind} %{{y}}, caption %{{x}}<br>{what} %{{z:.3g}}<extra></extra>",
+        )
+    ]
     size = float(np.clip(300 / max(rows, columns, 1), 4, 16))
     none = np.zeros_like(pairs.suspected)
     for mask, label, symbol, colour in (
@@ -205,22 +209,26 @@ def _heat_map(
     ):
         y, x = np.nonzero(mask)
         if len(y):
-            figure.add_scatter(
-                x=(x + 1).astype(np.int16),
-                y=(y + 1).astype(np.int16),
-                mode="markers",
-                marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5}},
-                name=label,
-                hoverinfo="skip",
+            traces.append(
+                trace(
+                    "scatter",
+                    x=(x + 1).astype(np.int16),
+                    y=(y + 1).astype(np.int16),
+                    mode="markers",
+                    marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5}},
+                    name=label,
+                    hoverinfo="skip",
+                )
             )
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=560,
         xaxis=axis("caption", range=[0.5, columns + 0.5], showgrid=False, constrain="domain"),
         yaxis=axis(kind, range=[rows + 0.5, 0.5], showgrid=False, scaleanchor="x", constrain="domain"),
         hovermode="closest",
         legend=legend(),
-        margin={"t": 48, "l": 12, "r": 8, "b": 44},
+        margin={"t": 48, "l": LEFT, "r": 8, "b": 44},
         showlegend=True,
         meta={"cells": [rows, columns]},
         uirevision=revision,
     )
-    return figure

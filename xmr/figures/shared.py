@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,9 @@ DARK = {
     LESS_HALF: "#62499c",
 }
 
+# Where a vertical axis of numbers has its title and labels.
+LEFT = 62
+
 GLYPHS = {
     "circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "cross": "✚", "star": "★",
 }  # fmt: skip
@@ -55,24 +58,47 @@ class Mark:
     colour: str = MUTED
 
 
-def figure_of(height: int) -> go.Figure:
-    """An empty figure in the page's type and colours."""
-    figure = go.Figure(
-        layout={
-            "height": height,
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
-            "hoverlabel": {"bgcolor": PAGE, "bordercolor": GRID, "font": {"color": INK}},
-            "dragmode": "zoom",
-        }
-    )
+def figure_of(traces: Sequence[Mapping[str, Any]], **layout: Any) -> go.Figure:
+    """A figure in the page's type and colours. It is made at once: plotly takes four times as long where traces and layout
+    are added to a figure that is there."""
+    looks = {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "hoverlabel": {"bgcolor": PAGE, "bordercolor": GRID, "font": {"color": INK}},
+        "dragmode": "zoom",
+    }
+    figure = go.Figure(list(traces), looks | layout)
     figure.layout.template = None  # given to the constructor, None means the default one
     return figure
 
 
+def trace(type: str, **parts: Any) -> dict[str, Any]:
+    """What is drawn, by plotly's name of its kind and of its parts."""
+    return {"type": type, **parts}
+
+
+def level(at: float, words: str, side: str) -> dict[str, Any]:
+    """A horizontal line with its name, at the left or the right `side`: shapes and annotations of a layout."""
+    return {
+        "shapes": [
+            {
+                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at,
+                "line": {"color": MUTED, "width": 1, "dash": "dot"},
+            }
+        ],
+        "annotations": [
+            {
+                "text": words, "xref": "paper", "x": 0 if side == "left" else 1, "xanchor": side, "y": at,
+                "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": MUTED},
+            }
+        ],
+    }  # fmt: skip
+
+
 def axis(title: str, **more: Any) -> dict[str, Any]:
-    """An axis in the page's quiet colours."""
+    """An axis in the page's quiet colours. The figure's margin holds numbers; an axis of names asks for `automargin`,
+    with which plotly draws all twice, or more often, to find the room."""
     return {
         "title": {"text": title, "standoff": 8, "font": {"color": MUTED}},
         "gridcolor": GRID,
@@ -80,7 +106,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "zerolinecolor": MUTED,
         "zeroline": False,
         "tickfont": {"color": MUTED},
-        "automargin": True,
+        "ticklabeloverflow": "allow",  # else each label is measured after it is drawn
     } | more
 
 
@@ -97,29 +123,25 @@ def legend() -> dict[str, Any]:
     }
 
 
-def mark_scores(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    """Draws the vertical lines with their names."""
-    for place, mark in enumerate(sorted(marks, key=lambda mark: mark.score)):
-        figure.add_shape(
-            type="line",
-            x0=mark.score,
-            x1=mark.score,
-            y0=0,
-            y1=1,
-            yref="paper",
-            line={"color": mark.colour, "width": 1, "dash": "dot"},
-        )
-        figure.add_annotation(
-            x=mark.score,
-            y=1,
-            yref="paper",
-            text=mark.text,
-            showarrow=False,
-            textangle=-90,
-            xanchor="left" if place else "right",  # two near lines carry their names on their outer sides
-            yanchor="top",
-            font={"size": 11, "color": mark.colour},
-        )
+def mark_scores(marks: Sequence[Mark]) -> dict[str, Any]:
+    """The vertical lines with their names: shapes and annotations of a layout."""
+    ordered = sorted(marks, key=lambda mark: mark.score)
+    lines = [
+        {
+            "type": "line", "x0": mark.score, "x1": mark.score, "y0": 0, "y1": 1, "yref": "paper",
+            "line": {"color": mark.colour, "width": 1, "dash": "dot"},
+        }
+        for mark in ordered
+    ]  # fmt: skip
+    names = [
+        {
+            "text": mark.text, "x": mark.score, "y": 1, "yref": "paper", "yanchor": "top", "textangle": -90,
+            "xanchor": "left" if place else "right",  # two near lines carry their names on their outer sides
+            "showarrow": False, "font": {"size": 11, "color": mark.colour},
+        }
+        for place, mark in enumerate(ordered)
+    ]  # fmt: skip
+    return {"shapes": lines, "annotations": names}
 
 
 def faint(colour: str) -> str:

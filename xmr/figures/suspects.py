@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import PrecisionRecall, ThresholdCurve
-from xmr.figures.shared import INK, MUTED, Styled, axis, figure_of, legend, plain
+from xmr.figures.shared import INK, LEFT, Styled, axis, figure_of, legend, level, plain, trace
 
 
 def suspects_figure(
@@ -22,7 +22,7 @@ def suspects_figure(
     The dotted line is the precision of suspecting every pair. Settings that suspect nobody have no precision and
     are left out.
     """
-    figure = figure_of(height=340)
+    traces = []
     lowest = 100.0
     for name, curve in curves.items():
         style = styles[name]
@@ -36,23 +36,25 @@ def suspects_figure(
             for part in ("recall", "precision")
         )
         lowest = min(lowest, float(precision.min(initial=100)))
-        figure.add_scatter(
-            x=recall,
-            y=precision,
-            mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker={"symbol": style.marker, "size": 4},
-            name=plain(name),
-            legendgroup=name,
-            showlegend=False,
-            text=[f"{curve.parameter} {value:.3g}" for value, _ in some],
-            customdata=[[name, float(value)] for value, _ in some],  # the setting that a click asks for
-            hovertemplate=f"{plain(name)}, %{{text}}<br>recall %{{x:.0f}}%, precision %{{y:.0f}}%<extra></extra>",
+        traces.append(
+            trace(
+                "scatter",
+                x=recall,
+                y=precision,
+                mode="lines+markers",
+                line={"color": style.colour, "dash": style.dash, "width": 2},
+                marker={"symbol": style.marker, "size": 4},
+                name=plain(name),
+                legendgroup=name,
+                showlegend=False,
+                text=[f"{curve.parameter} {value:.3g}" for value, _ in some],
+                customdata=[[name, float(value)] for value, _ in some],  # the setting that a click asks for
+                hovertemplate=f"{plain(name)}, %{{text}}<br>recall %{{x:.0f}}%, precision %{{y:.0f}}%<extra></extra>",
+            )
         )
         now = present[name]
         stands = now.precision is not None
-        figure.add_scatter(
-            x=[100 * now.recall if stands else None],
+        traces.append(trace("scatter", x=[100 * now.recall if stands else None],
             y=[100 * now.precision if stands else None],
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 2},
@@ -62,24 +64,22 @@ def suspects_figure(
             name=plain(name) + ("" if stands else " (suspects nobody)"),
             legendgroup=name,
             hovertemplate=f"{plain(name)}, present setting<br>recall %{{x:.0f}}%, precision %{{y:.0f}}%<extra></extra>",
-        )  # fmt: skip
+        ))  # fmt: skip
     known = next(iter(present.values()))
+    base = None
     if known.known:
         base = 100 * known.matches / known.known
         lowest = min(lowest, base)
-        figure.add_hline(y=base, line={"color": MUTED, "width": 1, "dash": "dot"})
-        figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=base, yanchor="bottom", showarrow=False,
-            text=f"all of them suspected: {base:.0f}%", font={"size": 11, "color": MUTED},
-        )  # fmt: skip
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=340,
         xaxis=axis("recall, % of the real matches that are suspected", range=[-2, 103]),
         yaxis=axis("precision, %", range=[max(lowest - 6, -2), 103]),
         hovermode="closest",
         legend=legend(),
         showlegend=True,
-        margin={"t": 60, "l": 12, "r": 12, "b": 44},
+        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
         uirevision=revision,
         meta={"pick": "A click on a curve sets that selector's threshold."},
+        **({} if base is None else level(base, f"all of them suspected: {base:.0f}%", "left")),
     )
-    return figure

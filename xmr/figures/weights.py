@@ -8,47 +8,67 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import WeightCurve
-from xmr.figures.shared import GREEN, MUTED, ORANGE, Mark, Styled, axis, figure_of, legend, mark_scores, plain
+from xmr.figures.shared import (
+    GREEN,
+    LEFT,
+    MUTED,
+    ORANGE,
+    Mark,
+    Styled,
+    axis,
+    figure_of,
+    legend,
+    mark_scores,
+    plain,
+    trace,
+)
 
 
 def weight_figure(
     curve: WeightCurve, trained: WeightCurve | None = None, marks: Sequence[Mark] = ()
 ) -> go.Figure:
     """Weight against similarity for the negative and for the positive; thin lines show the values as trained."""
-    figure = figure_of(height=340)
+    traces = []
     x = curve.scores.astype(np.float32)
     for part, name, colour, dash in (
         ("negative", "a negative", ORANGE, "solid"),
         ("positive", "the positive", GREEN, "dash"),
     ):
         if trained is not None:
-            figure.add_scatter(
-                x=x,
-                y=getattr(trained, part).astype(np.float32),
-                mode="lines",
-                line={"color": MUTED, "width": 1.5, "dash": dash},
-                name=f"{name}, as trained",
-                meta={"kind": part},
-                hovertemplate=f"%{{y:.3g}} {name}, as trained<extra></extra>",
+            traces.append(
+                trace(
+                    "scatter",
+                    x=x,
+                    y=getattr(trained, part).astype(np.float32),
+                    mode="lines",
+                    line={"color": MUTED, "width": 1.5, "dash": dash},
+                    name=f"{name}, as trained",
+                    meta={"kind": part},
+                    hovertemplate=f"%{{y:.3g}} {name}, as trained<extra></extra>",
+                )
             )
-        figure.add_scatter(
-            x=x,
-            y=getattr(curve, part).astype(np.float32),
-            mode="lines",
-            line={"color": colour, "width": 2.5, "dash": dash},
-            name=name,
-            meta={"kind": part},
-            hovertemplate=f"%{{y:.3g}} {name}<extra></extra>",
+        traces.append(
+            trace(
+                "scatter",
+                x=x,
+                y=getattr(curve, part).astype(np.float32),
+                mode="lines",
+                line={"color": colour, "width": 2.5, "dash": dash},
+                name=name,
+                meta={"kind": part},
+                hovertemplate=f"%{{y:.3g}} {name}<extra></extra>",
+            )
         )
-    mark_scores(figure, marks)
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=340,
         xaxis=axis("similarity of the pair", range=[-0.5, 1]),
         yaxis=axis("weight, d loss / d score", zeroline=True),
         hovermode="x unified",
         legend=legend(),
-        margin={"t": 60, "l": 12, "r": 12, "b": 44},
+        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
+        **mark_scores(marks),
     )
-    return figure
 
 
 def weight_words(loss: str, curve: WeightCurve) -> str:
@@ -75,31 +95,35 @@ def weight_comparison_figure(
     curves: Mapping[str, WeightCurve], styles: Mapping[str, Styled], marks: Sequence[Mark] = ()
 ) -> go.Figure:
     """A negative's weight against its similarity, each run relative to its own largest weight."""
-    figure = figure_of(height=340)
+    traces = []
     for name, curve in curves.items():
         top = max(float(np.abs(curve.negative).max()), 1e-12)
         style = styles[name]
         share = (100 * curve.negative / top).astype(np.float32)
         every = {"maxdisplayed": 12, "symbol": style.marker, "size": 7}
-        figure.add_scatter(
-            x=curve.scores.astype(np.float32),
-            y=share,
-            mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker=every,
-            name=plain(name),
-            meta={"kind": "negative", "run": name},
-            hovertemplate=f"%{{y:.0f}}% {plain(name)}<extra></extra>",
+        traces.append(
+            trace(
+                "scatter",
+                x=curve.scores.astype(np.float32),
+                y=share,
+                mode="lines+markers",
+                line={"color": style.colour, "dash": style.dash, "width": 2},
+                marker=every,
+                name=plain(name),
+                meta={"kind": "negative", "run": name},
+                hovertemplate=f"%{{y:.0f}}% {plain(name)}<extra></extra>",
+            )
         )
-    mark_scores(figure, marks)
-    figure.update_layout(
+    return figure_of(
+        traces,
+        height=340,
         xaxis=axis("similarity of the negative", range=[-0.5, 1]),
         yaxis=axis("weight, % of its largest", zeroline=True),
         hovermode="x unified",
         legend=legend(),
-        margin={"t": 60, "l": 12, "r": 12, "b": 44},
+        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
+        **mark_scores(marks),
     )
-    return figure
 
 
 def weight_comparison_words(curves: Mapping[str, WeightCurve]) -> str:

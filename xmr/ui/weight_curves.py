@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,12 @@ def setting(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
 
 def curve(loss: str, hyper: Mapping[str, Any], positive: float, top: float) -> WeightCurve:
     """The curve of a query whose other negatives stand as in a batch, the hardest of them at `top`."""
-    return weight_curve(loss, hyper, positive=positive, others=typical_negatives(OTHERS, top, SPREAD))
+    return _curve(loss, tuple(sorted(hyper.items())), positive, top)
+
+
+@lru_cache(maxsize=256)
+def _curve(loss: str, hyper: tuple[tuple[str, Any], ...], positive: float, top: float) -> WeightCurve:
+    return weight_curve(loss, dict(hyper), positive=positive, others=typical_negatives(OTHERS, top, SPREAD))
 
 
 def show_curve(workspace: Workspace, choice: str, hyper: dict[str, Any], positive: float, top: float) -> str:

@@ -33,9 +33,9 @@ const move = (row, column) => {
   document.dispatchEvent(new CustomEvent('xmr-cell', { detail: { cell: [row, column], of: plot.layout.uirevision } }));
 };
 document.addEventListener('xmr-cell', ({ detail }) => {
-  if (!plot.layout?.meta?.cells || plot.layout.uirevision !== detail.of) return;
+  if (revision !== detail.of) return;
   cursor = detail.cell;
-  Plotly.relayout(plot, { shapes: frame() });
+  if (!waiting && plot.layout) Plotly.relayout(plot, { shapes: frame() });
 });
 
 const choose = (row, column) => {
@@ -56,13 +56,16 @@ const clicked = ({ points, event }) => {
   pick(points.reduce((best, point) => (far(point) < far(best) ? point : best)));
 };
 
-const numbers = (table) => {
+let table; // its cells, often a thousand, are made when somebody asks for them
+const summary = h('summary', {}, 'Numbers');
+const numbers = () => {
   details.hidden = !table;
-  if (!table) return;
+  if (!table || !details.open) { details.replaceChildren(summary); return; }
   const row = (cells, tag) => h('tr', {}, cells.map((cell) => h(tag, tag === 'th' ? { scope: 'col' } : {}, cell)));
-  details.replaceChildren(h('summary', {}, 'Numbers'),
+  details.replaceChildren(summary,
     h('div', {}, h('table', {}, h('thead', {}, row(table.columns, 'th')), h('tbody', {}, table.rows.map((cells) => row(cells, 'td'))))));
 };
+details.addEventListener('toggle', numbers);
 
 const save = (name, type, text) => {
   const link = h('a', { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
@@ -75,7 +78,8 @@ const csvCell = (text) => {
   const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text.replace(/[%,\s]/g, ''))) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
-const image = (format) => {
+const image = async (format) => {
+  if (waiting) await paint(waiting);
   const layout = { ...plot.layout, paper_bgcolor: dark() ? '#0b1120' : '#ffffff' };
   Plotly.downloadImage({ data: plot.data, layout }, { format, filename: fileName(format).slice(0, -4), width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
 };
@@ -90,40 +94,53 @@ const offer = (value) => {
   ].filter(Boolean));
 };
 
-let turn = 0;
-const draw = async () => {
+// A figure costs a tenth of a second: one that is out of sight waits until somebody comes near.
+let waiting = null;
+const sight = new IntersectionObserver((changes) => {
+  if (changes.at(-1).isIntersecting && waiting) paint(waiting);
+}, { rootMargin: '150px' });
+
+const draw = () => {
   if (!props.value) { caption.textContent = 'Measuring …'; return; }
   const value = JSON.parse(props.value);
   caption.textContent = value.words;
-  numbers(value.table);
+  table = value.table;
+  numbers();
   offer(value);
   element.classList.toggle('empty', !value.figure);
   plot.hidden = !value.figure;
+  waiting = null;
   if (!value.figure) return;
   const { layout } = value.figure;
   // Cells are square: a narrow page needs no tall drawing.
   if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(layout.height, Math.round(plot.clientWidth * 0.9) + 180);
   plot.style.height = `${layout.height}px`;
-  const mine = ++turn;
+  const { cells, pick: hint } = layout.meta ?? {};
+  const keys = cells ? ' Arrow keys move from pair to pair, Enter chooses.' : hint ? ` ${hint} Arrow keys move from point to point, Enter chooses.` : '';
+  plot.setAttribute('role', keys ? 'application' : 'img');
+  plot.setAttribute('aria-label', `${settings.name}. ${value.words}${keys}`);
+  plot.tabIndex = keys ? 0 : -1;
+  if (revision !== layout.uirevision) cursor = null;
+  revision = layout.uirevision;
+  waiting = value;
+  sight.unobserve(plot); // asked anew: before its neighbours had heights, it may have stood elsewhere
+  sight.observe(plot);
+};
+
+const paint = async (value) => {
   try { await library(); } catch (error) {
     caption.textContent = `${value.words} (The drawing is missing: ${error.message}.)`;
     plot.hidden = true;
     return;
   }
-  if (mine !== turn) return; // a later value came while the library was on its way
+  if (waiting !== value) return; // a later value came while the library was on its way
+  waiting = null;
   const figure = inColours(value.figure);
-  const { cells, pick: hint } = figure.layout.meta ?? {};
-  const keys = cells ? ' Arrow keys move from pair to pair, Enter chooses.' : hint ? ` ${hint} Arrow keys move from point to point, Enter chooses.` : '';
-  if (revision !== figure.layout.uirevision) cursor = null;
-  revision = figure.layout.uirevision;
-  if (cells) figure.layout.shapes = frame();
+  if (figure.layout.meta?.cells) figure.layout.shapes = frame();
   if (touch) figure.layout.dragmode = false; // else a chart would catch the finger that scrolls the page
   if (plot.clientWidth < 480 && figure.data.some((trace) => trace.colorbar)) figure.data.forEach((trace) => {
     if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.12, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
   });
-  plot.setAttribute('role', keys ? 'application' : 'img');
-  plot.setAttribute('aria-label', `${settings.name}. ${value.words}${keys}`);
-  plot.tabIndex = keys ? 0 : -1;
   await Plotly.react(plot, figure.data, figure.layout, {
     responsive: false, displayModeBar: false, doubleClick: 'reset',
   });

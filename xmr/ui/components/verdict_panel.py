@@ -95,5 +95,7 @@ class VerdictPanel(Drawn):
         forgetful: bool,
         **props: Any,
     ):
+        # Gradio takes a quoted word of the script for the name of an event, and would find one where it asks for this parameter.
+        self.forgetful = forgetful
         settings = {"name": name_id, "exports": exports_id, "forgetful": forgetful}
         super().__init__(value, before=f"const settings = {json.dumps(settings)};\n", **props)
