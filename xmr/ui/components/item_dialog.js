@@ -38,7 +38,7 @@ const open = () => {
         h('ul', { class: 'captions', 'aria-label': 'Captions' },
           item.captions.map((caption, at) => h('li', { class: item.marked === at ? 'marked' : null }, caption))))),
     item.film && frames(item.film),
-    h('div', { class: 'scroll' }, h('table', {},
+    h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Under every run' }, h('table', {},
       h('thead', {}, h('tr', {}, columns(item).map(([name, , means]) => h('th', { scope: 'col', title: means }, name)))),
       h('tbody', {}, item.runs.map((run) =>
         h('tr', {}, h('th', { scope: 'row' }, h('i', { style: `--run:${run.colour}`, 'aria-hidden': 'true' }), run.name),

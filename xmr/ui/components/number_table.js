@@ -59,7 +59,8 @@ const draw = () => {
     sort = value.sort;
   }
   if (said.textContent !== (value.lead ?? '')) said.textContent = value.lead ?? '';
-  const named = value.title ? { tabindex: 0, role: 'region', 'aria-label': value.title } : {};
+  // Where it is wider than the page, the keyboard scrolls it.
+  const named = { tabindex: 0, role: 'region', 'aria-label': value.title || value.columns.map((column) => column.text).join(', ') };
   const files = value.files ?? [];
   root.replaceChildren(
     value.title && h('h3', {}, value.title) || '',
