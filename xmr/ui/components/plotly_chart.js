@@ -80,6 +80,7 @@ const csvCell = (text) => {
 };
 const image = async (format) => {
   if (waiting) await paint(waiting);
+  if (!plot.layout) return; // the caption says what is missing
   const layout = { ...plot.layout, paper_bgcolor: dark() ? '#0b1120' : '#ffffff' };
   Plotly.downloadImage({ data: plot.data, layout }, { format, filename: fileName(format).slice(0, -4), width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
 };
