@@ -15,6 +15,7 @@ from xmr.selection import DEFAULT, SELECTORS
 from xmr.ui import error_lists, error_views, suspect_pages
 from xmr.ui.batch_maps import Asked as AskedBatch
 from xmr.ui.batch_maps import loss_of, show_one
+from xmr.ui.error_charts import gap_of
 from xmr.ui.suspect_lists import Asked as AskedSuspects
 from xmr.ui.suspect_lists import settings_of
 from xmr.ui.tabs import distributions, embedding_map, false_negatives, results
@@ -44,6 +45,8 @@ def _steps(workspace: Workspace) -> Iterator[Callable[[], Any]]:
     yield partial(captions, workspace, SPLIT)
     yield partial(workspace.measure, SPLIT)
     yield partial(measured, workspace, list(workspace.runs), SPLIT)
+    for run in workspace.runs:
+        yield partial(gap_of, workspace, run, SPLIT)
     for direction in DIRECTIONS:
         yield from _first_looks(workspace, direction)
     for run in workspace.trained:
