@@ -34,31 +34,22 @@ def weight_figure(
         ("negative", "a negative", ORANGE, "solid"),
         ("positive", "the positive", GREEN, "dash"),
     ):
+        lines = [(curve, name, {"color": colour, "width": 2.5})]
         if trained is not None:
+            lines.insert(0, (trained, f"{name}, as trained", {"color": MUTED, "width": 1.5}))
+        for one, called, line in lines:
             traces.append(
                 trace(
                     "scatter",
                     x=x,
-                    y=getattr(trained, part).astype(np.float32),
+                    y=getattr(one, part).astype(np.float32),
                     mode="lines",
-                    line={"color": MUTED, "width": 1.5, "dash": dash},
-                    name=f"{name}, as trained",
+                    line=line | {"dash": dash},
+                    name=called,
                     meta={"kind": part},
-                    hovertemplate=f"%{{y:.3g}} {name}, as trained<extra></extra>",
+                    hovertemplate=f"%{{y:.3g}} {called}<extra></extra>",
                 )
             )
-        traces.append(
-            trace(
-                "scatter",
-                x=x,
-                y=getattr(curve, part).astype(np.float32),
-                mode="lines",
-                line={"color": colour, "width": 2.5, "dash": dash},
-                name=name,
-                meta={"kind": part},
-                hovertemplate=f"%{{y:.3g}} {name}<extra></extra>",
-            )
-        )
     return figure_of(
         traces,
         height=340,

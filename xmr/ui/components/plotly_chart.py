@@ -23,35 +23,11 @@ from xmr.ui.components import HERE, script, style
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 SOURCE = {"library": f"gradio_api/file={PLOTLY}"}
 LIBRARY = (HERE / "plotly_library.js").read_text()
-# Fetched while nothing else is to be done, so that the first tab with charts need not wait for it; and because the first
-# drawing of each kind takes three times as long as later ones, small ones that nobody sees are the first.
+# Fetched while nothing else is to be done, so that the first tab with charts need not wait for it.
 PRELOAD = f"""() => {{
   const settings = {json.dumps(SOURCE)};
   {LIBRARY}
-  const idle = () => new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done));
-  const axis = {{ title: {{ text: 'x', standoff: 8 }}, automargin: true }};
-  const layout = {{ xaxis: axis, yaxis: axis, showlegend: true, legend: {{ orientation: 'h' }}, annotations: [{{ text: 'x', x: 1, y: 1 }}],
-    shapes: [{{ type: 'line', x0: 1, x1: 1, y0: 0, y1: 1 }}] }};
-  const kinds = [
-    [{{ y: [1, 2], mode: 'lines+markers' }}, {{ y: [1, 2], fill: 'tozeroy', error_x: {{ array: [1, 1] }} }}],
-    [{{ type: 'heatmap', z: [[1, 2], [3, 4]], text: [['1', '2'], ['3', '4']], texttemplate: '%{{text}}' }}],
-    [{{ type: 'bar', orientation: 'h', x: [1, 2], y: [1, 2], text: ['1', '2'], marker: {{ pattern: {{ shape: '/' }} }} }}],
-  ];
-  const warmed = async () => {{
-    await idle();
-    await library();
-    for (const kind of kinds) {{
-      await idle();
-      const unseen = document.createElement('div');
-      unseen.style = 'position: fixed; width: 300px; height: 200px; visibility: hidden; contain: strict';
-      unseen.ariaHidden = true;
-      document.body.append(unseen);
-      await Plotly.newPlot(unseen, kind, layout, {{ displayModeBar: false }});
-      Plotly.purge(unseen);
-      unseen.remove();
-    }}
-  }};
-  setTimeout(() => warmed().catch(() => {{}}), 2500);
+  setTimeout(() => (window.requestIdleCallback ?? setTimeout)(() => library().catch(() => {{}})), 2500);
 }}"""
 
 
