@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from xmr.ui.answer import answer
 from xmr.ui.asked import Asked
 from xmr.ui.pictures import open_picture
 from xmr.ui.shell import side_by_side
+from xmr.ui.tabs import search
 from xmr.workspace.pages import Page
 
 RUNS = [
@@ -33,7 +35,7 @@ RUNS = [
 def home(page, app_url):
     """The page, opened and full."""
     page.goto(app_url)
-    expect(page.locator("#results .column")).to_have_count(3, timeout=20_000)
+    expect(page.locator("#results .column")).to_have_count(3)
     return page
 
 
@@ -126,6 +128,36 @@ def test_next_disagreement_and_random_pick_test_items(home):
     else:
         pytest.fail("ten random items were all the same")
     expect(home.locator("#results .query .eyebrow")).to_have_text(re.compile(r"^Caption test-\d+#\d$"))
+
+
+def test_what_was_done_last_stands_however_late_an_earlier_answer_is(home, monkeypatch, tmp_path):
+    real, late = search.show, [1.5]
+
+    def slow(*values):
+        time.sleep(late.pop() if late else 0)
+        return real(*values)
+
+    monkeypatch.setattr(search, "show", slow)
+    home.get_by_label("image → text").check()
+    home.locator("#query input").fill("something red")
+    home.locator("#go").click()
+    asked = home.locator("#results .asked")
+    expect(asked).to_have_text("something red")
+    expect(home.get_by_label("text → image")).to_be_checked()
+    home.wait_for_timeout(2000)  # longer than the answer that was late
+    expect(asked).to_have_text("something red")
+    home.wait_for_function("location.search.includes('something+red')")
+    # A change of the sidebar takes no act back that is still waiting.
+    late.append(1)
+    home.get_by_label("image → text").check()
+    home.locator("#next").click()
+    home.locator("#k input[type=number]").fill("5")
+    home.locator("#k input[type=number]").press("Tab")
+    workspace = make_workspace(tmp_path)
+    second = workspace.disagreements(workspace.shown_first, "test", "v2t")[1]
+    name = workspace.dataset("test").visual_ids[second]
+    expect(home.locator("#results .query .eyebrow")).to_have_text(f"Image {name}")
+    expect(home.locator("#results .column").first.locator(".tiles .tile")).to_have_count(5)
 
 
 def test_annotated_match_outside_k_is_pinned_with_its_rank(home):
@@ -258,7 +290,7 @@ def test_tiles_are_reached_and_opened_with_the_keyboard(home):
 def test_nothing_overflows_from_phone_to_desk(page, app_url):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{app_url}?__theme=dark")
-    expect(page.locator("#results .tile").first).to_be_visible(timeout=20_000)
+    expect(page.locator("#results .tile").first).to_be_visible()
     # The sidebar gives way to the results, and can be called.
     expect(page.locator("#sidebar")).not_to_have_class(re.compile("open"))
     for width in (390, 320, 768, 1400):
@@ -287,7 +319,7 @@ def many_url(serve, tmp_path):
 def test_of_many_runs_four_are_shown_and_more_can_be_searched_for(many_url, page):
     page.goto(many_url)
     columns = page.locator("#results .column h3")
-    expect(columns).to_have_text(["max_of_hinges", "info_nce", "polynomial", "siglip"], timeout=20_000)
+    expect(columns).to_have_text(["max_of_hinges", "info_nce", "polynomial", "siglip"])
     for name in ("hybrid", "circle", "ladder"):
         tick(page, name)
     expect(columns).to_have_count(6)

@@ -35,7 +35,7 @@ def settle(page) -> None:
 @pytest.mark.parametrize("tab", TABS)
 def test_axe_finds_nothing_serious(page, app_url, tab, theme):
     page.goto(f"{app_url}?__theme={theme}")
-    expect(page.locator("#results .column")).to_have_count(3, timeout=20_000)
+    expect(page.locator("#results .column")).to_have_count(3)
     page.get_by_role("tab", name=tab, exact=True).click()
     settle(page)
     assert not findings(page)
@@ -59,7 +59,7 @@ def test_an_items_card_is_a_dialog_with_a_name(page, app_url):
 
 def test_the_keyboard_reaches_tabs_and_what_is_in_them(page, app_url):
     page.goto(app_url)
-    expect(page.locator("#results .column")).to_have_count(3, timeout=20_000)
+    expect(page.locator("#results .column")).to_have_count(3)
     page.get_by_role("tab", name="Search", exact=True).focus()
     for name in TABS[1:]:
         page.keyboard.press("Tab")
@@ -80,7 +80,7 @@ def test_the_keyboard_reaches_tabs_and_what_is_in_them(page, app_url):
 def test_nothing_moves_for_those_who_asked_for_rest(page, app_url):
     page.emulate_media(reduced_motion="reduce")
     page.goto(app_url)
-    expect(page.locator("#results .column")).to_have_count(3, timeout=20_000)
+    expect(page.locator("#results .column")).to_have_count(3)
     page.locator("#results .tile").first.hover()
     ours = "#results *, dialog *, .chart *, .cards *"
     moving = page.evaluate(

@@ -269,7 +269,7 @@ def test_pages_are_opened_when_they_are_visited_and_endpoints_serve_all_runs(pag
     expect(page.locator("#pages")).to_contain_text("sliding shapes 3 runs")
     page.get_by_role("link", name="two styles").click()
     expect(page.get_by_role("heading")).to_have_text("Opening two styles")
-    expect(page.locator("#dataset")).to_contain_text("60 query images · 60 gallery images", timeout=30_000)
+    expect(page.locator("#dataset")).to_contain_text("60 query images · 60 gallery images")
     assert opened == ["two styles"]
     found = client.predict("a red ring", ["clip_info_nce", "info_nce"], 5, api_name="/search")["runs"]
     assert list(found) == ["clip_info_nce", "info_nce"]
@@ -293,7 +293,7 @@ def test_pages_are_opened_when_they_are_visited_and_endpoints_serve_all_runs(pag
         "[...document.querySelectorAll('#results img')].every(i => i.complete && i.naturalWidth)"
     )
     page.get_by_role("link", name="shapes", exact=True).click()
-    expect(page.locator("#dataset")).to_contain_text("60 images · 120 captions", timeout=20_000)
+    expect(page.locator("#dataset")).to_contain_text("60 images · 120 captions")
 
 
 PLAYS = """film => { const s = getComputedStyle(film);
@@ -302,7 +302,7 @@ PLAYS = """film => { const s = getComputedStyle(film);
 
 def test_a_clip_plays_on_hover_and_on_focus_and_its_details_show_all_frames(pages_url, page):
     page.goto(f"{pages_url}data-clips/")
-    expect(page.locator("#results .column")).to_have_count(3, timeout=30_000)
+    expect(page.locator("#results .column")).to_have_count(3)
     tile = page.locator("#results .tile").first
     film = tile.locator(".film")
     assert not film.evaluate(PLAYS)

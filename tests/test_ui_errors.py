@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.charts import see_chart
+from tests.charts import click_in, see_chart
 from tests.fake_workspace import (
     MARKUP,
     make_classes,
@@ -27,8 +27,6 @@ from xmr.ui import error_charts, error_lists, error_rows, error_views
 from xmr.ui.error_lists import Asked
 from xmr.workspace.item_names import find_item
 from xmr.workspace.measured import top
-
-expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 
@@ -385,25 +383,10 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
 
 
 def open_errors(page, address, query="?v=1&tab=errors"):
-    page.set_default_timeout(30_000)
     page.goto(address + query)
     page.wait_for_selector("#errors-list li")
     for chart in ("errors-slices", "errors-ranks", "errors-buckets"):
         see_chart(page, chart)
-
-
-def click_in(page, chart, x, y):
-    """Clicks a place of a chart, in the units of its axes."""
-    page.locator(f"#{chart} .plot").scroll_into_view_if_needed()
-    at = page.evaluate(
-        """([chart, x, y]) => { const plot = document.querySelector(`#${chart} .plot`);
-        const box = plot.getBoundingClientRect(), {xaxis, yaxis} = plot._fullLayout;
-        return [box.x + xaxis._offset + xaxis.d2p(x), box.y + yaxis._offset + yaxis.d2p(y)]; }""",
-        [chart, x, y],
-    )
-    page.mouse.move(at[0] - 1, at[1])
-    page.wait_for_timeout(300)  # plotly takes a click only of a point that it has seen hovered
-    page.mouse.click(*at)
 
 
 def pick(page, elem_id, name):
@@ -424,15 +407,18 @@ def test_clicks_on_charts_list_their_queries(page, app_url, workspace):
     expect(page.locator("#errors-bucket input:checked")).to_have_value("only A")
     expect(page.locator("#errors-list .badge.bucket").first).to_have_text("only A right")
     # A slice narrows it, Clear brings all back.
+    slices = see_chart(page, "errors-slices")
+    drawn = int(slices.get_attribute("data-drawn"))
     pick(page, "errors-slicing", "colour")
     expect(page.locator("#errors-slices figcaption")).to_contain_text("By colour")
     means, _ = error_charts.means(workspace, replace(of, slicing="colour"))
     first = means[of.a][0]
     page.wait_for_function(
-        "() => document.querySelector('#errors-slices .plot').layout.yaxis.ticktext?.length === 5"
+        """(drawn) => { const plot = document.querySelector('#errors-slices .plot');
+        return plot.layout.yaxis.ticktext?.length === 5 && Number(plot.dataset.drawn) > drawn; }""",
+        arg=drawn,
     )
-    page.wait_for_timeout(300)
-    y = page.evaluate("() => document.querySelector('#errors-slices .plot').calcdata[0][0].y")
+    y = slices.evaluate("(plot) => plot.calcdata[0][0].y")
     click_in(page, "errors-slices", 100 * first.mean, y)
     count = len(
         error_lists.listed(workspace, replace(of, slicing="colour", slice=first.name, bucket="only A"))
@@ -448,6 +434,7 @@ def test_clicks_on_charts_list_their_queries(page, app_url, workspace):
     expect(said).to_contain_text(f"rank 1 under A and rank 1 under B, {count}.")
     # Another sample is another order, and the way back is the seed.
     page.locator("#errors-clear").click()
+    expect(where).to_have_text("1–12 of 120")
     page.locator("#errors-another").click()
     expect(page.locator("#errors-order input")).to_have_value("random")
     drawn = error_lists.listed(workspace, replace(of, order="random", seed=0))
@@ -515,7 +502,6 @@ def test_the_list_and_the_slices_are_downloaded(page, app_url, workspace):
 
 
 def test_one_run_alone_is_said_and_its_list_shown(page, app_url):
-    page.set_default_timeout(30_000)
     page.goto(f"{app_url}?v=1&tab=errors&runs=info_nce&bucket=only+A")
     expect(page.locator("#errors-about")).to_contain_text("A is info_nce, and there is no B")
     expect(page.locator("#errors-ranks figcaption")).to_contain_text("need two runs")

@@ -161,12 +161,11 @@ def values(page) -> dict[str, list[str]]:
 
 
 def test_a_link_brings_a_view_back(page, app_url):
-    page.set_default_timeout(30_000)
     page.goto(
         f"{app_url}?v=1&tab=search&direction=v2t&runs=siglip&runs=info_nce&baseline=info_nce&k=7&query=visual:test-005&scale=z"
     )
-    expect(page.locator("#results .column")).to_have_count(2, timeout=20_000)
-    expect(page.locator("#results .query .eyebrow")).to_have_text("Image test-005", timeout=20_000)
+    expect(page.locator("#results .column")).to_have_count(2)
+    expect(page.locator("#results .query .eyebrow")).to_have_text("Image test-005")
     expect(page.locator("#results .column").first.locator(".tiles .tile")).to_have_count(7)
     expect(page.locator("#results .legend")).to_contain_text("z-score")
     page.wait_for_timeout(1500)  # until all that the link set has been answered
@@ -190,13 +189,13 @@ def test_what_a_link_names_and_is_not_there_is_said(page, app_url):
         "k must be 4 to 24",
         "no item 'visual:nothing'",
     ):
-        expect(page.get_by_text(words).first).to_be_visible(timeout=20_000)
+        expect(page.get_by_text(words).first).to_be_visible()
     expect(page.locator("#results .column")).to_have_count(1)
 
 
 def test_a_pair_is_followed_into_its_loss(page, app_url):
     page.goto(f"{app_url}?v=1&query=caption:test-007%230")
-    expect(page.locator("#results .query .eyebrow")).to_have_text("Caption test-007#0", timeout=20_000)
+    expect(page.locator("#results .query .eyebrow")).to_have_text("Caption test-007#0")
     tile = page.locator("#results .tile.neither, #results .tile.true").first
     shown = int(tile.get_attribute("data-item"))
     tile.click()
@@ -204,12 +203,12 @@ def test_a_pair_is_followed_into_its_loss(page, app_url):
     page.locator("dialog.item select").select_option("siglip")
     page.get_by_role("button", name="Open in Loss weights").click()
     expect(page.locator("#tab-weights-button, [role=tab][aria-selected=true]").first).to_be_visible()
-    expect(page.locator("#weights-pair article")).to_contain_text(f"test-{shown:03d}", timeout=20_000)
+    expect(page.locator("#weights-pair article")).to_contain_text(f"test-{shown:03d}")
     expect(page.locator("#weights-pair article")).to_contain_text("test-007")
     assert values(page)["loss"] == ["run siglip"]
     # A point of the curve finds a pair of the batch, by keyboard as by pointer.
     before = page.locator("#weights-pair article").inner_text()
-    expect(page.locator("#weights-curve .main-svg").first).to_be_visible(timeout=20_000)
+    expect(page.locator("#weights-curve .main-svg").first).to_be_visible()
     page.locator("#weights-curve .plot").focus()
     for key in ("ArrowRight", "ArrowRight", "Enter"):
         page.keyboard.press(key)
@@ -223,12 +222,12 @@ def test_a_move_that_is_made_again_shows_what_it_showed_before(page, app_url):
     """Tabs that show what they should aren't drawn again; what was chosen in them meanwhile counts."""
     page.goto(f"{app_url}?v=1&tab=errors&b=siglip")
     compared = page.locator("#tab-errors, [role=tabpanel]").get_by_text("B is siglip")
-    expect(compared).to_be_visible(timeout=20_000)
+    expect(compared).to_be_visible()
     page.locator("#errors-b input").click()
     page.get_by_role("option", name="info_nce").click()
     expect(page.get_by_text("B is info_nce")).to_be_visible()
     for _ in range(2):
         page.get_by_role("tab", name="Results", exact=True).click()
         page.locator("#results-metrics, [role=tabpanel]").get_by_role("button", name="siglip").first.click()
-        expect(compared).to_be_visible(timeout=20_000)
+        expect(compared).to_be_visible()
         expect(page.locator("#errors-ranks figcaption")).to_contain_text("under siglip")

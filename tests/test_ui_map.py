@@ -382,7 +382,6 @@ DRAWN = "#map-points .pm[data-drawn]"
 
 
 def open_map(page, app_url, more=""):
-    page.set_default_timeout(30_000)
     page.goto(f"{app_url}?v=1&tab=map{more}")
     page.wait_for_selector(DRAWN)
     return page.locator("#map-points canvas.over")

@@ -27,8 +27,6 @@ from xmr.ui.tabs import results
 from xmr.workspace.result_words import MEANS
 from xmr.workspace.results import estimates
 
-expect.set_options(timeout=20_000)  # the machine may be busy with other tests
-
 NAMES = list(RUNS)
 
 
@@ -207,7 +205,6 @@ def test_a_table_of_plain_cells_is_as_it_was():
 
 
 def open_results(page, url, query=""):
-    page.set_default_timeout(30_000)
     page.goto(f"{url}?v=1&tab=results{query}")
     rows = page.locator("#results-first tbody tr")
     expect(rows.first).to_be_visible()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.charts import see_chart
+from tests.charts import click_in, see_chart
 from tests.fake_workspace import MARKUP, make_many, make_workspace
 from tests.run_chooser import tick, untick
 from xmr.analysis import precision_recall
@@ -19,8 +19,6 @@ from xmr.ui.components.params import ParamPool
 from xmr.ui.suspect_pages import list_page
 from xmr.ui.tabs import distributions, false_negatives, weights
 from xmr.workspace.measured import effective, hard_negatives
-
-expect.set_options(timeout=20_000)  # the machine may be busy with other tests
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 
@@ -349,7 +347,6 @@ SWITCH = """async ([away, back, seen]) => {
 
 
 def open_tab(page, app_url, title, chart):
-    page.set_default_timeout(30_000)
     page.goto(app_url)
     page.get_by_role("tab", name=title).click()
     see_chart(page, chart)
@@ -366,16 +363,7 @@ def wait_for_drawing(page, chart, since):
 
 def click_cell(page, row, column, chart="weights-matrix"):
     """Clicks the centre of a cell of a heat map; rows and columns from 0."""
-    page.locator(f"#{chart}").scroll_into_view_if_needed()
-    x, y = page.evaluate(
-        """([row, column, chart]) => { const gd = document.querySelector(`#${chart} .plot`);
-        const box = gd.getBoundingClientRect(), {xaxis, yaxis} = gd._fullLayout;
-        return [box.x + xaxis._offset + xaxis.d2p(column + 1), box.y + yaxis._offset + yaxis.d2p(row + 1)]; }""",
-        [row, column, chart],
-    )
-    page.mouse.move(x - 1, y)
-    page.wait_for_timeout(300)  # plotly takes a click only of a point that it has seen hovered
-    page.mouse.click(x, y)
+    click_in(page, chart, column + 1, row + 1)
 
 
 def set_number(page, elem_id, value):
@@ -526,7 +514,9 @@ def test_captions_stay_text_and_the_threshold_changes_the_count(page, app_url, w
     before = caption.inner_text()
     set_number(page, "fn-slider-0", 0.3)
     expect(caption).not_to_have_text(before)
+    all_of_them = where.inner_text()
     page.locator("#fn-list").get_by_label("suspected", exact=True).check()
+    expect(where).not_to_have_text(all_of_them)
     expect(where).to_contain_text("1–12 of")
     first = page.locator("#fn-pairs .name").first
     expect(first).to_have_text("#1")
@@ -576,7 +566,7 @@ def test_a_page_comes_to_rest_whatever_its_link_sets(page, app_url):
         f"{app_url}?v=1&tab=errors&direction=v2t&runs=siglip&runs=info_nce&baseline=info_nce&k=7"
         "&query=visual:test-005&scale=z"
     )
-    expect(page.locator("#errors-listed")).to_contain_text("Listed", timeout=20_000)
+    expect(page.locator("#errors-listed")).to_contain_text("Listed")
     page.wait_for_timeout(2500)
     count = len(asked)
     assert count < 15

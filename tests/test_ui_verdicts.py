@@ -25,8 +25,6 @@ from xmr.workspace.measured import hard_negatives
 from xmr.workspace.pages import open_pages
 from xmr.workspace.verdict_file import VerdictFile
 
-expect.set_options(timeout=20_000)  # the machine may be busy with other tests
-
 RUN, SPLITS = "siglip", ["test", "validation", "train"]
 SETTINGS = {"caption_similarity": {"threshold": 0.4}, "word_overlap": {"threshold": 0.6}}
 
@@ -430,7 +428,6 @@ LINK = "?v=1&tab=false_negatives&fn_run=siglip&selector=caption_similarity&compa
 
 
 def open_list(page, url, name="", more=""):
-    page.set_default_timeout(30_000)
     page.goto(url + LINK + more)
     expect(page.locator("#fn-pairs article").nth(1)).to_be_visible()
     expect(page.locator("#fn-verdicts .words")).to_be_visible()
@@ -440,13 +437,16 @@ def open_list(page, url, name="", more=""):
     return page.locator("#fn-pairs article")
 
 
-def judged_on(workspace, name):
+def expect_settled(page):
+    """A card shows an answer at once, and "Being kept …" until the server has it."""
+    expect(page.locator("#fn-pairs")).not_to_contain_text("Being kept")
+
+
+def judged_on(page, workspace, name):
+    """What the store has once the page has no answer on the way."""
+    expect_settled(page)
     with VerdictStore(workspace.verdicts.place) as store:
         return store.verdicts(name)
-
-
-def expect_settled(page):
-    expect(page.locator("#fn-pairs")).not_to_contain_text("Being kept")
 
 
 def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
@@ -464,10 +464,9 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     for key in keys:
         page.keyboard.press(key)
     expect(page.locator("#fn-verdicts .said")).to_contain_text("pair #11. 11 of ")
-    expect_settled(page)
     expect(cards.nth(11)).to_be_focused()
     said = {"y": "yes", "n": "no", "?": "unsure"}
-    found = judged_on(server.workspace, "Keys")
+    found = judged_on(page, server.workspace, "Keys")
     assert [one.answer for one in found] == [said[key] for key in keys]
     assert [(one.run, one.selector) for one in found] == [("siglip", "caption_similarity")] * 11
     names = PairNames(server.workspace.dataset("test"))
@@ -478,7 +477,7 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     expect(cards.nth(10)).to_be_focused()
     page.keyboard.press("Control+z")
     expect(page.locator("#fn-verdicts .said")).to_contain_text("Taken back: no on pair #10.")
-    assert len(judged_on(server.workspace, "Keys")) == 9
+    assert len(judged_on(page, server.workspace, "Keys")) == 9
     # After the last card the focus is on Next, and then on the first card of the next page.
     cards.nth(11).focus()
     page.keyboard.press("n")
@@ -508,7 +507,7 @@ def test_the_mouse_judges_too_and_next_skips_nothing_of_what_is_left(page, serve
         {PairNames(server.workspace.dataset("test")).pair(*p) for p in pairs_on(server.workspace)[:12]}
     )
     expect(page.locator("#fn-where")).to_have_text(f"1–12 of {left}")
-    assert [one.answer for one in judged_on(server.workspace, "Mouse")] == ["no"] * 12
+    assert [one.answer for one in judged_on(page, server.workspace, "Mouse")] == ["no"] * 12
     cards.first.locator("[data-answer=yes]").focus()
     page.keyboard.press("Enter")
     expect(cards.first.locator("[data-answer=yes]")).to_have_attribute("aria-pressed", "true")
@@ -536,8 +535,8 @@ def test_two_people_judge_the_same_pair_and_both_are_kept(page, browser, server)
     expect(ann.first.locator("[data-answer=yes]")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#fn-verdicts .words")).to_contain_text("Two-B 1")
     context.close()
-    assert [one.answer for one in judged_on(server.workspace, "Two-A")] == ["yes", "unsure"]
-    assert [one.answer for one in judged_on(server.workspace, "Two-B")] == ["no"]
+    assert [one.answer for one in judged_on(page, server.workspace, "Two-A")] == ["yes", "unsure"]
+    assert [one.answer for one in judged_on(page, server.workspace, "Two-B")] == ["no"]
 
 
 def test_what_is_not_kept_is_said_on_the_card(page, server, monkeypatch):
@@ -556,7 +555,7 @@ def test_what_is_not_kept_is_said_on_the_card(page, server, monkeypatch):
     cards.first.get_by_role("button", name="Yes").click()
     expect(cards.first.locator("[aria-pressed=true]")).to_have_text("Yesy")
     expect(cards.first.locator("[role=alert]")).to_have_count(0)
-    assert [one.answer for one in judged_on(server.workspace, "Full")] == ["yes"]
+    assert [one.answer for one in judged_on(page, server.workspace, "Full")] == ["yes"]
 
 
 def test_verdicts_can_be_taken_home(page, server, tmp_path):
@@ -572,7 +571,7 @@ def test_verdicts_can_be_taken_home(page, server, tmp_path):
         path = tmp_path / f"got.{kind}"
         download.value.save_as(path)
         assert ("Home <b>&", "yes") in [(one.judge, one.answer) for one in read_verdicts(path)]
-        assert len(read_verdicts(path)) == len(judged_on(server.workspace, ""))
+        assert len(read_verdicts(path)) == len(judged_on(page, server.workspace, ""))
     expect(page.locator("#fn-exports code").first).to_contain_text("--verdicts FILE")
 
 
@@ -609,7 +608,6 @@ def test_a_refused_file_is_said_and_the_rest_works(page, serve, tmp_path):
     workspace = with_store(tmp_path, "notes.txt")
     workspace.verdicts.place.write_text("no database")
     with serve(workspace) as url:
-        page.set_default_timeout(30_000)
         page.goto(url + LINK)
         expect(page.locator("#fn-verdicts [role=alert]")).to_contain_text("is no database of verdicts")
         expect(page.locator("#fn-pairs article")).to_have_count(12)
@@ -635,8 +633,7 @@ def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
         expect(page.locator("#fn-csv")).to_be_in_viewport()
         cards.nth(1).get_by_role("button", name="No").click()  # who stays goes on
         expect(cards.nth(1).locator("[aria-pressed=true]")).to_be_visible()
-        expect_settled(page)
-        assert len(judged_on(workspace, "Leaver")) == 2
+        assert len(judged_on(page, workspace, "Leaver")) == 2
         with page.expect_download():
             page.locator("#fn-csv").click()
         page.wait_for_timeout(200)
@@ -658,4 +655,4 @@ def test_an_answer_is_kept_under_the_name_that_stands_there(page, server):
     )
     expect(page.locator("#fn-verdicts .said")).to_contain_text("Judged no")
     expect(cards.first.locator("[data-answer=no]")).to_have_attribute("aria-pressed", "true")
-    assert [len(judged_on(server.workspace, name)) for name in ("Before", "After")] == [0, 1]
+    assert [len(judged_on(page, server.workspace, name)) for name in ("Before", "After")] == [0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,10 @@ from xmr.workspace.item_names import item_link
 TITLE = "Search"
 ID = "search"
 ENCODE = EVENT | ENCODE_LIMIT
+# What is wished for, "tick number act words": an act has the tick at which it was wished for as its number, and stays
+# until the next one, so that a change of the sidebar meanwhile takes nothing back.
+ACT = "(wish, words) => { const tick = Number(wish.split(' ')[0]) + 1; return `${tick} ${tick} %s ${words ?? ''}`; }"
+LOOK_AGAIN = "(wish) => wish.replace(/^\\d*/, (tick) => Number(tick) + 1)"
 
 
 def show(
@@ -83,7 +88,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
     first = disagreement(workspace, "test", controls.direction.value, side_by_side(runs)[0])
     asked = gr.State(first)
-    answered = gr.State(None)  # the query and the settings whose answer is on the page
+    answered = gr.State(
+        ("", None, None)
+    )  # the last act, and the query and the settings whose answer is on the page
+    brought = gr.State(None)  # the query that a picture or an item makes
+    wish = gr.Textbox("", visible="hidden", label="what is searched", elem_id="search-wish")
     link = controls.links.hidden("query", any_text, ID, written(workspace, first))
     noun = "clip" if workspace.dataset().kind == "clip" else "picture"
     with gr.Row(elem_id="ask"):
@@ -138,27 +147,19 @@ def build(workspace: Workspace, controls: Controls) -> None:
     sidebar = [controls.runs, controls.baseline, controls.k, scale]
     outputs = [asked, answered, controls.direction, grid, text, link]
 
-    def shown(new: Asked, *values: Any) -> tuple[Any, ...]:
-        drawn = show(workspace, new, *values)
-        words = shown_text(workspace, new)
-        return new, (new, values), new.direction, drawn, words, written(workspace, new)
-
-    def on_text(now: Asked, words: str, *values: Any) -> tuple[Any, ...]:
+    def on_text(now: Asked, words: str) -> Asked:
         if words == shown_text(workspace, now) and now.direction == "t2v":
-            return shown(now, *values)  # pressed again without a change: the item keeps its annotation
-        return shown(typed(now, words, noun), *values)
+            return now  # pressed again without a change: the item keeps its annotation
+        return typed(now, words, noun)
 
-    def on_upload(now: Asked, path: str, *values: Any) -> tuple[Any, ...]:
-        return shown(uploaded(now, path), *values)
-
-    def on_next(now: Asked, names: list[str], *values: Any) -> tuple[Any, ...]:
+    def on_next(now: Asked, names: list[str]) -> Asked:
         drawn = side_by_side(chosen(workspace, names, None)[0])[0]
-        return shown(disagreement(workspace, now.split, now.direction, drawn, now), names, *values)
+        return disagreement(workspace, now.split, now.direction, drawn, now)
 
-    def on_random(now: Asked, *values: Any) -> tuple[Any, ...]:
+    def on_random(now: Asked) -> Asked:
         data = workspace.dataset(now.split)
         count = len(data.captions if now.direction == "t2v" else data.visual_ids)
-        return shown(replace(now, kind="item", index=int(np.random.default_rng().integers(count))), *values)
+        return replace(now, kind="item", index=int(np.random.default_rng().integers(count)))
 
     def linked(now: Asked, held: str, split: str, direction: Direction, names: list[str]) -> Asked:
         """The query of the page: what its link says, under the sidebar's split and direction."""
@@ -174,17 +175,40 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return followed(workspace, now, split, direction, drawn)
 
     def on_page(
-        now: Asked, done: Any, held: str, split: str, direction: Direction, *values: Any
+        wanted: str,
+        now: Asked,
+        done: tuple[str, Any, Any],
+        what: Any,
+        held: str,
+        split: str,
+        direction: Direction,
+        *values: Any,
     ) -> tuple[Any, ...]:
         """Whatever changed, by a hand, a link or an answer: one path, so that no two answers overtake each other."""
+        _, number, kind, words, *_ = [*wanted.split(" ", 3), "", "", ""]
         new = linked(now, held, split, direction, values[0])
+        acts: dict[str, Callable[[], Asked]] = {
+            "text": lambda: on_text(new, words),
+            "next": lambda: on_next(new, values[0]),
+            "random": lambda: on_random(new),
+            "brought": lambda: what,
+        }
+        act = acts.get(kind) if number != done[0] else None
+        if act:
+            new = act()
         kept = written(workspace, new)
-        if (new, values) == done and held == kept:
+        if not act and (new, values) == done[1:] and held == kept:
             return tuple(gr.skip() for _ in outputs)
-        if new == now:  # words that are being typed stay where they are; what a link can't be used for goes
-            drawn = show(workspace, now, *values)
-            return gr.skip(), (now, values), gr.skip(), drawn, gr.skip(), kept
-        return shown(new, *values)
+        drawn, state = show(workspace, new, *values), (number, new, values)
+        if not act and new == now:
+            # Words that are being typed stay where they are; what a link can't be used for goes.
+            return gr.skip(), state, gr.skip(), drawn, gr.skip(), kept
+        return new, state, new.direction, drawn, shown_text(workspace, new), kept
+
+    def on_use(now: Asked, event: gr.EventData) -> Asked:
+        index = picked_index(workspace, now, event)
+        turned: Direction = "v2t" if now.direction == "t2v" else "t2v"
+        return Asked("item", now.split, turned, index=index)
 
     def on_pick(now: Asked, names: list[str], base: str, event: gr.EventData) -> dict[str, Any]:
         shown = side_by_side(*chosen(workspace, names, base))[0]
@@ -195,26 +219,25 @@ def build(workspace: Workspace, controls: Controls) -> None:
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}
 
-    def on_use(
-        now: Asked, names: list[str], base: str, count: int, how: Scale, event: gr.EventData
-    ) -> tuple[Any, ...]:
-        index = picked_index(workspace, now, event)
-        turned: Direction = "v2t" if now.direction == "t2v" else "t2v"
-        return shown(Asked("item", now.split, turned, index=index), names, base, count, how)
-
     def on_open(now: Asked, event: gr.EventData) -> dict[str, Any]:
         return opened(workspace, now, picked_index(workspace, now, event), event._data)
 
-    gr.on([text.submit, go_button.click], on_text, [asked, text, *sidebar], outputs, **ENCODE)
-    picture.upload(on_upload, [asked, picture, *sidebar], outputs, **ENCODE)
-    following.click(on_next, [asked, *sidebar], outputs, **EVENT)
-    chance.click(on_random, [asked, *sidebar], outputs, **EVENT)
-    of_page = [asked, answered, link, controls.split, controls.direction, *sidebar]
+    def act(trigger: Callable[..., Any], kind: str) -> None:
+        trigger(None, wish, wish, js=ACT % kind, **EVENT)
+
+    gr.on([text.submit, go_button.click], None, [wish, text], wish, js=ACT % "text", **EVENT)
+    act(following.click, "next")
+    act(chance.click, "random")
+    act(picture.upload(uploaded, [asked, picture], brought, **EVENT).success, "brought")
+    act(dialog.use(on_use, asked, brought, **EVENT).success, "brought")
     # `.input` on the direction, because answers set it too.
     changes = [controls.direction.input, *(one.change for one in (link, controls.split, *sidebar))]
-    gr.on(changes, on_page, of_page, outputs, trigger_mode="always_last", **ENCODE)
+    gr.on(changes, None, wish, wish, js=LOOK_AGAIN, **EVENT)
+    of_page = [wish, asked, answered, brought, link, controls.split, controls.direction, *sidebar]
+    wish.change(on_page, of_page, outputs, trigger_mode="always_last", **ENCODE).failure(
+        None, wish, wish, js=ACT % "", **EVENT
+    )
     grid.pick(on_pick, [asked, controls.runs, controls.baseline], dialog, **EVENT)
-    dialog.use(on_use, [asked, *sidebar], outputs, **EVENT)
     dialog.open(on_open, asked, controls.links.jump, **EVENT)
 
 
