@@ -15,6 +15,7 @@ from xmr.workspace import Workspace
 from xmr.workspace.words import words_of
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
+IDLE = 3  # seconds until tabs are filled that nobody has opened yet
 NO_LOSS = "Left out: {}, which combines runs and has no loss of its own."
 
 
@@ -31,6 +32,7 @@ class Controls:
     runs: gr.Dropdown
     baseline: gr.Dropdown
     k: gr.Slider
+    idle: gr.Timer
     links: Links
 
 
@@ -93,13 +95,15 @@ def sidebar(workspace: Workspace, links: Sequence[Link] = ()) -> Controls:
 
     picked.input(keep, [picked, base], base, **EVENT)
     base.input(show_baseline, [picked, base], picked, **EVENT)
+    idle = gr.Timer(IDLE)
+    idle.tick(lambda: gr.Timer(active=False), None, idle, **EVENT)
     kept = make_links("search")
     kept.keep("split", split, one_of("split", [value for _, value in split.choices]))
     kept.keep("direction", direction, one_of("direction", [value for _, value in ways]))
     kept.keep("runs", picked, some_of("run", workspace.runs))
     kept.keep("baseline", base, one_of("run", workspace.runs))
     kept.keep("k", k, number("k", 4, 24))
-    return Controls(split, direction, picked, base, k, kept)
+    return Controls(split, direction, picked, base, k, idle, kept)
 
 
 def run_choices(workspace: Workspace) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ def when_shown(
     inputs: Sequence[gr.components.Component],
     outputs: Sequence[gr.components.Component],
     watched: Sequence[gr.components.Component],
+    idle: gr.Timer,
     always: bool = False,
     again: gr.Timer | None = None,
 ) -> None:
@@ -25,11 +26,12 @@ def when_shown(
     have an `elem_id`: the browser looks whether it is on the screen. (Remembering the selected tab on the server
     instead goes wrong, because events of a quick switch to and fro may end in another order.)
 
-    What is wanted is written into a text of the tab's own, and its change alone asks the server: a tab out of sight costs
-    nothing, and one that was drawn for the same inputs is not drawn again, unless `always`: where it shows what others do
-    meanwhile. (Gradio repeats a whole event, with all that listens to it, where one listener was busy with its "always_last":
-    several such listeners of several events never came to rest.) `again`, one of the outputs, is a timer that `work` lets
-    run while it waits for what is measured in the background.
+    What is wanted is written into a text of the tab's own, and its change alone asks the server: a tab that was drawn for
+    the same inputs is not drawn again, unless `always`: where it shows what others do meanwhile. (Gradio repeats a whole
+    event, with all that listens to it, where one listener was busy with its "always_last": several such listeners of
+    several events never came to rest.) A tab out of sight costs nothing but once: at the tick of `idle`, one that nobody
+    has opened yet is filled, so that it is there when it is opened. `again`, one of the outputs, is a timer that `work`
+    lets run while it waits for what is measured in the background.
     """
     tab = Context.block
     while tab is not None and not isinstance(tab, gr.Tab):
@@ -43,6 +45,7 @@ def when_shown(
     gr.on([one.change for one in watched], None, seen, wish, js=CHANGED % (place, "false"), **EVENT)
     if again:
         again.tick(None, seen, wish, js=CHANGED % (place, "true"), **EVENT)
+    idle.tick(None, seen, wish, js=AHEAD, **EVENT)
 
     # What changes otherwise is drawn by handlers of the tab, which then shows another thing than was wished for.
     others = [one for one in seen[1:] if one not in watched]
@@ -73,6 +76,11 @@ SELECTED = f"""(last, ...values) => {{
   const fresh = %s || Boolean(window.xmrStale?.['%s']);
   if (window.xmrStale) delete window.xmrStale['%s'];
   return wish(last, values, fresh);
+}}"""
+AHEAD = f"""async (last, ...values) => {{
+  {WISH}
+  await new Promise((go) => {{ setTimeout(go, 250); }}); // tab after tab
+  return last || wish('', values, false);
 }}"""
 STALE = "() => { (window.xmrStale ??= {})['%s'] = true; }"
 CHANGED = f"""(last, ...values) => {{

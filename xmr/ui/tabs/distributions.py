@@ -220,7 +220,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return turn
 
-    when_shown(handle, inputs, [drawn, numbers, *listing], inputs)
+    when_shown(handle, inputs, [drawn, numbers, *listing], inputs, controls.idle)
     drawn.select(clicked, inputs, listing, **EVENT)
     back.click(turned(-1), [picked, *inputs], listing, **EVENT)
     forth.click(turned(1), [picked, *inputs], listing, **EVENT)

@@ -138,7 +138,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         return sentence(words) if words else "", listed
 
     inputs = [controls.split, first, second, method, colour]
-    when_shown(handle, inputs, [maps, timer], inputs, again=timer)
+    when_shown(handle, inputs, [maps, timer], inputs, controls.idle, again=timer)
     latest = EVENT | {"trigger_mode": "always_last"}
 
     def on_look(split: str, event: gr.EventData) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     outputs = [bars, cells, slices, about, bucket, slicing, slice_, *of_list]
     sidebar = [controls.split, controls.direction, controls.runs, controls.baseline]
     of_hubs = [curves, measures, hubs]
-    when_shown(awaiting, [page, *inputs], [*outputs, *of_hubs, timer], sidebar, again=timer)
+    when_shown(awaiting, [page, *inputs], [*outputs, *of_hubs, timer], sidebar, controls.idle, again=timer)
     at.input(everything, inputs, outputs, **latest)
     slicing.input(resliced, inputs, outputs, **latest)
 

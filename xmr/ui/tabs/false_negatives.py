@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from xmr.analysis import precision_recall, threshold_of
+from xmr.core import Direction
 from xmr.figures import suspects_figure
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.store import StoreRefused, as_csv, as_jsonl
@@ -192,19 +193,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     keep("judged", judged, one_of("list of judged pairs", [value for _, value in JUDGED]), ID)
     pair = [controls.links.hidden(f"suspect_{side}", any_text, ID) for side in ("visual", "text")]
 
-    of = [
-        run,
-        controls.split,
-        controls.direction,
-        selector,
-        beside,
-        moved,
-        filled,
-        listed,
-        not_by,
-        judged,
-        name,
-    ]
+    of_run = [run, controls.split, controls.direction, selector, beside]
+    of = [*of_run, moved, filled, listed, not_by, judged, name]
     # Without the sliders: Gradio refuses values that are on their way while the sliders become another selector's.
     inputs = [*of, *pair, place]
     of_list = [found, kept, where, place, clear, not_by]
@@ -226,12 +216,20 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return handle
 
-    def shown(*values: Any) -> tuple[Any, ...]:
+    def shown(
+        one: str,
+        split: str,
+        direction: Direction,
+        kind: str,
+        others: list[str],
+        held: dict[str, Any],
+        last: str,
+    ) -> tuple[Any, ...]:
         """The chart, and the sliders where they still are another selector's."""
-        kind, held, last = values[3], values[5], values[6]
         sliders = pool.updates(kind, held.get(kind)) if last != kind else [gr.skip()] * len(pool.components)
-        about_it = words(about_selector(workspace, values[0] or "", kind))
-        return draw(workspace, read(values)[0])[0], about_it, kind, *sliders
+        settings = settings_of(kind, held.get(kind, SELECTORS[kind].defaults), others, held)
+        drawn = draw(workspace, Asked(one or "", split, direction, settings))[0]
+        return drawn, words(about_selector(workspace, one or "", kind)), kind, *sliders
 
     def listing(*values: Any) -> tuple[Any, ...]:
         return *lists()(*values[:-1]), standing_table(workspace, read(values[:-1])[0])
@@ -274,11 +272,10 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return handle
 
-    of_run = [run, controls.split, controls.direction, selector, beside]
-    when_shown(shown, inputs, [drawn, *of_selector], of_run)
+    when_shown(shown, [*of_run, moved, filled], [drawn, *of_selector], of_run, controls.idle)
     # The list need not wait for the chart; others may have judged meanwhile.
     watched = [*of_run, *pair, listed, not_by, judged, name, turned]
-    when_shown(listing, [*inputs, turned], [*of_list, numbers], watched, always=True)
+    when_shown(listing, [*inputs, turned], [*of_list, numbers], watched, controls.idle, always=True)
     latest = EVENT | {"trigger_mode": "always_last"}
     sliders = [component.input for component in pool.components]
     gr.on(sliders, slid, [*inputs, *pool.components], [drawn, numbers, moved, turned], **latest)

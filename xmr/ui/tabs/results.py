@@ -158,7 +158,14 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
     inputs = [controls.split, controls.direction, controls.runs, controls.baseline, which, sort]
     tables = [first, first_differences, second, second_differences]
-    when_shown(handle, inputs, [*tables, told, scores, losses, data, runs, timer], inputs, again=timer)
+    when_shown(
+        handle,
+        inputs,
+        [*tables, told, scores, losses, data, runs, timer],
+        inputs,
+        controls.idle,
+        again=timer,
+    )
     for one in tables:
         one.pick(on_pick, None, controls.links.jump, trigger_mode="multiple", **EVENT)
         one.sort(on_sort, None, sort, trigger_mode="multiple", **EVENT)

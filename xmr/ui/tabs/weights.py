@@ -20,7 +20,6 @@ from xmr.ui.said import refused, warn
 from xmr.ui.shell import NO_LOSS, Controls
 from xmr.ui.weight_curves import (
     OTHERS,
-    SETTING,
     SPREAD,
     asked_pair,
     cell_of,
@@ -63,8 +62,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     """Lays the tab out and wires it."""
     offered = choices(workspace)
     start = next((c for _, c in offered if c == f"run {controls.baseline.value}"), offered[0][1])
-    loss, values, _ = loss_of(workspace, start)
-    positive0, top0 = SETTING
+    loss, values, owner = loss_of(workspace, start)
+    positive0, top0 = setting_or_default(workspace, owner, "test")
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             choice = gr.Dropdown(offered, value=start, label="Loss", elem_id="weights-choice")
@@ -270,6 +269,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         [*of_batch, shown, cell, controls.runs, filled, moved_to, *sliders],
         [*after, filled, cell, moved_to, clear, *sliders, about, reset],
         [choice, controls.split, controls.runs, controls.baseline],
+        controls.idle,
     )
     latest = EVENT | {"trigger_mode": "always_last"}
     of_maps = [*of_batch, shown, cell, *sliders]
