@@ -6,7 +6,7 @@
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
 runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a
 browser sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a
-drawn answer. Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer
+drawn answer; a tab is opened as soon as the page is there, after the page has been looked at, and again. Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer
 must be about the question of its asker.
 
 Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SHAPES = ("sphere", "cube", "cylinder", "cone")
 SEARCH_MS, EVENT_MS, LOAD_S, PAYLOAD_KB = 300, 500, 3.0, 300
+READ_S = 8  # how long a page is looked at before another tab is opened
 
 
 # When something was last drawn in what people look at; Gradio's hidden progress bars don't count.
@@ -202,7 +203,7 @@ def searches(address: str, runs: list[str]) -> None:
 
 def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None:
     """First load, tabs and sliders in a browser, and the size of every event's answer."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Page, sync_playwright
 
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if path is None:
@@ -223,13 +224,15 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
             loads.append(time.perf_counter() - started)
             context.close()
         report("first load, nothing cached by the browser", loads, LOAD_S, "s")
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(f"{address}/?v=1&{query}")
-        page.locator(f"#results .column:nth-child({len(runs)})").wait_for()
-        page.wait_for_timeout(2000)
+
+        def opened() -> Page:
+            page = browser.new_context(viewport={"width": 1400, "height": 900}).new_page()
+            page.goto(f"{address}/?v=1&{query}")
+            page.locator(f"#results .column:nth-child({len(runs)})").wait_for()
+            return page
 
         def timed(act: Callable[[], Any], drawn: str) -> float:
-            """Seconds from the action until the page has an answer and is quiet."""
+            """Seconds from the action until the page that is open has an answer and is quiet."""
             page.evaluate(WATCH)
             started = page.evaluate("performance.now()")
             act()
@@ -239,17 +242,33 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
             return (max(answered, page.evaluate("window.__quiet")) - started) / 1000
 
         shown = "[...document.querySelectorAll('#tabs figcaption, #results .rg')].every((one) => !one.offsetParent || !one.textContent.startsWith('Measuring'))"
+
+        def switched(title: str) -> float:
+            page.get_by_role("tab", name="Search", exact=True).click()
+            page.wait_for_timeout(600)
+            return timed(lambda: page.get_by_role("tab", name=title, exact=True).click(), shown)
+
         for title, _ in tabs:
-            first = timed(lambda t=title: page.get_by_role("tab", name=t, exact=True).click(), shown)
-            again = []
+            times = []
             for _ in range(3):
-                page.get_by_role("tab", name="Search", exact=True).click()
-                page.wait_for_timeout(600)
-                again.append(
-                    timed(lambda t=title: page.get_by_role("tab", name=t, exact=True).click(), shown)
-                )
-            report(f"tab {title}, seen before", again, EVENT_MS)
-            print(f"{'':4s}opened first: {1000 * first:,.0f} ms")
+                page = opened()
+                times.append(switched(title))
+                page.context.close()
+            report(f"tab {title}, as soon as the page is there", times, EVENT_MS)
+        firsts: dict[str, list[float]] = {title: [] for title, _ in tabs}
+        for _ in range(3):
+            page = opened()
+            page.wait_for_timeout(READ_S * 1000)
+            for title, times in firsts.items():
+                times.append(switched(title))
+            page.context.close()
+        for title, times in firsts.items():
+            report(f"tab {title}, first opened after {READ_S} s", times, EVENT_MS)
+        page = opened()
+        page.wait_for_timeout(READ_S * 1000)
+        for title, _ in tabs:
+            switched(title)
+            report(f"tab {title}, seen before", [switched(title) for _ in range(3)], EVENT_MS)
         page.get_by_role("tab", name="Loss weights", exact=True).click()
         page.wait_for_timeout(1500)
 

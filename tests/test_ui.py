@@ -154,10 +154,18 @@ def test_what_was_done_last_stands_however_late_an_earlier_answer_is(home, monke
     home.locator("#k input[type=number]").fill("5")
     home.locator("#k input[type=number]").press("Tab")
     workspace = make_workspace(tmp_path)
-    second = workspace.disagreements(workspace.shown_first, "test", "v2t")[1]
-    name = workspace.dataset("test").visual_ids[second]
-    expect(home.locator("#results .query .eyebrow")).to_have_text(f"Image {name}")
+    order = workspace.disagreements(workspace.shown_first, "test", "v2t")
+    names = [workspace.dataset("test").visual_ids[place] for place in order]
+    query = home.locator("#results .query .eyebrow")
+    expect(query).to_have_text(f"Image {names[1]}")
     expect(home.locator("#results .column").first.locator(".tiles .tile")).to_have_count(5)
+    # Pressed twice, it goes two places on.
+    late.append(1)
+    home.locator("#next").click()
+    home.locator("#next").click()
+    expect(query).to_have_text(f"Image {names[3]}")
+    home.wait_for_timeout(500)
+    expect(query).to_have_text(f"Image {names[3]}")
 
 
 def test_annotated_match_outside_k_is_pinned_with_its_rank(home):
@@ -355,7 +363,6 @@ def test_no_runs_screen_names_the_command_that_makes_some(page, serve, tmp_path)
         expect(page.locator("#problem")).to_contain_text("There is no whole run in")
         expect(page.locator("#problem")).to_contain_text("python scripts/train.py --dataset blocks")
         expect(page.locator("#faults")).to_contain_text("half_written")
-        page.wait_for_timeout(300)
 
 
 def test_missing_dataset_screen_says_why(tmp_path):

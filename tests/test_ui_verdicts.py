@@ -612,7 +612,6 @@ def test_a_refused_file_is_said_and_the_rest_works(page, serve, tmp_path):
         expect(page.locator("#fn-verdicts [role=alert]")).to_contain_text("is no database of verdicts")
         expect(page.locator("#fn-pairs article")).to_have_count(12)
         expect(page.locator("#fn-pairs button")).to_have_count(0)
-        page.goto("about:blank")  # before its server goes
 
 
 def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
