@@ -1,5 +1,6 @@
 """Verdicts in the false-negatives tab: lists and answers as functions, then people with keyboards in browsers."""
 
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from xmr.ui.suspect_cards import asked_card, pair_asked_for
 from xmr.ui.suspect_lists import Asked, examine, judged_by, listed_by, page_of
 from xmr.ui.suspect_pages import judge_pairs, list_page
 from xmr.ui.suspect_words import selector_table
-from xmr.ui.tabs import false_negatives
+from xmr.ui.tabs import false_negatives, search
 from xmr.workspace.item_names import UnknownItem, item_link
 from xmr.workspace.measured import hard_negatives
 from xmr.workspace.pages import open_pages
@@ -614,9 +615,9 @@ def test_a_refused_file_is_said_and_the_rest_works(page, serve, tmp_path):
         expect(page.locator("#fn-pairs button")).to_have_count(0)
 
 
-def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
+def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path, monkeypatch):
     workspace = with_store(tmp_path, forgotten=True)
-    asked = []
+    asked, show = [], search.show
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
 
     with serve(workspace) as url:
@@ -626,10 +627,16 @@ def test_a_host_without_a_disk_asks_who_leaves_to_export(page, serve, tmp_path):
         expect(cards.first.locator("[aria-pressed=true]")).to_be_visible()
         expect_settled(page)
         page.get_by_role("tab", name="Search").click()
+        monkeypatch.setattr(search, "show", lambda *values: time.sleep(1) or show(*values))
+        with page.expect_request(
+            lambda one: "queue/join" in one.url
+        ):  # Gradio would take its own closing for a lost connection
+            page.locator("#next").click()
         with page.expect_event("dialog"):
             page.close(run_before_unload=True)
         assert asked == ["beforeunload"]
         expect(page.locator("#fn-csv")).to_be_in_viewport()
+        page.wait_for_timeout(2500)  # and come back after 2 s
         cards.nth(1).get_by_role("button", name="No").click()  # who stays goes on
         expect(cards.nth(1).locator("[aria-pressed=true]")).to_be_visible()
         assert len(judged_on(page, workspace, "Leaver")) == 2

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
 from xmr.ui.components.plotly_chart import PRELOAD
 from xmr.ui.events import ENCODE_LIMIT, quiet
+from xmr.ui.leaving import Leaving
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
 from xmr.ui.shell import fault_items, sidebar
@@ -82,7 +84,7 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
         "footer_links": ["api", "settings"],
     }
     routes = [route(page, _laid_out(page, pages), options) for page in pages[1:]]
-    return options | {"app_kwargs": {"routes": routes}} if routes else options
+    return options | {"app_kwargs": {"routes": routes, "middleware": [Middleware(Leaving)]}}
 
 
 def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:

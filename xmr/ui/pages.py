@@ -23,9 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from xmr.ui.components.notice import Link
 from xmr.workspace.pages import Page
 
-# Seconds before a visitor is told what takes so long. Gradio's client reloads the page that is being left where the next
-# one does not answer within 2 s and an event was under way: nobody would ever get to a dataset that is slow to open.
-PATIENCE = 0.8
+PATIENCE = 0.8  # seconds before a visitor is told what takes so long
 
 OPENING = """<!doctype html>
 <html lang="en">

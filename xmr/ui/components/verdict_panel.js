@@ -103,7 +103,7 @@ document.addEventListener('xmr-shown', ({ detail }) => {
 document.addEventListener('xmr-nameless', () => { if (element.isConnected) input()?.focus(); });
 document.addEventListener('xmr-exported', ({ detail }) => unexported.delete(detail));
 
-window.addEventListener('beforeunload', (event) => {
+document.addEventListener('xmr-leaving', ({ detail: event }) => {
   const forgotten = settings.forgetful && unexported.size > 0;
   if (!element.isConnected || !(forgotten || sent.length || outbox.length)) return;
   event.preventDefault();
