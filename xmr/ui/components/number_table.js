@@ -23,7 +23,6 @@ const turn = (column) => {
   else if (sort.descending) sort = { column, descending: false };
   else sort = { column: '', descending: true };
   draw();
-  [...root.querySelectorAll('thead button')].find((button) => button.dataset.column === column)?.focus();
   trigger('sort', sort);
 };
 
@@ -51,6 +50,8 @@ const save = (file) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
+const sameAs = (node) => node.dataset.column ?? node.getAttribute('aria-label') ?? node.textContent;
+
 const draw = () => {
   const value = given();
   if (!value) return;
@@ -62,6 +63,7 @@ const draw = () => {
   // Where it is wider than the page, the keyboard scrolls it.
   const named = { tabindex: 0, role: 'region', 'aria-label': value.title || value.columns.map((column) => column.text).join(', ') };
   const files = value.files ?? [];
+  const held = root.contains(document.activeElement) ? sameAs(document.activeElement) : null; // who is on it stays on it
   root.replaceChildren(
     value.title && h('h3', {}, value.title) || '',
     said,
@@ -73,6 +75,7 @@ const draw = () => {
     value.note && h('p', {}, value.note) || '',
     files.length > 0 && h('div', { class: 'files' }, files.map((file) =>
       h('button', { type: 'button', 'aria-label': `${file.label}: ${value.title}`, onclick: () => save(file) }, file.label))) || '');
+  if (held !== null) [...root.querySelectorAll('button, [tabindex]')].find((node) => sameAs(node) === held)?.focus({ preventScroll: true });
 };
 watch('value', draw);
 draw();
