@@ -45,6 +45,7 @@ def when_shown(
     gr.on([one.change for one in watched], None, seen, wish, js=CHANGED % (place, "false"), **EVENT)
     if again:
         again.tick(None, seen, wish, js=CHANGED % (place, "true"), **EVENT)
+    idle.tick(None, None, None, js=PAUSE, **EVENT)
     idle.tick(None, seen, wish, js=AHEAD, **EVENT)
 
     # What changes otherwise is drawn by handlers of the tab, which then shows another thing than was wished for.
@@ -77,9 +78,10 @@ SELECTED = f"""(last, ...values) => {{
   if (window.xmrStale) delete window.xmrStale['%s'];
   return wish(last, values, fresh);
 }}"""
-AHEAD = f"""async (last, ...values) => {{
+# Tab after tab; not while a wish is at hand, which somebody may replace meanwhile.
+PAUSE = "() => new Promise((go) => { setTimeout(go, 250); })"
+AHEAD = f"""(last, ...values) => {{
   {WISH}
-  await new Promise((go) => {{ setTimeout(go, 250); }}); // tab after tab
   return last || wish('', values, false);
 }}"""
 STALE = "() => { (window.xmrStale ??= {})['%s'] = true; }"
