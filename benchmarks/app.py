@@ -6,8 +6,9 @@
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
 runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a
 browser sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a
-drawn answer; a tab is opened as soon as the page is there, after the page has been looked at, and again. Then ten people search, walk on, open items, look at distributions and judge pairs for a minute; each answer
-must be about the question of its asker.
+drawn answer; a tab is opened as soon as the page is there, after the page has been looked at, and again. Then ten people
+search, walk on, open items, look at distributions and judge pairs for a minute; each answer must be about the question of
+its asker.
 
 Times are wall time; the load of the machine is told beside them. Limits are those that the project sets itself.
 """

@@ -88,9 +88,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
     first = disagreement(workspace, "test", controls.direction.value, side_by_side(runs)[0])
     asked = gr.State(first)
-    answered = gr.State(
-        ("", None, None)
-    )  # the last act, and the query and the settings whose answer is on the page
+    # The last act, and the query and the settings whose answer is on the page.
+    answered = gr.State(("", None, None))
     brought = gr.State(None)  # the query that a picture or an item makes
     wish = gr.Textbox("", visible="hidden", label="what is searched", elem_id="search-wish")
     link = controls.links.hidden("query", any_text, ID, written(workspace, first))
