@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from xmr.analysis import hits, mean_interval
 from xmr.figures.errors import RANK_BINS
 from xmr.ui import error_charts, error_lists, error_rows, error_views
 from xmr.ui.error_lists import Asked
+from xmr.ui.tabs import errors
 from xmr.workspace.item_names import find_item
 from xmr.workspace.measured import top
 
@@ -151,7 +153,7 @@ def test_a_row_tells_ranks_first_results_and_near_misses(workspace, direction):
     of = asked(direction=direction)
     value, where, told, page = error_views.show_list(workspace, of, 1)
     queries = error_lists.listed(workspace, of)
-    assert (where, page) == (f"13–24 of {len(queries)}", (of, 1))
+    assert (where, page) == (f"13–24 of {len(queries)}", 1)
     assert f"all queries, {len(queries)}" in told
     assert len(json.dumps(value)) < 300_000
     found = [row["index"] for row in value["rows"]]
@@ -179,9 +181,9 @@ def test_a_row_tells_ranks_first_results_and_near_misses(workspace, direction):
 
 def test_pages_stop_at_both_ends_and_an_empty_list_names_its_filter(workspace):
     _, where, _, page = error_views.show_list(workspace, asked(), -1)
-    assert (where, page[1]) == ("1–12 of 120", 0)
+    assert (where, page) == ("1–12 of 120", 0)
     _, where, _, page = error_views.show_list(workspace, asked(), 99)
-    assert (where, page[1]) == ("109–120 of 120", 9)
+    assert (where, page) == ("109–120 of 120", 9)
     value, where, _, _ = error_views.show_list(workspace, asked(cell=(1025, 1025)), 0)
     assert (value["rows"], where) == ([], "none")
     assert "rank 1025+ under A" in value["empty"] and "clear the filters" in value["empty"]
@@ -447,6 +449,51 @@ def test_clicks_on_charts_list_their_queries(page, app_url, workspace):
     page.locator("#errors-next").click()
     expect(where).to_have_text("13–24 of 120")
     expect(first).to_have_text(workspace.item_id("test", "v2t", int(drawn[12])))
+
+
+def test_what_was_done_last_is_listed_however_late_an_earlier_answer_is(
+    page, app_url, workspace, monkeypatch
+):
+    open_errors(page, app_url, "?v=1&tab=errors&bucket=only+A&slicing=colour&slice=red")
+    said, where = page.locator("#errors-listed"), page.locator("#errors-where")
+    expect(said).to_contain_text("only A · colour: red")
+    real, late = errors.show_list, [1.5]
+
+    def slow(*values):
+        time.sleep(late.pop() if late else 0)
+        return real(*values)
+
+    monkeypatch.setattr(errors, "show_list", slow)
+    page.locator("#errors-clear").click()
+    page.locator("#errors-another").click()
+    page.locator("#errors-another").click()
+    of = Asked("test", "t2v", "max_of_hinges", "info_nce", ("siglip",), 1, order="random", seed=1)
+    drawn = [workspace.item_id("test", "v2t", int(query)) for query in error_lists.listed(workspace, of)]
+    first = page.locator("#errors-list .name").first
+    expect(first).to_have_text(drawn[0])
+    expect(where).to_have_text("1–12 of 120")
+    page.wait_for_timeout(2000)  # longer than the answer that was late
+    expect(first).to_have_text(drawn[0])
+    expect(page.locator("#errors-seed input")).to_have_value("1")
+    expect(page.locator("#errors-bucket input:checked")).to_have_value("all")
+    # Turned twice, it is two pages on; another filter starts at its first page.
+    late.append(1)
+    page.locator("#errors-next").click()
+    page.locator("#errors-next").click()
+    expect(where).to_have_text("25–36 of 120")
+    expect(first).to_have_text(drawn[24])
+    pick(page, "errors-slice", "red")
+    expect(where).to_contain_text("1–12 of")
+    pick(page, "errors-slicing", "shape")  # whose slices are others
+    expect(said).to_contain_text("all queries, 120.")
+    expect(page.locator("#errors-slice input")).to_have_value("all")
+    # What is chosen while charts are on their way stays chosen.
+    late.append(1)
+    page.get_by_label("5", exact=True).check()
+    page.get_by_label("only B").check()
+    expect(said).to_contain_text("Listed: only B,")
+    page.wait_for_timeout(1500)
+    expect(said).to_contain_text("Listed: only B,")
 
 
 def test_a_link_brings_the_same_list_back_and_captions_stay_text(page, app_url, workspace):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -64,8 +66,12 @@ def read(
     cell: str,
     order: str,
     seed: float | None,
+    last: Asked | None = None,
 ) -> Asked:
-    """What the page's controls ask for; a slicing and a slice that are not there are told and left out."""
+    """What the page's controls ask for; a slicing and a slice that are not there are told and left out. A slice that was
+    asked for `last`, of another slicing, is left out too."""
+    if last and slicing != last.slicing and slice_ == last.slice:
+        slice_ = ""
     pair = compared(workspace, runs, baseline, a, b)
     try:
         ways = slicings(workspace, split, direction)
@@ -85,26 +91,24 @@ def read(
     return Asked(split, direction, *pair, int(k), bucket, slicing, slice_, found, order, seed)
 
 
-def show_list(
-    workspace: Workspace, asked: Asked, page: int
-) -> tuple[dict[str, Any], str, str, tuple[Asked, int]]:
-    """One page of the list, where in it that is, the filters in words, and of what the page shown (from 0) is."""
+def show_list(workspace: Workspace, asked: Asked, page: int) -> tuple[dict[str, Any], str, str, int]:
+    """One page of the list, where in it that is, the filters in words, and the page that is shown (from 0)."""
     filters = filter_words(asked)
     if not asked.a:
-        return query_list([], "", "", NO_RUN), "", "", (asked, 0)
+        return query_list([], "", "", NO_RUN), "", "", 0
     try:
         queries = listed(workspace, asked)
         page = max(0, min(page, max(len(queries) - 1, 0) // PAGE))
         part = queries[page * PAGE : (page + 1) * PAGE]
         shown = rows(workspace, asked, part)
     except (ValueError, OSError) as error:
-        return query_list([], "", "", f"These queries can't be examined: {error}"), "", "", (asked, 0)
+        return query_list([], "", "", f"These queries can't be examined: {error}"), "", "", 0
     match = words_of(workspace.dataset(asked.split)).rank
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
     where = f"{page * PAGE + 1:,}–{page * PAGE + len(part):,} of {len(queries):,}" if len(part) else "none"
     told = f"Listed: {filters or 'all queries'}, {len(queries):,}."
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
-    return query_list(shown, about, "Open in Search", empty), where, sentence(told), (asked, page)
+    return query_list(shown, about, "Open in Search", empty), where, sentence(told), page
 
 
 def show_charts(workspace: Workspace, asked: Asked) -> tuple[str, str, str, dict[str, int]]:
@@ -117,6 +121,33 @@ def show_charts(workspace: Workspace, asked: Asked) -> tuple[str, str, str, dict
     except (ValueError, OSError) as error:
         words = f"The {asked.split} split can't be examined: {error}"
         return chart(None, words), chart(None, ""), chart(None, ""), {}
+
+
+def draw(workspace: Workspace, asked: Asked, held: Sequence[str]) -> tuple[Asked, list[Any]]:
+    """All that is drawn of two runs: the three charts, which runs these are, the choices of buckets, slicings and slices,
+    and the hubs. A bucket that these runs don't have is told and left out of what is asked for.
+
+    `held` are the values of those three controls, which are set only to change them: somebody may have chosen others by the
+    time that this arrives.
+    """
+    *charts, counts = show_charts(workspace, asked)
+    if counts and asked.bucket not in counts:
+        name = BUCKETS[asked.bucket]
+        warn(f"No query is in “{name}” of these runs: all are listed.", title="Another list is shown")
+        asked = replace(asked, bucket=ANY)
+    of = slicings(workspace, asked.split, asked.direction) if counts else {}
+    parts = [(f"{name} ({len(some):,})", name) for name, some in of.get(asked.slicing, {}).items()]
+    other = f", B is {asked.b}." if asked.b else ", and there is no B."
+    values = asked.bucket, asked.slicing, asked.slice
+    new = [{} if one == now else {"value": one} for one, now in zip(values, held, strict=True)]
+    return asked, [
+        *charts,
+        sentence(f"A is {asked.a}{other}" if asked.a else ""),
+        gr.Radio(choices=bucket_choices(counts), **new[0]) if counts else gr.skip(),
+        gr.Dropdown(choices=list(of), **new[1]),
+        gr.Dropdown(choices=[("all", ""), *parts], **new[2]),
+        *show_hubs(workspace, asked),
+    ]
 
 
 def show_hubs(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from xmr.figures.errors import RANK_BINS
-from xmr.ui.components.notice import Notice, sentence
+from xmr.ui.components.notice import Notice
 from xmr.ui.components.number_table import NumberTable
 from xmr.ui.components.plotly_chart import PlotlyChart
 from xmr.ui.components.query_table import QueryTable
@@ -25,15 +25,14 @@ from xmr.ui.error_views import (
     bucket_choices,
     cell_of,
     data_of,
+    draw,
     picked,
     read,
-    show_charts,
-    show_hubs,
     show_list,
 )
 from xmr.ui.events import EVENT
 from xmr.ui.links import any_text, number, one_of
-from xmr.ui.said import refused, warn
+from xmr.ui.said import refused
 from xmr.ui.shell import Controls
 from xmr.workspace import Workspace
 from xmr.workspace.results import is_awaited
@@ -41,8 +40,11 @@ from xmr.workspace.results import is_awaited
 TITLE = "Errors"
 ID = "errors"
 
-CHARTS = 4  # outputs in front of the controls and the list: three charts and what is compared
-
+# What is listed is what the controls hold: buttons and clicks on charts do no more than to set those, so that whatever is
+# done in quick succession ends in one list.
+CLEAR = f"() => [{json.dumps(ANY)}, '', '']"
+ANOTHER = f"(order, seed) => ['random', order === 'random' ? (Number(seed) + 1) % {SEEDS} : seed]"
+TURN = "(page) => page + %d"
 # The file's own address, which Gradio has made: nothing that a visitor wrote.
 SAVE = """(file) => { if (file) Object.assign(document.createElement('a'), { href: file.url, download: file.orig_name }).click(); }"""
 # A click on a chart lists below what may be out of sight.
@@ -121,7 +123,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
         with gr.Column(scale=3, min_width=320):
             hubs = QueryTable(elem_id="errors-hub-list")
     file = gr.DownloadButton(visible="hidden", elem_id="errors-file")
-    page = gr.State(None)  # what is listed, and the number of the page
+    page = gr.Number(0, precision=0, visible="hidden", label="page of the list", elem_id="errors-page")
+    state = gr.State(None)  # what is drawn, and the number of the page; None while a run is measured
     timer = gr.Timer(3, active=False)
 
     links = controls.links
@@ -135,96 +138,45 @@ def build(workspace: Workspace, controls: Controls) -> None:
     links.keep("draw", seed, number("the seed of the order", 0, SEEDS), ID)
     cell = links.hidden("ranks", cell_of, ID)
 
-    of_page = [controls.split, controls.direction, controls.runs, controls.baseline, a, b, at]
-    inputs = [*of_page, bucket, slicing, slice_, cell, order, seed]
-    of_list = [found, where, filters, page]
-    of_filters = [bucket, slice_, cell]
+    inputs = [controls.split, controls.direction, controls.runs, controls.baseline, a, b, at]
+    inputs += [bucket, slicing, slice_, cell, order, seed]
+    sent_back = [bucket, slicing, slice_]
+    of_charts = [bars, cells, slices, about, *sent_back, curves, measures, hubs]
+    outputs = [*of_charts, found, where, filters, page, state, timer]
 
-    def everything(*values: Any, now: tuple[Asked, int] | None = None) -> tuple[Any, ...]:
-        asked = read(workspace, *values)
-        *drawn, counts = show_charts(workspace, asked)
-        if counts and asked.bucket not in counts:
-            name = BUCKETS[asked.bucket]
-            warn(f"No query is in “{name}” of these runs: all are listed.", title="Another list is shown")
-            asked = replace(asked, bucket=ANY)
-        of = slicings(workspace, asked.split, asked.direction) if counts else {}
-        parts = [(f"{name} ({len(some):,})", name) for name, some in of.get(asked.slicing, {}).items()]
-        told = (
-            f"A is {asked.a}" + (f", B is {asked.b}." if asked.b else ", and there is no B.")
-            if asked.a
-            else ""
-        )
-        return (
-            *drawn,
-            sentence(told),
-            gr.Radio(bucket_choices(counts), value=asked.bucket) if counts else gr.skip(),
-            gr.Dropdown(list(of), value=asked.slicing),
-            gr.Dropdown([("all", ""), *parts], value=asked.slice),
-            *show_list(workspace, asked, now[1] if now and now[0] == asked else 0),
-        )
+    def show(drawn: tuple[Asked, bool] | None, turned: int | None, *values: Any) -> tuple[Any, ...]:
+        """Whatever changed. Charts that are drawn already are left alone, unless they wait for a run of a large split."""
+        last, waits = drawn or (None, True)
+        asked = read(workspace, *values, last=last)
+        page = turned or 0 if asked == last else 0
+        charts: list[Any] = [gr.skip() for _ in of_charts]
+        if waits or not last or asked.charted != last.charted:
+            asked, charts = draw(workspace, asked, [values[inputs.index(part)] for part in sent_back])
+            waits = any(is_awaited(workspace, run, asked.split) for run in asked.runs if run)
+        *listed, page = show_list(workspace, asked, page)
+        return *charts, *listed, gr.skip() if page == turned else page, (asked, waits), gr.Timer(active=waits)
 
-    def of_pair(*values: Any) -> tuple[Any, ...]:
-        drawn = everything(*values)
-        return *drawn, *show_hubs(workspace, drawn[-1][0])
-
-    def awaiting(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
-        """All, again and again while a run of a large split is measured. The list is left alone meanwhile, once it can be
-        shown: its reader may have turned the page."""
-        drawn = everything(*values, now=now)
-        asked = drawn[-1][0]
-        waits = {run for run in asked.runs if run and is_awaited(workspace, run, asked.split)}
-        if waits and now and now[0] == asked and not waits & {*asked.pair}:
-            drawn = (*drawn[:CHARTS], *(gr.skip() for _ in drawn[CHARTS:]))
-        return *drawn, *show_hubs(workspace, asked), gr.Timer(active=bool(waits))
-
-    def resliced(*values: Any) -> tuple[Any, ...]:  # a slice of the former slicing is none of the new one
-        return everything(
-            *("" if part is slice_ else value for part, value in zip(inputs, values, strict=True))
-        )
-
-    def relist(move: int | None) -> Callable[..., Any]:
-        def handle(now: tuple[Asked, int] | None, *values: Any) -> tuple[Any, ...]:
-            page = now[1] + move if now and move is not None else 0
-            return show_list(workspace, read(workspace, *values), page)
-
-        return handle
-
-    def filtered(**changes: Any) -> Callable[[Asked], tuple[Any, ...]]:
-        def handle(asked: Asked) -> tuple[Any, ...]:
-            new = replace(asked, **changes)
-            cell = f"{new.cell[0]}.{new.cell[1]}" if new.cell else ""
-            return (new.bucket, new.slice, cell, *show_list(workspace, new, 0))
-
-        return handle
-
-    def on_bar(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+    def on_bar(event: gr.EventData) -> str:
         meta = data_of(event).get("meta")
         name = meta.get("bucket") if isinstance(meta, dict) else None
         if not isinstance(name, str) or name not in BUCKETS:
             raise refused("That part of the bar is not there any more.", title="Nothing to list")
-        return filtered(bucket=name)(read(workspace, *values))
+        return name
 
-    def on_cell(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+    def on_cell(event: gr.EventData) -> str:
         places = [data_of(event).get(key) for key in ("column", "row")]
         if any(type(place) is not int or not 0 <= place < len(RANK_BINS) for place in places):
             raise refused("That cell is not there any more.", title="Nothing to list")
-        return filtered(cell=tuple(RANK_BINS[place] for place in places))(read(workspace, *values))
+        return ".".join(str(RANK_BINS[place]) for place in places)
 
-    def on_slice(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
+    def on_slice(event: gr.EventData, *values: Any) -> str:
         asked = read(workspace, *values)
         point = data_of(event).get("customdata")
         name = point[0] if isinstance(point, list) and point else None
         ways = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
         if not isinstance(name, str) or name not in ways:
             raise refused("That slice is not there any more.", title="Nothing to list")
-        return filtered(slice=name)(asked)
-
-    def on_another(now: int, *values: Any) -> tuple[Any, ...]:
-        asked = read(workspace, *values)
-        asked = replace(
-            asked, order="random", seed=(asked.seed + 1) % SEEDS if asked.order == "random" else asked.seed
-        )
-        return (asked.order, asked.seed, *show_list(workspace, asked, 0))
+        return name
 
     def saved(name: str, make: Callable[[Workspace, Asked], str]) -> Callable[..., str]:
         def handle(*values: Any) -> str:
@@ -249,33 +201,17 @@ def build(workspace: Workspace, controls: Controls) -> None:
 
         return handle
 
-    latest = EVENT | {"trigger_mode": "always_last"}
-    outputs = [bars, cells, slices, about, bucket, slicing, slice_, *of_list]
-    sidebar = [controls.split, controls.direction, controls.runs, controls.baseline]
-    of_hubs = [curves, measures, hubs]
-    when_shown(awaiting, [page, *inputs], [*outputs, *of_hubs, timer], sidebar, controls.idle, again=timer)
-    at.input(everything, inputs, outputs, **latest)
-    slicing.input(resliced, inputs, outputs, **latest)
-
-    gr.on([a.input, b.input], of_pair, inputs, [*outputs, *of_hubs], **latest)
-    gr.on(
-        [bucket.input, slice_.input, order.input, seed.input],
-        relist(None),
-        [page, *inputs],
-        of_list,
-        **latest,
-    )
-    back.click(relist(-1), [page, *inputs], of_list, **EVENT)
-    forth.click(relist(1), [page, *inputs], of_list, **EVENT)
-    another.click(on_another, [page, *inputs], [order, seed, *of_list], **EVENT)
-    for drawn, handle in ((bars, on_bar), (cells, on_cell), (slices, on_slice)):
-        drawn.select(handle, inputs, [*of_filters, *of_list], **EVENT).success(
-            None, None, None, js=LOOK, **EVENT
-        )
-    clear.click(
-        lambda *values: filtered(bucket=ANY, slice="", cell=None)(read(workspace, *values)),
-        inputs, [*of_filters, *of_list], **EVENT,
-    )  # fmt: skip
+    when_shown(show, [state, page, *inputs], outputs, [page, *inputs], controls.idle, again=timer)
+    back.click(None, page, page, js=TURN % -1, **EVENT)
+    forth.click(None, page, page, js=TURN % 1, **EVENT)
+    clear.click(None, None, [bucket, slice_, cell], js=CLEAR, **EVENT)
+    another.click(None, [order, seed], [order, seed], js=ANOTHER, **EVENT)
+    for chart, handle, needed, filtered in (
+        (bars, on_bar, None, bucket),
+        (cells, on_cell, None, cell),
+        (slices, on_slice, inputs, slice_),
+    ):
+        chart.select(handle, needed, filtered, **EVENT).success(None, None, None, js=LOOK, **EVENT)
     for button, make, name in ((as_table, as_csv, "errors.csv"), (as_tex, as_latex, "errors.tex")):
         button.click(saved(name, make), inputs, file, **EVENT).success(None, file, None, js=SAVE, **EVENT)
     for listing, gallery in ((found, False), (hubs, True)):
