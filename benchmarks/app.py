@@ -242,7 +242,11 @@ def browsing(address: str, runs: list[str], tabs: list[tuple[str, str]]) -> None
             page.wait_for_function("performance.now() - window.__quiet > 250", polling=50)
             return (max(answered, page.evaluate("window.__quiet")) - started) / 1000
 
-        shown = "[...document.querySelectorAll('#tabs figcaption, #results .rg')].every((one) => !one.offsetParent || !one.textContent.startsWith('Measuring'))"
+        shown = """() => {
+          const seen = [...document.querySelectorAll('#tabs figcaption, #tabs .plot, #results .rg')]
+            .filter((one) => one.offsetParent && one.getBoundingClientRect().top < innerHeight);
+          return seen.every((one) => !one.textContent.startsWith('Measuring') && (!one.matches('.plot') || one.dataset.drawn));
+        }"""
 
         def switched(title: str) -> float:
             page.get_by_role("tab", name="Search", exact=True).click()

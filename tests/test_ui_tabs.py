@@ -600,3 +600,31 @@ def test_tabs_are_filled_before_somebody_opens_them(page, app_url):
     untick(page, "siglip")
     page.get_by_role("tab", name="Distributions", exact=True).click()
     expect(page.locator("#distributions-chart figcaption")).not_to_contain_text("siglip")
+
+
+DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.plot[data-drawn]')].map((plot) =>
+  [plot.closest('[id^=errors-], [id^=weights-], [id^=distributions-], [id^=fn-]')?.id, plot.dataset.drawn]))"""
+
+
+def test_tabs_are_built_and_drawn_while_nobody_does_anything(page, app_url):
+    page.goto(app_url)
+    page.locator("#results .column").first.wait_for()
+    panels = page.locator("[role=tabpanel]")
+    for _ in range(1000 * (IDLE + 3) // 400):
+        page.keyboard.press("Shift")
+        page.wait_for_timeout(400)
+    assert panels.count() == 1, "not while somebody types"
+    expect(panels).to_have_count(page.get_by_role("tab").count())
+    page.wait_for_function("!document.querySelector('[data-ahead]')")
+    drawn = page.evaluate(DRAWN)
+    assert {"distributions-chart", "weights-curve", "fn-chart", "errors-buckets"} <= set(drawn)
+    # Nobody sees it: one tab is shown, to those who hear it too, and the link is that of Search.
+    expect(page.get_by_role("tabpanel")).to_have_count(1)
+    expect(page.locator("#results")).to_be_visible()
+    assert "tab=errors" not in page.url
+    for tab, chart in (("Errors", "errors-buckets"), ("Loss weights", "weights-curve")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        plot = see_chart(page, chart)
+        assert plot.evaluate("(plot) => Math.abs(plot._fullLayout.width - plot.clientWidth) < 1")
+    page.wait_for_timeout(500)
+    assert {name: page.evaluate(DRAWN)[name] for name in drawn} == drawn, "no chart was drawn again"

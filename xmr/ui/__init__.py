@@ -16,8 +16,9 @@ from starlette.middleware import Middleware
 
 from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
-from xmr.ui.components.plotly_chart import PRELOAD
-from xmr.ui.events import ENCODE_LIMIT, quiet
+from xmr.ui.components.plotly_chart import preload
+from xmr.ui.components.tabs_ahead import START, TabsAhead
+from xmr.ui.events import ENCODE_LIMIT, EVENT, quiet
 from xmr.ui.leaving import Leaving
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
@@ -54,12 +55,15 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             with gr.Sidebar(width=300, elem_id="sidebar"):
                 controls = sidebar(workspace, links(pages, here))
             app.load(None, js=FOLD_ON_PHONES)
-            app.load(None, js=PRELOAD)
+            app.load(None, js=preload())
+            controls.idle.tick(None, None, None, js=START, **EVENT)
             with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in TABS:
                     with gr.Tab(tab.TITLE, id=tab.ID, elem_id=f"tab-{tab.ID}") as one:
                         controls.links.tell(one)
                         tab.build(workspace, controls)
+            with controls.links.box:
+                TabsAhead(tabs.children)
             title = next((page.title for page in pages if page.path == here), workspace.dataset().name)
             wire_links(controls.links, tabs, tabs.children, title, addresses(pages, here))
             quiet(app, controls.links.tab)

@@ -45,6 +45,11 @@ QUERY = """(tab, ...values) => {
   return query;
 }"""
 
+# Reading all that is kept takes a browser 50 ms and more: once for all that changes within this time, not for each.
+LATER = """() => window.xmrLater ??= new Promise((go) => {
+  setTimeout(() => { window.xmrLater = null; go(String(performance.now())); }, 200);
+})"""
+
 Check = Callable[[list[str]], Any]
 
 
@@ -160,7 +165,10 @@ def wire_links(
     query = QUERY % (spec, VERSION, json.dumps(dataset).replace("<", "\\u003c"))
     parts = [links.tab, *(links.kept[key].component for key in keys)]
     write = f"(...all) => {{ history.replaceState(history.state, '', '?' + ({query})(...all)); }}"
-    gr.on([part.change for part in parts], None, parts, None, js=write, **EVENT)
+    with links.box:
+        later = gr.Textbox("", visible="hidden", label="something changed", elem_id="link-later")
+    gr.on([part.change for part in parts], None, None, later, js=LATER, **EVENT)
+    later.change(None, parts, None, js=write, **EVENT)
     links.copy.copy(
         None, parts, None, js=f"(...all) => {{ window.xmrCopy(String(({query})(...all))); }}", **EVENT
     )

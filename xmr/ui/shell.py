@@ -15,7 +15,7 @@ from xmr.workspace import Workspace
 from xmr.workspace.words import words_of
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
-IDLE = 3  # seconds until tabs are filled that nobody has opened yet
+IDLE = 2  # seconds until tabs are filled and built that nobody has opened yet
 NO_LOSS = "Left out: {}, which combines runs and has no loss of its own."
 
 

@@ -95,11 +95,12 @@ const offer = (value) => {
   ].filter(Boolean));
 };
 
-// A figure costs a tenth of a second: one that is out of sight waits until somebody comes near.
+// A figure costs a tenth of a second: one that is out of sight waits until somebody comes near. Tabs that are laid out
+// ahead stand beside the screen (tabs_ahead.js): how far above or below counts.
 let waiting = null;
 const sight = new IntersectionObserver((changes) => {
   if (changes.at(-1).isIntersecting && waiting) paint(waiting);
-}, { rootMargin: '150px' });
+}, { rootMargin: '150px 10000px' });
 
 const draw = () => {
   if (!props.value) { caption.textContent = 'Measuring …'; return; }
