@@ -283,7 +283,7 @@ def test_pages_are_opened_when_they_are_visited_and_endpoints_serve_all_runs(pag
     # Both sides are pictures: nothing to type, and the directions are called after the sides.
     expect(page.locator("#query")).to_have_count(0)
     expect(page.locator("#upload")).to_be_visible()
-    expect(page.get_by_label("query → gallery")).to_be_checked()
+    expect(page.locator("#direction").get_by_label("query → gallery")).to_be_checked()
     expect(page.locator("#results .query .eyebrow")).to_contain_text("Query image test-")
     expect(page.locator("#results .column").first.locator(".tile .frame img")).to_have_count(12)
     page.locator("#results .tile").first.click()

@@ -489,8 +489,8 @@ def test_what_was_done_last_is_listed_however_late_an_earlier_answer_is(
     expect(page.locator("#errors-slice input")).to_have_value("all")
     # What is chosen while charts are on their way stays chosen.
     late.append(1)
-    page.get_by_label("5", exact=True).check()
-    page.get_by_label("only B").check()
+    page.locator("#errors-at").get_by_label("5", exact=True).check()
+    page.locator("#errors-bucket").get_by_label("only B").check()
     expect(said).to_contain_text("Listed: only B,")
     page.wait_for_timeout(1500)
     expect(said).to_contain_text("Listed: only B,")

@@ -269,7 +269,7 @@ def test_baseline_runs_and_direction_change_the_tables(page, app_url):
     expect(rows).to_have_count(3)
     expect(rows.last).to_contain_text("info_nce")
     expect(rows.nth(1)).to_contain_text("chosen")
-    assert parse_qs(urlparse(page.url).query)["which"] == ["all"]
+    page.wait_for_url(lambda url: parse_qs(urlparse(url).query).get("which") == ["all"])
     assert page.locator("#results-scores .plot[data-drawn]").count() == 0, "nobody has seen it yet"
     see_chart(page, "results-scores")
     expect(page.locator("#results-scores figcaption")).to_contain_text("epoch 2")

@@ -15,6 +15,7 @@ from xmr.analysis import precision_recall
 from xmr.losses import LOSSES
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.ui import api, batch_maps, build_app, suspect_lists
+from xmr.ui.components import plotly_chart
 from xmr.ui.components.params import ParamPool
 from xmr.ui.shell import IDLE
 from xmr.ui.suspect_pages import list_page
@@ -397,7 +398,7 @@ def test_distributions_follow_the_sidebar_and_come_back_quickly(page, app_url):
     page.wait_for_function("gd => document.querySelector('#distributions-chart .plot') === gd", arg=node)
     assert page.evaluate("gd => gd.layout.xaxis.range", node) == [0.25, 0.75]  # the zoom outlives the update
     before = drawn_times(page, "distributions-chart")
-    page.get_by_label("z-scores").check()
+    page.locator("#tab-distributions").get_by_label("z-scores").check()
     wait_for_drawing(page, "distributions-chart", before)
     expect(chart.get_by_text("z-score of the score")).to_be_visible()
     # Milliseconds from the click to the drawing, the best of five: other work on the machine is not the tab's.
@@ -558,6 +559,20 @@ def test_what_a_page_starts_from_is_plain_data(tmp_path):
     components = build_app(make_workspace(tmp_path)).config["components"]
     # State has a function of Gradio's own.
     assert {one for part in components for one in strange(part)} <= {".props.delete_callback"}
+
+
+def test_pages_load_plotlys_own_library_with_the_wish_before_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
+    path = plotly_chart.library()
+    assert path.is_relative_to(tmp_path)
+    whole = b"//# allFunctionsCalledOnLoad\n" + plotly_chart.PLOTLY.read_bytes()
+    assert path.read_bytes() == whole
+    written = path.stat().st_mtime_ns
+    assert plotly_chart.library().stat().st_mtime_ns == written, "once"
+    path.write_bytes(whole[:1000])
+    assert plotly_chart.library().read_bytes() == whole
+    monkeypatch.setenv("XMR_CACHE", str(path / "no folder"))
+    assert plotly_chart.library() == plotly_chart.PLOTLY
 
 
 def test_a_page_comes_to_rest_whatever_its_link_sets(page, app_url):

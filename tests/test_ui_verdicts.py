@@ -589,7 +589,7 @@ def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
     page.locator("#fn-clear").click()
     expect(cards).to_have_count(12)
     expect(page.locator("#fn-clear")).to_be_hidden()
-    assert "suspect_visual" not in page.url
+    page.wait_for_function("!location.search.includes('suspect_visual')")
     see_chart(page, "fn-chart")
     page.locator("#fn-list").get_by_label("only the first selector").check()
     page.locator("#fn-not-by input").click()

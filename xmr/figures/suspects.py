@@ -73,7 +73,7 @@ def suspects_figure(
     return figure_of(
         traces,
         height=340,
-        xaxis=axis("recall, % of the real matches that are suspected", range=[-2, 103]),
+        xaxis=axis("recall, % of real matches suspected", range=[-2, 103]),
         yaxis=axis("precision, %", range=[max(lowest - 6, -2), 103]),
         hovermode="closest",
         legend=legend(),

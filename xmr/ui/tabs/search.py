@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,9 +36,13 @@ from xmr.workspace.item_names import item_link
 TITLE = "Search"
 ID = "search"
 ENCODE = EVENT | ENCODE_LIMIT
+MOST_STEPS = 50  # that one answer goes on by, whatever a browser sends
 # What is wished for, "tick number act words": an act has the tick at which it was wished for as its number, and stays
 # until the next one, so that a change of the sidebar meanwhile takes nothing back.
 ACT = "(wish, words) => { const tick = Number(wish.split(' ')[0]) + 1; return `${tick} ${tick} %s ${words ?? ''}`; }"
+# Next counts its presses in a row, so that none is lost while an answer is awaited.
+NEXT = """(wish) => { const [last, number, kind, count] = wish.split(' '), tick = Number(last) + 1;
+  return kind === 'next' ? `${tick} ${number} next ${Number(count) + 1}` : `${tick} ${tick} next 1`; }"""
 LOOK_AGAIN = "(wish) => wish.replace(/^\\d*/, (tick) => Number(tick) + 1)"
 
 
@@ -88,8 +93,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     runs, baseline, k = controls.runs.value, controls.baseline.value, controls.k.value
     first = disagreement(workspace, "test", controls.direction.value, side_by_side(runs)[0])
     asked = gr.State(first)
-    # The last act, and the query and the settings whose answer is on the page.
-    answered = gr.State(("", None, None))
+    # The last act with its presses, and the query and the settings whose answer is on the page.
+    answered = gr.State((("", 0), None, None))
     brought = gr.State(None)  # the query that a picture or an item makes
     wish = gr.Textbox("", visible="hidden", label="what is searched", elem_id="search-wish")
     link = controls.links.hidden("query", any_text, ID, written(workspace, first))
@@ -151,9 +156,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
             return now  # pressed again without a change: the item keeps its annotation
         return typed(now, words, noun)
 
-    def on_next(now: Asked, names: list[str]) -> Asked:
+    def on_next(now: Asked, names: list[str], steps: int) -> Asked:
         drawn = side_by_side(chosen(workspace, names, None)[0])[0]
-        return disagreement(workspace, now.split, now.direction, drawn, now)
+        for _ in range(min(steps, MOST_STEPS)):
+            now = disagreement(workspace, now.split, now.direction, drawn, now)
+        return now
 
     def on_random(now: Asked) -> Asked:
         data = workspace.dataset(now.split)
@@ -176,7 +183,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def on_page(
         wanted: str,
         now: Asked,
-        done: tuple[str, Any, Any],
+        done: tuple[tuple[str, int], Any, Any],
         what: Any,
         held: str,
         split: str,
@@ -185,20 +192,22 @@ def build(workspace: Workspace, controls: Controls) -> None:
     ) -> tuple[Any, ...]:
         """Whatever changed, by a hand, a link or an answer: one path, so that no two answers overtake each other."""
         _, number, kind, words, *_ = [*wanted.split(" ", 3), "", "", ""]
+        presses = int(words) if kind == "next" and re.fullmatch(r"[0-9]{1,9}", words) else 1
+        steps = presses - done[0][1] if number == done[0][0] else presses
         new = linked(now, held, split, direction, values[0])
         acts: dict[str, Callable[[], Asked]] = {
             "text": lambda: on_text(new, words),
-            "next": lambda: on_next(new, values[0]),
+            "next": lambda: on_next(new, values[0], steps),
             "random": lambda: on_random(new),
             "brought": lambda: what,
         }
-        act = acts.get(kind) if number != done[0] else None
+        act = acts.get(kind) if steps > 0 else None
         if act:
             new = act()
         kept = written(workspace, new)
         if not act and (new, values) == done[1:] and held == kept:
             return tuple(gr.skip() for _ in outputs)
-        drawn, state = show(workspace, new, *values), (number, new, values)
+        drawn, state = show(workspace, new, *values), ((number, presses), new, values)
         if not act and new == now:
             # Words that are being typed stay where they are; what a link can't be used for goes.
             return gr.skip(), state, gr.skip(), drawn, gr.skip(), kept
@@ -225,7 +234,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         trigger(None, wish, wish, js=ACT % kind, **EVENT)
 
     gr.on([text.submit, go_button.click], None, [wish, text], wish, js=ACT % "text", **EVENT)
-    act(following.click, "next")
+    following.click(None, wish, wish, js=NEXT, **EVENT)
     act(chance.click, "random")
     act(picture.upload(uploaded, [asked, picture], brought, **EVENT).success, "brought")
     act(dialog.use(on_use, asked, brought, **EVENT).success, "brought")
