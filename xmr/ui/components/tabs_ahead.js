@@ -1,7 +1,7 @@
 // Gradio builds a tab when it is opened first, which takes half a second and more with its charts. So what nobody has
 // opened is built and laid out beside the screen, tab after tab, while nobody does anything.
 let touched = 0;
-for (const sign of ['pointerdown', 'keydown', 'wheel', 'touchmove']) {
+for (const sign of ['pointerdown', 'keydown', 'input', 'wheel', 'touchmove']) {
   document.addEventListener(sign, () => { touched = performance.now(); }, { capture: true, passive: true });
 }
 const pause = (time) => new Promise((go) => { setTimeout(go, time); });
@@ -16,7 +16,7 @@ const until = async (holds) => {
 const lay = async (part, place) => {
   await calm();
   if (document.getElementById(place)) return; // somebody was faster
-  trigger('gradio_tab_select', { component_id: part }); // builds the tab, and selects nothing
+  trigger('gradio_tab_select', { component_id: part }); // Gradio's own event: it builds the tab, and selects nothing
   await until(() => document.getElementById(place));
   const tab = document.getElementById(place);
   if (!tab) return;
