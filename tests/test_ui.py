@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client
@@ -20,7 +21,7 @@ from xmr.ui import build_app
 from xmr.ui.answer import answer
 from xmr.ui.asked import Asked
 from xmr.ui.pictures import open_picture
-from xmr.ui.shell import side_by_side
+from xmr.ui.shell import IDLE, side_by_side
 from xmr.ui.tabs import search
 from xmr.workspace.pages import Page
 
@@ -166,6 +167,26 @@ def test_what_was_done_last_stands_however_late_an_earlier_answer_is(home, monke
     expect(query).to_have_text(f"Image {names[4]}")
     home.wait_for_timeout(500)
     expect(query).to_have_text(f"Image {names[4]}")
+
+
+def test_what_can_not_be_answered_is_not_asked_for_ever(home, monkeypatch):
+    def broken(*values):
+        raise gr.Error("the picture is not there any more")
+
+    asked = []
+    home.on("request", lambda request: "queue/join" in request.url and asked.append(request.url))
+    home.wait_for_timeout(1000 * IDLE + 4000)  # tabs have been filled
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "show", broken)
+        home.locator("#k input[type=number]").fill("5")
+        home.locator("#k input[type=number]").press("Tab")
+        expect(home.get_by_text("the picture is not there any more").first).to_be_visible()
+        home.wait_for_timeout(2000)
+        count = len(asked)
+        home.wait_for_timeout(2000)
+        assert len(asked) == count
+    home.locator("#next").click()
+    expect(home.locator("#results .column").first.locator(".tiles .tile")).to_have_count(5)
 
 
 def test_annotated_match_outside_k_is_pinned_with_its_rank(home):

@@ -494,6 +494,18 @@ def test_what_was_done_last_is_listed_however_late_an_earlier_answer_is(
     expect(said).to_contain_text("Listed: only B,")
     page.wait_for_timeout(1500)
     expect(said).to_contain_text("Listed: only B,")
+    # But not what is no choice any more: of one run there is no B.
+    page.locator("#errors-bucket").get_by_label("all", exact=False).first.check()
+    expect(said).to_contain_text("all queries")
+    untick(page, "info_nce")
+    expect(page.locator("#errors-about")).to_contain_text("B is siglip")
+    late.append(1.5)
+    untick(page, "siglip")
+    page.locator("#errors-bucket").get_by_label("only B").click()
+    expect(page.locator("#errors-about")).to_contain_text("there is no B")
+    page.locator("#errors-another").click()
+    expect(page.locator("#errors-seed input")).to_have_value("2")
+    expect(said).to_contain_text("all queries, 120.")
 
 
 def test_a_link_brings_the_same_list_back_and_captions_stay_text(page, app_url, workspace):

@@ -617,6 +617,12 @@ def test_tabs_are_filled_before_somebody_opens_them(page, app_url):
     expect(page.locator("#distributions-chart figcaption")).not_to_contain_text("siglip")
 
 
+# Of every tab that is laid out ahead: whether it can be seen, stands on the screen, or makes the page wider.
+BESIDE = """() => { window.beside = [];
+  new MutationObserver(() => { for (const tab of document.querySelectorAll('[data-ahead]')) {
+    const box = tab.getBoundingClientRect(), page = document.documentElement;
+    window.beside.push([getComputedStyle(tab).visibility, box.width > 0 && box.right > 0, page.scrollWidth > innerWidth]);
+  } }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ['data-ahead'] }); }"""
 DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.plot[data-drawn]')].map((plot) =>
   [plot.closest('[id^=errors-], [id^=weights-], [id^=distributions-], [id^=fn-]')?.id, plot.dataset.drawn]))"""
 
@@ -624,6 +630,7 @@ DRAWN = """() => Object.fromEntries([...document.querySelectorAll('.plot[data-dr
 def test_tabs_are_built_and_drawn_while_nobody_does_anything(page, app_url):
     page.goto(app_url)
     page.locator("#results .column").first.wait_for()
+    page.evaluate(BESIDE)
     panels = page.locator("[role=tabpanel]")
     for _ in range(1000 * (IDLE + 3) // 400):
         page.keyboard.press("Shift")
@@ -634,6 +641,9 @@ def test_tabs_are_built_and_drawn_while_nobody_does_anything(page, app_url):
     drawn = page.evaluate(DRAWN)
     assert {"distributions-chart", "weights-curve", "fn-chart", "errors-buckets"} <= set(drawn)
     # Nobody sees it: one tab is shown, to those who hear it too, and the link is that of Search.
+    beside = page.evaluate("window.beside")
+    assert len(beside) >= 4 and all(one == ["hidden", False, False] for one in beside)
+    page.wait_for_timeout(500)
     expect(page.get_by_role("tabpanel")).to_have_count(1)
     expect(page.locator("#results")).to_be_visible()
     assert "tab=errors" not in page.url

@@ -123,13 +123,9 @@ def show_charts(workspace: Workspace, asked: Asked) -> tuple[str, str, str, dict
         return chart(None, words), chart(None, ""), chart(None, ""), {}
 
 
-def draw(workspace: Workspace, asked: Asked, held: Sequence[str]) -> tuple[Asked, list[Any]]:
-    """All that is drawn of two runs: the three charts, which runs these are, the choices of buckets, slicings and slices,
-    and the hubs. A bucket that these runs don't have is told and left out of what is asked for.
-
-    `held` are the values of those three controls, which are set only to change them: somebody may have chosen others by the
-    time that this arrives.
-    """
+def draw(workspace: Workspace, asked: Asked) -> tuple[Asked, list[Any], list[dict[str, Any]]]:
+    """All that is drawn of two runs: the three charts, which runs these are, and the hubs; and the choices of buckets,
+    slicings and slices. A bucket that these runs don't have is told and left out of what is asked for."""
     *charts, counts = show_charts(workspace, asked)
     if counts and asked.bucket not in counts:
         name = BUCKETS[asked.bucket]
@@ -138,16 +134,21 @@ def draw(workspace: Workspace, asked: Asked, held: Sequence[str]) -> tuple[Asked
     of = slicings(workspace, asked.split, asked.direction) if counts else {}
     parts = [(f"{name} ({len(some):,})", name) for name, some in of.get(asked.slicing, {}).items()]
     other = f", B is {asked.b}." if asked.b else ", and there is no B."
+    about = sentence(f"A is {asked.a}{other}" if asked.a else "")
+    buckets = {"choices": bucket_choices(counts)} if counts else {}
+    if counts and not asked.b:  # one that has just been chosen may be no choice any more
+        buckets["value"] = asked.bucket
+    choices = [buckets, {"choices": list(of)}, {"choices": [("all", ""), *parts]}]
+    return asked, [*charts, about, *show_hubs(workspace, asked)], choices
+
+
+def settled(asked: Asked, held: Sequence[str], choices: Sequence[dict[str, Any]]) -> list[Any]:
+    """The updates of the controls of bucket, slicing and slice, which hold `held`. Their values are set only to change
+    them: somebody may have chosen others by the time that this arrives."""
     values = asked.bucket, asked.slicing, asked.slice
-    new = [{} if one == now else {"value": one} for one, now in zip(values, held, strict=True)]
-    return asked, [
-        *charts,
-        sentence(f"A is {asked.a}{other}" if asked.a else ""),
-        gr.Radio(choices=bucket_choices(counts), **new[0]) if counts else gr.skip(),
-        gr.Dropdown(choices=list(of), **new[1]),
-        gr.Dropdown(choices=[("all", ""), *parts], **new[2]),
-        *show_hubs(workspace, asked),
-    ]
+    changed = [{} if one == now else {"value": one} for one, now in zip(values, held, strict=True)]
+    updates = [{**more, **new} for more, new in zip(choices, changed, strict=True)]
+    return [gr.update(**update) if update else gr.skip() for update in updates]
 
 
 def show_hubs(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], dict[str, Any]]:

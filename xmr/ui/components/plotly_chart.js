@@ -95,12 +95,14 @@ const offer = (value) => {
   ].filter(Boolean));
 };
 
-// A figure costs a tenth of a second: one that is out of sight waits until somebody comes near. Tabs that are laid out
-// ahead stand beside the screen (tabs_ahead.js): how far above or below counts.
+// A figure costs a tenth of a second: one that is out of sight waits until somebody comes near, or until its tab is laid
+// out ahead (tabs_ahead.js).
 let waiting = null;
 const sight = new IntersectionObserver((changes) => {
   if (changes.at(-1).isIntersecting && waiting) paint(waiting);
-}, { rootMargin: '150px 10000px' });
+}, { rootMargin: '150px' });
+
+plot.addEventListener('xmr-ahead', () => { if (waiting) paint(waiting); });
 
 const draw = () => {
   if (!props.value) { caption.textContent = 'Measuring …'; return; }

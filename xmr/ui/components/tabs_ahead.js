@@ -27,9 +27,12 @@ const lay = async (part, place) => {
   if (!shown || shown === tab) return;
   tab.style.setProperty('--ahead', `${shown.clientWidth}px`); // charts are drawn as wide as they will be
   tab.dataset.ahead = '';
-  const first = () => charts().map((chart) => chart.querySelector('.plot'))
+  const first = charts().map((chart) => chart.querySelector('.plot'))
     .filter((plot) => plot.offsetParent && plot.getBoundingClientRect().top < innerHeight);
-  await until(() => first().every((plot) => plot.dataset.drawn));
+  for (const plot of first) {
+    plot.dispatchEvent(new Event('xmr-ahead'));
+    await until(() => plot.dataset.drawn);
+  }
   delete tab.dataset.ahead;
 };
 

@@ -28,6 +28,7 @@ from xmr.ui.error_views import (
     draw,
     picked,
     read,
+    settled,
     show_list,
 )
 from xmr.ui.events import EVENT
@@ -124,7 +125,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             hubs = QueryTable(elem_id="errors-hub-list")
     file = gr.DownloadButton(visible="hidden", elem_id="errors-file")
     page = gr.Number(0, precision=0, visible="hidden", label="page of the list", elem_id="errors-page")
-    state = gr.State(None)  # what is drawn, and the number of the page; None while a run is measured
+    state = gr.State(None)  # what is drawn, and whether that waits for a run
     timer = gr.Timer(3, active=False)
 
     links = controls.links
@@ -141,8 +142,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
     inputs = [controls.split, controls.direction, controls.runs, controls.baseline, a, b, at]
     inputs += [bucket, slicing, slice_, cell, order, seed]
     sent_back = [bucket, slicing, slice_]
-    of_charts = [bars, cells, slices, about, *sent_back, curves, measures, hubs]
-    outputs = [*of_charts, found, where, filters, page, state, timer]
+    of_charts = [bars, cells, slices, about, curves, measures, hubs]
+    outputs = [*of_charts, *sent_back, found, where, filters, page, state, timer]
 
     def show(drawn: tuple[Asked, bool] | None, turned: int | None, *values: Any) -> tuple[Any, ...]:
         """Whatever changed. Charts that are drawn already are left alone, unless they wait for a run of a large split."""
@@ -150,11 +151,15 @@ def build(workspace: Workspace, controls: Controls) -> None:
         asked = read(workspace, *values, last=last)
         page = turned or 0 if asked == last else 0
         charts: list[Any] = [gr.skip() for _ in of_charts]
+        choices: list[dict[str, Any]] = [{} for _ in sent_back]
         if waits or not last or asked.charted != last.charted:
-            asked, charts = draw(workspace, asked, [values[inputs.index(part)] for part in sent_back])
+            # Before they are drawn: what comes meanwhile is drawn the next time.
             waits = any(is_awaited(workspace, run, asked.split) for run in asked.runs if run)
+            asked, charts, choices = draw(workspace, asked)
+        controls_now = settled(asked, [values[inputs.index(part)] for part in sent_back], choices)
         *listed, page = show_list(workspace, asked, page)
-        return *charts, *listed, gr.skip() if page == turned else page, (asked, waits), gr.Timer(active=waits)
+        page = gr.skip() if page == turned else page
+        return *charts, *controls_now, *listed, page, (asked, waits), gr.Timer(active=waits)
 
     def on_bar(event: gr.EventData) -> str:
         meta = data_of(event).get("meta")

@@ -43,6 +43,9 @@ ACT = "(wish, words) => { const tick = Number(wish.split(' ')[0]) + 1; return `$
 # Next counts its presses in a row, so that none is lost while an answer is awaited.
 NEXT = """(wish) => { const [last, number, kind, count] = wish.split(' '), tick = Number(last) + 1;
   return kind === 'next' ? `${tick} ${number} next ${Number(count) + 1}` : `${tick} ${tick} next 1`; }"""
+# The page is looked at once more without the act that failed; what fails then too is left.
+FAILED = """(wish) => { const [last, , kind] = wish.split(' '), tick = Number(last) + 1;
+  return kind === 'failed' ? wish : `${tick} ${tick} failed`; }"""
 LOOK_AGAIN = "(wish) => wish.replace(/^\\d*/, (tick) => Number(tick) + 1)"
 
 
@@ -243,7 +246,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     gr.on(changes, None, wish, wish, js=LOOK_AGAIN, **EVENT)
     of_page = [wish, asked, answered, brought, link, controls.split, controls.direction, *sidebar]
     wish.change(on_page, of_page, outputs, trigger_mode="always_last", **ENCODE).failure(
-        None, wish, wish, js=ACT % "", **EVENT
+        None, wish, wish, js=FAILED, **EVENT
     )
     grid.pick(on_pick, [asked, controls.runs, controls.baseline], dialog, **EVENT)
     dialog.open(on_open, asked, controls.links.jump, **EVENT)
