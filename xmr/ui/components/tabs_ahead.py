@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import gradio as gr
 
@@ -16,8 +15,8 @@ START = "() => { document.dispatchEvent(new Event('xmr-idle')); }"
 class TabsAhead(gr.HTML):
     """Builds `tabs` that nobody has opened once `START` runs in the browser; draws nothing itself."""
 
-    def __init__(self, tabs: Sequence[gr.Tab], **props: Any):
+    def __init__(self, tabs: Sequence[gr.Tab]):
         places = json.dumps([[one._id, one.elem_id] for one in tabs])
         super().__init__(
-            value="", js_on_load=f"const tabs = {places};\n{script('tabs_ahead')}", padding=False, **props
+            value="", js_on_load=f"const tabs = {places};\n{script('tabs_ahead')}", padding=False
         )
