@@ -55,6 +55,10 @@ class FakeRun:
     independent: bool = True  # else `scores` are what its pairs have, and the embeddings are a first stage
 
     @property
+    def score_kind(self) -> str:
+        return "cosine" if self.independent else "token similarity"
+
+    @property
     def training(self) -> dict[str, Any]:
         return {"epochs": 2, "best_epoch": 2}
 

@@ -509,3 +509,21 @@ def test_words_that_are_rare_count_more_than_words_that_are_common():
     norms = np.linalg.norm(weighted, axis=1)
     norms[4] = 1
     np.testing.assert_allclose(block, (weighted @ weighted.T) / np.outer(norms, norms), atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["info_nce", "max_of_hinges", "polynomial", "gravitation"])
+def test_the_weight_in_a_batch_is_the_mean_of_those_of_both_its_queries(loss):
+    """The same pair in the loss of the visual that asks, of the text that asks, and of the batch of 9."""
+    rng = np.random.default_rng(3)
+    visual, text = (rng.normal(size=(9, 6)).astype(np.float32) for _ in "vt")
+    visual, text = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (visual, text))
+    group = np.arange(9)
+    found = batch_weights(visual, text, group, group, loss, {})
+    known = {
+        "visual_within": torch.as_tensor(visual @ visual.T),
+        "text_within": torch.as_tensor(text @ text.T),
+    }
+    pairs = Pairs.of(torch.as_tensor(visual @ text.T), **known)
+    np.testing.assert_allclose(found.asked_by_visual, query_weights(loss, pairs), atol=1e-5)
+    np.testing.assert_allclose(found.asked_by_text, query_weights(loss, pairs.transpose()).T, atol=1e-5)
+    np.testing.assert_allclose(found.weights, (found.asked_by_visual + found.asked_by_text) / 18, atol=1e-6)

@@ -387,7 +387,7 @@ def test_free_queries_and_style_of_a_combination(workspace, saved):
     assert [r.index for r in column.results] == np.argsort(-fused, kind="stable")[:3].tolist()
     assert workspace.trained == ["info_nce", "max_of_hinges", "siglip"]
     assert list(workspace.runs) == ["info_nce", "max_of_hinges", "mix", "siglip"]
-    assert len({workspace.style(name) for name in workspace.runs}) == 4
+    assert len(set(workspace.styles(list(workspace.runs)).values())) == 4
     assert workspace.metrics("mix", "test") == METRICS["test"]
 
 

@@ -9,12 +9,16 @@ import torch
 
 from xmr.analysis import (
     PrecisionRecall,
+    ScoreSamples,
+    Slice,
     ThresholdCurve,
+    TypicalQuery,
     WeightCurve,
     batch_weights,
     score_distributions,
     score_samples,
     typical_negatives,
+    typical_query,
     weight_curve,
 )
 from xmr.core import PairWeights
@@ -37,10 +41,13 @@ from xmr.figures import (
     weight_figure,
     weight_words,
 )
+from xmr.figures.errors import slices_words
 from xmr.losses import LOSSES
+from xmr.words import percent
 from xmr.workspace import COLOURS, Style
 
 BUDGET = 100_000
+EVEN = TypicalQuery(0.6, 0.4, 0.3, np.linspace(-1, 1, 101))  # its negatives lie everywhere alike
 STYLES = {f"run{i}": Style(colour, "square", "dash") for i, colour in enumerate(COLOURS)}
 
 
@@ -131,8 +138,10 @@ def test_curves_of_every_loss(loss):
     assert len(parts["data"]) == 4
     assert parts["layout"]["xaxis"]["title"]["text"] == "similarity of the pair"
     assert loss in weight_words(loss, curve)
-    payload(weight_comparison_figure(dict.fromkeys(STYLES, curve), STYLES))
-    assert "tenth" in weight_comparison_words({"a": curve})
+    curves, queries = dict.fromkeys(STYLES, curve), dict.fromkeys(STYLES, EVEN)
+    payload(weight_comparison_figure(curves, queries, STYLES))
+    payload(weight_comparison_figure(curves, queries, STYLES, own=True))
+    assert "tenth" in weight_comparison_words({"a": curve}, {"a": EVEN})
 
 
 def test_words_about_curves_are_true():
@@ -144,13 +153,46 @@ def test_words_about_curves_are_true():
     assert "attracted" in weight_words("odd", WeightCurve(x, x, -x))
     assert "pushes no negative" in weight_words("idle", WeightCurve(x, 0 * x, -x))
     flat = weight_words("flat", WeightCurve(x, 0 * x + 2, -x))
-    assert flat == "flat pushes every negative above -1.00 alike (weight 2)."
+    assert flat == "flat pushes every negative above −1.00 alike (weight 2)."
+
+
+def test_words_about_several_runs_are_true_of_the_negatives_of_each():
+    """The scores of each run lie elsewhere: what counts is how many of its own negatives are pushed."""
+    x = np.linspace(-1, 1, 121)
     assert (
-        weight_comparison_words({"idle": WeightCurve(x, 0 * x, x)})
-        == "No run pushes a negative in this setting."
+        weight_comparison_words({"idle": WeightCurve(x, 0 * x, x)}, {"idle": EVEN})
+        == "No run pushes a negative of its typical query."
     )
-    narrow, wide = WeightCurve(x, (x > 0.9) * 1.0, x), WeightCurve(x, 0 * x + 1, x)
-    assert weight_comparison_words({"w": wide, "n": narrow}).startswith("n is the most selective")
+    curve = WeightCurve(x, (x > 0.5) * 1.0, x)  # one and the same loss
+    low, high = np.linspace(-1, 0.7, 101), np.linspace(0.4, 1, 101)
+    queries = {name: TypicalQuery(0.9, 0.6, 0.2, some) for name, some in (("low", low), ("high", high))}
+    words = weight_comparison_words({"low": curve, "high": curve}, queries)
+    shares = [np.mean(np.interp(some, x, curve.negative) >= 0.1) for some in (low, high)]
+    assert shares[0] < 0.15 and shares[1] > 0.8
+    assert words == (
+        f"low is the most selective: it pushes {shares[0]:.0%} of its own negatives with at least a tenth of its largest "
+        f"push on them; high {shares[1]:.0%}."
+    )
+
+
+def test_a_run_is_drawn_at_its_own_typical_query_and_over_its_own_percentiles():
+    """Two of four queries: medians of positives 0.5, 0.7, 0.1, 0.3 and of the hardest negatives 0.2, 0.4, 0.0, 0.1."""
+    scores = np.array(
+        [[0.5, 0.2, 0.1, 0.0], [0.4, 0.7, 0.1, 0.2], [-0.5, 0.0, 0.1, -1.4], [0.1, 0.0, 0.0, 0.3]]
+    )
+    positives = np.eye(4, dtype=bool)
+    query = typical_query(scores, positives, ~positives)
+    assert (query.positive, query.hardest) == (pytest.approx(0.4), pytest.approx(0.15))
+    assert query.spread == pytest.approx(scores[~positives].std())
+    assert query.span == (-2, 1)
+    own = query.grid(own=True)
+    assert (own[0], own[60], own[-1]) == (-1.4, pytest.approx(np.median(scores[~positives])), 0.4)
+    curve = WeightCurve(own, own + 2, own)
+    line, mark = weight_comparison_figure({"run0": curve}, {"run0": query}, STYLES, own=True).data
+    assert (line.x[0], line.x[-1], mark.customdata[0]) == (0, 100, query.hardest)
+    assert mark.x[0] == pytest.approx(100 * np.mean(scores[~positives] <= query.hardest))
+    with pytest.raises(ValueError, match="a positive and a negative"):
+        typical_query(scores, positives, 0 * positives > 0)
 
 
 @pytest.mark.parametrize("show", ["weights", "scores"])
@@ -179,7 +221,7 @@ def test_words_about_a_batch_are_true(pairs):
     assert words.startswith("All 64 images push captions away")
     pushed = pairs.weights[pairs.negatives].clip(min=0).sum()
     share = pairs.weights[pairs.suspected].sum() / pushed
-    suspects = f"{pairs.suspected.sum() / (64 * 63):.1%} of the other pairs are suspected; they take {share:.0%} of the push."
+    suspects = f"{percent(pairs.suspected.sum() / (64 * 63), 1)} of the other pairs are suspected; they take {percent(share)} of the push."
     assert suspects in words
     assert "true" not in words
     matching = np.zeros((64, 64), bool)
@@ -241,7 +283,7 @@ def test_words_about_two_losses_are_true(pairs):
     words = difference_words(single, flat, ("a", "b"), "image", true)
     assert "b spreads its push over 63.0 captions an image (in the median), a over 1.0" in words
     assert f"{1 / 63:.0%} of their push falls on the same pairs" in words
-    assert f"b puts {2 / (64 * 63):.0%} of its push, a {1 / 64:.0%}" in words
+    assert f"b puts under 1% of its push, a {1 / 64:.0%}" in words
     assert "under 0.1%" in words
     assert "1.6% of a's" in words
     idle = PairWeights(pairs.scores, 0 * one, pairs.positives, pairs.negatives, pairs.suspected)
@@ -267,3 +309,40 @@ def test_every_neutral_colour_has_a_dark_one_with_contrast():
     for _, colour, _ in KINDS.values():
         assert contrast(colour, "#f8fafc") >= 3
         assert contrast(DARK[colour], "#0b1120") >= 3
+
+
+def samples_at(match, rival):
+    """One query each: a match, a hardest and a random negative at these scores."""
+    zero = np.zeros(20, np.int32)
+    values = {"positives": np.full(20, match), "hardest": np.full(20, rival), "random": np.full(20, -0.5)}
+    spread = {kind: some + np.linspace(0, 1e-3, 20) for kind, some in values.items()}
+    places = dict.fromkeys(values, zero)
+    return ScoreSamples(spread, places, places, np.zeros(1), np.ones(1))
+
+
+def test_nobody_is_said_to_keep_matches_above_negatives_who_does_not():
+    below = score_distributions({"a-b": samples_at(0.2, 0.4), "c": samples_at(0.1, 0.9)})
+    assert all(one.auc_hardest == 0 for one in below.values())
+    words = distribution_words(below)
+    assert words.startswith(
+        "Under no run does an annotated match outscore a hardest negative more often than not"
+    )
+    assert "a-b" in words  # a name keeps its hyphen
+    above = score_distributions({"a": samples_at(0.6, 0.4), "c": samples_at(0.1, 0.9)})
+    assert distribution_words(above).startswith(
+        "a keeps its matches above the hardest negatives best (AUC 1.00"
+    )
+
+
+def test_densities_have_an_axis_and_hover_says_few_digits(distributions):
+    layout = distribution_figure(distributions, STYLES, "score (log-odds)").layout
+    assert layout.xaxis.title.text == "score (log-odds)"
+    assert layout.xaxis.hoverformat == ".3f"
+    assert all(layout[f"yaxis{suffix}"].title.text == "density" for suffix in ("", "2", "3"))
+    assert all(layout[f"yaxis{suffix}"].showticklabels is not False for suffix in ("", "2", "3"))
+
+
+def test_signs_are_signs_and_names_keep_their_hyphens():
+    one = Slice("e-mail", 12, -0.25, -0.31, -0.19)
+    words = slices_words("kind", [one], ("max-of-hinges", "info-nce"))
+    assert "info-nce is 25.0 points below max-of-hinges on “e-mail” (−31.0 … −19.0, 12 queries)" in words

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"registry", "cache"},
+    {"registry", "cache", "captions", "words"},
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},

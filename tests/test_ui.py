@@ -371,8 +371,8 @@ def test_the_baseline_is_always_drawn_and_no_two_runs_look_alike(tmp_path):
     assert left_out.endswith("Left out: run5, run6, run7.")
     assert side_by_side(runs[:6], "run0") == (runs[:6], "")
     workspace = make_many(tmp_path)
-    assert len({workspace.style(name) for name in workspace.runs}) == len(workspace.runs) == len(LOSSES) + 1
-    assert len({workspace.style(name).colour for name in workspace.shown_first}) == 4
+    looks = workspace.styles(list(workspace.runs))
+    assert len(set(looks.values())) == len(workspace.runs) == len(LOSSES) + 1
 
 
 # ---- nothing to show ----------------------------------------------------------------------------------------

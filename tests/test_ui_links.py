@@ -15,7 +15,7 @@ from xmr.ui.details import details
 from xmr.ui.links import Kept, number, one_of, read
 from xmr.ui.scales import Scores
 from xmr.ui.tabs.distributions import pairs_in_bin
-from xmr.ui.weight_curves import cell_of, params_text, read_params
+from xmr.ui.weight_curves import SETTING, cell_of, params_text, read_params
 from xmr.workspace.item_names import UnknownItem, find_item, item_link
 from xmr.workspace.measured import samples, weight_of_pair
 
@@ -83,12 +83,16 @@ def test_known_values_are_taken_and_the_others_told():
 
 
 def test_moved_sliders_are_read_back(workspace):
-    trained, usual = {"temperature": 0.05}, (0.6, 0.4)
+    trained, usual = {"temperature": 0.05}, SETTING
     choice = "run info_nce"
     assert params_text(workspace, choice, trained, usual, usual) == ""
-    text = params_text(workspace, choice, {"temperature": 0.2}, (0.5, 0.4), usual)
+    text = params_text(workspace, choice, {"temperature": 0.2}, usual.at(0.5, 0.4), usual)
     assert text == "run info_nce: temperature=0.2; positive_score=0.5"
-    assert read_params(text, choice, "info_nce", trained, usual) == ({"temperature": 0.2}, (0.5, 0.4), [])
+    assert read_params(text, choice, "info_nce", trained, usual) == (
+        {"temperature": 0.2},
+        usual.at(0.5, 0.4),
+        [],
+    )
     assert read_params(text, "run siglip", "siglip", {"scale": 12.0}, usual) == ({"scale": 12.0}, usual, [])
     hyper, places, faults = read_params(
         f"{choice}: temperature=-1; nonsense=2; positive_score=9", choice, "info_nce", trained, usual
@@ -110,7 +114,7 @@ def test_scores_on_three_scales(workspace):
     score = float(row[9])
     scores = Scores(workspace, "siglip", asked, asked.query(), "z")
     assert scores.z(score) == f"{(score - row.mean()) / row.std():+.1f}".replace("-", "−")
-    assert scores.above(score) == f"{100 * (matches < score).mean():.0f} %"
+    assert scores.above(score) == f"{100 * (matches < score).mean():.0f}%"
     assert Scores(workspace, "siglip", asked, asked.query(), "raw").short(score) == f"{score:.3f}"
 
 
@@ -119,7 +123,7 @@ def test_the_card_of_an_item_tells_the_weight_of_the_pair(workspace):
     card = details(workspace, asked, list(workspace.runs), 9)
     for row in card["runs"]:
         weight = weight_of_pair(workspace, row["name"], "test", "t2v", asked.index, 9)
-        assert row["weight"] == (f"{weight:+#.3g}".replace("-", "−") if weight else "0")
+        assert row["weight"] == (f"{weight:+.3g}".replace("-", "−") if weight else "0")
     free = details(workspace, Asked("text", "test", "t2v", text="a ring"), ["siglip"], 9)
     assert free["runs"][0]["weight"] == "–" and not free["pair"]
 

@@ -20,6 +20,7 @@ from xmr.ui.components.params import ParamPool
 from xmr.ui.shell import IDLE
 from xmr.ui.suspect_pages import list_page
 from xmr.ui.tabs import distributions, false_negatives, weights
+from xmr.ui.weight_curves import SETTING
 from xmr.workspace.measured import effective, hard_negatives
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
@@ -85,8 +86,8 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
 def test_a_moved_parameter_shows_the_trained_curve_behind_it(workspace):
     loss, trained, run = weights.loss_of(workspace, "run info_nce")
     assert (loss, run, trained) == ("info_nce", "info_nce", {"temperature": 0.05})
-    still = weights.show_curve(workspace, "run info_nce", trained, 0.6, 0.4)
-    moved = weights.show_curve(workspace, "run info_nce", {"temperature": 0.5}, 0.6, 0.4)
+    still = weights.show_curve(workspace, "run info_nce", trained, SETTING)
+    moved = weights.show_curve(workspace, "run info_nce", {"temperature": 0.5}, SETTING)
     assert len(figure(still)["data"]) == 2
     assert len(figure(moved)["data"]) == 4
     assert words(still) != words(moved)
@@ -103,7 +104,7 @@ def test_every_loss_and_every_run_can_be_drawn_and_compared(tmp_path_factory, ca
             shown = batch_maps.show_one(many, asked(choice, hyper), "weights")
             assert words(shown).startswith(f"Pairs of {run}.")
             continue
-        assert figure(weights.show_curve(many, choice, hyper, 0.6, 0.4))["data"]
+        assert figure(weights.show_curve(many, choice, hyper, SETTING))["data"]
         both = asked(choice, hyper, "loss info_nce", size=16, baseline="hybrid")
         said, *charts = batch_maps.show_both(many, both, "weights")
         assert all(figure(one)["layout"]["meta"]["cells"] == [16, 16] for one in charts), said
@@ -125,9 +126,9 @@ def test_a_combination_has_no_weights_and_says_so(tmp_path_factory, cache_folder
     many = make_many(tmp_path_factory.mktemp("many"))
     assert "hybrid" in many.runs
     assert "hybrid" not in many.trained
-    drawn = weights.show_comparison(many, ["hybrid", "info_nce"], 0.6, 0.4)
+    drawn = weights.show_comparison(many, ["hybrid", "info_nce"], "test")
     assert "Left out: hybrid" in words(drawn)
-    assert len(figure(drawn)["data"]) == 1
+    assert [one["meta"]["run"] for one in figure(drawn)["data"]] == ["info_nce"] * 2  # its curve and its mark
     for endpoint in (api.pair_weights(many), api.false_negatives(many)):
         with pytest.raises(gr.Error, match="hybrid is a combination of runs: it has no loss"):
             endpoint("hybrid")
@@ -140,7 +141,7 @@ def test_a_cell_tells_both_items_and_the_weights_in_both_losses(workspace):
     alone = asked("run info_nce", hyper, size=8)
     (found,) = batch_maps.show_cell(workspace, alone, 2, 2)["cards"]
     assert [badge["text"] for badge in found["badges"]] == ["annotated match"]
-    assert found["numbers"][1][1].startswith("-")  # a match is pulled together
+    assert found["numbers"][1][1].startswith("−")  # a match is pulled together
     visual, text = found["sides"]
     assert text["quote"] in visual["captions"]
     assert visual["image"].startswith("gradio_api/file=")

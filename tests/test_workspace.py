@@ -15,7 +15,7 @@ from xmr.metrics import evaluate
 from xmr.registry import UnknownName
 from xmr.search import ExactIndex
 from xmr.workspace import Query, Workspace, overlap_at_k
-from xmr.workspace.parts import Memo
+from xmr.workspace.parts import Memo, style_at, styles_of
 
 NAMES = list(RUNS)
 DIRECTIONS = ("t2v", "v2t")
@@ -167,10 +167,10 @@ def test_an_empty_text_is_no_query(workspace):
         workspace.search(Query(text="  "), NAMES, "test", "t2v", 5)
 
 
-def test_overlap_is_the_jaccard_index(workspace):
+def test_overlap_is_the_share_of_the_lists_that_is_in_both(workspace):
     a, b = workspace.search(Query(index=0), NAMES[:2], "test", "t2v", 10)
     ids = [{result.id for result in column.results} for column in (a, b)]
-    assert overlap_at_k(a, b) == len(ids[0] & ids[1]) / len(ids[0] | ids[1])
+    assert overlap_at_k(a, b) == len(ids[0] & ids[1]) / len(ids[0])
     assert overlap_at_k(a, a) == 1
 
 
@@ -253,10 +253,27 @@ def test_styles_follow_the_sorted_names_and_tell_runs_apart(tmp_path):
     data, runs = make_dataset(), list(make_workspace(tmp_path).runs.values())
     many = [replace(runs[0], name=f"run{i:02d}", data=data) for i in range(36)]
     workspace = Workspace.of(many[::-1], "shapes", make_dataset, FakeEmbedder())
-    styles = [workspace.style(run.name) for run in many]
+    styles = list(workspace.styles([run.name for run in many]).values())
     assert [style.colour for style in styles[:2]] == ["#0072B2", "#D55E00"]
     assert len(set(styles)) == 36
     assert len({style.marker for style in styles[:6]}) == 6
+
+
+def test_six_chosen_runs_never_share_a_colour_and_keep_theirs_where_it_is_free(tmp_path):
+    """Of 26 names, any six: colours, markers and dashes differ; a name alone looks as its place among all tells."""
+    names = [chr(97 + i) for i in range(26)]
+    alone = {name: styles_of([name], names)[name] for name in names}
+    assert styles_of(["a", "g"], names) == {
+        "a": alone["a"],
+        "g": style_at(1),
+    }  # both would have the first colour
+    for seed in range(200):
+        chosen = np.random.default_rng(seed).choice(names, 6, replace=False).tolist()
+        looks = styles_of(chosen, names)
+        for part in ("colour", "marker", "dash"):
+            assert len({getattr(look, part) for look in looks.values()}) == 6
+        assert looks == styles_of(chosen[::-1], names)  # the order of choosing changes nothing
+        assert looks[min(chosen)] == alone[min(chosen)]
 
 
 def test_thumbnails_are_small_written_once_and_belong_to_their_data(workspace, monkeypatch):

@@ -124,16 +124,21 @@ EVIDENCE = {
 
 @dataclass(frozen=True)
 class PairWeights:
-    """What one batch's loss does to its pairs: all (Q, G). `weights` is d loss / d scores."""
+    """What one batch's loss does to its pairs: all (Q, G). `weights` is d loss / d scores, the loss being the mean over all
+    queries of both directions; `asked_by_visual` and `asked_by_text` are the weights in the loss of the row's own query
+    and of the column's, of which it is the mean."""
 
     scores: np.ndarray
     weights: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
     suspected: np.ndarray
+    asked_by_visual: np.ndarray | None = None
+    asked_by_text: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        shapes = {f.name: getattr(self, f.name).shape for f in fields(self)}
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        shapes = {name: part.shape for name, part in known.items() if part is not None}
         if len(set(shapes.values())) != 1:
             raise ValueError(f"all parts need one shape, found {shapes}")
 

@@ -66,6 +66,7 @@ from xmr.analysis.negatives import (
     weights_of_query,
 )
 from xmr.analysis.weights import (
+    TypicalQuery,
     WeightCurve,
     batch_weights,
     effective_negatives,
@@ -73,6 +74,7 @@ from xmr.analysis.weights import (
     query_weights,
     sample_batch,
     typical_negatives,
+    typical_query,
     weight_curve,
 )
 
@@ -94,6 +96,7 @@ __all__ = [
     "Slice",
     "Slicing",
     "ThresholdCurve",
+    "TypicalQuery",
     "WeightCurve",
     "aligned",
     "aligned_maps",
@@ -139,6 +142,7 @@ __all__ = [
     "true_but_unannotated",
     "turn",
     "typical_negatives",
+    "typical_query",
     "weight_curve",
     "weights_of_query",
 ]

@@ -114,6 +114,44 @@ def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: i
     return np.concatenate([ask(rows[i : i + 1]) for i in range(len(rows))])
 
 
+@dataclass(frozen=True)
+class TypicalQuery:
+    """The query of a batch that its curve is drawn for.
+
+    `positive` and `hardest`: the medians over queries of the positive's score and of the hardest negative's; `spread`:
+    standard deviation of all negatives' scores; `negatives` (N,) these scores, ascending.
+    """
+
+    positive: float
+    hardest: float
+    spread: float
+    negatives: np.ndarray
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Whole numbers around all of the scores, at least -1 to 1, where cosines lie."""
+        ends = (float(self.negatives[0]), float(self.negatives[-1]), self.positive)
+        return float(min(-1, np.floor(min(ends)))), float(max(1, np.ceil(max(ends))))
+
+    def grid(self, own: bool, count: int = 121) -> np.ndarray:
+        """Scores (N,) to draw a curve over: evenly over the `span`, or, `own`, at even percentiles of the negatives."""
+        if own:
+            return np.quantile(self.negatives, np.linspace(0, 1, count))
+        return np.linspace(*self.span, count)
+
+
+def typical_query(scores: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> TypicalQuery:
+    """The typical query of a batch's scores (Q, G) and masks. Raises ValueError where it has no pair of a kind."""
+    hardest = np.where(negatives, scores, -np.inf).max(1)
+    hardest = hardest[np.isfinite(hardest)]
+    if not len(hardest) or not positives.any():
+        raise ValueError("a typical query needs a positive and a negative")
+    others = np.sort(scores[negatives].astype(np.float64))
+    return TypicalQuery(
+        float(np.median(scores[positives])), float(np.median(hardest)), float(others.std()), others
+    )
+
+
 def typical_negatives(count: int, top: float, spread: float) -> np.ndarray:
     """Scores of `count` negatives of a typical query, descending: normal quantiles of deviation `spread`, moved
     so that the hardest stands at `top`."""
@@ -191,16 +229,20 @@ def batch_weights(
             side = treat(side, mask, suspects) if suspects else side
         sides.append(side)
         with torch.enable_grad():
-            value = LOSSES[loss](side, **hyper).mean() / 2
+            value = LOSSES[loss](side, **hyper).sum()
             weights.append(
                 torch.autograd.grad(value, scores)[0] if value.requires_grad else torch.zeros_like(scores)
             )
+    by_visual, by_text = weights[0].numpy(), weights[1].T.numpy()
+    queries = np.array(by_visual.shape)
     return PairWeights(
         pairs.scores.numpy(),
-        (weights[0] + weights[1].T).numpy(),
+        by_visual / (2 * queries[0]) + by_text / (2 * queries[1]),
         positives.numpy(),
         (sides[0].negatives | sides[1].negatives.T).numpy(),
         flagged.numpy(),
+        by_visual,
+        by_text,
     )
 
 

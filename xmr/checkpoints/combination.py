@@ -85,6 +85,10 @@ class Combination:
         return True  # its members are
 
     @property
+    def score_kind(self) -> str:
+        return "weighted cosines"
+
+    @property
     def last_loss(self) -> tuple[str, dict[str, Any]]:
         return "", {}
 

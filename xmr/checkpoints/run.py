@@ -71,12 +71,19 @@ class Run:
     def embed_dim(self) -> int:
         return self.config.matcher_params["embed_dim"]
 
-    @cached_property
+    @property
     def independent(self) -> bool:
         """Whether a score is the inner product of two embeddings; a pair scorer's embeddings are its first stage."""
-        return _untrained(
-            self.config, self.encoder, self.vocabulary
-        ).independent  # no weights are read for it
+        return self._form.independent
+
+    @property
+    def score_kind(self) -> str:
+        """What a score is, in a word or two, as its matcher says: "cosine", "log-odds"."""
+        return self._form.score_kind
+
+    @cached_property
+    def _form(self) -> nn.Module:
+        return _untrained(self.config, self.encoder, self.vocabulary)  # no weights are read for it
 
     @property
     def last_loss(self) -> tuple[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from xmr.figures.matrix import (
 from xmr.figures.shared import DARK, GLYPHS, GREEN, ORANGE, PAGE, Mark, Styled
 from xmr.figures.suspects import suspects_figure
 from xmr.figures.weights import (
+    EACH_ITS_OWN,
     weight_comparison_figure,
     weight_comparison_words,
     weight_figure,
@@ -25,6 +26,7 @@ from xmr.figures.weights import (
 
 __all__ = [
     "DARK",
+    "EACH_ITS_OWN",
     "GLYPHS",
     "GREEN",
     "KINDS",

@@ -12,6 +12,7 @@ from xmr.figures.shared import (
     BLUE,
     GLYPHS,
     GREEN,
+    LEFT,
     MUTED,
     ORANGE,
     Styled,
@@ -19,10 +20,10 @@ from xmr.figures.shared import (
     faint,
     figure_of,
     legend,
-    percent,
     plain,
     trace,
 )
+from xmr.words import percent
 
 KINDS = {
     "positives": ("annotated matches", GREEN, "solid"),
@@ -35,7 +36,8 @@ KINDS = {
 def distribution_figure(
     distributions: Mapping[str, Distribution], styles: Mapping[str, Styled], scale: str = "score"
 ) -> go.Figure:
-    """One panel per run, the same score axis for all; densities of four kinds of pairs."""
+    """One panel per run, the same score axis for all; densities of four kinds of pairs: the share of the kind's pairs per
+    unit of `scale`, so that each area is 1."""
     traces, panels, names = [], {}, []
     count, gap = max(len(distributions), 1), 0.07
     tall = (1 - gap * (count - 1)) / count
@@ -63,12 +65,12 @@ def distribution_figure(
                     showlegend=kind not in shown,
                     xaxis="x",
                     yaxis=f"y{suffix}",
-                    hovertemplate=f"%{{y:.2f}} {label}<extra></extra>",
+                    hovertemplate=f"density %{{y:.2f}}, {label}<extra></extra>",
                 )
             )
             shown.add(kind)
         panels[f"yaxis{suffix}"] = axis(
-            "", domain=[max(top - tall, 0), min(top, 1)], showticklabels=False, rangemode="tozero"
+            "density", domain=[max(top - tall, 0), min(top, 1)], rangemode="tozero", nticks=4
         ) | {"showgrid": False, "zeroline": False, "fixedrange": True}
         # The run's name, behind a mark in its own colour and form, stands in the panel's corner.
         glyph = GLYPHS.get(styles[name].marker, "●")
@@ -84,11 +86,11 @@ def distribution_figure(
         traces,
         height=84 + 124 * len(distributions),
         annotations=names,
-        xaxis=axis(scale, anchor=f"y{bottom}"),
+        xaxis=axis(scale, anchor=f"y{bottom}", hoverformat=".3f"),
         hovermode="x unified",
         meta={"pick": "Click a curve for the pairs of that score, listed below."},
         legend=legend(),
-        margin={"t": 40, "l": 8, "r": 12, "b": 44},
+        margin={"t": 40, "l": LEFT, "r": 12, "b": 44},
         **panels,
     )
 
@@ -103,24 +105,27 @@ def distribution_words(distributions: Mapping[str, Distribution], complete: bool
         return "There are no negatives to compare with."
     best = max(known, key=lambda name: known[name].auc_hardest)
     first = known[best]
+    wins = f"{best}: an annotated match outscores a random negative in {percent(first.auc_random)} of cases, "
     if len(known) == 1:
-        text = (
-            f"{best}: an annotated match outscores a random negative in {percent(first.auc_random)} of cases, "
-            f"a hardest negative in {percent(first.auc_hardest)}."
-        )
+        text = f"{wins}a hardest negative in {percent(first.auc_hardest)}."
     else:
         worst = min(known, key=lambda name: known[name].auc_hardest)
         last = known[worst]
+        above = (
+            f"{best} keeps its matches above the hardest negatives best"
+            if first.auc_hardest > 0.5
+            else f"Under no run does an annotated match outscore a hardest negative more often than not; {best} comes nearest"
+        )
         text = (
-            f"{best} keeps its matches above the hardest negatives best (AUC {first.auc_hardest:.2f}, "
-            f"{percent(first.overlap_hardest)} of the area shared), {worst} least ({last.auc_hardest:.2f}, "
+            f"{above} (AUC {first.auc_hardest:.2f}, {percent(first.overlap_hardest)} of the area shared), {worst} least "
+            f"({last.auc_hardest:.2f}, "
             f"{percent(last.overlap_hardest)}); against random negatives their AUC is {first.auc_random:.3f} and "
             f"{last.auc_random:.3f}."
         )
     hidden = [one.hidden for one in known.values() if one.hidden is not None]
     if hidden:
-        low, high = (f"{100 * share:.0f}" for share in (min(hidden), max(hidden)))
-        span = f"{low}%" if low == high else f"{low}–{high}%"
+        low, high = percent(min(hidden)), percent(max(hidden))
+        span = low if low == high else f"{low} to {high}"
         least = "" if complete else "at least "
         text += f" For {least}{span} of queries the best-scoring unannotated item really is a match."
     return text

@@ -24,10 +24,10 @@ from xmr.figures.shared import (
     axis,
     figure_of,
     legend,
-    percent,
     plain,
     trace,
 )
+from xmr.words import fixed, percent
 
 # Of the bars: colour and, so that colour is not alone, a pattern.
 BUCKETS = {
@@ -245,8 +245,8 @@ def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str
     more = f"; they differ in {len(sure)} of {len(differences)} slices" if len(sure) > 1 else ""
     return (
         f"By {title}: {names[1]} is {abs(100 * first.mean):.1f} points {way} {names[0]} on “{first.name}” "
-        f"({100 * first.low:+.1f} … {100 * first.high:+.1f}, {first.count:,} queries){more}."
-    ).replace("-", "−")
+        f"({fixed(100 * first.low, 1, sign=True)} … {fixed(100 * first.high, 1, sign=True)}, {first.count:,} queries){more}."
+    )
 
 
 def curves_figure(

@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import Hubness
-from xmr.figures.shared import LEFT, Styled, axis, figure_of, legend, level, percent, plain, trace
+from xmr.figures.shared import LEFT, Styled, axis, figure_of, legend, level, plain, trace
+from xmr.words import percent
 
 
 def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled]) -> go.Figure:

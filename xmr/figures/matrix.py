@@ -26,6 +26,7 @@ from xmr.figures.shared import (
     trace,
 )
 from xmr.registry import a_or_an
+from xmr.words import percent
 
 TWO_SIDED = [[0, PULL], [0.25, PULL_HALF], [0.5, PAGE], [0.75, PUSH_HALF], [1, PUSH]]
 DIFFERENCE = [[0, LESS], [0.25, LESS_HALF], [0.5, PAGE], [0.75, PUSH_HALF], [1, PUSH]]
@@ -104,7 +105,7 @@ def matrix_words(pairs: PairWeights, kind: str = "image", unannotated: np.ndarra
             text += f" No pair is {called}."
             continue
         share = float(weights[mask].sum()) / total
-        text += f" {count / others:.1%} of the other pairs are {called}; they take {share:.0%} of the push."
+        text += f" {percent(count / others, 1)} of the other pairs are {called}; they take {percent(share)} of the push."
     return text
 
 
@@ -130,20 +131,22 @@ def difference_words(
         spread.append(float(np.median(effective[effective > 0])))
     text = (
         f"{b} spreads its push over {spread[1]:.1f} captions {a_or_an(kind)} (in the median), {a} over {spread[0]:.1f}; "
-        f"{np.minimum(p, q).sum():.0%} of their push falls on the same pairs."
+        f"{percent(np.minimum(p, q).sum())} of their push falls on the same pairs."
     )
     for mask, called in (
         (unannotated, "pairs that truly match but are not annotated"),
         (first.suspected | second.suspected, "suspected pairs"),
     ):
         if mask is not None and mask.any():
-            text += f" On {called} {b} puts {q[mask].sum():.0%} of its push, {a} {p[mask].sum():.0%}."
+            text += (
+                f" On {called} {b} puts {percent(q[mask].sum())} of its push, {a} {percent(p[mask].sum())}."
+            )
     gap = q - p
     row, column = np.unravel_index(int(np.abs(gap).argmax()), gap.shape)
     if abs(gap[row, column]) > 1e-6:
         text += (
-            f" They differ most on {kind} {row + 1} with caption {column + 1}, which takes {_percent(q[row, column])} of "
-            f"{b}'s push and {_percent(p[row, column])} of {a}'s."
+            f" They differ most on {kind} {row + 1} with caption {column + 1}, which takes {percent(q[row, column], 1)} of "
+            f"{b}'s push and {percent(p[row, column], 1)} of {a}'s."
         )
     return text
 
@@ -162,10 +165,6 @@ def _values(pairs: PairWeights, show: str) -> np.ndarray:
 def _span(values: np.ndarray, judged: np.ndarray) -> float:
     every = np.abs(np.nan_to_num(values))
     return float(every[judged].max(initial=0)) or float(every.max(initial=0)) or 1.0
-
-
-def _percent(share: float) -> str:
-    return "none" if share == 0 else "under 0.1%" if share < 0.001 else f"{share:.1%}"
 
 
 def _heat_map(

@@ -150,11 +150,6 @@ def faint(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.16)"
 
 
-def percent(share: float) -> str:
-    """A share in words; nearly all is not all."""
-    return f"{share:.0%}" if share < 0.995 or share == 1 else f"{share:.1%}"
-
-
 def plain(text: str) -> str:
     """Text for plotly, which reads a little HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from xmr.analysis import WeightCurve
+from xmr.analysis import TypicalQuery, WeightCurve
 from xmr.figures.shared import (
     GREEN,
     LEFT,
@@ -22,6 +22,12 @@ from xmr.figures.shared import (
     plain,
     trace,
 )
+from xmr.words import fixed, percent, score, significant
+
+EACH_ITS_OWN = (
+    "Each curve is of its run's own typical query: a positive and a hardest negative at the medians of its scores in a "
+    "batch of 64 pairs, and 31 more negatives spread as its own are; the large mark is the hardest."
+)
 
 
 def weight_figure(
@@ -30,6 +36,7 @@ def weight_figure(
     """Weight against similarity for the negative and for the positive; thin lines show the values as trained."""
     traces = []
     x = curve.scores.astype(np.float32)
+    low, high = float(curve.scores[0]), float(curve.scores[-1])
     for part, name, colour, dash in (
         ("negative", "a negative", ORANGE, "solid"),
         ("positive", "the positive", GREEN, "dash"),
@@ -53,7 +60,9 @@ def weight_figure(
     return figure_of(
         traces,
         height=340,
-        xaxis=axis("similarity of the pair", range=[-0.5, 1]),
+        xaxis=axis(
+            "similarity of the pair", range=[max(low, -0.5) if low >= -1 else low, high], hoverformat=".3f"
+        ),
         yaxis=axis("weight, d loss / d score", zeroline=True),
         hovermode="x unified",
         legend=legend(),
@@ -69,67 +78,110 @@ def weight_words(loss: str, curve: WeightCurve) -> str:
     if not top > 1e-9:
         return f"With these values {loss} pushes no negative, at any similarity."
     first, half, full = (x[int((weights >= share * top).argmax())] for share in (0.01, 0.5, 0.999))
+    heavy = f"(weight {significant(float(top))})"
     if full == first:
-        text = f"{loss} pushes every negative above {first:.2f} alike (weight {top:.3g})"
+        text = f"{loss} pushes every negative above {fixed(first, 2)} alike {heavy}"
         text += ", none below." if first > x[0] else "."
     else:
-        text = f"{loss} pushes a negative hardest at {full:.2f} (weight {top:.3g})"
-        text += f", half as hard at {half:.2f}" if half > x[0] else ", at least half as hard anywhere below"
-        text += f" and less than a hundredth below {first:.2f}." if first > x[0] else "."
+        text = f"{loss} pushes a negative hardest at {fixed(full, 2)} {heavy}"
+        text += (
+            f", half as hard at {fixed(half, 2)}" if half > x[0] else ", at least half as hard anywhere below"
+        )
+        text += f" and less than a hundredth below {fixed(first, 2)}." if first > x[0] else "."
     attracted = x[weights < -0.01 * top]
     if len(attracted):
-        text += f" Negatives from {attracted.min():.2f} to {attracted.max():.2f} are attracted instead."
+        low, high = fixed(attracted.min(), 2), fixed(attracted.max(), 2)
+        text += f" Negatives from {low} to {high} are attracted instead."
     return text
 
 
 def weight_comparison_figure(
-    curves: Mapping[str, WeightCurve], styles: Mapping[str, Styled], marks: Sequence[Mark] = ()
+    curves: Mapping[str, WeightCurve],
+    queries: Mapping[str, TypicalQuery],
+    styles: Mapping[str, Styled],
+    own: bool = False,
 ) -> go.Figure:
-    """A negative's weight against its similarity, each run relative to its own largest weight."""
+    """A negative's weight against its similarity, each run for its own typical query and relative to its own largest
+    weight; a large mark stands at that query's hardest negative.
+
+    `own`: along the axis are percentiles of the run's own negatives, where `curves` are drawn over
+    `TypicalQuery.grid(own=True)`; else scores.
+    """
     traces = []
     for name, curve in curves.items():
-        top = max(float(np.abs(curve.negative).max()), 1e-12)
-        style = styles[name]
-        share = (100 * curve.negative / top).astype(np.float32)
-        every = {"maxdisplayed": 12, "symbol": style.marker, "size": 7}
+        style, query = styles[name], queries[name]
+        share = 100 * curve.negative / _largest(curve)
+        x = np.linspace(0, 100, len(curve.scores)) if own else curve.scores
+        at = float(np.mean(query.negatives <= query.hardest) * 100) if own else query.hardest
+        line = {"color": style.colour, "dash": style.dash, "width": 2}
+        meta = {"kind": "negative", "run": name}
         traces.append(
             trace(
                 "scatter",
-                x=curve.scores.astype(np.float32),
-                y=share,
+                x=x.astype(np.float32),
+                y=share.astype(np.float32),
                 mode="lines+markers",
-                line={"color": style.colour, "dash": style.dash, "width": 2},
-                marker=every,
+                line=line,
+                marker={"maxdisplayed": 12, "symbol": style.marker, "size": 7},
                 name=plain(name),
-                meta={"kind": "negative", "run": name},
+                legendgroup=name,
+                meta=meta,
+                customdata=curve.scores.astype(np.float32),
                 hovertemplate=f"%{{y:.0f}}% {plain(name)}<extra></extra>",
             )
         )
+        traces.append(
+            trace(
+                "scatter",
+                x=[at],
+                y=[float(np.interp(at, x, share))],
+                mode="markers",
+                marker={"symbol": style.marker, "size": 13, "color": style.colour},
+                name=f"{plain(name)}, hardest negative",
+                legendgroup=name,
+                showlegend=False,
+                meta=meta,
+                customdata=[query.hardest],
+                hovertemplate=f"{plain(name)}: its typical hardest negative, score {score(query.hardest)}<extra></extra>",
+            )
+        )
+    low = min((query.span[0] for query in queries.values()), default=-1.0)
+    high = max((query.span[1] for query in queries.values()), default=1.0)
+    along = (
+        axis("percentile of the negative among the run's own", range=[0, 100], hoverformat=".0f")
+        if own
+        else axis("similarity of the negative", range=[-0.5 if low == -1 else low, high], hoverformat=".3f")
+    )
     return figure_of(
         traces,
         height=340,
-        xaxis=axis("similarity of the negative", range=[-0.5, 1]),
+        xaxis=along,
         yaxis=axis("weight, % of its largest", zeroline=True),
         hovermode="x unified",
         legend=legend(),
         margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
-        **mark_scores(marks),
     )
 
 
-def weight_comparison_words(curves: Mapping[str, WeightCurve]) -> str:
-    """How wide the band of similarities is in which each run pushes."""
-    widths = {
-        name: float((curve.negative >= 0.1 * curve.negative.max()).mean() * 100)
-        for name, curve in curves.items()
-        if curve.negative.max() > 1e-9
-    }
-    if not widths:
-        return "No run pushes a negative in this setting."
-    order = sorted(widths, key=widths.__getitem__)
+def weight_comparison_words(curves: Mapping[str, WeightCurve], queries: Mapping[str, TypicalQuery]) -> str:
+    """On how many of its own negatives each run pushes; `curves` are drawn over ascending scores."""
+    shares = {}
+    for name, curve in curves.items():
+        weights = np.interp(queries[name].negatives, curve.scores, curve.negative)
+        if weights.max() > 1e-9:
+            shares[name] = float((weights >= 0.1 * weights.max()).mean())
+    if not shares:
+        return "No run pushes a negative of its typical query."
+    order = sorted(shares, key=shares.__getitem__)
+    least, most = order[0], order[-1]
+    tenth = "at least a tenth of its largest push on them"
     if len(order) == 1:
-        return f"{order[0]} spends at least a tenth of its push on {widths[order[0]]:.0f}% of the scale."
+        return f"{least} pushes {percent(shares[least])} of its own negatives with {tenth}."
     return (
-        f"{order[0]} is the most selective: a tenth of its largest push or more on {widths[order[0]]:.0f}% of the "
-        f"scale; {order[-1]} on {widths[order[-1]]:.0f}%."
+        f"{least} is the most selective: it pushes {percent(shares[least])} of its own negatives with {tenth}; "
+        f"{most} {percent(shares[most])}."
     )
+
+
+def _largest(curve: WeightCurve) -> float:
+    return max(float(np.abs(curve.negative).max()), 1e-12)

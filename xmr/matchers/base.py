@@ -27,10 +27,12 @@ class Matcher(Protocol):
     so that each side can be embedded without the other. What they return of a pair scorer are states that only its own
     `scores` can compare: tokens (B, T, W), zero at padding, or rows (B, W); `pooled` makes unit vectors (B, E) of them,
     by which a first stage finds candidates. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens"
-    (N, T, D), where pooled features are one token and a token of zeros is padding.
+    (N, T, D), where pooled features are one token and a token of zeros is padding. `score_kind` says in a word or two
+    what a score is, for axes and legends.
     """
 
     independent: bool
+    score_kind: str
     inputs: Literal["pooled", "tokens"]
     embed_dim: int  # of one embedding
 
@@ -95,6 +97,7 @@ class Cosine:
     """Scores of a matcher whose `visual` and `text` return unit embeddings."""
 
     independent = True
+    score_kind = "cosine"
 
     def scores(self, visual: Tensor, text: Tensor) -> Tensor:
         """Cosine similarities (V, T) of embeddings (V, E) and (T, E)."""

@@ -29,6 +29,7 @@ class TokenScorer(TokenMatcher):
     """Unit tokens of both sides, zero at padding; `score` of the subclass compares those of a block of pairs."""
 
     independent = False
+    score_kind = "token similarity"
     score: Score  # as `scores`, of pairs few enough to hold the similarities of all their tokens
 
     def visual(self, features: Tensor) -> Tensor:

@@ -87,6 +87,11 @@ class TwoPathway(ReadsText, nn.Module):
         """Until the metric network says what a pair's score is."""
         return not self.scores_by_metric
 
+    @property
+    def score_kind(self) -> str:
+        """A metric network says log-odds, which no bounds hold."""
+        return "log-odds" if self.scores_by_metric else "cosine"
+
     def fit(self, visual: np.ndarray, text: np.ndarray | None) -> None:
         """Takes the statistics of the training features."""
         self.standardise_visual.fit(visual)

@@ -9,11 +9,13 @@ import numpy as np
 from xmr.ui.asked import Asked
 from xmr.ui.pictures import film, gallery_picture, inline, open_picture, picture
 from xmr.ui.scales import MEANS, SCALES, Scale, Scores
-from xmr.workspace import Column, Result, Workspace, overlap_at_k
+from xmr.words import counted, fixed, percent
+from xmr.workspace import Column, Result, Style, Workspace, overlap_at_k
 from xmr.workspace.words import (
     item_name,
     known_words,
     run_words,
+    score_kinds,
     stage_words,
     status_words,
     text_words,
@@ -35,9 +37,16 @@ def answer(
     gallery = len(data.visual_ids) if direction == "t2v" else len(data.captions)
     base = next(column for column in columns if column.run == baseline)
     words = status_words(workspace, split, bool(len(own)))
-    scales = {column.run: Scores(workspace, column.run, asked, query, scale) for column in columns}
+    scales = {
+        column.run: Scores(
+            workspace, column.run, asked, query, scale, [result.score for result in column.results]
+        )
+        for column in columns
+    }
+    looks = workspace.styles(runs)
     drawn = [
-        _column(workspace, asked, column, base, words, gallery, scales[column.run]) for column in columns
+        _column(workspace, asked, column, base, words, gallery, scales[column.run], looks[column.run])
+        for column in columns
     ]
     present = {
         result.status for column in columns for result in (*column.results, column.annotated) if result
@@ -55,7 +64,7 @@ def answer(
             for status, word in words.items()
             if status in present or (len(own) and (status == "annotated" or "unknown" not in words))
         ],
-        "scale": {"name": SCALES[scale], "means": MEANS[scale]},
+        "scale": {"name": SCALES[scale], "means": MEANS[scale].format(score_kinds(workspace, runs))},
         "summary": ". ".join(f"{column['name']}: {column['spoken']}" for column in drawn),
     }
 
@@ -105,14 +114,14 @@ def _column(
     words: dict[str, str],
     gallery: int,
     scores: Scores,
+    style: Style,
 ) -> dict[str, Any]:
-    style = workspace.style(column.run)
     data = workspace.dataset(asked.split)
     match, truth = words_of(data).rank, data.truth
     complete = truth is not None and truth.complete
     metrics = workspace.metrics(column.run, asked.split)
     about = [
-        f"{name} {100 * metrics[key]:.1f}"
+        f"{name} {fixed(100 * metrics[key], 1)}"
         for name, key in (
             ("R@1", f"{asked.direction}/recall_at_1"),
             ("true R@1", f"{asked.direction}/true_recall_at_1"),
@@ -162,7 +171,7 @@ def _delta(column: Column, base: Column) -> dict[str, str]:
     if gain == 0:
         return {"way": "none", "words": "as the baseline"}
     way, word = ("up", "better") if gain > 0 else ("down", "worse")
-    return {"way": way, "words": f"{abs(gain):,} place{'' if abs(gain) == 1 else 's'} {word}"}
+    return {"way": way, "words": f"{counted(abs(gain), 'place')} {word}"}
 
 
 def _tile(
@@ -232,7 +241,7 @@ def _share(a: Column, b: Column) -> dict[str, str]:
     share = overlap_at_k(a, b)
     both = len({result.index for result in a.results} & {result.index for result in b.results})
     return {
-        "share": f"{share:.2f}",
-        "percent": f"{100 * share:.0f} %",
-        "words": f"{both} items in both lists of {a.run} and {b.run}",
+        "share": f"{share:.2f}",  # for the style sheet
+        "percent": percent(share),
+        "words": f"{both} of {counted(max(len(a.results), len(b.results)), 'item')} in both lists of {a.run} and {b.run}",
     }

@@ -23,6 +23,7 @@ from xmr.ui.components.plotly_chart import chart
 from xmr.ui.pair_sides import pair_badges, text_side, visual_side
 from xmr.ui.said import refused
 from xmr.ui.shell import chosen
+from xmr.words import percent, score, significant
 from xmr.workspace import Workspace
 from xmr.workspace.measured import batch, effective, loss_of_run, truth_of
 from xmr.workspace.words import words_of
@@ -150,13 +151,19 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
     for one in batches:
         whose = f"{one.name}: " if len(batches) > 1 else ""
         pairs = one.pairs
+        rows = [("weight in the batch's loss", pairs.weights)]
+        if pairs.asked_by_visual is not None:
+            rows += [
+                (f"in the loss of this {kind}", pairs.asked_by_visual),
+                (f"in the loss of this {nouns.text}", pairs.asked_by_text),
+            ]
         numbers += [
-            (f"{whose}score", f"{pairs.scores[row, column]:.3f}"),
-            ("weight", f"{float(pairs.weights[row, column]):+#.3g}"),
+            (f"{whose}score", score(float(pairs.scores[row, column]))),
+            *((name, significant(float(of[row, column]), sign=True)) for name, of in rows),
         ]
         carried = np.where(pairs.negatives[row], pairs.weights[row], 0).clip(min=0)
         if pairs.negatives[row, column] and carried.sum() > 0:
-            numbers.append((f"share of this {kind}'s push", f"{carried[column] / carried.sum():.0%}"))
+            numbers.append((f"share of this {kind}'s push", percent(float(carried[column] / carried.sum()))))
     badges = pair_badges(
         bool(first.pairs.positives[row, column]),
         any(one.pairs.suspected[row, column] for one in batches),

@@ -9,6 +9,7 @@ import numpy as np
 from xmr.ui.asked import Asked
 from xmr.ui.pictures import film, gallery_picture, picture
 from xmr.ui.scales import Scores
+from xmr.words import score, significant
 from xmr.workspace import Workspace
 from xmr.workspace.measured import weight_of_pair
 from xmr.workspace.words import item_name, status_words, text_words, words_of
@@ -31,6 +32,7 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
         except (ValueError, OSError):
             continue  # its column says why it can't answer
     scores = {run: Scores(workspace, run, asked, query, "z") for run in placed}
+    looks = workspace.styles(runs)
     weights = {run: _weight(workspace, asked, run, index) for run in placed}
     status = next(iter(placed.values())).status if placed else "unknown"
     _, own = workspace.annotation(query, split, direction)
@@ -49,10 +51,10 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
             {
                 "name": run,
                 "trained": run in workspace.trained,
-                "colour": workspace.style(run).colour,
+                "colour": looks[run].colour,
                 "rank": f"{result.rank:,}",
                 "first": "–" if result.first_rank is None else f"{result.first_rank:,}",
-                "score": f"{result.score:.3f}",
+                "score": score(result.score),
                 "z": scores[run].z(result.score),
                 "above": scores[run].above(result.score),
                 "weight": weights[run],
@@ -70,6 +72,6 @@ def _weight(workspace: Workspace, asked: Asked, run: str, index: int) -> str:
         return "–"
     try:
         weight = weight_of_pair(workspace, run, asked.split, asked.direction, asked.index, index)
-        return f"{weight:+#.3g}".replace("-", "−") if weight else "0"
+        return significant(weight, sign=True)
     except (ValueError, OSError):  # a combination has no loss, and some losses ask what there is not
         return "–"

@@ -19,7 +19,6 @@ from xmr.figures.errors import (
     slices_words,
 )
 from xmr.figures.hubs import hubness_figure, hubness_words
-from xmr.figures.shared import percent
 from xmr.ui.components.number_table import table
 from xmr.ui.components.plotly_chart import chart
 from xmr.ui.error_lists import (
@@ -33,6 +32,7 @@ from xmr.ui.error_lists import (
     ranks_of,
     slicings,
 )
+from xmr.words import fixed, percent
 from xmr.workspace import TOP, Workspace
 from xmr.workspace.measured import top
 from xmr.workspace.words import words_of
@@ -94,7 +94,7 @@ def slice_chart(workspace: Workspace, asked: Asked) -> str:
     found, apart = means(workspace, asked)
     if not any(found.values()):
         return chart(None, "Nothing is known of these queries to slice them by.")
-    styles = {run: workspace.style(run) for run in found}
+    styles = workspace.styles(list(found))
     figure = slices_figure(found, styles, f"R@{asked.k}, %")
     revision = f"{asked.split} {asked.direction} {asked.slicing} {asked.k}"
     figure.update_layout(uirevision=revision, meta={"pick": LIST.format("A point")})
@@ -133,14 +133,14 @@ def _cells(asked: Asked, found: dict[str, list[Slice]], apart: list[Slice]) -> l
     for at, one in enumerate(found[asked.a]):
         cells = [one.name, f"{one.count:,}"]
         cells += [
-            f"{100 * some[at].mean:.1f} [{100 * some[at].low:.1f}, {100 * some[at].high:.1f}]"
+            f"{fixed(100 * some[at].mean, 1)} [{fixed(100 * some[at].low, 1)}, {fixed(100 * some[at].high, 1)}]"
             for some in found.values()
         ]
         if asked.b:
             other = by_name[one.name]
-            interval = f"[{100 * other.low:+.1f}, {100 * other.high:+.1f}]"
-            cells.append(f"{100 * other.mean:+.1f} {interval}".replace("-", "−"))
-        body.append([cell.replace("[nan, nan]", "").replace("[+nan, +nan]", "").strip() for cell in cells])
+            mean, low, high = (fixed(100 * one, 1, sign=True) for one in (other.mean, other.low, other.high))
+            cells.append(f"{mean} [{low}, {high}]")
+        body.append([cell.replace("[–, –]", "").strip() for cell in cells])
     return body
 
 
@@ -175,7 +175,7 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
         return chart(None, " ".join(faults)), table([], []), {}
     data = workspace.dataset(asked.split)
     noun = words_of(data).gallery(asked.direction)
-    styles = {run: workspace.style(run) for run in found}
+    styles = workspace.styles(list(found))
     figure = hubness_figure(found, styles)
     figure.update_layout(uirevision=f"{asked.split} {asked.direction}")
     curve = [1, 10, 50]
@@ -190,7 +190,7 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
             percent(one.taken),
             percent(one.never),
         ]
-        cells += ["–" if np.isnan(value) else f"{value:.3f}".replace("-", "−") for value in values]
+        cells += [fixed(value, 3) for value in values]
         rows.append((run, styles[run], cells))
         ordered = np.sort(one.counts)[::-1]
         at = [max(1, round(share * len(ordered) / 100)) for share in curve]

@@ -15,7 +15,7 @@ from xmr.store.files import guarded
 from xmr.store.verdicts import told_apart
 from xmr.ui.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_buckets, groups, hidden, listed
 from xmr.ui.pictures import film, gallery_picture, picture
-from xmr.workspace import Workspace
+from xmr.workspace import Style, Workspace
 from xmr.workspace.item_names import Side
 from xmr.workspace.measured import top
 from xmr.workspace.words import item_name, text_words, visual_words, words_of
@@ -32,6 +32,7 @@ def rows(workspace: Workspace, asked: Asked, queries: np.ndarray) -> list[dict[s
     tops = {run: top(workspace, run, split, direction)[queries, 0] for run in asked.pair}
     unseen = {run: hidden(workspace, run, split, direction)[queries] for run in asked.pair}
     query_group, gallery_group = groups(workspace, split, direction)
+    looks = workspace.styles(list(ranks))
     found = []
     for at, query in enumerate(queries.tolist()):
         badges = [
@@ -54,7 +55,7 @@ def rows(workspace: Workspace, asked: Asked, queries: np.ndarray) -> list[dict[s
             shown = item_of(workspace, split, "visual" if direction == "t2v" else "caption", item)
             first.append(shown | {"who": "A and B" if same else letter, "status": status, "kind": kind})
         numbers = [
-            _number(workspace, asked, run, "" if np.isnan(rank[query]) else f"{int(rank[query]):,}")
+            _number(asked, run, "" if np.isnan(rank[query]) else f"{int(rank[query]):,}", looks[run])
             for run, rank in ranks.items()
         ]
         found.append(
@@ -69,13 +70,14 @@ def hub_rows(
 ) -> list[dict[str, Any]]:
     """The items of the gallery that are in most lists of any of these runs, with how many of each hold them."""
     side: Side = "visual" if asked.direction == "t2v" else "caption"
+    looks = workspace.styles(list(counts))
     largest = np.max(list(counts.values()), axis=0)
     items = np.argsort(-largest, kind="stable")[:most]
     return [
         item_of(workspace, asked.split, side, item)
         | {
             "index": item,
-            "numbers": [_number(workspace, asked, run, f"{one[item]:,}") for run, one in counts.items()],
+            "numbers": [_number(asked, run, f"{one[item]:,}", looks[run]) for run, one in counts.items()],
             "badges": [],
             "tops": [],
         }
@@ -144,8 +146,7 @@ def _names_and_texts(workspace: Workspace, asked: Asked, queries: np.ndarray) ->
     return named, [text_words(data, one) for one in chosen]
 
 
-def _number(workspace: Workspace, asked: Asked, run: str, value: str) -> dict[str, str]:
-    style = workspace.style(run)
+def _number(asked: Asked, run: str, value: str, style: Style) -> dict[str, str]:
     glyph = GLYPHS.get(style.marker, "●")
     return {
         "run": run,

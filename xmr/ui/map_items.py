@@ -11,6 +11,7 @@ from xmr.ui.components.tiles import Tile, tiles
 from xmr.ui.links import go
 from xmr.ui.pictures import film, gallery_picture, picture
 from xmr.ui.said import refused
+from xmr.words import counted, percent
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import UnknownItem, find_item, item_link
 from xmr.workspace.maps import by_chance, companions, drawn, together
@@ -82,7 +83,7 @@ def select(
     if not len(visual) + len(text):
         return "", tiles([], EMPTY)
     words = words_of(workspace.dataset(split))
-    inside = [_count(total[0], words.visual)] * bool(total[0]) + [_count(total[1], words.text)] * bool(
+    inside = [counted(total[0], words.visual)] * bool(total[0]) + [counted(total[1], words.text)] * bool(
         total[1]
     )
     said = f"Selected: {' and '.join(inside)}."
@@ -98,11 +99,11 @@ def select(
     except (ValueError, OSError):  # the map says why
         shares = {}
     if shares and kept > 1:
-        each = " and ".join(f"{_percent(share)} under {name}" for name, share in shares.items())
+        each = " and ".join(f"{percent(share)} under {name}" for name, share in shares.items())
         chance = by_chance(workspace, split, len(visual), len(text))
         said += (
             f" Of the {kept:,} items of the same kinds that lie nearest to their middle, {each} are selected ones, counted in "
-            f"all dimensions; of any {kept:,} items it would be {_percent(chance)}."
+            f"all dimensions; of any {kept:,} items it would be {percent(chance)}."
         )
     half = PAGE // 2
     pictures = visual[: max(half, PAGE - len(text))]
@@ -128,11 +129,6 @@ def opened(workspace: Workspace, split: str, sent: Any) -> dict[str, Any]:
 def items_of(workspace: Workspace, split: str) -> str:
     """Which items a map is of, so that an event of an older map is told from one of this."""
     return f"{workspace.dataset(split).fingerprint[:16]} {split}"
-
-
-def plural(noun: str, count: int) -> str:
-    """The noun, with an s unless it is one."""
-    return noun if count == 1 else f"{noun}s"
 
 
 def _visual_tile(workspace: Workspace, split: str, index: int) -> Tile:
@@ -165,11 +161,3 @@ def _places(sent: Any, count: int) -> np.ndarray:
     if len(set(sent)) < len(sent) or any(not 0 <= one < count for one in sent):
         raise ValueError("places out of range")
     return np.array(sent, np.int64)
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {plural(noun, count)}"
-
-
-def _percent(share: float) -> str:
-    return "under 1%" if share < 0.005 else f"{share:.0%}"

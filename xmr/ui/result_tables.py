@@ -9,7 +9,7 @@ from typing import Any
 
 from xmr.core import Direction
 from xmr.ui.components.number_table import File, table
-from xmr.workspace import Workspace
+from xmr.workspace import Style, Workspace
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
     INTERVAL_WORDS,
@@ -34,14 +34,14 @@ def estimate_table(
     workspace: Workspace, shown: Results, marks: dict[str, str], sort: tuple[str, bool]
 ) -> dict[str, Any]:
     """Metrics of all runs in one direction, below who leads; with the files that hold them and the differences."""
-    way = direction_words(workspace, shown.split, shown.direction)
+    way, looks = direction_words(workspace, shown.split, shown.direction), _looks(workspace, shown)
     text = lead_words(lead(workspace, shown), shown)
     if shown.pending:
         done = len(shown.estimates) + len(shown.faults)
         text = f"{done} of {done + len(shown.pending)} runs are measured, the others follow. {text}"
     return table(
         [("run", "")] + [(title, MEANS[title]) for title in estimate_titles(shown)],
-        [(name, workspace.style(name), estimate_cells(shown, name)) for name in shown.estimates],
+        [(name, looks[name], estimate_cells(shown, name)) for name in shown.estimates],
         INTERVAL_WORDS if shown.estimates else "",
         title=f"Metrics, {way}",
         lead=text,
@@ -60,9 +60,10 @@ def difference_table(
     if not shown.tests:
         return table([], [])
     way = direction_words(workspace, shown.split, shown.direction)
+    looks = _looks(workspace, shown)
     return table(
         [("run", "")] + [(title, MEANS[title]) for title in shown.titles],
-        [(name, workspace.style(name), difference_cells(shown, name)) for name in shown.tests],
+        [(name, looks[name], difference_cells(shown, name)) for name in shown.tests],
         difference_words(shown),
         title=f"Differences to {shown.baseline}, {way}",
         pick=PICK,
@@ -70,6 +71,10 @@ def difference_table(
         sort=sort,
         marks=marks,
     )
+
+
+def _looks(workspace: Workspace, shown: Results) -> dict[str, Style]:
+    return workspace.styles([*shown.estimates, *shown.faults, *shown.pending])
 
 
 def _files(workspace: Workspace, shown: Results) -> list[File]:
@@ -96,7 +101,8 @@ def protocol_table(workspace: Workspace, split: str) -> dict[str, Any]:
 
 def runs_table(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     """How each run came about."""
-    rows = [(name, workspace.style(name), run_cells(workspace, name)) for name in names]
+    looks = workspace.styles(names)
+    rows = [(name, looks[name], run_cells(workspace, name)) for name in names]
     return table([(title, "") for title in RUN_TITLES], rows, title="Protocol: the runs", words=True)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from xmr.ui.asked import Asked
+from xmr.words import fixed, percent, places_for
 from xmr.workspace import Query, Workspace
 
 Scale = Literal["raw", "z", "above"]
 SCALES: dict[Scale, str] = {"raw": "score", "z": "z-score", "above": "matches below"}
 MEANS = {
-    "raw": "The run's own score: a cosine, or what a pair scorer says.",
+    "raw": "The run's own score: {}.",
     "z": "How many standard deviations a score is above the mean of all scores of its query.",
     "above": "How many of the run's annotated matches, over the whole split, score lower.",
 }
@@ -21,8 +23,17 @@ MEANS = {
 class Scores:
     """How the scores of one run on one query are written."""
 
-    def __init__(self, workspace: Workspace, run: str, asked: Asked, query: Query, scale: Scale):
-        self.scale = scale
+    def __init__(
+        self,
+        workspace: Workspace,
+        run: str,
+        asked: Asked,
+        query: Query,
+        scale: Scale,
+        listed: Sequence[float] = (),
+    ):
+        """`listed` are the scores that stand beside each other, which its decimals have to tell apart."""
+        self.scale, self._places = scale, places_for(listed)
         self._spread: tuple[float, float] | None = None
         self._matches: np.ndarray | None = None
         if scale == "raw":
@@ -37,17 +48,17 @@ class Scores:
         """How many standard deviations above the query's mean score over the gallery."""
         if self._spread is None or not self._spread[1] > 0:
             return "–"
-        return f"{(score - self._spread[0]) / self._spread[1]:+.1f}".replace("-", "−")
+        return fixed((score - self._spread[0]) / self._spread[1], 1, sign=True)
 
     def above(self, score: float) -> str:
         """How many of the run's annotated matches score lower."""
         if self._matches is None or not len(self._matches):
             return "–"
-        return f"{100 * np.searchsorted(self._matches, score) / len(self._matches):.0f} %"
+        return percent(float(np.searchsorted(self._matches, score) / len(self._matches)))
 
     def short(self, score: float) -> str:
         if self.scale == "raw":
-            return f"{score:.3f}"
+            return fixed(score, self._places)
         return self.z(score) if self.scale == "z" else self.above(score)
 
     def spoken(self, score: float) -> str:

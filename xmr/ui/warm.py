@@ -19,7 +19,7 @@ from xmr.ui.error_charts import gap_of
 from xmr.ui.suspect_lists import Asked as AskedSuspects
 from xmr.ui.suspect_lists import settings_of
 from xmr.ui.tabs import distributions, embedding_map, false_negatives, results
-from xmr.ui.weight_curves import setting_or_default, show_comparison
+from xmr.ui.weight_curves import show_comparison
 from xmr.workspace import Workspace
 from xmr.workspace.measured import captions, hard_negatives, samples
 from xmr.workspace.results import measured
@@ -61,7 +61,7 @@ def _first_looks(workspace: Workspace, direction: Direction) -> Iterator[Callabl
     yield partial(distributions.show, workspace, SPLIT, direction, runs, "raw")
     yield partial(_errors, workspace, direction)
     yield partial(embedding_map.show, workspace, SPLIT, *runs[:1], "", "pca", "")
-    yield lambda: show_comparison(workspace, runs, *setting_or_default(workspace, runs[0], SPLIT))
+    yield lambda: show_comparison(workspace, runs, SPLIT)
     settings = settings_of(DEFAULT, SELECTORS[DEFAULT].defaults, false_negatives.BESIDE, {})
     for run in runs:
         suspected = AskedSuspects(run, SPLIT, direction, settings)

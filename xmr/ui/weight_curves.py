@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xmr.analysis import WeightCurve, typical_negatives, weight_curve
 from xmr.figures import (
+    EACH_ITS_OWN,
     GREEN,
     ORANGE,
     Mark,
@@ -21,58 +22,82 @@ from xmr.figures import (
 from xmr.losses import LOSSES
 from xmr.ui.batch_maps import Asked, loss_of, measured
 from xmr.ui.components.plotly_chart import chart
+from xmr.ui.said import refused
 from xmr.ui.shell import NO_LOSS, chosen, side_by_side
+from xmr.words import fixed, significant
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import find_item
-from xmr.workspace.measured import batch, effective, loss_of_run
+from xmr.workspace.measured import OTHERS, typical, typical_curve
 
-OTHERS, SPREAD = 31, 0.15  # other negatives of the curve's query, and the deviation of their scores
-SETTING = (0.6, 0.4)  # scores of the positive and of the hardest other negative, before a run tells its own
 PICK = "Click a point for the pair of the batch below that is nearest to it."
 PLACES = ("positive_score", "hardest_score")  # what a link calls them
+AXES = {"score": "by similarity", "own": "by percentile of the run's own negatives"}
 
 
-def setting(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
-    """Median scores of the positives and of the hardest negatives in a batch of the run."""
+class Setting(NamedTuple):
+    """The query of a curve: scores of its positive and of its hardest other negative, the deviation of its negatives, and
+    the range of scores to draw."""
+
+    positive: float
+    hardest: float
+    spread: float
+    low: float
+    high: float
+
+    def at(self, positive: float, hardest: float) -> Setting:
+        return self._replace(positive=positive, hardest=hardest)
+
+
+SETTING = Setting(0.6, 0.4, 0.15, -1.0, 1.0)  # before a run tells its own
+
+
+def setting_or_default(workspace: Workspace, run: str, split: str) -> Setting:
+    """The run's own typical query; without a run, or where its batch can't be weighed, which its chart says, the usual
+    one."""
     if not run:
         return SETTING
-    loss = loss_of_run(workspace, run)
-    pairs, _, _ = batch(workspace, run, split, loss, effective(workspace, run), seed=0, size=64)
-    hardest = np.where(pairs.negatives, pairs.scores, -np.inf).max(1)
-    hardest = hardest[np.isfinite(hardest)]
-    if not len(hardest):
+    try:
+        query = typical(workspace, run, split)
+    except (ValueError, OSError):
         return SETTING
-    return round(float(np.median(pairs.scores[pairs.positives])), 2), round(float(np.median(hardest)), 2)
+    return Setting(round(query.positive, 2), round(query.hardest, 2), round(query.spread, 3), *query.span)
 
 
-def curve(loss: str, hyper: Mapping[str, Any], positive: float, top: float) -> WeightCurve:
-    """The curve of a query whose other negatives stand as in a batch, the hardest of them at `top`."""
-    return _curve(loss, tuple(sorted(hyper.items())), positive, top)
+def curve(loss: str, hyper: Mapping[str, Any], query: Setting) -> WeightCurve:
+    """The curve of a query whose other negatives are spread below the hardest of them."""
+    return _curve(loss, tuple(sorted(hyper.items())), query)
 
 
 @lru_cache(maxsize=256)
-def _curve(loss: str, hyper: tuple[tuple[str, Any], ...], positive: float, top: float) -> WeightCurve:
-    return weight_curve(loss, dict(hyper), positive=positive, others=typical_negatives(OTHERS, top, SPREAD))
+def _curve(loss: str, hyper: tuple[tuple[str, Any], ...], query: Setting) -> WeightCurve:
+    return weight_curve(
+        loss,
+        dict(hyper),
+        positive=query.positive,
+        others=typical_negatives(OTHERS, query.hardest, query.spread),
+        scores=np.linspace(query.low, query.high, 121),
+    )
 
 
-def show_curve(workspace: Workspace, choice: str, hyper: dict[str, Any], positive: float, top: float) -> str:
+def show_curve(workspace: Workspace, choice: str, hyper: dict[str, Any], query: Setting) -> str:
     """The chart of the chosen loss with these values, the values as trained behind it where they differ."""
     loss, trained, _ = loss_of(workspace, choice)
-    now = curve(loss, hyper, positive, top)
+    now = curve(loss, hyper, query)
     moved = any(_differs(value, trained[name]) for name, value in hyper.items())
-    before = curve(loss, trained, positive, top) if moved else None
-    figure = weight_figure(now, before, _marks(positive, top))
+    before = curve(loss, trained, query) if moved else None
+    marks = [Mark(query.positive, "its positive", GREEN), Mark(query.hardest, "hardest other", ORANGE)]
+    figure = weight_figure(now, before, marks)
     figure.update_layout(uirevision=choice, meta={"pick": PICK})
     every = slice(None, None, 6)
     rows = [
-        (f"{s:.2f}", f"{n:.4g}", f"{p:.4g}")
+        (fixed(s, 2), significant(n, 4), significant(p, 4))
         for s, n, p in zip(now.scores[every], now.negative[every], now.positive[every], strict=True)
     ]
     return chart(figure, weight_words(loss, now), (("similarity", "a negative", "the positive"), rows))
 
 
-def show_comparison(workspace: Workspace, runs: list[str], positive: float, top: float) -> str:
-    """The chart of the chosen runs' losses, each with its values as trained, in the same setting."""
+def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str = "score") -> str:
+    """The chart of the chosen runs' losses as trained, each for its own typical query; `axis` is one of `AXES`."""
     known, _ = chosen(workspace, runs, None)
     combined = [name for name in known if name not in workspace.trained]
     runs, left_out = side_by_side([name for name in known if name in workspace.trained])
@@ -80,23 +105,43 @@ def show_comparison(workspace: Workspace, runs: list[str], positive: float, top:
         left_out += f" {NO_LOSS.format(', '.join(combined))}"
     if not runs:
         return chart(None, left_out.strip() or "No run is chosen: pick one under Runs in the sidebar.")
-    curves = {
-        name: curve(loss_of_run(workspace, name), effective(workspace, name), positive, top) for name in runs
-    }
-    styles = {name: workspace.style(name) for name in runs}
-    figure = weight_comparison_figure(curves, styles, _marks(positive, top))
-    figure.update_layout(uirevision="comparison", meta={"pick": PICK})
+    own, curves, queries = axis == "own", {}, {}
+    for name in runs:
+        try:
+            queries[name] = typical(workspace, name, split)
+            curves[name] = typical_curve(workspace, name, split, own)
+        except (ValueError, OSError) as error:
+            left_out += f" {name} can't be weighed: {error}"
+    if not curves:
+        return chart(None, left_out.strip())
+    figure = weight_comparison_figure(curves, queries, workspace.styles(list(curves)), own)
+    figure.update_layout(uirevision=f"comparison {axis}", meta={"pick": PICK})
     first = next(iter(curves.values()))
+    along = np.linspace(0, 100, len(first.scores)) if own else first.scores
+    tops = {name: max(abs(c.negative).max(), 1e-12) for name, c in curves.items()}
+    head = "percentile" if own else "similarity"
     rows = [
         [
-            f"{s:.2f}",
-            *(f"{100 * c.negative[i] / max(abs(c.negative).max(), 1e-12):.0f}%" for c in curves.values()),
+            fixed(at, 0 if own else 2),
+            *(f"{fixed(100 * c.negative[i] / tops[n], 0)}%" for n, c in curves.items()),
         ]
-        for i, s in enumerate(first.scores)
+        for i, at in enumerate(along)
         if i % 6 == 0
     ]
-    words = f"{weight_comparison_words(curves)} {left_out.strip()}".strip()
-    return chart(figure, words, (("similarity", *curves), rows))
+    words = f"{weight_comparison_words(curves, queries)} {EACH_ITS_OWN} {left_out.strip()}".strip()
+    return chart(figure, words, ((head, *curves), rows))
+
+
+def point_of(data: Any, workspace: Workspace) -> tuple[str, float, bool]:
+    """Of a click on a curve: the run ("" for the chosen loss), the score, and whether it is the positive's curve. Raises
+    gr.Error where there is no such point."""
+    data = data if isinstance(data, dict) else {}
+    meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
+    run, x = meta.get("run", ""), data.get("customdata")
+    x = data.get("x") if x is None else x  # along percentiles, x is no score
+    if not isinstance(x, int | float) or not isinstance(run, str) or (run and run not in workspace.trained):
+        raise refused("That point is not on this chart any more.", title="Pair not found")
+    return run, float(x), meta.get("kind") == "positive"
 
 
 def nearest_cell(workspace: Workspace, asked: Asked, x: float, positive: bool) -> tuple[int, int] | None:
@@ -135,8 +180,8 @@ def params_text(
     workspace: Workspace,
     choice: str,
     hyper: Mapping[str, Any],
-    places: tuple[float, float],
-    usual: tuple[float, float],
+    query: Setting,
+    usual: Setting,
 ) -> str:
     """What was moved, for a link: "CHOICE: name=value; …"; "" where all is as trained and the curve's query as usual."""
     trained = loss_of(workspace, choice)[1]
@@ -146,17 +191,17 @@ def params_text(
         if _differs(value, trained[name])
     ]
     moved += [
-        f"{name}={at:.6g}" for name, at, was in zip(PLACES, places, usual, strict=True) if _differs(at, was)
+        f"{name}={at:.6g}" for name, at, was in zip(PLACES, query, usual, strict=False) if _differs(at, was)
     ]
     return f"{choice}: {'; '.join(moved)}" if moved else ""
 
 
 def read_params(
-    text: str, choice: str, loss: str, trained: Mapping[str, Any], usual: tuple[float, float]
-) -> tuple[dict[str, Any], tuple[float, float], list[str]]:
-    """Of a link's text: all parameters of the choice, the two places, and what can't be used, in words. A text of another
+    text: str, choice: str, loss: str, trained: Mapping[str, Any], usual: Setting
+) -> tuple[dict[str, Any], Setting, list[str]]:
+    """Of a link's text: all parameters of the choice, the curve's query, and what can't be used, in words. A text of another
     choice says nothing of this one."""
-    hyper, places, faults = dict(trained), dict(zip(PLACES, usual, strict=True)), []
+    hyper, places, faults = dict(trained), dict(zip(PLACES, usual, strict=False)), []
     named, _, moved = text.rpartition(": ")
     if named != choice:
         return hyper, usual, []
@@ -164,18 +209,18 @@ def read_params(
         name, _, value = part.partition("=")
         try:
             if name in places:
-                places[name] = _place(name, value)
+                places[name] = _place(name, value, usual)
             else:
                 hyper |= LOSSES[loss].parse({name: value})
         except (ValueError, TypeError) as error:
             faults.append(str(error))
-    return hyper, (places[PLACES[0]], places[PLACES[1]]), faults
+    return hyper, usual.at(*places.values()), faults
 
 
-def _place(name: str, text: str) -> float:
+def _place(name: str, text: str, usual: Setting) -> float:
     value = float(text)
-    if not -1 <= value <= 1:
-        raise ValueError(f"{name} must be -1 to 1")
+    if not usual.low <= value <= usual.high:
+        raise ValueError(f"{name} must be {usual.low:g} to {usual.high:g}")
     return value
 
 
@@ -183,14 +228,3 @@ def _differs(value: Any, before: Any) -> bool:
     if isinstance(value, int | float) and isinstance(before, int | float) and not isinstance(value, bool):
         return abs(value - before) > 1e-4 * max(1, abs(before))
     return value != before
-
-
-def setting_or_default(workspace: Workspace, run: str, split: str) -> tuple[float, float]:
-    try:
-        return workspace.remember(("setting", run, split), lambda: setting(workspace, run, split))
-    except (ValueError, OSError):  # the chart of the batch says why
-        return SETTING
-
-
-def _marks(positive: float, top: float) -> list[Mark]:
-    return [Mark(positive, "its positive", GREEN), Mark(top, "hardest other", ORANGE)]

@@ -22,7 +22,7 @@ from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
-from xmr.workspace.parts import Embedder, Memo, Style, style_at
+from xmr.workspace.parts import Embedder, Memo, Style, styles_of
 from xmr.workspace.verdict_file import VerdictFile
 
 if TYPE_CHECKING:
@@ -219,9 +219,9 @@ class Holdings:
         """Names of the runs for a first look, at most four: the losses best known, else the first by name."""
         return _best_known_first(self.runs)[:4]
 
-    def style(self, run: str) -> Style:
-        """Colour, marker and dash of a run, by its place among all runs: first those of a first look, then by name."""
-        return style_at(_best_known_first({*self.runs, *self.apart}).index(run))
+    def styles(self, runs: Sequence[str]) -> dict[str, Style]:
+        """Colour, marker and dash of each run, told apart among these: first those of a first look, then by name."""
+        return styles_of(list(dict.fromkeys(runs)), _best_known_first({*self.runs, *self.apart}))
 
     def remember(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What `make` returned when it was first asked for under this key; kept as long as the workspace."""

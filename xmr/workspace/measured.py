@@ -13,6 +13,8 @@ from xmr.analysis import (
     Relevance,
     ScoreSamples,
     ThresholdCurve,
+    TypicalQuery,
+    WeightCurve,
     batch_weights,
     hard_negatives_by_weight,
     nearest_own_caption,
@@ -23,6 +25,9 @@ from xmr.analysis import (
     suspected_pairs,
     threshold_curve,
     threshold_of,
+    typical_negatives,
+    typical_query,
+    weight_curve,
     weights_of_query,
 )
 from xmr.checkpoints import trains_a_loss
@@ -280,6 +285,40 @@ def batch(
         suspects=config.suspects if own else "",
     )
     return pairs, visuals, texts
+
+
+def typical(workspace: Workspace, run: str, split: str) -> TypicalQuery:
+    """The typical query of a batch of the run, as its loss sees it in training: of 64 pairs, drawn by a seed.
+
+    Raises ValueError for a run without a loss, and as `batch`.
+    """
+
+    def make() -> TypicalQuery:
+        loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
+        pairs, _, _ = batch(workspace, run, split, loss, hyper, seed=0, size=64)
+        return typical_query(pairs.scores, pairs.positives, pairs.negatives)
+
+    return _once(workspace, ("typical query", run, split), make)
+
+
+OTHERS = 31  # negatives of a curve's query besides the one that moves
+
+
+def typical_curve(workspace: Workspace, run: str, split: str, own: bool = False) -> WeightCurve:
+    """What the run's loss, as trained, does to a negative and to the positive of its own typical query, over the scores of
+    `TypicalQuery.grid`. Raises as `typical`."""
+
+    def make() -> WeightCurve:
+        query = typical(workspace, run, split)
+        return weight_curve(
+            loss_of_run(workspace, run),
+            effective(workspace, run),
+            positive=query.positive,
+            others=typical_negatives(OTHERS, query.hardest, query.spread),
+            scores=query.grid(own),
+        )
+
+    return _once(workspace, ("typical curve", run, split, own), make)
 
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:

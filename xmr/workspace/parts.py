@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -39,6 +39,23 @@ def style_at(place: int) -> Style:
     same colour *and* marker *and* dash."""
     turn, lap = place // 6, place // 36
     return Style(COLOURS[place % 6], MARKERS[(place + turn) % 6], DASHES[(place + turn + lap) % 6])
+
+
+def styles_of(names: Sequence[str], order: Sequence[str]) -> dict[str, Style]:
+    """The looks of the things `names` beside each other: of any six in succession, each has a colour of its own.
+
+    Each has the look of its place in `order`, the whole of what there is, whatever else is chosen; only where that
+    colour is taken by one that stands before it in `order` does it take the next free one.
+    """
+    looks = {}
+    for lap, start in enumerate(range(0, len(names), len(COLOURS))):
+        free = list(range(len(COLOURS)))
+        for name in sorted(names[start : start + len(COLOURS)], key=order.index):
+            wanted = order.index(name) % len(COLOURS)
+            slot = min(free, key=lambda slot: (slot - wanted) % len(COLOURS))
+            free.remove(slot)
+            looks[name] = style_at(lap * len(COLOURS) + slot)
+    return looks
 
 
 @dataclass(frozen=True)
@@ -77,9 +94,9 @@ class Column:
 
 
 def overlap_at_k(a: Column, b: Column) -> float:
-    """Jaccard index of the items in two runs' lists: shared over all."""
+    """The share of the items in two runs' lists that are in both: 8 of 12 are 2/3, as RBO's agreement at a depth."""
     left, right = ({result.index for result in column.results} for column in (a, b))
-    return len(left & right) / max(len(left | right), 1)
+    return len(left & right) / max(len(left), len(right), 1)
 
 
 class Embedder(Protocol):

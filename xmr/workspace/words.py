@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,15 @@ def run_words(workspace: Workspace, name: str) -> str:
         return f"{run.about} · {kind}"
     alike = all(workspace.run(other).config.loss == other for other in workspace.trained)
     return " · ".join([*([] if alike else [run.config.loss]), run.config.matcher, kind])
+
+
+def score_kinds(workspace: Workspace, runs: Iterable[str]) -> str:
+    """What the scores of these runs are: "cosine", or "cosine; of uncsm log-odds" where not all are of one kind."""
+    of_kind: dict[str, list[str]] = {}
+    for name in runs:
+        of_kind.setdefault(workspace.run(name).score_kind, []).append(name)
+    first, *others = sorted(of_kind, key=lambda kind: -len(of_kind[kind])) or [""]
+    return "; ".join([first, *(f"of {', '.join(of_kind[kind])} {kind}" for kind in others)])
 
 
 def stage_words(workspace: Workspace, name: str) -> str:

@@ -31,7 +31,7 @@ from xmr.figures.errors import (
 from xmr.figures.hubs import hubness_figure, hubness_words
 from xmr.figures.report.page import chart, columns, heading, paragraph, table
 from xmr.figures.report.subject import Subject, share_cell
-from xmr.figures.shared import percent
+from xmr.words import fixed, percent
 from xmr.workspace import TOP
 from xmr.workspace.measured import relevance, sides, top
 from xmr.workspace.result_words import signed
@@ -165,7 +165,7 @@ def hub_parts(subject: Subject) -> Iterator[str]:
         else:
             gap = modality_gap(visual, text)
             values = (gap.distance, gap.within_visual, gap.within_text, gap.between)
-            cells += ["" if np.isnan(value) else f"{value:.3f}".replace("-", "−") for value in values]
+            cells += ["" if np.isnan(value) else fixed(value, 3) for value in values]
         rows.append([subject.name(name), *cells])
     heads = ["run"]
     for direction in DIRECTIONS:

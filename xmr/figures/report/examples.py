@@ -11,8 +11,8 @@ from xmr.analysis import HardNegatives, precision_recall
 from xmr.core import DIRECTIONS, Direction
 from xmr.figures.report.page import Tile, heading, paragraph, query_grid, suspect_cards, table
 from xmr.figures.report.subject import Subject, share_cell
-from xmr.figures.shared import percent
 from xmr.selection import DEFAULT, SELECTORS
+from xmr.words import fixed, percent, score, significant
 from xmr.workspace import Query
 from xmr.workspace.measured import evidence, hard_negatives, suspects, visual_and_text
 from xmr.workspace.words import status_words, text_words, words_of
@@ -118,11 +118,11 @@ def _card(
     visuals, texts = visual_and_text(found, "t2v")
     visual = int(visuals[at])
     lines = [
-        f"{subject.visual_name(visual)} · rank {found.rank[at]:,} · score {found.score[at]:.3f} · "
-        f"weight {found.weight[at]:.3g}"
+        f"{subject.visual_name(visual)} · rank {found.rank[at]:,} · score {score(found.score[at])} · "
+        f"weight {significant(found.weight[at])}"
     ]
     if own >= 0:
-        lines.append(f"written for it: {subject.data.captions[own]} (similarity {likeness:.2f})")
+        lines.append(f"written for it: {subject.data.captions[own]} (similarity {fixed(likeness, 2)})")
     if not np.isnan(found.truth[at]):
         lines.append("truly a match" if found.truth[at] > 0 else "truly no match")
     return subject.picture(visual), subject.data.captions[texts[at]], lines

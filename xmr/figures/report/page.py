@@ -19,6 +19,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from xmr.figures.shared import DARK, GLYPHS, Styled
+from xmr.words import score
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 PICTURE_PX = 128
@@ -169,7 +170,7 @@ def _tiles(tiles: Sequence[Tile]) -> str:
             shown = f'<span class="words">{escape(tile.words)}</span>'
         badge = f' <span class="badge">{escape(tile.badge)}</span>' if tile.badge else ""
         items.append(
-            f'<li class="{tile.status}">{shown}<span class="number">{tile.rank}. {tile.score:.3f}</span>{badge}</li>'
+            f'<li class="{tile.status}">{shown}<span class="number">{tile.rank}. {score(tile.score)}</span>{badge}</li>'
         )
     kind = "tiles" if any(tile.picture for tile in tiles) else "tiles said"
     return f'<ol class="{kind}">{"".join(items)}</ol>'

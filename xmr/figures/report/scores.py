@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xmr.analysis import score_distributions, typical_negatives, weight_curve
+from xmr.analysis import score_distributions
 from xmr.core import DIRECTIONS
 from xmr.figures.distributions import distribution_figure, distribution_words
 from xmr.figures.matrix import matrix_figure, matrix_words
 from xmr.figures.report.page import chart, columns, heading, paragraph
 from xmr.figures.report.subject import Subject
-from xmr.figures.weights import weight_comparison_figure, weight_comparison_words
-from xmr.workspace.measured import batch, effective, loss_of_run, samples
+from xmr.figures.weights import EACH_ITS_OWN, weight_comparison_figure, weight_comparison_words
+from xmr.workspace.measured import batch, effective, loss_of_run, samples, typical, typical_curve
 
 BATCH = 32  # pairs of the batches whose weights are drawn
-OTHERS, SPREAD = BATCH - 1, 0.15  # negatives of the weight curve's query, and the deviation of their scores
 
 
 def distribution_parts(subject: Subject) -> Iterator[str]:
@@ -36,25 +35,19 @@ def distribution_parts(subject: Subject) -> Iterator[str]:
 
 def weight_parts(subject: Subject) -> Iterator[str]:
     """How much each pair weighs in the loss that a run was trained with: the curve, and a batch."""
-    curves = {}
+    workspace, split = subject.workspace, subject.split
+    curves, queries = {}, {}
     for name in subject.trained:
-        values = samples(subject.workspace, name, subject.split, "t2v").values
-        positive, hardest = (
-            float(np.median(values[kind])) if len(values[kind]) else default
-            for kind, default in (("positives", 0.6), ("hardest", 0.4))
-        )
-        others = typical_negatives(OTHERS, hardest, SPREAD)
-        loss, hyper = loss_of_run(subject.workspace, name), effective(subject.workspace, name)
-        curves[name] = weight_curve(loss, hyper, positive=positive, others=others)
+        curves[name], queries[name] = typical_curve(workspace, name, split), typical(workspace, name, split)
     if not curves:
         yield paragraph("A combination of runs has no loss, so its pairs have no weights.")
         return
     words = (
         f"How hard each loss pushes a negative of a given similarity, relative to its own largest push. "
-        f"{weight_comparison_words(curves)} Each in its own setting: a positive and a hardest other negative at the "
-        f"medians of the run's scores, {OTHERS - 1} more negatives below."
+        f"{weight_comparison_words(curves, queries)} {EACH_ITS_OWN}"
     )
-    yield chart(weight_comparison_figure(curves, subject.styles), words, "Weight of a negative by similarity")
+    figure = weight_comparison_figure(curves, queries, subject.styles)
+    yield chart(figure, words, "Weight of a negative by similarity")
     size = min(BATCH, len(np.unique(subject.data.visual_of_text)))
     yield heading(f"The same batch of {size} pairs in each loss")
     yield columns(*(_matrix(subject, name) for name in curves))

@@ -40,14 +40,14 @@ class Subject:
 
     @property
     def styles(self) -> dict[str, Any]:
-        return {name: self.workspace.style(name) for name in self.names}
+        return self.workspace.styles(self.names)
 
     @property
     def trained(self) -> list[str]:
         return [name for name in self.names if trains_a_loss(self.workspace.run(name))]
 
     def name(self, run: str) -> RunName:
-        return RunName(run, self.workspace.style(run))
+        return RunName(run, self.styles[run])
 
     def words(self, direction: Direction) -> str:
         """The direction in words."""

@@ -43,7 +43,7 @@ const open = () => {
       h('tbody', {}, item.runs.map((run) =>
         h('tr', {}, h('th', { scope: 'row' }, h('i', { style: `--run:${run.colour}`, 'aria-hidden': 'true' }), run.name),
           columns(item).slice(1).map(([, key]) => h('td', {}, run[key]))))))),
-    item.pair && h('p', { class: 'hint' }, 'Weight: d loss / d score of this pair in the loss of this query against the whole gallery; + pushes apart, − pulls together.'),
+    item.pair && h('p', { class: 'hint' }, 'Weight: d loss / d score of this pair in the loss of this one query against the whole gallery; + pushes apart, − pulls together. In a batch fewer items share the push: Loss weights shows this pair there, in the loss of each side and in their mean.'),
     h('footer', {},
       h('button', {
         type: 'button', class: 'use',

@@ -20,13 +20,15 @@ from xmr.ui.links import one_of
 from xmr.ui.pair_sides import pair_card
 from xmr.ui.said import refused
 from xmr.ui.shell import Controls, chosen, side_by_side
+from xmr.words import fixed, percent, score, significant
 from xmr.workspace import Workspace
 from xmr.workspace.measured import sample_words, samples
+from xmr.workspace.words import score_kinds
 
 TITLE = "Distributions"
 ID = "distributions"
 
-SCALES = {"raw": "score (cosine)", "z": "z-score of the score among all scores of its query"}
+SCALES = {"raw": "score ({})", "z": "z-score of the score among all scores of its query"}
 PAGE = 6
 NO_RUN = "No run is chosen: tick one under Runs in the sidebar."
 
@@ -45,9 +47,11 @@ def show(
     if scale == "z":
         measured = {name: one.standardised() for name, one in measured.items()}
     found = score_distributions(measured)
-    styles = {name: workspace.style(name) for name in runs}
+    styles = workspace.styles(runs)
     drawn, left_out = side_by_side(runs)
-    figure = distribution_figure({name: found[name] for name in drawn}, styles, SCALES[scale])
+    figure = distribution_figure(
+        {name: found[name] for name in drawn}, styles, SCALES[scale].format(score_kinds(workspace, drawn))
+    )
     # The same key keeps a zoom while runs come and go; another scale has another axis.
     figure.update_layout(uirevision=f"{split} {direction} {scale}")
     known = workspace.dataset(split).truth
@@ -72,13 +76,13 @@ def show(
             name,
             styles[name],
             [
-                f"{one.auc_random:.3f}",
-                f"{one.auc_hardest:.3f}",
-                f"{one.overlap_random:.3f}",
-                f"{one.overlap_hardest:.3f}",
-                f"{one.medians['positives']:.2f}",
-                f"{one.medians['hardest']:.2f}",
-                *([f"{'' if complete else '≥ '}{one.hidden:.0%}"] if truth else []),
+                fixed(one.auc_random, 3),
+                fixed(one.auc_hardest, 3),
+                fixed(one.overlap_random, 3),
+                fixed(one.overlap_hardest, 3),
+                score(one.medians["positives"]),
+                score(one.medians["hardest"]),
+                *([f"{'' if complete else '≥ '}{percent(one.hidden)}"] if truth else []),
             ],
         )
         for name, one in found.items()
@@ -89,9 +93,9 @@ def show(
         ["score", *(f"{name}, {KINDS[kind][0]}" for name in drawn for kind in found[name].densities)],
         [
             [
-                f"{edge:.3f}",
+                score(edge),
                 *(
-                    f"{found[name].densities[kind][i]:.3f}"
+                    significant(found[name].densities[kind][i], 4)
                     for name in drawn
                     for kind in found[name].densities
                 ),
@@ -139,11 +143,11 @@ def pairs_in_bin(
     listed = []
     for place, at in enumerate(some.tolist(), page * PAGE + 1):
         query, item = int(raw.query[kind][at]), int(raw.item[kind][at])
-        numbers = [("score", f"{raw.values[kind][at]:.3f}")]
+        numbers = [("score", score(raw.values[kind][at]))]
         if scale == "z":
-            numbers.append(("z-score", f"{values[at]:+.1f}"))
+            numbers.append(("z-score", fixed(values[at], 1, sign=True)))
         listed.append(pair_card(workspace, split, direction, query, item, f"{run} #{place:,}", numbers))
-    what = f"{KINDS[kind][0]} of {run} with a {'z-score' if scale == 'z' else 'score'} of {low:.3g} to {high:.3g}"
+    what = f"{KINDS[kind][0]} of {run} with a {'z-score' if scale == 'z' else 'score'} of {significant(low)} to {significant(high)}"
     if not listed:
         return cards([], f"There are no {what} in the sample."), "", 0
     where = f"{page * PAGE + 1:,}–{page * PAGE + len(some):,} of {len(inside):,} {what}"

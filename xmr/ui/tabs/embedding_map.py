@@ -14,8 +14,9 @@ from xmr.ui.components.tiles import Tiles, tiles
 from xmr.ui.components.when_shown import when_shown
 from xmr.ui.events import EVENT
 from xmr.ui.links import one_of
-from xmr.ui.map_items import EMPTY, card, items_of, opened, plural, select
+from xmr.ui.map_items import EMPTY, card, items_of, opened, select
 from xmr.ui.shell import Controls, run_choices
+from xmr.words import counted, percent
 from xmr.workspace import Workspace
 from xmr.workspace.maps import (
     NotYet,
@@ -192,7 +193,7 @@ def _words(workspace: Workspace, names: list[str], split: str, maps: dict[str, P
     if next(iter(maps.values())).method == "umap":
         said += " UMAP keeps near items near; its axes, and distances between far groups, mean nothing."
     else:
-        held = " and ".join(f"{sum(one.explained):.0%} under {name}" for name, one in maps.items())
+        held = " and ".join(f"{percent(sum(one.explained))} under {name}" for name, one in maps.items())
         said += f" The two axes hold {held} of the variance in {dimensions:,} dimensions, so distances here are not the scores."
     staged = [name for name in names if not workspace.run(name).independent]
     if staged:
@@ -204,7 +205,7 @@ def _facts(workspace: Workspace, run: str, split: str, found: Projection) -> str
     one, words = gap(workspace, run, split), words_of(workspace.dataset(split))
     axes = ""
     if found.method == "pca":
-        axes = f"Axes {found.explained[0]:.0%} and {found.explained[1]:.0%} of the variance. "
+        axes = f"Axes {percent(found.explained[0])} and {percent(found.explained[1])} of the variance. "
     return (
         f"{axes}Centroids {one.distance:.2f} apart; spread {one.visual:.2f} of the {words.visual}s, "
         f"{one.text:.2f} of the {words.text}s."
@@ -220,7 +221,7 @@ def _kinds(workspace: Workspace, split: str) -> list[str]:
         (words.text, shown.text, len(data.captions)),
     ):
         part = "" if len(items) == of else f", drawn by chance of {of:,}"
-        said.append(f"{len(items):,} {plural(noun, len(items))}{part}")
+        said.append(f"{counted(len(items), noun)}{part}")
     return said
 
 

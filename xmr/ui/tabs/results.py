@@ -87,7 +87,7 @@ def show(
 def _curves(workspace: Workspace, picked: list[str]) -> tuple[str, str]:
     """The charts of the training of the chosen runs, or why there is none."""
     drawn, left_out = side_by_side(picked)
-    styles = {name: workspace.style(name) for name in drawn}
+    styles = workspace.styles(drawn)
     found = training(workspace, drawn)
     none = NO_TRAINING if picked else NO_RUN
     return _chart(validation_curves(found, styles), none, left_out), _chart(

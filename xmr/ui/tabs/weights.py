@@ -19,18 +19,20 @@ from xmr.ui.links import any_text, number, one_of
 from xmr.ui.said import refused, warn
 from xmr.ui.shell import NO_LOSS, Controls
 from xmr.ui.weight_curves import (
-    OTHERS,
-    SPREAD,
+    AXES,
+    Setting,
     asked_pair,
     cell_of,
     nearest_cell,
     params_text,
+    point_of,
     read_params,
     setting_or_default,
     show_comparison,
     show_curve,
 )
 from xmr.workspace import Workspace
+from xmr.workspace.measured import OTHERS
 
 TITLE = "Loss weights"
 ID = "weights"
@@ -63,7 +65,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
     offered = choices(workspace)
     start = next((c for _, c in offered if c == f"run {controls.baseline.value}"), offered[0][1])
     loss, values, owner = loss_of(workspace, start)
-    positive0, top0 = setting_or_default(workspace, owner, "test")
+    usual0 = setting_or_default(workspace, owner, "test")
     with gr.Row():
         with gr.Column(scale=1, min_width=260):
             choice = gr.Dropdown(offered, value=start, label="Loss", elem_id="weights-choice")
@@ -73,21 +75,28 @@ def build(workspace: Workspace, controls: Controls) -> None:
             pool = ParamPool(LOSSES, loss, values, prefix="weights")
             reset = gr.Button("Back to these values", size="sm", elem_id="weights-reset")
             with gr.Accordion("The query of the curves", open=False):
-                positive = gr.Slider(
-                    -1, 1, positive0, step=0.01, label="score of its positive", elem_id="weights-positive"
-                )
-                top = gr.Slider(
-                    -1, 1, top0, step=0.01, label="score of its hardest other negative", elem_id="weights-top"
+                positive, top = (
+                    gr.Slider(usual0.low, usual0.high, at, step=0.01, label=label, elem_id=f"weights-{name}")
+                    for name, label, at in (
+                        ("positive", "score of its positive", usual0.positive),
+                        ("top", "score of its hardest other negative", usual0.hardest),
+                    )
                 )
                 gr.Markdown(
-                    f"{OTHERS} other negatives lie below, normally spread (deviation {SPREAD}). Weights are those of this "
-                    "query alone, found by automatic differentiation."
+                    f"{OTHERS} other negatives lie below, as widely spread as the run's own. Weights are those of this query "
+                    "alone, found by automatic differentiation."
                 )
         with gr.Column(scale=3, min_width=320):
             one = PlotlyChart(name="Weight against similarity", elem_id="weights-curve")
         with gr.Column(scale=3, min_width=320):
-            all_runs = PlotlyChart(
-                name="Weight against similarity, all chosen runs", elem_id="weights-comparison"
+            all_runs = PlotlyChart(name="Weight of a negative, all chosen runs", elem_id="weights-comparison")
+            along = gr.Radio(
+                [(text, name) for name, text in AXES.items()],
+                value="score",
+                label="Axis of the negatives",
+                container=False,
+                show_label=False,
+                elem_id="weights-axis",
             )
     gr.Markdown("### A real batch")
     with gr.Row():
@@ -110,7 +119,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             "Clear the pair asked for", size="sm", min_width=160, visible=False, elem_id="weights-clear"
         )
     gr.Markdown(
-        "Weights are d loss / d score of the mean over both directions. Orange pairs are pushed apart, green ones "
+        "Weights are d loss / d score of this batch's loss, the mean over its queries of both directions. Orange pairs are pushed apart, green ones "
         "pulled together. Squares mark annotated matches, diamonds suspected false negatives"
         + (", circles pairs that truly match." if workspace.dataset().truth else ".")
     )
@@ -133,6 +142,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         ("colour", shown, one_of("colour", ["weights", "scores"])),
         ("batch", size, number("batch", 4, 64)),
         ("seed", seed, number("seed", 0, 2**31)),
+        ("axis", along, one_of("axis", AXES)),
     ):
         links.keep(key, component, check, ID)
     pair = [links.hidden(key, any_text, ID) for key in ("pair_visual", "pair_text")]
@@ -143,25 +153,27 @@ def build(workspace: Workspace, controls: Controls) -> None:
     of_batch = [choice, other, controls.split, controls.baseline, seed, size, *pair]
     maps = [matrix, differ, matrix_b, difference, second, third]
 
-    def read(picked: str, held: Sequence[Any]) -> tuple[dict[str, Any], float, float]:
-        *values, at, hardest = held
-        return pool.values(loss_of(workspace, picked)[0], values), float(at or 0), float(hardest or 0)
+    def usual_of(picked: str, split: str) -> Setting:
+        return setting_or_default(workspace, loss_of(workspace, picked)[2], split)
 
-    def curves(picked: str, names: list[str], *held: Any) -> tuple[str, str]:
-        hyper, at, hardest = read(picked, held)
-        return show_curve(workspace, picked, hyper, at, hardest), show_comparison(
-            workspace, names, at, hardest
-        )
+    def read(of: Sequence[Any], held: Sequence[Any]) -> tuple[dict[str, Any], Setting]:
+        """The parameters and the curve's query that the sliders hold, of that choice and split."""
+        *values, at, hardest = held
+        query = usual_of(of[0], of[2]).at(float(at or 0), float(hardest or 0))
+        return pool.values(loss_of(workspace, of[0])[0], values), query
 
     def keeping(of: Sequence[Any], held: Sequence[Any]) -> str:
         """What a link says of moved sliders."""
-        hyper, *places = read(of[0], held)
-        usual = setting_or_default(workspace, loss_of(workspace, of[0])[2], of[2])
-        return params_text(workspace, of[0], hyper, tuple(places), usual)
+        return params_text(workspace, of[0], *read(of, held), usual_of(of[0], of[2]))
+
+    def places_of(query: Setting) -> tuple[Any, Any]:
+        """The curve's sliders at this query, over the range of its run's scores."""
+        ends = {"minimum": query.low, "maximum": query.high}
+        return gr.Slider(value=query.positive, **ends), gr.Slider(value=query.hardest, **ends)
 
     def batch_maps(*values: Any) -> tuple[Any, ...]:
         of, (colour, at), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
-        what = asked(workspace, of, read(of[0], held)[0])
+        what = asked(workspace, of, read(of, held)[0])
         return *draw_maps(workspace, what, colour), card_at(workspace, what, cell_of(at))
 
     def another_batch(*values: Any) -> tuple[Any, ...]:
@@ -175,35 +187,35 @@ def build(workspace: Workspace, controls: Controls) -> None:
     def moved(*values: Any) -> tuple[Any, ...]:
         """Everything that a parameter of the loss changes, the shown pair's weight among it."""
         of, (colour, at), held = values[:BATCH], values[BATCH : BATCH + 2], values[BATCH + 2 :]
-        curve = show_curve(workspace, of[0], *read(of[0], held))
+        curve = show_curve(workspace, of[0], *read(of, held))
         return curve, *batch_maps(*of, colour, at, *held), keeping(of, held)
 
-    def places(*values: Any) -> tuple[str, str, str]:
-        of, names, held = values[:BATCH], values[BATCH], values[BATCH + 1 :]
-        return *curves(of[0], names, *held), keeping(of, held)
+    def places(*values: Any) -> tuple[str, str]:
+        of, held = values[:BATCH], values[BATCH:]
+        return show_curve(workspace, of[0], *read(of, held)), keeping(of, held)
 
     def everything(*values: Any) -> tuple[Any, ...]:
         """All charts; the sliders too where another loss, split or link's values came since they were filled."""
-        of, (colour, at, names, last, said), held = (
+        of, (colour, at, names, how, last, said), held = (
             values[:BATCH],
-            values[BATCH : BATCH + 5],
-            values[BATCH + 5 :],
+            values[BATCH : BATCH + 6],
+            values[BATCH + 6 :],
         )
         picked, split = of[0], of[2]
-        hyper, own, hardest = read(picked, held)
+        hyper, query = read(of, held)
         updates: tuple[Any, ...] = tuple(gr.skip() for _ in (*sliders, about, reset))
         now = f"{picked} {split}"
         # What this tab wrote itself is what the sliders hold already.
         same = last == now and said == keeping(of, held)
         if not same:
             name, trained, owner = loss_of(workspace, picked)
-            usual = setting_or_default(workspace, owner, split)
-            hyper, (own, hardest), faults = read_params(said, picked, name, trained, usual)
+            usual = usual_of(picked, split)
+            hyper, query, faults = read_params(said, picked, name, trained, usual)
             for fault in faults:
                 warn(fault, "Left out of this link")
             label = "Back to the trained values" if owner else "Back to the defaults"
-            updates = (*pool.updates(name, hyper), own, hardest, words(LOSSES[name].caption), label)
-            said = params_text(workspace, picked, hyper, (own, hardest), usual)
+            updates = (*pool.updates(name, hyper), *places_of(query), words(LOSSES[name].caption), label)
+            said = params_text(workspace, picked, hyper, query, usual)
         what = asked(workspace, of, hyper)
         if not what.pair and any(of[-2:]) and last != now:
             warn(
@@ -215,8 +227,8 @@ def build(workspace: Workspace, controls: Controls) -> None:
         elif last and last != now:  # another loss shows the same batch, another split other pairs
             at = at if last.rsplit(" ", 1)[-1] == split else ""
         return (
-            show_curve(workspace, picked, hyper, own, hardest),
-            show_comparison(workspace, names, own, hardest),
+            show_curve(workspace, picked, hyper, query),
+            show_comparison(workspace, names, split, how),
             *draw_maps(workspace, what, colour),
             card_at(workspace, what, cell_of(at)),
             now,
@@ -227,36 +239,28 @@ def build(workspace: Workspace, controls: Controls) -> None:
         )
 
     def back(picked: str, split: str) -> tuple[Any, ...]:
-        name, trained, owner = loss_of(workspace, picked)
-        return (*pool.updates(name, trained), *setting_or_default(workspace, owner, split))
+        name, trained, _ = loss_of(workspace, picked)
+        return (*pool.updates(name, trained), *places_of(usual_of(picked, split)))
 
     def clicked(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         data = event._data if isinstance(event._data, dict) else {}
         at = data.get("row"), data.get("column")
         if any(type(place) is not int for place in at):
             raise refused("That pair is not in this batch.", title="Pair not found")
-        what = asked(workspace, values[:BATCH], read(values[0], values[BATCH:])[0])
+        what = asked(workspace, values[:BATCH], read(values[:BATCH], values[BATCH:])[0])
         return card_at(workspace, what, at), f"{at[0]},{at[1]}"
 
     def near(event: gr.EventData, *values: Any) -> tuple[Any, ...]:
         """The pair of the batch that stands nearest to a point of a curve; of another run's curve, under that run."""
-        data = event._data if isinstance(event._data, dict) else {}
-        meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
-        run, x = meta.get("run", ""), data.get("x")
-        if (
-            not isinstance(x, int | float)
-            or not isinstance(run, str)
-            or (run and run not in workspace.trained)
-        ):
-            raise refused("That point is not on this chart any more.", title="Pair not found")
+        run, x, positive = point_of(event._data, workspace)
         of, held = list(values[:BATCH]), values[BATCH:]
-        hyper = read(of[0], held)[0]
+        hyper = read(of, held)[0]
         if run:
             of[:2] = f"run {run}", ""
             hyper = loss_of(workspace, of[0])[1]
         what = asked(workspace, of, hyper)
         try:
-            at = nearest_cell(workspace, what, float(x), meta.get("kind") == "positive")
+            at = nearest_cell(workspace, what, x, positive)
         except (ValueError, OSError) as error:
             raise refused(str(error), title="Pair not found") from error
         if at is None:
@@ -266,19 +270,25 @@ def build(workspace: Workspace, controls: Controls) -> None:
     after = [one, all_runs, *maps, card]
     when_shown(
         everything,
-        [*of_batch, shown, cell, controls.runs, filled, moved_to, *sliders],
+        [*of_batch, shown, cell, controls.runs, along, filled, moved_to, *sliders],
         [*after, filled, cell, moved_to, clear, *sliders, about, reset],
         [choice, controls.split, controls.runs, controls.baseline],
         controls.idle,
     )
     latest = EVENT | {"trigger_mode": "always_last"}
     of_maps = [*of_batch, shown, cell, *sliders]
-    after_move, of_curves = [one, *maps, card, moved_to], [*of_batch, controls.runs, *sliders]
+    after_move, of_curve = [one, *maps, card, moved_to], [*of_batch, *sliders]
     gr.on([part.input for part in pool.components], moved, of_maps, after_move, **latest)
-    gr.on([part.input for part in setting_sliders], places, of_curves, [one, all_runs, moved_to], **latest)
+    gr.on([part.input for part in setting_sliders], places, of_curve, [one, moved_to], **latest)
+    along.change(
+        lambda *asked_for: show_comparison(workspace, *asked_for),
+        [controls.runs, controls.split, along],
+        all_runs,
+        **latest,
+    )
     reset.click(back, [choice, controls.split], sliders, **EVENT).then(
         moved, of_maps, after_move, **EVENT
-    ).then(places, of_curves, [one, all_runs, moved_to], **EVENT)
+    ).then(places, of_curve, [one, moved_to], **EVENT)
     gr.on([shown.input, other.change], batch_maps, of_maps, [*maps, card], **latest)
     gr.on([size.change, seed.change], another_batch, of_maps, [*maps, card, cell], **latest)
     clear.click(without_pair, of_maps, [*maps, card, cell, *pair, clear], **EVENT)
