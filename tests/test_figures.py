@@ -147,13 +147,13 @@ def test_curves_of_every_loss(loss):
 def test_words_about_curves_are_true():
     x = np.linspace(-1, 1, 121)
     step = weight_words("step", WeightCurve(x, (x > 0.4) * 1.0, -x))
-    assert "pushes every negative above 0.42 alike (weight 1), none below" in step
+    assert "pushes every negative above 0.42 alike (weight 1.00), none below" in step
     slope = weight_words("slope", WeightCurve(x, np.clip(x, 0, None), -x))
-    assert "hardest at 1.00 (weight 1), half as hard at 0.50 and less than a hundredth below 0.02" in slope
+    assert "hardest at 1.00 (weight 1.00), half as hard at 0.50 and less than a hundredth below 0.02" in slope
     assert "attracted" in weight_words("odd", WeightCurve(x, x, -x))
     assert "pushes no negative" in weight_words("idle", WeightCurve(x, 0 * x, -x))
     flat = weight_words("flat", WeightCurve(x, 0 * x + 2, -x))
-    assert flat == "flat pushes every negative above −1.00 alike (weight 2)."
+    assert flat == "flat pushes every negative above −1.00 alike (weight 2.00)."
 
 
 def test_words_about_several_runs_are_true_of_the_negatives_of_each():
@@ -175,7 +175,7 @@ def test_words_about_several_runs_are_true_of_the_negatives_of_each():
     )
 
 
-def test_a_run_is_drawn_at_its_own_typical_query_and_over_its_own_percentiles():
+def test_a_run_is_drawn_at_its_own_typical_query_and_over_its_own_negatives():
     """Two of four queries: medians of positives 0.5, 0.7, 0.1, 0.3 and of the hardest negatives 0.2, 0.4, 0.0, 0.1."""
     scores = np.array(
         [[0.5, 0.2, 0.1, 0.0], [0.4, 0.7, 0.1, 0.2], [-0.5, 0.0, 0.1, -1.4], [0.1, 0.0, 0.0, 0.3]]
@@ -185,12 +185,21 @@ def test_a_run_is_drawn_at_its_own_typical_query_and_over_its_own_percentiles():
     assert (query.positive, query.hardest) == (pytest.approx(0.4), pytest.approx(0.15))
     assert query.spread == pytest.approx(scores[~positives].std())
     assert query.span == (-2, 1)
-    own = query.grid(own=True)
-    assert (own[0], own[60], own[-1]) == (-1.4, pytest.approx(np.median(scores[~positives])), 0.4)
+    own, shares = query.grid(own=True), query.above()
+    assert (own[0], own[-1], shares[0], shares[-1]) == (
+        -1.4,
+        pytest.approx(0.4, abs=0.2),
+        1,
+        pytest.approx(1 / 12),
+    )
+    ordered = np.sort(scores[~positives])
+    for at in (0, 30, 90):  # as many score higher as is said, to within one of twelve
+        assert np.mean(ordered > own[at]) == pytest.approx(shares[at], abs=1.01 / 12)
     curve = WeightCurve(own, own + 2, own)
     line, mark = weight_comparison_figure({"run0": curve}, {"run0": query}, STYLES, own=True).data
-    assert (line.x[0], line.x[-1], mark.customdata[0]) == (0, 100, query.hardest)
-    assert mark.x[0] == pytest.approx(100 * np.mean(scores[~positives] <= query.hardest))
+    assert (line.x[0], mark.customdata[0]) == (100, query.hardest)
+    assert mark.x[0] == pytest.approx(100 * np.mean(ordered > query.hardest), abs=9)
+    assert mark.y[0] == pytest.approx(100 * (query.hardest + 2) / (own[-1] + 2), abs=0.5)
     with pytest.raises(ValueError, match="a positive and a negative"):
         typical_query(scores, positives, 0 * positives > 0)
 

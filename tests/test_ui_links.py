@@ -16,6 +16,7 @@ from xmr.ui.links import Kept, number, one_of, read
 from xmr.ui.scales import Scores
 from xmr.ui.tabs.distributions import pairs_in_bin
 from xmr.ui.weight_curves import SETTING, cell_of, params_text, read_params
+from xmr.words import significant
 from xmr.workspace.item_names import UnknownItem, find_item, item_link
 from xmr.workspace.measured import samples, weight_of_pair
 
@@ -123,7 +124,7 @@ def test_the_card_of_an_item_tells_the_weight_of_the_pair(workspace):
     card = details(workspace, asked, list(workspace.runs), 9)
     for row in card["runs"]:
         weight = weight_of_pair(workspace, row["name"], "test", "t2v", asked.index, 9)
-        assert row["weight"] == (f"{weight:+.3g}".replace("-", "−") if weight else "0")
+        assert row["weight"] == significant(weight, sign=True)
     free = details(workspace, Asked("text", "test", "t2v", text="a ring"), ["siglip"], 9)
     assert free["runs"][0]["weight"] == "–" and not free["pair"]
 

@@ -23,12 +23,14 @@ def fixed(value: float, places: int, sign: bool = False) -> str:
 def significant(value: float, digits: int = 3, sign: bool = False) -> str:
     """The value with so many significant digits, as tiny ones need; 0 is "0".
 
-    >>> significant(-0.000123456), significant(0.0), significant(12.3456)
-    ('−0.000123', '0', '12.3')
+    >>> significant(-0.00123456), significant(0.0), significant(4.9), significant(12345.6), significant(1.5e-7)
+    ('−0.00123', '0', '4.90', '12,346', '1.5e−07')
     """
     if math.isnan(value) or not value:
         return NOTHING if math.isnan(value) else "0"
-    return f"{value:{'+' if sign else ''}.{digits}g}".replace("-", MINUS)
+    if not 1e-5 <= abs(value) < 1e9:
+        return f"{value:{'+' if sign else ''}.{digits}g}".replace("-", MINUS)
+    return fixed(value, max(digits - 1 - math.floor(math.log10(abs(value))), 0), sign)
 
 
 def percent(share: float, places: int = 0) -> str:

@@ -134,10 +134,13 @@ class TypicalQuery:
         return float(min(-1, np.floor(min(ends)))), float(max(1, np.ceil(max(ends))))
 
     def grid(self, own: bool, count: int = 121) -> np.ndarray:
-        """Scores (N,) to draw a curve over: evenly over the `span`, or, `own`, at even percentiles of the negatives."""
-        if own:
-            return np.quantile(self.negatives, np.linspace(0, 1, count))
-        return np.linspace(*self.span, count)
+        """Scores (N,), ascending, to draw a curve over: evenly over the `span`, or, `own`, where the shares `above` of the
+        negatives score higher."""
+        return np.quantile(self.negatives, 1 - self.above(count)) if own else np.linspace(*self.span, count)
+
+    def above(self, count: int = 121) -> np.ndarray:
+        """Shares of the negatives, from all to a single one, evenly in the logarithm: the hardest few take the push."""
+        return np.geomspace(1, 1 / len(self.negatives), count)
 
 
 def typical_query(scores: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> TypicalQuery:

@@ -104,15 +104,15 @@ def weight_comparison_figure(
     """A negative's weight against its similarity, each run for its own typical query and relative to its own largest
     weight; a large mark stands at that query's hardest negative.
 
-    `own`: along the axis are percentiles of the run's own negatives, where `curves` are drawn over
+    `own`: along the axis is the share of the run's own negatives that score higher, where `curves` are drawn over
     `TypicalQuery.grid(own=True)`; else scores.
     """
     traces = []
     for name, curve in curves.items():
         style, query = styles[name], queries[name]
         share = 100 * curve.negative / _largest(curve)
-        x = np.linspace(0, 100, len(curve.scores)) if own else curve.scores
-        at = float(np.mean(query.negatives <= query.hardest) * 100) if own else query.hardest
+        x = 100 * query.above(len(curve.scores)) if own else curve.scores
+        at = float(np.interp(query.hardest, curve.scores, x)) if own else query.hardest
         line = {"color": style.colour, "dash": style.dash, "width": 2}
         meta = {"kind": "negative", "run": name}
         traces.append(
@@ -134,7 +134,7 @@ def weight_comparison_figure(
             trace(
                 "scatter",
                 x=[at],
-                y=[float(np.interp(at, x, share))],
+                y=[float(np.interp(query.hardest, curve.scores, share))],
                 mode="markers",
                 marker={"symbol": style.marker, "size": 13, "color": style.colour},
                 name=f"{plain(name)}, hardest negative",
@@ -148,7 +148,7 @@ def weight_comparison_figure(
     low = min((query.span[0] for query in queries.values()), default=-1.0)
     high = max((query.span[1] for query in queries.values()), default=1.0)
     along = (
-        axis("percentile of the negative among the run's own", range=[0, 100], hoverformat=".0f")
+        axis("own negatives that score higher, %", type="log", range=[2, -1.7], dtick=1, hoverformat=".3g")
         if own
         else axis("similarity of the negative", range=[-0.5 if low == -1 else low, high], hoverformat=".3f")
     )

@@ -31,7 +31,7 @@ from xmr.workspace.measured import OTHERS, typical, typical_curve
 
 PICK = "Click a point for the pair of the batch below that is nearest to it."
 PLACES = ("positive_score", "hardest_score")  # what a link calls them
-AXES = {"score": "by similarity", "own": "by percentile of the run's own negatives"}
+AXES = {"score": "by similarity", "own": "by the share of own negatives above"}
 
 
 class Setting(NamedTuple):
@@ -117,12 +117,12 @@ def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str
     figure = weight_comparison_figure(curves, queries, workspace.styles(list(curves)), own)
     figure.update_layout(uirevision=f"comparison {axis}", meta={"pick": PICK})
     first = next(iter(curves.values()))
-    along = np.linspace(0, 100, len(first.scores)) if own else first.scores
+    along = 100 * next(iter(queries.values())).above(len(first.scores)) if own else first.scores
     tops = {name: max(abs(c.negative).max(), 1e-12) for name, c in curves.items()}
-    head = "percentile" if own else "similarity"
+    head = "own negatives above, %" if own else "similarity"
     rows = [
         [
-            fixed(at, 0 if own else 2),
+            significant(at) if own else fixed(at, 2),
             *(f"{fixed(100 * c.negative[i] / tops[n], 0)}%" for n, c in curves.items()),
         ]
         for i, at in enumerate(along)
@@ -138,7 +138,7 @@ def point_of(data: Any, workspace: Workspace) -> tuple[str, float, bool]:
     data = data if isinstance(data, dict) else {}
     meta = data.get("meta") if isinstance(data.get("meta"), dict) else {}
     run, x = meta.get("run", ""), data.get("customdata")
-    x = data.get("x") if x is None else x  # along percentiles, x is no score
+    x = data.get("x") if x is None else x  # along shares, x is no score
     if not isinstance(x, int | float) or not isinstance(run, str) or (run and run not in workspace.trained):
         raise refused("That point is not on this chart any more.", title="Pair not found")
     return run, float(x), meta.get("kind") == "positive"
