@@ -11,7 +11,7 @@ from xmr.data.clips import TABLES, clips
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
-from xmr.data.metadata import metadata_files, split_folders
+from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt
 from xmr.data.precomp import precomp, stems
 from xmr.data.videofolder import holds_videos, videofolder
@@ -63,7 +63,7 @@ def kind_of(folder: Path) -> str:
         return "clips"
     if any((folder / name).is_file() for name in CAPTIONS) and array_files(folder):
         return "features"
-    if annotation_files(folder):
+    if not is_described(folder) and annotation_files(folder):
         return "msrvtt"
     if split_folders(folder) or metadata_files(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
