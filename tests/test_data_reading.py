@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 import warnings
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -209,9 +209,10 @@ def test_captions_within_a_list_may_begin_with_a_bracket_too(tmp_path):
 
 
 @pytest.mark.parametrize("make", TABLES)
-def test_a_cell_of_captions_in_brackets_is_open_and_an_error(tmp_path, make):
-    make(tmp_path, ["[a cat, a dog]"], ["test"])
-    assert "'captions' looks like a list but is none: '[a cat, a dog]'; write [" in fault(tmp_path)
+@pytest.mark.parametrize("cell", ["[a cat, a dog]", "[a cat, a d...", "[a cat, …"])
+def test_a_cell_of_captions_in_brackets_is_open_and_an_error(tmp_path, make, cell):
+    make(tmp_path, [cell], ["test"])
+    assert f"'captions' looks like a list but is none: {cell!r}; write [" in fault(tmp_path)
 
 
 def test_a_printed_list_of_a_million_characters_takes_no_time():
@@ -264,10 +265,11 @@ def test_folders_of_other_splits_are_counted_and_restval_joins_train(tmp_path):
             [{"file_name": f"{n}.png", "caption": f"{name} {n}"} for n in range(count)],
         )
     (tmp_path / "notes").mkdir()
+    jsonl(tmp_path / "broken/metadata.jsonl", ["no object"])
     data, said = loaded(tmp_path, "train")
     assert data.captions == ["train 0", "train 1", "restval 0", "restval 1", "restval 2"]
-    assert data.faults == {"pictures of split 'holdout'": 4}
-    assert "skipped 4 pictures of split 'holdout'" in said
+    assert data.faults == {"pictures of split 'broken'": 1, "pictures of split 'holdout'": 4}
+    assert "1 pictures of split 'broken', 4 pictures of split 'holdout'" in said
     assert loaded(tmp_path, "validation")[0].captions == ["val 0"]
 
 
@@ -281,7 +283,7 @@ def test_one_table_that_names_folders_of_splits_leaves_the_others_out_by_name(tm
     assert data.faults == {"pictures of split 'holdout'": 1}
     assert "holdout" in said
     found = [load_dataset(tmp_path, split).visual_ids for split in ("train", "validation")]
-    assert sorted(sum(found, [])) == sorted(names[:3])
+    assert sorted(chain(*found)) == sorted(names[:3])
 
 
 def test_one_folder_called_test_among_others_is_no_split(tmp_path):
@@ -290,7 +292,7 @@ def test_one_folder_called_test_among_others_is_no_split(tmp_path):
         picture(tmp_path / name, (number, 1, 1))
     jsonl(tmp_path / "metadata.jsonl", [{"file_name": name, "caption": name} for name in names])
     parts = [load_dataset(tmp_path, split).visual_ids for split in ("train", "validation", "test")]
-    assert sorted(sum(parts, [])) == names
+    assert sorted(chain(*parts)) == names
 
 
 # Pairs by position
@@ -400,6 +402,14 @@ def test_precomp_files_of_other_splits_are_told_and_two_of_one_are_an_error(tmp_
     precomp(tmp_path, features(2), ["a", "b"], stem="dev")
     precomp(tmp_path, features(2), ["a", "b"], stem="val")
     assert "dev_ims.npy and val_ims.npy are both the validation split" in fault(tmp_path)
+
+
+def test_an_id_for_each_caption_is_the_name_of_its_image_by_place(tmp_path):
+    ids = [f"{image}#{n}" for image in "ab" for n in range(3)]
+    captions = [f"c{n}" for n in range(6)]
+    for rows in (features(2), np.repeat(features(2), 3, axis=0)):
+        data = load_dataset(precomp(tmp_path, rows, captions, ids))
+        assert pairs(data) == {"a#0": captions[:3], "b#0": captions[3:]}
 
 
 # Which layout it is
@@ -746,6 +756,15 @@ def test_what_train_and_test_share_is_found_in_every_reader(tmp_path, make):
     assert len(duplicates.shared(test, train_split)) + len(duplicates.shared(test, validation)) == 1
 
 
+def finished(steps):
+    """What a generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
 def test_training_tells_and_records_what_was_learned_by_heart(tmp_path):
     root = tmp_path / "leak"
     splits = ["train"] * 6 + ["validation"] * 2 + ["test"] * 3
@@ -762,12 +781,7 @@ def test_training_tells_and_records_what_was_learned_by_heart(tmp_path):
     )
     words = "2 of 3 test pictures are identical to pictures of the train split"
     with pytest.warns(UserWarning, match=words):
-        steps = train(config)
-        try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            record = end.value.dataset
+        record = finished(train(config)).dataset
     assert record["also_in_train"] == {"test": 2}
     assert words in summary.in_train(record, "test")
     assert summary.in_train(record, "validation") == ""

@@ -21,8 +21,8 @@ def contents(evidence: Iterable[bytes] | np.ndarray) -> np.ndarray:
     Equal content has equal hashes; whether equal hashes mean equal content, `told_apart` says.
     """
     if isinstance(evidence, np.ndarray):
-        flat = evidence.reshape(len(evidence), -1)[:, : max(1, ROW_BYTES // evidence.itemsize)]
-        evidence = map(np.ndarray.tobytes, flat)
+        head = max(1, ROW_BYTES // evidence.itemsize)
+        evidence = (row.reshape(-1)[:head].tobytes() for row in evidence)
     return np.array(
         [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in evidence],
         np.uint64,

@@ -92,7 +92,7 @@ def _pairs(
     repeats = _repeats(path, values, ids) if count == rows else 1
     visuals = rows // repeats
     if names is not None:
-        names = names[::repeats] if len(names) == rows else names
+        names = names[:: count // visuals] if len(names) == count else names
         check_names(names, visuals, ids, f"one per image, or one per caption, that is {visuals} images; it")
     return np.arange(visuals) * repeats, np.repeat(np.arange(visuals), count // visuals), names
 

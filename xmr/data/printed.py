@@ -76,7 +76,9 @@ def _printed(text: str) -> list[str | None] | None:
         if element is None:
             if NESTED.match(text, place):
                 raise BadList("lists or objects within a list")
-            if UNCLOSED.match(text, place) and _cut(text, opening, bool((found and commas) or len(found) > 1)):
+            if UNCLOSED.match(text, place) and _cut(
+                text, opening, bool((found and commas) or len(found) > 1)
+            ):
                 raise BadList("a list that was cut off")
             return None
         string = element["wrapped"] or element["plain"]

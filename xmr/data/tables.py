@@ -28,6 +28,9 @@ KNOWN_COLUMNS = {
     "base_concept", "label", "annotation", "tags", "alt_tags", "caption_image", "frac_yes", "score1",
 }  # fmt: skip
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+BRACKETED = re.compile(
+    r"\s*\[(?:.*\]|[^\]]*(?:\.\.\.|…))\s*", re.DOTALL
+)  # as a list would be, whole or cut off
 MARKS = {  # UTF-32's little mark begins with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -159,7 +162,7 @@ def captions_of(row: Row, column: str) -> list[str]:
                 f"({type(caption).__name__})"
             )
     apart = [text for caption in captions for text in listed(row, column, caption)]
-    if column == "captions" and apart == [value] and re.fullmatch(r"\s*\[.*\]\s*", value or "", re.DOTALL):
+    if column == "captions" and apart == [value] and BRACKETED.fullmatch(value or ""):
         raise DataFault(
             f'{row}: \'captions\' looks like a list but is none: {_shown(value)}; write ["a cat", "one cat"], '
             "or name the column 'caption' if the brackets belong to the caption"
