@@ -412,6 +412,17 @@ def test_an_id_for_each_caption_is_the_name_of_its_image_by_place(tmp_path):
         assert pairs(data) == {"a#0": captions[:3], "b#0": captions[3:]}
 
 
+def test_rows_of_features_that_no_caption_is_of_are_told(tmp_path):
+    """Row numbers that begin with 1 would otherwise give every image its neighbour's captions without a word."""
+    np.save(tmp_path / "f.npy", features(4))
+    table(
+        tmp_path / "captions.csv",
+        [{"image": f"{n}", "caption": f"no {n}", "split": "test"} for n in (1, 2, 3)],
+    )
+    _, said = loaded(tmp_path)
+    assert "skipped 1 rows of features that no caption is of" in said
+
+
 # Which layout it is
 
 JSONS = {
@@ -443,7 +454,33 @@ def test_only_lists_of_the_outermost_object_are_msrvtt(tmp_path, kind, expected)
     if expected:
         assert kind_of(tmp_path) == "msrvtt"
     else:
-        assert "is no layout that xmr knows" in fault(tmp_path)
+        message = fault(tmp_path)
+        assert "is no layout that xmr knows" in message
+        keys = ", ".join(map(repr, JSONS[kind]))
+        assert f"it holds other.json (JSON with {keys})" in message
+
+
+# Concepts
+
+
+@pytest.mark.parametrize("make", TABLES)
+def test_concepts_are_equal_in_either_normal_form(tmp_path, make):
+    make(tmp_path, ["a", "b", "c"], ["test"] * 3, "caption")
+    path = next(path for name in ("metadata", "captions", "clips") for path in tmp_path.glob(f"{name}.*"))
+    text, forms = (
+        path.read_text(),
+        iter(unicodedata.normalize(form, "café") for form in ("NFC", "NFD", "NFC")),
+    )
+    if path.suffix == ".csv":
+        head, *lines = text.splitlines()
+        text = "\n".join([head + ",concept", *(f"{line},{next(forms)}" for line in lines)])
+    else:
+        text = "\n".join(
+            json.dumps(json.loads(line) | {"concept": next(forms)}) for line in text.splitlines()
+        )
+    path.write_text(text, encoding="utf-8")
+    data, _ = loaded(tmp_path)
+    assert len(set(data.visual_group.tolist())) == 1
 
 
 # Separators and encodings
@@ -808,6 +845,9 @@ def test_one_line_says_what_was_read(tmp_path):
         f"{tmp_path.name}, test: 2 pictures with 3 captions; left out: 1 pictures of split 'holdout', "
         "1 pictures without captions, 1 missing pictures"
     ]
+    (tmp_path / "4.png").unlink()
+    table(tmp_path / "metadata.csv", [{"file_name": f"{n}.png", "caption": f"{n}"} for n in range(3)])
+    assert summary.line(load_dataset(tmp_path)).endswith("validation and test made of train by seed 0")
     assert summary.line(data, ["1 caption cut at 77 tokens"]).endswith("; 1 caption cut at 77 tokens")
 
 

@@ -29,7 +29,7 @@ from PIL import Image
 from xmr.data import arrays, facts, splits
 from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split, Truth
-from xmr.data.metadata import Item, check_concepts, codes
+from xmr.data.metadata import Item, check_concepts, codes, composed
 from xmr.data.tables import (
     CAPTION_COLUMNS,
     Row,
@@ -244,7 +244,7 @@ def _tags(row: Row) -> list[str]:
 
 def _alike(item: Item) -> str:
     for column in ALIKE:
-        if value := item.row.text(column):
+        if value := composed(item.row, column):
             return f"{column} {value}"
     return item.id
 

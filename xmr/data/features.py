@@ -25,7 +25,7 @@ from xmr.data import arrays, splits
 from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.judgements import judged_truth
-from xmr.data.metadata import codes
+from xmr.data.metadata import codes, composed
 from xmr.data.names import matched
 from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
 
@@ -65,12 +65,13 @@ def features(
     label = {visual: names[visual] if names else str(visual) for visual in visuals}
     by_row = "split" in columns
     named = [splits.declared(first_row[visual]) if by_row else "train" for visual in visuals]
-    keys = [first_row[visual].text("concept") or label[visual] for visual in visuals]
+    keys = [composed(first_row[visual], "concept") or label[visual] for visual in visuals]
     chosen = splits.choose(named, keys, split, seed, folder)
     wanted = {visuals[place] for place in chosen.places}
 
     skips = Skips(strict)
     skips.leave_out_splits("visual", chosen.others)
+    skips.leave_out("rows of features that no caption is of", len(values) - len(visuals))
     kept = []
     for caption in captions:
         if caption.visual in wanted and caption.text.strip():
@@ -82,7 +83,7 @@ def features(
     skips.close(str(folder), split, len(kept))
 
     visual_of_text = np.searchsorted(rows, [caption.visual for caption in kept]).astype(np.int64)
-    concepts = [first_row[row].text("concept") for row in rows]
+    concepts = [composed(first_row[row], "concept") for row in rows]
     group = codes(concepts) if "concept" in columns else np.arange(len(rows))
     ids = [label[row] for row in rows]
     return assemble(

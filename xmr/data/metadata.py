@@ -17,6 +17,7 @@ match ("face, smile" fits many) nobody has said.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,19 +48,19 @@ class Item:
     def group(self) -> str:
         """What never straddles made splits."""
         for column in ("base_concept", "concept"):
-            if value := self.row.text(column):
+            if value := composed(self.row, column):
                 return f"{column} {value}"
         return self.id
 
     @property
     def concept(self) -> str:
         """What it shows; files of equal concept are mutual positives. Its own where none is given."""
-        return self.row.text("concept") or f"file {self.id}"
+        return composed(self.row, "concept") or f"file {self.id}"
 
     @property
     def base(self) -> str:
         """What it shows but for details."""
-        return self.row.text("base_concept") or self.concept
+        return composed(self.row, "base_concept") or self.concept
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ def split_folders(folder: Path) -> dict[Split, list[Path]]:
     if joins:
         found["train"] = found.get("train", []) + joins
     return found
+
+
+def composed(row: Row, column: str) -> str:
+    """The value in Unicode's composed form, in which equal concepts are equal."""
+    return unicodedata.normalize("NFC", row.text(column))
 
 
 def codes(values: Sequence[str]) -> np.ndarray:
@@ -317,9 +323,9 @@ def check_concepts(rows: list[Item]) -> None:
     """A base concept is coarser than a concept; else a concept could straddle made splits."""
     base: dict[str, Item] = {}
     for item in rows:
-        concept = item.row.text("concept")
+        concept = composed(item.row, "concept")
         first = base.setdefault(concept, item) if concept else item
-        if first.row.text("base_concept") != item.row.text("base_concept"):
+        if composed(first.row, "base_concept") != composed(item.row, "base_concept"):
             raise DataFault(
                 f"{item.row}: concept {concept!r} has base_concept {item.row.text('base_concept')!r} here "
                 f"and {first.row.text('base_concept')!r} in {first.row}; it can have only one"

@@ -114,10 +114,10 @@ def msrvtt(
 
 def annotation_files(folder: Path) -> list[Path]:
     """The JSON files that are one object with a list of videos or sentences, as MSR-VTT's annotation."""
-    return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(_keys(path))]
+    return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(json_keys(path))]
 
 
-def _keys(path: Path) -> list[str]:
+def json_keys(path: Path) -> list[str]:
     """The keys of the object that a JSON file begins with, as far as its head shows them; not those of objects within."""
     if not path.is_file():
         return []

@@ -114,7 +114,7 @@ def select(splits: Sequence[str], wanted: Split, present: set[Split], where: str
 
 def note(present: set[Split], seed: int) -> str:
     """One line for `Dataset.about`: where the splits come from."""
-    made = [split for split in ("validation", "test") if split not in present]
+    made = [split for split in ("validation", "test") if split not in present and "train" in present]
     return f"{' and '.join(made)} made of train by seed {seed}" if made else "given"
 
 

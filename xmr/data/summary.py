@@ -34,7 +34,8 @@ def line(data: Dataset, more: Sequence[str] = ()) -> str:
     ]
     if facts["left_out"]:
         parts.append("left out: " + left_out(data))
-    parts += filter(None, [duplicate_words(data), *more])
+    made = data.about.get("splits", "given")
+    parts += filter(None, [made if made != "given" else "", duplicate_words(data), *more])
     return "; ".join(parts)
 
 
