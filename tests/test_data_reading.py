@@ -1,6 +1,7 @@
 """What must not be read wrongly without a word: lists in cells, names of splits, pairs by position, separators, encodings
 and names of files, in every reader that has them; and what is told of what was read."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ from itertools import chain, product
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tests.test_data_folder import jsonl, picture
@@ -213,6 +216,36 @@ def test_captions_within_a_list_may_begin_with_a_bracket_too(tmp_path):
 def test_a_cell_of_captions_in_brackets_is_open_and_an_error(tmp_path, make, cell):
     make(tmp_path, [cell], ["test"])
     assert f"'captions' looks like a list but is none: {cell!r}; write [" in fault(tmp_path)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=12))
+def test_whatever_python_numpy_and_json_print_comes_back(captions):
+    for printed in (
+        repr(captions),
+        repr(tuple(captions)),
+        str(np.array(captions, object)),
+        json.dumps(captions),
+    ):
+        assert elements(printed) == captions
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("[({})]'\"\\,:. ….a\nbxN", max_size=30))
+def test_no_text_is_more_than_a_list_a_caption_or_a_bad_list(text):
+    with contextlib.suppress(BadList):
+        found = elements(text)
+        assert found is None or all(one is None or isinstance(one, str) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"), [("['a\nb' 'c']", ["a\nb", "c"]), (r"['\d', '\xz']", [r"\d", r"\xz"]), (r"['\N{x}']", [r"\N{x}"])]
+)  # fmt: skip
+def test_strings_that_python_would_not_read_stay_as_they_are(cell, expected):
+    assert elements(cell) == expected
 
 
 def test_a_printed_list_of_a_million_characters_takes_no_time():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 
 CLOSE = {"[": "]", "(": ")", "{": "}"}
 ELLIPSES = ("...", "…")
@@ -113,5 +114,14 @@ def _blanks(text: str, place: int) -> int:
 
 
 def _value(string: str) -> str:
-    value = ast.literal_eval(string)
+    """What a literal stands for; one that Python would not read, with a bare line feed say, is taken as it is."""
+    inner = string.lstrip("bBuU")[1:-1]
+    if "\\" not in string and string[0] not in "bB":
+        return inner
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of unknown escapes, which stay as they are
+            value = ast.literal_eval(string)
+    except (SyntaxError, ValueError):
+        return inner
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
