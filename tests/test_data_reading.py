@@ -561,6 +561,13 @@ def test_excel_and_tsv(tmp_path):
     assert load_dataset(tmp_path).captions == ["a, b; c"]
 
 
+def test_known_names_tell_the_separator_not_the_number_of_names(tmp_path):
+    picture(tmp_path / "0.png")
+    (tmp_path / "metadata.csv").write_text("file_name;caption;by, when, where, why\n0.png;a, b;c\n")
+    data = load_dataset(tmp_path)
+    assert (data.captions, data.columns) == (["a, b"], {"by, when, where, why": ["c"]})
+
+
 def test_a_caption_with_the_separator_names_it(tmp_path):
     picture(tmp_path / "0.png")
     (tmp_path / "metadata.csv").write_text("file_name;caption\n0.png;a; b\n")
