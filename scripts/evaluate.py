@@ -25,6 +25,7 @@ import numpy as np
 from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.data.summary import in_train, line
 from xmr.embedding import embed_dataset
 from xmr.metrics import (
     average_precision,
@@ -98,12 +99,15 @@ def dataset_of(run: Run | Combination, options: argparse.Namespace, loaded: dict
     key = json.dumps([source, params], sort_keys=True)
     if key not in loaded:
         loaded[key] = load_dataset(source, options.split, **params)
+        print(line(loaded[key]), file=sys.stderr)
     trained = run.dataset["fingerprints"].get(options.split)
     if source == run.config.dataset and loaded[key].fingerprint != trained:
         print(
             f"warning: {source} ({options.split}) is not the version that {run.name} was trained with",
             file=sys.stderr,
         )
+    elif loaded[key].fingerprint == trained and (words := in_train(run.dataset, options.split)):
+        print(f"warning: {run.name}: {words}", file=sys.stderr)
     return loaded[key]
 
 

@@ -14,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from tqdm import tqdm
 
 from xmr.checkpoints import CannotSave, clear_run, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, TrainConfig
-from xmr.data import DATASETS
+from xmr.data import DATASETS, load_dataset
 from xmr.data.sources import KINDS, kind_of
+from xmr.data.summary import told
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import headline
@@ -171,7 +173,8 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
         often = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs no animation
         with tqdm(desc=folder.name, unit="step", dynamic_ncols=True, mininterval=often) as bar:
             shown: dict[str, str] = {}
-            steps = train(config, folder, options.resume, progress=encoding, command=command)
+            load = told(partial(load_dataset, config.dataset, **config.dataset_params), tqdm.write)
+            steps = train(config, folder, options.resume, load=load, progress=encoding, command=command)
             for step in steps:
                 bar.total = step.steps
                 if step.metrics:

@@ -232,6 +232,13 @@ def test_a_variable_that_claims_to_be_huge_is_refused_before_it_is_read(tmp_path
     assert "more than 1 GiB" in fault(root)
 
 
+def test_views_of_other_splits_are_told(tmp_path):
+    more = {"I_va": np.ones((3, 7)), "T_va": np.ones((3, 4)), "alone_va": np.ones((3, 4))}
+    with pytest.warns(UserWarning, match="skipped 2 variables of split 'va'$"):
+        dataset = load_dataset(folder(tmp_path, more))
+    assert dataset.faults == {"variables of split 'va'": 2}
+
+
 def test_several_files_are_a_fault(tmp_path):
     root = folder(tmp_path / "set")
     (root / "more.mat").write_bytes((root / "views.mat").read_bytes())

@@ -187,7 +187,7 @@ def test_what_is_missing_is_told(tmp_path):
     assert len(load_dataset(tmp_path, array="other.npy").visual_ids) == 3
     assert "no x.npy (.npy" in fault(tmp_path, array="x.npy")
     table(tmp_path, rows_of(3), "clips.csv")
-    assert "clips.csv and clips.jsonl: delete one" in fault(tmp_path)
+    assert "clips.csv and clips.jsonl: move the other away" in fault(tmp_path)
     for path in tmp_path.glob("*.n*"):
         path.unlink()
     (tmp_path / "clips.csv").unlink()

@@ -118,8 +118,11 @@ def test_a_split_column_is_followed_and_other_names_are_left_out(tmp_path):
     names = ["train", "dev", "TEST", "unused", "restval"]
     rows = [row | {"split": name} for row, name in zip(rows_of(5), names, strict=True)]
     made(tmp_path, rows, ".")
-    for split, row in (("train", "0.png"), ("validation", "1.png"), ("test", "2.png")):
-        assert load_dataset(tmp_path, split).visual_ids == [row]
+    for split, ids in (("train", ["0.png", "4.png"]), ("validation", ["1.png"]), ("test", ["2.png"])):
+        with pytest.warns(UserWarning, match="skipped 1 pictures of split 'unused'$"):
+            dataset = load_dataset(tmp_path, split)
+        assert (dataset.visual_ids, dataset.faults) == (ids, {"pictures of split 'unused'": 1})
+        load_dataset(tmp_path, split, strict=True)  # a name of one's own is no fault
 
 
 def test_a_misspelt_or_blank_split_is_a_fault(tmp_path):
@@ -215,7 +218,7 @@ def test_no_metadata_is_a_fault_that_shows_a_line(tmp_path):
 def test_both_kinds_of_metadata_are_a_fault(tmp_path):
     made(tmp_path, rows_of(1))
     (tmp_path / "test/metadata.csv").write_text("file_name,text\n0.png,x\n")
-    assert "metadata.jsonl and metadata.csv, so which one holds? delete one" in fault(tmp_path)
+    assert "metadata.jsonl and metadata.csv, so which one holds? move the other away" in fault(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +262,7 @@ def test_both_kinds_of_metadata_are_a_fault(tmp_path):
             "line 1: no 'file_name'; it names the picture",
         ),
         ("metadata.jsonl", b'{"file_name": "0.png", "title": "a"}\n', "there are 'file_name', 'title'"),
-        ("metadata.csv", b"file_name;caption\n0.png;a\n", "there are 'file_name;caption'"),
+        ("metadata.csv", b"picture;sentence\n0.png;a\n", "there are 'picture', 'sentence'"),
         ("metadata.csv", b"file_name,caption\n0.png,a, b\n", "line 2: 3 cells where the header names 2"),
         ("metadata.csv", b'file_name,caption\n0.png,"a\nb"\n0.png\n', "line 4: 1 cells where"),
         ("metadata.csv", b'file_name,caption\n0.png,"a\n', "line 2: not CSV"),

@@ -11,6 +11,7 @@ handwritten digits (Multiple Features). Rows of equal number belong together; ev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xmr.data import arrays, facts, splits
+from xmr.data import arrays, splits
+from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.matlab import MatFile
-from xmr.data.tables import read_lines
+from xmr.data.tables import Skips, read_lines
 from xmr.registry import unknown
 
 LABELS = "L"  # the variable that is no view
@@ -71,39 +73,48 @@ def class_views(folder: Path, split: Split, *, seed: int = 0, visual: str = "I",
     listed = _listed(folder, where)
     ids = [image for _, image, _ in listed] if listed else [f"{where}/{row}" for row in range(count)]
 
-    assigned: list[Split | None] = [where] * count
-    if where == "train":
-        assigned = splits.assign(assigned, ids, {"train", "test"}, seed)
-    rows = np.array(splits.select(assigned, split, {"train", "test"}, folder))
+    chosen = splits.choose([where] * count, ids, split, seed, folder, present={"train", "test"})
+    rows = np.array(chosen.places)
     names = [ids[row] for row in rows]
     for side in sides:
         arrays.check_finite(side[rows], path, rows, names)
     features = [side[rows] for side in sides]
     captions, links = [f"text {row}" for row in rows], np.arange(len(rows))
+    skips = Skips(strict=False)
+    skips.leave_out_splits("variable", _others(file))
+    skips.close(str(folder), split, len(rows))
     columns: dict[str, list[Any]] = {"label": [classes[label[row]] for row in rows]}
     if listed:
         columns["document"] = [listed[row][0] for row in rows]
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=names,
         captions=captions,
         visual_of_text=links,
-        visual_ids=names,
-        fingerprint=facts.fingerprint(names, captions, links, label[rows], features),
+        parts=features,
+        contents=features[0],
         visual_group=label[rows],
         visuals=None if pixels is None else Digits(pixels[rows]),
         visual_features=features[0],
         text_features=features[1],
         classes=classes,
         columns=columns,
-        about=facts.about(folder, links, len(rows))
-        | {"features": f"{path.name}: {visual} and {text}", "splits": splits.note({"train", "test"}, seed)},
+        about={"features": f"{path.name}: {visual} and {text}", "splits": chosen.note},
+        skips=skips,
     )
 
 
 def mat_files(folder: Path) -> list[Path]:
     """The MATLAB files of a folder, of which `class_views` wants one."""
     return sorted(path for path in folder.glob("*.mat") if path.is_file())
+
+
+def _others(file: MatFile) -> Counter[str]:
+    """How many variables of the views belong to other splits than train and test, by the endings of their names."""
+    parts = [key.rpartition("_") for key in file.shapes]
+    views = {name for name, _, end in parts if end in ("tr", "te")}
+    return Counter(end for name, _, end in parts if name in views and end not in ("tr", "te"))
 
 
 def _view(file: MatFile, name: str, where: str) -> np.ndarray:

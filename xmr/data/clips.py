@@ -27,12 +27,22 @@ import numpy as np
 from PIL import Image
 
 from xmr.data import arrays, facts, splits
-from xmr.data.dataset import SPLITS, DataFault, Dataset, Split, Truth
-from xmr.data.metadata import Item, check_concepts, codes
-from xmr.data.tables import CAPTION_COLUMNS, Row, Skips, caption_column, captions_of, columns_of, read_rows
+from xmr.data.build import build, linked
+from xmr.data.dataset import DataFault, Dataset, Split, Truth
+from xmr.data.metadata import Item, check_concepts, codes, composed
+from xmr.data.tables import (
+    CAPTION_COLUMNS,
+    Row,
+    Skips,
+    caption_column,
+    captions_of,
+    columns_of,
+    listed,
+    read_rows,
+)
 from xmr.registry import Range
 
-TABLES = ("clips.csv", "clips.jsonl")
+TABLES = ("clips.csv", "clips.jsonl", "clips.tsv")
 ALIKE = ("base_concept", "concept", "group_slug", "name")
 MADE_SHARE = 0.15  # of the groups of alike clips for each of validation and test: such collections are small
 
@@ -51,6 +61,10 @@ class Frames(Sequence[list[Image.Image]]):
             return Frames(self.values, self.rows[index], self.picks)
         clip = self.values[self.rows[index]]
         return [Image.fromarray(np.ascontiguousarray(clip[pick])) for pick in self.picks]
+
+    def content(self, index: int) -> bytes:
+        """All bytes of a clip."""
+        return self.values[self.rows[index]].tobytes()
 
 
 def clips(
@@ -77,34 +91,32 @@ def clips(
     check_concepts(items)
     alike = [_alike(item) for item in items]
 
-    declared = [splits.declared(item.row) if "split" in columns else "train" for item in items]
-    present: set[Split] = {name for name in SPLITS if name in declared}
-    assigned = splits.assign(declared, alike, present, seed, MADE_SHARE)
-    chosen = splits.select(assigned, split, present, folder)
+    named = [splits.declared(item.row) if "split" in columns else "train" for item in items]
+    chosen = splits.choose(named, alike, split, seed, folder, share=MADE_SHARE)
 
     skips = Skips(strict)
-    kept = [place for place in chosen if _sound(items[place], values[indices[place]], skips)]
+    skips.leave_out_splits("clip", chosen.others)
+    kept = [place for place in chosen.places if _sound(items[place], values[indices[place]], skips)]
     skips.close(str(folder), split, len(kept))
 
-    texts = [[caption for caption in items[place].captions if caption.strip()] for place in kept]
-    captions = [caption for own in texts for caption in own]
-    visual_of_text = np.repeat(np.arange(len(kept)), [len(own) for own in texts])
-    ids = [items[place].id for place in kept]
+    captions, visual_of_text = linked([items[place].captions for place in kept])
     group = codes([items[place].concept for place in kept]) if "concept" in columns else None
     rows = np.array([indices[place] for place in kept], np.int64)
     if not isinstance(values, np.memmap):  # compressed, so all of it is in memory: keep what this split needs
         values, rows = values[rows], np.arange(len(rows))
     picks = even(values.shape[1], min(frames, values.shape[1]))
     step = max(1, -(-values[0].nbytes * len(rows) // facts.HASHED_BYTES))
-    parts = [f"{values.shape[1:]} {picks.tolist()}".encode(), np.asarray(values[rows[::step]])]
     hidden = {"index", "split", *CAPTION_COLUMNS}
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=[items[place].id for place in kept],
         captions=captions,
         visual_of_text=visual_of_text,
-        visual_ids=ids,
-        fingerprint=facts.fingerprint(ids, captions, visual_of_text, group, parts),
+        parts=[f"{values.shape[1:]} {picks.tolist()}".encode(), np.asarray(values[rows[::step]])],
+        contents=(
+            values[row, len(values[row]) // 2].tobytes() for row in rows
+        ),  # the frame that was looked at
         visual_group=group,
         visuals=Frames(values, rows, picks),
         kind="clip",
@@ -114,9 +126,8 @@ def clips(
             if name not in hidden
         },
         truth=_known_matches([alike[place] for place in kept], captions, visual_of_text, group),
-        about=facts.about(folder, visual_of_text, len(kept))
-        | {"splits": splits.note(present, seed), "frames": len(picks)},
-        faults=skips.counts,
+        about={"splits": chosen.note, "frames": len(picks)},
+        skips=skips,
     )
 
 
@@ -153,9 +164,8 @@ def open_frames(path: Path) -> np.ndarray:
 def _table(folder: Path) -> Path:
     found = [folder / name for name in TABLES if (folder / name).is_file()]
     if len(found) != 1:
-        raise DataFault(
-            f"{folder}: {' and '.join(TABLES) + ': delete one' if found else 'no ' + ' or '.join(TABLES)}"
-        )
+        which = " and ".join(path.name for path in found) + ": move the other away"
+        raise DataFault(f"{folder}: {which if found else 'no ' + ' or '.join(TABLES)}")
     return found[0]
 
 
@@ -192,7 +202,7 @@ def _items(table: Path, path: Path, count: int, tags: bool) -> tuple[list[Item],
         if index in seen:
             raise DataFault(
                 f"{row}: index {index} was given already ({seen[index]}); write all captions of a clip as one "
-                "list 'captions', or delete a row"
+                "list 'captions'"
             )
         seen[index] = row
         indices.append(index)
@@ -205,7 +215,8 @@ def _made(row: Row, tags: bool) -> list[str]:
     """Captions made of annotation, name and tags, each but the first only if it adds a word."""
     captions: list[str] = []
     words: set[str] = set()
-    for caption in (row.text("annotation"), row.text("name"), _tags(row) if tags else []):
+    told = [caption.strip() for caption in captions_of(row, "annotation")]
+    for caption in (*told, row.text("name"), _tags(row) if tags else []):
         if isinstance(caption, list):
             known = {before.casefold() for before in captions}
             caption = ", ".join(tag for tag in caption if tag.casefold() not in known)
@@ -221,14 +232,19 @@ def _tags(row: Row) -> list[str]:
     found: dict[str, None] = {}
     for column in ("tags", "alt_tags"):
         value = row.values.get(column)
-        parts = value if isinstance(value, list) else row.text(column).split(",")
-        found |= dict.fromkeys(row.checked(str(part).strip(), column) for part in parts)
+        if isinstance(value, list):
+            parts = value
+        else:
+            text = row.text(column)
+            parts = listed(row, column, text)
+            parts = text.split(",") if parts == [text] else parts
+        found |= dict.fromkeys(row.checked(str(part).strip(), column) for part in parts if part is not None)
     return [tag for tag in found if tag]
 
 
 def _alike(item: Item) -> str:
     for column in ALIKE:
-        if value := item.row.text(column):
+        if value := composed(item.row, column):
             return f"{column} {value}"
     return item.id
 

@@ -47,7 +47,7 @@ class Dataset:
     `visuals[i]` is a PIL image (or, for clips, a list of frames), decoded when asked for; None where only features
     are at hand. `visual_features` (N_v, D) or (N_v, T, D) and `text_features` (N_t, D) are given ones, not
     computed by an encoder of ours; a row of zeros among T is padding. `columns` holds metadata per visual. `faults`
-    counts what was skipped.
+    counts what was skipped. `contents` (N_v,) hashes what the visuals are made of, so that one is known again.
 
     `classes` names class labels: `visual_group[i]` is then an index into it, and pairs of equal label are positives.
     `gallery_visuals` (N_t,) makes the second side visual too: pictures, whose names the `captions` are.
@@ -65,6 +65,7 @@ class Dataset:
     visual_features: np.ndarray | None = None
     text_features: np.ndarray | None = None
     gallery_visuals: Sequence[Any] | None = None
+    contents: np.ndarray | None = None
     classes: list[str] | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
     truth: Truth | None = None
@@ -97,6 +98,7 @@ class Dataset:
             ("visual_features", self.visual_features, n),
             ("text_features", self.text_features, m),
             ("gallery_visuals", self.gallery_visuals, m),
+            ("contents", self.contents, n),
             *((f"column {name!r}", values, n) for name, values in self.columns.items()),
         ):
             if part is not None and len(part) != length:

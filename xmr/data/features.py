@@ -17,17 +17,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from xmr.data import arrays, facts, splits
-from xmr.data.dataset import SPLITS, DataFault, Dataset, Split, Truth
+from xmr.data import arrays, splits
+from xmr.data.build import build
+from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.judgements import judged_truth
-from xmr.data.metadata import codes
+from xmr.data.metadata import codes, composed
+from xmr.data.names import matched
 from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
 
-CAPTIONS = ("captions.csv", "captions.jsonl")
+CAPTIONS = ("captions.csv", "captions.jsonl", "captions.tsv")
 CLIP_COLUMNS = ("video", "video_id")
 IMAGE_COLUMNS = ("image", "file_name", *CLIP_COLUMNS, "name", "index")
 TEXT_FEATURES = "text_features.npy"
@@ -62,13 +64,14 @@ def features(
     visuals = sorted(first_row)  # in the order of the features, so that a split can be one stretch of them
     label = {visual: names[visual] if names else str(visual) for visual in visuals}
     by_row = "split" in columns
-    declared = [splits.declared(first_row[visual]) if by_row else "train" for visual in visuals]
-    present: set[Split] = {name for name in SPLITS if name in declared}
-    keys = [first_row[visual].text("concept") or label[visual] for visual in visuals]
-    assigned = splits.assign(declared, keys, present, seed)
-    wanted = {visuals[i] for i in splits.select(assigned, split, present, folder)}
+    named = [splits.declared(first_row[visual]) if by_row else "train" for visual in visuals]
+    keys = [composed(first_row[visual], "concept") or label[visual] for visual in visuals]
+    chosen = splits.choose(named, keys, split, seed, folder)
+    wanted = {visuals[place] for place in chosen.places}
 
     skips = Skips(strict)
+    skips.leave_out_splits("visual", chosen.others)
+    skips.leave_out("rows of features that no caption is of", len(values) - len(visuals))
     kept = []
     for caption in captions:
         if caption.visual in wanted and caption.text.strip():
@@ -80,7 +83,7 @@ def features(
     skips.close(str(folder), split, len(kept))
 
     visual_of_text = np.searchsorted(rows, [caption.visual for caption in kept]).astype(np.int64)
-    concepts = [first_row[row].text("concept") for row in rows]
+    concepts = [composed(first_row[row], "concept") for row in rows]
     group = codes(concepts) if "concept" in columns else np.arange(len(rows))
     ids = [label[row] for row in rows]
     return assemble(
@@ -102,8 +105,8 @@ def features(
             text_group=group[visual_of_text],
             visual_group=group,
         ),
-        about={"splits": splits.note(present, seed)},
-        faults=skips.counts,
+        about={"splits": chosen.note},
+        skips=skips,
     )
 
 
@@ -118,39 +121,30 @@ def assemble(
     split: Split,
     source: tuple[Path, np.ndarray, np.ndarray],
     *,
-    captions: list[str],
-    visual_of_text: np.ndarray,
     visual_ids: list[str],
-    visual_group: np.ndarray | None,
     text_features: np.ndarray | None,
-    kind: Literal["image", "clip"] = "image",
-    columns: dict[str, list[Any]],
-    truth: Truth | None,
     about: dict[str, Any],
-    faults: dict[str, int],
+    **more: Any,
 ) -> Dataset:
-    """The dataset of the feature rows `source` = (file, all its features, ascending rows of this split)."""
+    """The dataset of the feature rows `source` = (file, all its features, ascending rows of this split).
+
+    `more` is what else `build` takes.
+    """
     path, values, rows = source
     chosen = arrays.rows_of(values, rows)
     arrays.check_finite(chosen, path, rows, visual_ids)
     if chosen.ndim == 3:
         _check_present(chosen, path, rows, visual_ids)
-    parts = [chosen] if text_features is None else [chosen, text_features]
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
-        captions=captions,
-        visual_of_text=visual_of_text,
+    return build(
+        folder,
+        split,
         visual_ids=visual_ids,
-        fingerprint=facts.fingerprint(visual_ids, captions, visual_of_text, visual_group, parts),
-        visual_group=visual_group,
+        parts=[chosen] if text_features is None else [chosen, text_features],
+        contents=chosen,
         visual_features=chosen,
-        kind=kind,
         text_features=text_features,
-        columns=columns,
-        truth=truth,
-        about=facts.about(folder, visual_of_text, len(rows)) | {"features": path.name} | about,
-        faults=faults,
+        about={"features": path.name} | about,
+        **more,
     )
 
 
@@ -170,7 +164,11 @@ def text_features(path: Path, count: int, what: str) -> np.ndarray | None:
 def check_names(names: list[str], count: int, source: str | Path, what: str) -> list[str]:
     """`names` itself. Raises DataFault where they aren't `count` different ones."""
     if len(names) != count:
-        raise DataFault(f"{source}: {len(names)} names, but {what} needs {count}")
+        blank = len(names) - len("\n".join(names).rstrip().split("\n"))
+        hint = f"; the last {blank} are blank, take them out" if names and blank else ""
+        raise DataFault(f"{source}: {len(names)} names, but {what} needs {count}{hint}")
+    if "" in names:
+        raise DataFault(f"{source}: the name of row {names.index('')} is blank; write one for each row")
     seen: dict[str, int] = {}
     for row, name in enumerate(names):
         if seen.setdefault(name, row) != row:
@@ -181,8 +179,8 @@ def check_names(names: list[str], count: int, source: str | Path, what: str) -> 
 def _captions_file(folder: Path) -> Path:
     found = [folder / name for name in CAPTIONS if (folder / name).is_file()]
     if len(found) != 1:
-        what = "captions.csv and captions.jsonl: delete one" if found else "no captions.csv or captions.jsonl"
-        raise DataFault(f"{folder}: {what}")
+        which = " and ".join(path.name for path in found) + ": move the other away"
+        raise DataFault(f"{folder}: {which if found else 'no captions.csv or captions.jsonl'}")
     return found[0]
 
 
@@ -235,7 +233,11 @@ def _captions(
         raise DataFault(
             f"{table}: no column 'image' (name or row of the visual); there are {', '.join(columns)}"
         )
-    row_of = {name: row for row, name in enumerate(names)} if names and image != "index" else None
+    row_of = None
+    if names and image != "index":
+        by_name = {name: row for row, name in enumerate(names)}
+        meant = matched((row.text(image) for row in rows), names)
+        row_of = {asked: by_name[name] for asked, name in meant.items()}
     captions: list[_Caption] = []
     counts: dict[int, int] = {}
     seen: dict[tuple[int, int], Row] = {}

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from xmr.data import facts, pictures
+from xmr.data import pictures
+from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.metadata import Item, Listing, codes, listing, same_base, usable
 from xmr.data.tables import Skips
@@ -38,6 +39,7 @@ def imagefolder(
     """
     found = listing(folder, split, seed, "picture")
     skips = Skips(strict)
+    skips.leave_out_splits("picture", found.others)
     if query or gallery:
         sides = _sides(folder, found, query, gallery, skips)
         skips.close(str(folder), split, len(sides.queries))
@@ -45,23 +47,22 @@ def imagefolder(
     kept, evidence = usable(folder, found.items, skips, partial(pictures.check, thorough=strict), "picture")
     skips.close(str(folder), split, len(kept))
 
-    captions = [caption for picture in kept for caption in picture.captions]
-    visual_of_text = np.repeat(np.arange(len(kept)), [len(picture.captions) for picture in kept])
+    captions, visual_of_text = linked([picture.captions for picture in kept])
     ids = [picture.id for picture in kept]
-    group = found.groups(kept)
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=ids,
         captions=captions,
         visual_of_text=visual_of_text,
-        visual_ids=ids,
-        fingerprint=facts.fingerprint(ids, captions, visual_of_text, group, evidence),
-        visual_group=group,
+        parts=evidence,
+        contents=evidence,
+        visual_group=found.groups(kept),
         visuals=pictures.Pictures(folder, ids),
         columns=found.values(kept),
         truth=same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None,
-        about=facts.about(folder, visual_of_text, len(ids)) | {"splits": found.splits},
-        faults=skips.counts,
+        about={"splits": found.splits},
+        skips=skips,
     )
 
 
@@ -121,22 +122,22 @@ def _visual_to_visual(folder: Path, split: Split, found: Listing, sides: _Sides,
     visual_of_text = np.array([first[target.concept] for target in targets], np.int64)
     ids, target_ids = [item.id for item in kept], [item.id for item in targets]
     names = [target.captions[0] for target in targets]
-    group = codes([picture.concept for picture in kept])
-    parts = [*sides.evidence, b"gallery", *map(str.encode, target_ids), *sides.target_evidence]
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=ids,
         captions=names,
         visual_of_text=visual_of_text,
-        visual_ids=ids,
-        fingerprint=facts.fingerprint(ids, names, visual_of_text, group, parts),
-        visual_group=group,
+        parts=[*sides.evidence, b"gallery", *map(str.encode, target_ids), *sides.target_evidence],
+        contents=sides.evidence,
+        visual_group=codes([picture.concept for picture in kept]),
+        gallery=sides.target_evidence,
         visuals=pictures.Pictures(folder, ids),
         gallery_visuals=pictures.Pictures(folder, target_ids),
         columns=found.values(kept),
         truth=same_base(kept, targets) if found.by_base else None,
-        about=facts.about(folder, visual_of_text, len(ids)) | sides.about,
-        faults=skips.counts,
+        about=sides.about,
+        skips=skips,
     )
 
 

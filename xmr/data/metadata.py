@@ -5,7 +5,8 @@
 A row has `file_name` (relative to the metadata's folder) and `captions` (a list), `caption` or `text`; optional are
 `split`, `concept` (equal concept: mutual positives), `base_concept` (below), `label`, and any other column, which is
 kept. Where nothing says which split a row belongs to, or validation or test is missing, it is made of train by seed;
-a concept (or base concept, where given) never straddles made splits.
+a concept (or base concept, where given) never straddles made splits. Rows and folders of a split of another name are
+left out and counted by that name, but for "restval", which is part of train.
 
 `base_concept` says that files of different concepts are alike but for a detail, as emoji are that differ in skin
 tone: a caption of the one could have been written for the other. That is knowledge of *matches* only, so the
@@ -16,7 +17,9 @@ match ("face, smile" fits many) nobody has said.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +27,11 @@ from typing import Any
 import numpy as np
 
 from xmr.data import pictures, splits
-from xmr.data.dataset import SPLITS, DataFault, Split, Truth
+from xmr.data.dataset import DataFault, Split, Truth
+from xmr.data.names import endless, files_below, matched
 from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_rows
 
-METADATA = ("metadata.jsonl", "metadata.csv")
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 EXAMPLE = {"picture": "a.png", "video": "a.mp4"}
 
 
@@ -38,24 +42,25 @@ class Item:
     row: Row
     id: str  # its path relative to the root, with forward slashes
     captions: list[str]
+    near: tuple[str, ...] = ()  # files that it could be, where it is missing
 
     @property
     def group(self) -> str:
         """What never straddles made splits."""
         for column in ("base_concept", "concept"):
-            if value := self.row.text(column):
+            if value := composed(self.row, column):
                 return f"{column} {value}"
         return self.id
 
     @property
     def concept(self) -> str:
         """What it shows; files of equal concept are mutual positives. Its own where none is given."""
-        return self.row.text("concept") or f"file {self.id}"
+        return composed(self.row, "concept") or f"file {self.id}"
 
     @property
     def base(self) -> str:
         """What it shows but for details."""
-        return self.row.text("base_concept") or self.concept
+        return composed(self.row, "base_concept") or self.concept
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Listing:
     by_concept: bool  # whether there is a column `concept`
     by_base: bool  # … or `base_concept`
     splits: str  # one line: where the splits come from
+    others: Mapping[str, int]  # how many files belong to none of the three splits, by the name of theirs
 
     def values(self, items: list[Item]) -> dict[str, list[Any]]:
         """The metadata's other columns, for `Dataset.columns`."""
@@ -79,16 +85,14 @@ class Listing:
 
 def listing(folder: Path, split: Split, seed: int, noun: str) -> Listing:
     """What the metadata lists for `split`; `noun` ("picture") names a file in messages. Raises DataFault."""
-    files, present = _files(folder, split, noun)
+    files, present, others = _files(folder, split, noun)
     rows: list[Item] = []
     columns: list[str] = []
     hidden: set[str] = {"file_name", "split"}
     for file in files:
         read = read_rows(file)
         if not read:
-            raise DataFault(
-                f"{file}: the {split} split is empty: the file has no rows; add them or delete it"
-            )
+            raise DataFault(f"{file}: the {split} split is empty: the file has no rows; write one per {noun}")
         caption = caption_column(read, file)
         hidden.add(caption)
         columns += [name for name in columns_of(read) if name not in columns]
@@ -97,35 +101,81 @@ def listing(folder: Path, split: Split, seed: int, noun: str) -> Listing:
     _check_names(rows, noun)
     check_concepts(rows)
 
-    declared, present = _declared(rows, columns, present, folder)
-    assigned = splits.assign(declared, [item.group for item in rows], present, seed)
+    named = [split if split in present else "train"] * len(rows) if present else _named(rows, columns, folder)
+    groups = [item.group for item in rows]
+    chosen = splits.choose(named, groups, split, seed, folder, present=present or None)
     return Listing(
-        [rows[i] for i in splits.select(assigned, split, present, folder)],
+        located(folder, [rows[place] for place in chosen.places], [item.id for item in rows]),
         [name for name in columns if name not in hidden],
         by_concept="concept" in columns,
         by_base="base_concept" in columns,
-        splits=splits.note(present, seed),
+        splits=chosen.note,
+        others=Counter(chosen.others) + Counter(others),
     )
+
+
+def located(folder: Path, items: list[Item], names: list[str]) -> list[Item]:
+    """The items with the ids that their files have on disk, where a table made elsewhere writes them in another way.
+
+    `names` are the ids of all splits: a file that one of them names exactly is no other's.
+    """
+    root = os.path.realpath(folder)
+    if all(os.path.lexists(os.path.join(root, item.id)) for item in items):
+        return items
+    there = files_below(root)
+    found = matched(names, there)
+    alike: dict[str, list[str]] = {}
+    for name in there:
+        alike.setdefault(endless(name), []).append(name)
+    return [
+        item
+        if os.path.lexists(os.path.join(root, item.id))
+        else replace(item, id=found[item.id])
+        if item.id in found
+        else replace(item, near=tuple(alike.get(endless(item.id), ())))
+        for item in items
+    ]
 
 
 def metadata_files(folder: Path) -> list[Path]:
     """The metadata of a folder: its own, else all in the folders below. Raises DataFault where there are two."""
     own = [folder / name for name in METADATA if (folder / name).is_file()]
-    if len(own) == 2:
-        raise DataFault(f"{folder}: metadata.jsonl and metadata.csv, so which one holds? delete one")
-    return own or sorted(path for name in METADATA for path in folder.rglob(name))
+    if len(own) > 1:
+        names = " and ".join(path.name for path in own)
+        raise DataFault(f"{folder}: {names}, so which one holds? move the other away")
+    return own or sorted(path for name in METADATA for path in folder.rglob(name) if path.is_file())
 
 
-def split_folders(folder: Path) -> dict[Split, Path]:
-    """Folders named as a split. Raises DataFault where two mean the same one ("val" and "dev")."""
-    found: dict[Split, Path] = {}
+def is_described(folder: Path) -> bool:
+    """Whether there is metadata where it is looked for first: in the folder itself, or in those named as a split."""
+    return any((folder / name).is_file() for name in METADATA) or any(
+        metadata_files(path) for paths in split_folders(folder).values() for path in paths
+    )
+
+
+def split_folders(folder: Path) -> dict[Split, list[Path]]:
+    """Folders named as a split. Raises DataFault where two mean the same one ("val" and "dev"); restval joins train."""
+    found: dict[Split, list[Path]] = {}
+    joins: list[Path] = []
     for path in sorted(folder.iterdir()):
-        split = splits.ALIASES.get(path.name.lower())
-        if split and path.is_dir():
+        name = path.name.lower()
+        split = splits.ALIASES.get(name)
+        if name == splits.RESTVAL and path.is_dir():
+            joins.append(path)
+        elif split and path.is_dir():
             if split in found:
-                raise DataFault(f"{folder}: {found[split].name}/ and {path.name}/ are both the {split} split")
-            found[split] = path
+                raise DataFault(
+                    f"{folder}: {found[split][0].name}/ and {path.name}/ are both the {split} split"
+                )
+            found[split] = [path]
+    if joins:
+        found["train"] = found.get("train", []) + joins
     return found
+
+
+def composed(row: Row, column: str) -> str:
+    """The value in Unicode's composed form, in which equal concepts are equal."""
+    return unicodedata.normalize("NFC", row.text(column))
 
 
 def codes(values: Sequence[str]) -> np.ndarray:
@@ -161,8 +211,10 @@ def usable(
         try:
             evidence.append(check(path))
         except pictures.BadPicture as error:
-            missing = "missing; add the file or delete the row" if error.kind.startswith("missing") else ""
-            skips.add(error.kind, f"{row}: {name!r} is {missing}" if missing else f"{row}: {name!r}: {error}")
+            what = (
+                f"{name!r} is {_missing(item)}" if error.kind.startswith("missing") else f"{name!r}: {error}"
+            )
+            skips.add(error.kind, f"{row}: {what}")
             continue
         kept.append(replace(item, captions=captions))
     return kept, evidence
@@ -193,10 +245,18 @@ def same_base(visuals: list[Item], texts: list[Item]) -> Truth | None:
     return same([item.base for item in visuals], [item.base for item in texts], "equal base_concept")
 
 
-def _files(folder: Path, split: Split, noun: str) -> tuple[list[Path], set[Split]]:
-    """The metadata to read, and the splits that are told by folders (none if rows tell, or nothing does)."""
+def _missing(item: Item) -> str:
+    if not item.near:
+        return "missing; add the file or delete the row"
+    names = " or ".join(map(repr, item.near[:3])) + (" …" if len(item.near) > 3 else "")
+    return f"missing, but {names} is there; write the name of the file that is meant, as it is on disk"
+
+
+def _files(folder: Path, split: Split, noun: str) -> tuple[list[Path], set[Split], dict[str, int]]:
+    """The metadata to read, the splits that are told by folders (none if rows tell, or nothing does), and how many rows
+    lie in folders that are no split, by name."""
     folders = split_folders(folder)
-    files = {name: metadata_files(path) for name, path in folders.items()}
+    files = {path: metadata_files(path) for paths in folders.values() for path in paths}
     if not any(files.values()):
         files_of_root = metadata_files(folder)
         if not files_of_root:
@@ -204,21 +264,34 @@ def _files(folder: Path, split: Split, noun: str) -> tuple[list[Path], set[Split
                 f"{folder}: no metadata.jsonl or metadata.csv here or below, so there are no captions; write one "
                 f'line per {noun}, such as {{"file_name": "{EXAMPLE[noun]}", "captions": ["a cat", "a cat asleep"]}}'
             )
-        return files_of_root, set()
-    for name, path in folders.items():
-        if not files[name]:
+        return files_of_root, set(), {}
+    for path, there in files.items():
+        if not there:
             raise DataFault(
-                f"{path}: the {name} split has no metadata.jsonl or metadata.csv as the other splits have; "
+                f"{path}: the {path.name} split has no metadata.jsonl or metadata.csv as the other splits have; "
                 "add it or move the folder away"
             )
     source = split if split in folders else "train"
     if source not in folders:
-        names = ", ".join(path.name for path in folders.values())
+        names = ", ".join(path.name for path in files)
         raise DataFault(
             f"{folder}: the {split} split is empty: there is {names} only; "
             f"add {split}/ or a train/ that it can be made of"
         )
-    return files[source], set(folders)
+    others = {
+        path.name: sum(_count(file) for file in metadata_files(path))
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path not in files
+    }
+    read = [file for path in folders[source] for file in files[path]]
+    return read, set(folders), {name: count for name, count in others.items() if count}
+
+
+def _count(file: Path) -> int:
+    try:
+        return len(read_rows(file))
+    except DataFault:  # of no concern to the splits that are read
+        return 1
 
 
 def _item(base: Sequence[str], row: Row, caption: str, noun: str) -> Item:
@@ -242,7 +315,7 @@ def _check_names(rows: list[Item], noun: str) -> None:
         if first is not item.row:
             raise DataFault(
                 f"{item.row}: {item.row.text('file_name')!r} was named already ({first}); "
-                f"write all captions of a {noun} as one list 'captions', or delete a row"
+                f"write all captions of a {noun} as one list 'captions'"
             )
 
 
@@ -250,26 +323,24 @@ def check_concepts(rows: list[Item]) -> None:
     """A base concept is coarser than a concept; else a concept could straddle made splits."""
     base: dict[str, Item] = {}
     for item in rows:
-        concept = item.row.text("concept")
+        concept = composed(item.row, "concept")
         first = base.setdefault(concept, item) if concept else item
-        if first.row.text("base_concept") != item.row.text("base_concept"):
+        if composed(first.row, "base_concept") != composed(item.row, "base_concept"):
             raise DataFault(
                 f"{item.row}: concept {concept!r} has base_concept {item.row.text('base_concept')!r} here "
                 f"and {first.row.text('base_concept')!r} in {first.row}; it can have only one"
             )
 
 
-def _declared(
-    rows: list[Item], columns: list[str], present: set[Split], folder: Path
-) -> tuple[list[Split | None], set[Split]]:
-    """What the source says of each row's split, and which splits it has at all."""
-    if present:  # by folder
-        own = splits.ALIASES[rows[0].id.split("/", 1)[0].lower()]
-        return [own] * len(rows), present
+def _named(rows: list[Item], columns: list[str], folder: Path) -> list[str]:
+    """What one table says of each row's split: by its column, else by the folders that its names begin with."""
     if "split" in columns:
-        found = [splits.declared(item.row) for item in rows]
-    else:
-        found = [splits.ALIASES.get(item.id.split("/", 1)[0].lower()) for item in rows]
-        if None in found or not set(found) <= set(split_folders(folder)):
-            found = ["train"] * len(rows)
-    return found, {split for split in SPLITS if split in found}
+        return [splits.declared(item.row) for item in rows]
+    folders = [item.id.replace("\\", "/").partition("/")[0] for item in rows]
+    by_name = splits.ALIASES | {splits.RESTVAL: "train"}
+    known = {by_name[name.lower()] for name in folders if name.lower() in by_name}
+    everywhere = all(name.lower() in by_name for name in folders)
+    # A single folder called "test" among others may be any word; two or more are splits.
+    if not known <= set(split_folders(folder)) or not (everywhere or len(known) > 1):
+        return ["train"] * len(rows)
+    return [by_name.get(name.lower(), name) for name in folders]

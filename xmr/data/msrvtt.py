@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,15 +25,18 @@ from typing import Annotated, Any
 import numpy as np
 
 from xmr.cache import cache_dir
-from xmr.data import arrays, facts, splits
+from xmr.data import arrays, splits
+from xmr.data.build import build, linked
 from xmr.data.clips import even
-from xmr.data.dataset import SPLITS, DataFault, Dataset, Split
+from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
-from xmr.data.tables import Row, Skips, captions_of, columns_of, read_text
+from xmr.data.names import matched
+from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, read_text
 from xmr.registry import Range
 
 Rows = dict[str, Callable[[], np.ndarray]]  # what reads the features (T, D) or (D,) of a video, by its id
 HEAD = 1 << 16  # bytes of a JSON file in which its first keys stand
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
 
 class _Video(Row):
@@ -69,13 +73,14 @@ def msrvtt(
     ids = [video.text("video_id") for video in videos]
     source, rows = _features(folder, features, ids, len({video.file for video in videos}))
     columns = columns_of(videos)
-    declared = [splits.declared(video) if "split" in columns else "train" for video in videos]
-    present: set[Split] = {name for name in SPLITS if name in declared}
-    assigned = splits.assign(declared, ids, present, seed)
-    chosen = splits.select(assigned, split, present, folder)
+    named = [splits.declared(video) if "split" in columns else "train" for video in videos]
+    chosen = splits.choose(named, ids, split, seed, folder)
 
     skips = Skips(strict)
-    kept = [place for place in chosen if _sound(videos[place], sentences[ids[place]], rows, source, skips)]
+    skips.leave_out_splits("video", chosen.others)
+    kept = [
+        place for place in chosen.places if _sound(videos[place], sentences[ids[place]], rows, source, skips)
+    ]
     values, usable = _padded({ids[place]: rows[ids[place]] for place in kept}, source, frames)
     for place, there in zip(kept, usable, strict=True):
         if not there:
@@ -87,36 +92,53 @@ def msrvtt(
     skips.close(str(folder), split, len(kept))
 
     names = [ids[place] for place in kept]
-    texts = [[text for text in map(_caption, sentences[name]) if text.strip()] for name in names]
-    captions = [text for own in texts for text in own]
-    visual_of_text = np.repeat(np.arange(len(kept)), [len(own) for own in texts])
+    captions, visual_of_text = linked([_captions(sentences[name]) for name in names])
     hidden = {"video_id", "split", "id"}
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=names,
         captions=captions,
         visual_of_text=visual_of_text,
-        visual_ids=names,
-        fingerprint=facts.fingerprint(names, captions, visual_of_text, None, [values]),
+        parts=[values],
+        contents=values,
         visual_features=values,
         kind="clip",
         columns={
             name: [videos[place].values.get(name) for place in kept] for name in columns if name not in hidden
         },
-        about=facts.about(folder, visual_of_text, len(kept))
-        | {"splits": splits.note(present, seed), "features": source.name},
-        faults=skips.counts,
+        about={"splits": chosen.note, "features": source.name},
+        skips=skips,
     )
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """The JSON files that begin as MSR-VTT's annotation does."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        if b'"videos"' in head or b'"sentences"' in head:
-            found.append(path)
+    """The JSON files that are one object with a list of videos or sentences, as MSR-VTT's annotation."""
+    return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(json_keys(path))]
+
+
+def json_keys(path: Path) -> list[str]:
+    """The keys of the object that a JSON file begins with, as far as its head shows them; not those of objects within."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        data = file.read(HEAD)
+    head = data.decode(
+        next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8"), "ignore"
+    )
+    found, depth, string = [], 0, ""
+    for token in TOKEN.findall(head):
+        if token in "{[":
+            depth += 1
+            if depth == 1 and token == "[":
+                break
+        elif token in "}]":
+            depth -= 1
+        elif token == ":":
+            if depth == 1:
+                found.append(string.strip('"'))
+        else:
+            string = token
     return found
 
 
@@ -142,7 +164,7 @@ def _annotation(folder: Path) -> tuple[list[_Video], dict[str, list[_Sentence]]]
         if not name:
             raise DataFault(f"{video}: no 'video_id'; there are {', '.join(map(repr, video.values))}")
         if name in first:
-            raise DataFault(f"{video}: {name!r} was listed already ({first[name]}); delete one of them")
+            raise DataFault(f"{video}: {name!r} was listed already ({first[name]}); a video is listed once")
         first[name] = video
         sentences[name] = []
     for sentence in written:
@@ -165,16 +187,18 @@ def _entries(path: Path, content: Any, name: str) -> Iterator[tuple[int, dict[st
         yield place, values
 
 
-def _caption(sentence: _Sentence) -> str:
-    return next(iter(captions_of(sentence, "caption")), "")
+def _captions(sentences: list[_Sentence]) -> list[str]:
+    return [text for sentence in sentences for text in captions_of(sentence, "caption") or [""]]
 
 
 def _features(folder: Path, wanted: str, ids: list[str], files: int) -> tuple[Path, Rows]:
     """The file or folder of the features, and how to read a video's. Raises DataFault where it is not clear which."""
-    known = set(ids)
-    arrays_here = [path for path in sorted(folder.glob("*.np[yz]")) if path.stem not in known]
     folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-    there = arrays_here + [path for path in folders if any(file.stem in known for file in path.glob("*.npy"))]
+    single = {path: {file.stem: file for file in sorted(path.glob("*.npy"))} for path in folders}
+    meant = {path: matched(ids, stems) for path, stems in single.items()}
+    one_by_one = set(meant[folder].values())
+    there = [path for path in sorted(folder.glob("*.np[yz]")) if path.stem not in one_by_one]
+    there += [path for path in folders if meant[path]]
     found = [path for path in there if wanted in ("", path.name, str(path.relative_to(folder)))]
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(folder)) for path in there) or "none"
@@ -184,18 +208,23 @@ def _features(folder: Path, wanted: str, ids: list[str], files: int) -> tuple[Pa
         )
     path = found[0]
     if path.is_dir():
-        return path, {file.stem: partial(arrays.open_array, file) for file in path.glob("*.npy")}
+        return path, {
+            name: partial(arrays.open_array, single[path][stem]) for name, stem in meant[path].items()
+        }
     if path.suffix == ".npz":
-        members = known & set(arrays.members(path))
+        members = matched(ids, arrays.members(path))
         if members:
             archive = np.load(path, allow_pickle=False)  # opened once: its list of members may be long
-            return path, {name: partial(_member, archive, path, name) for name in members}
+            return path, {name: partial(_member, archive, path, member) for name, member in members.items()}
     values = arrays.open_features(path)
     names = row_names(folder, path, len(values))
     if names is None and (len(values) != len(ids) or files > 1):
         whose = f"the {len(ids)} videos of {files} file{'s' * (files > 1)}"
         raise DataFault(f"{path}: {len(values)} rows for {whose}; write the name of each row into names.txt")
-    return path, {name: partial(values.__getitem__, row) for row, name in enumerate(names or ids)}
+    row_of = {name: row for row, name in enumerate(names or ids)}
+    return path, {
+        asked: partial(values.__getitem__, row_of[name]) for asked, name in matched(ids, row_of).items()
+    }
 
 
 def _member(archive: np.lib.npyio.NpzFile, path: Path, name: str) -> np.ndarray:
@@ -210,13 +239,15 @@ def _sound(video: _Video, sentences: list[_Sentence], rows: Rows, source: Path, 
     if name not in rows:
         skips.add("videos without features", f"{video}: no features of {name!r} in {source.name}")
         return False
-    blank = sum(not _caption(sentence).strip() for sentence in sentences)
-    if blank == len(sentences):
+    if not any(caption.strip() for caption in _captions(sentences)):
         skips.add("videos without captions", f"{video}: {name!r} has no sentence with a caption; add one")
         return False
     for sentence in sentences:
-        if not _caption(sentence).strip():
-            skips.add("blank captions", f"{sentence}: the caption is blank; write it or delete the sentence")
+        for caption in _captions([sentence]):
+            if not caption.strip():
+                skips.add(
+                    "blank captions", f"{sentence}: the caption is blank; write it or delete the sentence"
+                )
     return True
 
 

@@ -52,6 +52,10 @@ class Pictures(Sequence[Image.Image]):
         except BadPicture as error:
             raise DataFault(f"{path}: {error}") from error
 
+    def content(self, index: int) -> bytes:
+        """All bytes of a file."""
+        return Path(inside(self.root, self.names[index])).read_bytes()
+
 
 def relative(name: str) -> str:
     """`name` without "./" and "//", so that a file has one name. Raises DataFault where it could lead elsewhere."""
@@ -62,11 +66,20 @@ def relative(name: str) -> str:
 
 
 def inside(root: str, name: str) -> str:
-    """The real path of the file `name` under `root`, itself a real path. Raises DataFault where it leads out."""
+    """The real path of the file `name` under `root`, itself a real path. Raises DataFault where it leads out.
+
+    In the cache of the Hugging Face Hub, a snapshot's files are links to the blobs of the same repository.
+    """
     real = os.path.realpath(os.path.join(root, name))
-    if not real.startswith(root.rstrip(os.sep) + os.sep):
+    if not real.startswith(root.rstrip(os.sep) + os.sep) and os.path.dirname(real) != _blobs(root):
         raise DataFault(f"{name!r} is a link to {real}, outside {root}; copy the file in instead")
     return real
+
+
+def _blobs(root: str) -> str | None:
+    """Where a snapshot of the Hub's cache, REPOSITORY/snapshots/REVISION/…, keeps its files; None if `root` is none."""
+    repository, snapshots, inner = root.rpartition(f"{os.sep}snapshots{os.sep}")
+    return os.path.join(repository, "blobs") if snapshots and inner else None
 
 
 def check(path: str, thorough: bool) -> bytes:

@@ -4,6 +4,9 @@
 {train,dev,test}_caps.txt             one caption a line; an image's captions in a row, as many for each image
 {train,dev,test}_ids.txt              optional: a name per image, or per caption
 {train,dev,test}_text_features.npy    optional: a row per caption
+
+Images and captions are paired by their places alone. Where numbers of captions differ, a name per caption tells which
+are whose; whatever leaves that open is an error.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ import numpy as np
 from xmr.data import arrays, splits
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import TEXT_FEATURES, assemble, check_names, text_features
-from xmr.data.tables import Skips, read_lines
+from xmr.data.tables import Row, Skips, listed, read_lines
 
 
 def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
     """{train,dev,test}_ims.npy and _caps.txt with as many captions for each image, as VSE++ and SCAN read
 
-    How many captions an image has is derived from the two lengths; rows repeated once per caption are recognised.
-    Blank captions are skipped with a warning and counted in `faults`, or are an error with `strict`. Raises
-    DataFault, naming file and line or row, on anything else that is wrong.
+    How many captions an image has is derived from the two lengths, or told by an _ids.txt with a line per caption; rows
+    repeated once per caption are recognised. Blank captions are skipped with a warning and counted in `faults`, or are
+    an error with `strict`. Raises DataFault, naming file and line or row, on anything else that is wrong.
     """
     stem = _stem(folder, split)
     path, table = folder / f"{stem}_ims.npy", folder / f"{stem}_caps.txt"
@@ -31,48 +34,122 @@ def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
         raise DataFault(f"{table} is missing: it holds the captions of {path.name}, one per line")
     values = arrays.open_features(path)
     lines = read_lines(table)
-    count = len(lines)
-    if count % len(values):
-        raise DataFault(
-            f"{table}: {count} captions for the {len(values)} rows of {path.name}; it must be the same number for "
-            f"each row, such as {5 * len(values)} (five each)"
-        )
-    repeats = _repeats(values) if count == len(values) else 1
-    visuals = len(values) // repeats
-    per_visual = count // visuals
-    texts = text_features(folder / f"{stem}_{TEXT_FEATURES}", count, f"lines of {table.name}")
+    texts = text_features(folder / f"{stem}_{TEXT_FEATURES}", len(lines), f"lines of {table.name}")
+    ids = folder / f"{stem}_ids.txt"
+    names = read_lines(ids) if ids.is_file() else None
+    first_rows, owner, names = _pairs(path, values, table, lines, ids, names)
 
     skips = Skips(strict)
+    skips.leave_out_splits("file", dict.fromkeys(_others(folder), 1))
     kept = []
     for index, line in enumerate(lines):
-        if line.strip():
-            kept.append(index)
-        else:
-            skips.add("blank captions", f"{table}, line {index + 1}: the caption is blank; write it")
-    rows, visual_of_text = np.unique(np.array(kept, np.int64) // per_visual, return_inverse=True)
-    skips.leave_out("visuals without captions", visuals - len(rows))
+        where = f"{table}, line {index + 1}"
+        if not line.strip():
+            skips.add("blank captions", f"{where}: the caption is blank; write it")
+            continue
+        if len(listed(Row(table, index + 1, {}), "caption", line)) != 1:
+            raise DataFault(f"{where}: a list of captions, but each line is one; write each on its own line")
+        kept.append(index)
+    visuals, visual_of_text = np.unique(owner[kept], return_inverse=True)
+    skips.leave_out("visuals without captions", len(first_rows) - len(visuals))
     skips.close(str(folder), split, len(kept))
-    names = _ids(folder / f"{stem}_ids.txt", split, visuals, per_visual)
     return assemble(
         folder,
         split,
-        (path, values, rows * repeats),
+        (path, values, first_rows[visuals]),
         captions=[lines[index] for index in kept],
         visual_of_text=visual_of_text.astype(np.int64),
-        visual_ids=[names[row] for row in rows],
-        visual_group=None,
+        visual_ids=[names[visual] if names else f"{split}/{visual}" for visual in visuals],
         text_features=None if texts is None else arrays.rows_of(texts, np.array(kept)),
-        columns={},
-        truth=None,
         about={"splits": "given"},
-        faults=skips.counts,
+        skips=skips,
     )
 
 
+def _pairs(
+    path: Path, values: np.ndarray, table: Path, lines: list[str], ids: Path, names: list[str] | None
+) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    """The row where each image begins, the image of each caption, and the images' names if there are any.
+
+    Raises DataFault where the two files leave open which caption is whose.
+    """
+    rows, count = len(values), len(lines)
+    if names is not None and len(names) == count and len(set(names)) < count:
+        return _by_name(path, values, ids, names)
+    blank = count - len("\n".join(lines).rstrip().split("\n"))
+    for cut in range(1, blank + 1):
+        if count - cut >= rows and (count - cut) % rows == 0:
+            raise DataFault(
+                f"{table}: {count} captions for the {rows} rows of {path.name}, of which the last {blank} are blank "
+                f"lines: with {count - cut} the captions would fit too, so which image has which is open; take blank "
+                "lines off the end, or fill in the captions that are missing"
+            )
+    if not count or count % rows:
+        raise DataFault(
+            f"{table}: {count} captions for the {rows} rows of {path.name}; it must be the same number for each row, "
+            f"such as {5 * rows} (five each), or {ids.name} has to name the image of each caption, a line for each"
+        )
+    repeats = _repeats(path, values, ids) if count == rows else 1
+    visuals = rows // repeats
+    if names is not None:
+        names = names[:: count // visuals] if len(names) == count else names
+        check_names(names, visuals, ids, f"one per image, or one per caption, that is {visuals} images; it")
+    return np.arange(visuals) * repeats, np.repeat(np.arange(visuals), count // visuals), names
+
+
+def _by_name(
+    path: Path, values: np.ndarray, ids: Path, names: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """`_pairs` where each caption's line has the name of its image."""
+    begins = [line for line, name in enumerate(names) if line == 0 or name != names[line - 1]]
+    owner = np.repeat(np.arange(len(begins)), np.diff([*begins, len(names)]))
+    runs = [names[line] for line in begins]
+    seen: dict[str, int] = {}
+    for line, name in zip(begins, runs, strict=True):
+        if not name.strip():
+            raise DataFault(f"{ids}, line {line + 1}: the name is blank; write that of the caption's image")
+        if seen.setdefault(name, line) != line:
+            raise DataFault(
+                f"{ids}, line {line + 1}: {name!r} stands on line {seen[name] + 1} too, with others between; "
+                "an image's captions must stand in a row"
+            )
+    if len(values) == len(begins):
+        return np.arange(len(begins)), owner, runs
+    if len(values) != len(names):
+        raise DataFault(
+            f"{ids}: {len(begins)} images by name and {len(names)} captions, but {path.name} has {len(values)} rows; "
+            "it must be one for each image, or one for each caption"
+        )
+    for row in range(1, len(names)):
+        if owner[row] == owner[row - 1] and not _same(values[row], values[row - 1]):
+            raise DataFault(
+                f"{path}, row {row}: not the features of the row before, but {ids.name} has the same image "
+                f"{names[row]!r} for both; one of the two files is shifted"
+            )
+    return np.array(begins), owner, runs
+
+
 def stems(folder: Path) -> dict[Split, str]:
-    """How the files of each split begin: {"validation": "dev"} where there is a dev_ims.npy."""
-    names = (path.name.removesuffix("_ims.npy") for path in sorted(folder.glob("*_ims.npy")))
-    return {splits.ALIASES[name]: name for name in names if name in splits.ALIASES}
+    """How the files of each split begin: {"validation": "dev"} where there is a dev_ims.npy. Raises DataFault where two
+    mean the same."""
+    found: dict[Split, str] = {}
+    for name in _prefixes(folder):
+        split = splits.ALIASES.get(name)
+        if split in found:
+            raise DataFault(
+                f"{folder}: {found[split]}_ims.npy and {name}_ims.npy are both the {split} split; move one away"
+            )
+        if split:
+            found[split] = name
+    return found
+
+
+def _prefixes(folder: Path) -> list[str]:
+    return [path.name.removesuffix("_ims.npy") for path in sorted(folder.glob("*_ims.npy"))]
+
+
+def _others(folder: Path) -> list[str]:
+    return [name for name in _prefixes(folder) if name not in splits.ALIASES]
 
 
 def _stem(folder: Path, split: Split) -> str:
@@ -84,33 +161,27 @@ def _stem(folder: Path, split: Split) -> str:
     return found[split]
 
 
-def _repeats(values: np.ndarray) -> int:
-    """How often each row stands in a row: five times (as in the field), as often as the first does, or once."""
-    first = next((row for row in range(1, min(len(values), 100)) if not _same(values[row], values[0])), 1)
-    for repeats in (5, first):
-        step = repeats * max(1, arrays.CHUNK_BYTES // (repeats * values[0].nbytes))
-        if len(values) % repeats == 0 and all(
-            _constant(values[start : start + step], repeats) for start in range(0, len(values), step)
-        ):
-            return repeats
-    return 1
-
-
-def _constant(chunk: np.ndarray, repeats: int) -> bool:
-    groups = chunk.reshape(-1, repeats, *chunk.shape[1:])
-    return _same(groups, groups[:, :1])
+def _repeats(path: Path, values: np.ndarray, ids: Path) -> int:
+    """How often each row stands in a row, once for each of its image's captions: the largest number that divides how
+    often any does. Raises DataFault where rows repeat in earnest, but unevenly."""
+    step = max(1, arrays.CHUNK_BYTES // values[0].nbytes)
+    begins = [0]
+    for start in range(1, len(values), step):
+        here, before = (
+            values[start : start + step],
+            values[start - 1 : start - 1 + step][: len(values) - start],
+        )
+        differ = (here != before).reshape(len(here), -1).any(1)
+        begins += (np.flatnonzero(differ) + start).tolist()
+    repeats = int(np.gcd.reduce(np.diff([*begins, len(values)])))
+    if repeats == 1 and 2 * len(begins) <= len(values):
+        counts = ", ".join(map(str, np.diff([*begins, len(values)])[:4]))
+        raise DataFault(
+            f"{path}: equal rows follow one another, {counts}, … times, as of images with differing numbers of "
+            f"captions; write {ids.name} with the name of its image for each caption"
+        )
+    return repeats
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool((one == other).all())
-
-
-def _ids(path: Path, split: Split, visuals: int, per_visual: int) -> list[str]:
-    if not path.is_file():
-        return [f"{split}/{row}" for row in range(visuals)]
-    names = read_lines(path)
-    if len(names) == visuals * per_visual:
-        names = names[::per_visual]
-    return check_names(
-        names, visuals, path, f"one per image, or one per caption, that is {visuals} images; it"
-    )

@@ -11,8 +11,8 @@ from xmr.data.clips import TABLES, clips
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
-from xmr.data.metadata import metadata_files, split_folders
-from xmr.data.msrvtt import annotation_files, msrvtt
+from xmr.data.metadata import is_described, metadata_files, split_folders
+from xmr.data.msrvtt import annotation_files, json_keys, msrvtt
 from xmr.data.precomp import precomp, stems
 from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Registry, unknown
@@ -63,18 +63,24 @@ def kind_of(folder: Path) -> str:
         return "clips"
     if any((folder / name).is_file() for name in CAPTIONS) and array_files(folder):
         return "features"
-    if annotation_files(folder):
+    if not is_described(folder) and annotation_files(folder):
         return "msrvtt"
     if split_folders(folder) or metadata_files(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
     if mat_files(folder):
         return "class_views"
-    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    paths = sorted(folder.iterdir())
+    shown = ", ".join(map(_named, paths[:8])) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
     raise DataFault(
         f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
         f"no *_ims.npy (it holds {shown or 'nothing'}). {_layouts()}"
     )
+
+
+def _named(path: Path) -> str:
+    """A file as a message shows it: a folder with a slash, JSON with what its object has, of which captions may be part."""
+    keys = ", ".join(map(repr, json_keys(path))) if path.suffix.lower() == ".json" else ""
+    return path.name + "/" * path.is_dir() + f" (JSON with {keys})" * bool(keys)
 
 
 def _layouts() -> str:

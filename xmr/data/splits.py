@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xmr.data.dataset import SPLITS, DataFault, Split
@@ -17,32 +18,65 @@ ALIASES: dict[str, Split] = {
     **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# The rest of COCO's validation pictures, which is part of the training split since Karpathy and Fei-Fei (CVPR 2015).
+RESTVAL = "restval"
 MADE_SHARE = 0.1  # of the groups, for each of validation and test
 
 
-def declared(row: Row) -> Split | None:
-    """The split that the row's `split` column names; None for another one ("unused", "restval"), left out.
+@dataclass(frozen=True)
+class Chosen:
+    """What belongs to one split: `places` in the order given; `note` is one line on where the splits come from, and
+    `others` counts what belongs to none of the three, by the name that it is given."""
+
+    places: list[int]
+    note: str
+    others: Mapping[str, int]
+
+
+def choose(
+    named: Sequence[str],
+    keys: Sequence[str],
+    split: Split,
+    seed: int,
+    where: str | Path,
+    *,
+    present: set[Split] | None = None,
+    share: float = MADE_SHARE,
+) -> Chosen:
+    """The items of `split`, where the source says that item i is of split `named[i]`; see `assign` for `keys`.
+
+    `present` are the splits that the source has, if `named` does not show them all. Raises DataFault where none is.
+    """
+    if present is None:
+        present = {name for name in SPLITS if name in named}
+    assigned = assign(named, keys, present, seed, share)
+    others = Counter(name for name in named if name not in SPLITS)
+    return Chosen(select(assigned, split, present, where), note(present, seed), others)
+
+
+def declared(row: Row) -> str:
+    """The split that the row's `split` column names, "restval" being part of train; any other name as it is.
 
     Raises DataFault where it is blank or looks like a misspelling.
     """
     name = row.text("split").lower()
-    if name in ALIASES:
-        return ALIASES[name]
+    if name in ALIASES or name == RESTVAL:
+        return ALIASES.get(name, "train")
     if not name:
         raise DataFault(f"{row}: 'split' is blank where other rows name one; write {', '.join(SPLITS)}")
     near = difflib.get_close_matches(name, ALIASES, 1, cutoff=0.75)
     if near:
         raise DataFault(f"{row}: unknown split {name!r}; did you mean {near[0]!r}?")
-    return None
+    return name
 
 
 def assign(
-    splits: Sequence[Split | None],
+    splits: Sequence[str],
     keys: Sequence[str],
     present: set[Split],
     seed: int,
     share: float = MADE_SHARE,
-) -> list[Split | None]:
+) -> list[str]:
     """`splits`, with the validation and test splits that aren't `present` taken out of train, about `share` of the
     keys each.
 
@@ -64,13 +98,11 @@ def assign(
     ]
 
 
-def select(
-    splits: Sequence[Split | None], wanted: Split, present: set[Split], where: str | Path
-) -> list[int]:
+def select(splits: Sequence[str], wanted: Split, present: set[Split], where: str | Path) -> list[int]:
     """Indices of the rows of the `wanted` split. Raises DataFault, telling what there is, where there are none."""
     chosen = [index for index, split in enumerate(splits) if split == wanted]
     if not chosen:
-        counts = Counter(split or "other" for split in splits)
+        counts = Counter(splits)
         there = ", ".join(f"{name} {count}" for name, count in counts.items()) or "no rows"
         if "train" in present:
             remedy = "too few pictures to make splits of: three that differ are the least"
@@ -82,7 +114,7 @@ def select(
 
 def note(present: set[Split], seed: int) -> str:
     """One line for `Dataset.about`: where the splits come from."""
-    made = [split for split in ("validation", "test") if split not in present]
+    made = [split for split in ("validation", "test") if split not in present and "train" in present]
     return f"{' and '.join(made)} made of train by seed {seed}" if made else "given"
 
 

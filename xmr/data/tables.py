@@ -1,24 +1,43 @@
-"""Rows of a CSV or JSON-lines file, each with the line that it came from.
+"""Rows of a table or JSON-lines file, each with the line that it came from.
 
 Neither `datasets` nor pandas keeps a row's line number, and without it a fault in a file of 100,000 rows can't be
-found; so the two formats are read here.
+found; so the two formats are read here. A table's cells stand between commas, tabs, semicolons or bars, whichever its
+header has between names that are known; files are UTF-8, or UTF-16 or 32 with its mark.
 """
 
 from __future__ import annotations
 
-import ast
+import codecs
 import csv
 import io
 import json
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xmr.data.dataset import DataFault
+from xmr.data.printed import BadList, elements
 
 CAPTION_COLUMNS = ("captions", "caption", "text")
+# By these a header is recognised, whatever stands between them.
+KNOWN_COLUMNS = {
+    *CAPTION_COLUMNS, "file_name", "split", "image", "video", "video_id", "name", "index", "caption_no", "concept",
+    "base_concept", "label", "annotation", "tags", "alt_tags", "caption_image", "frac_yes", "score1",
+}  # fmt: skip
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+BRACKETED = re.compile(
+    r"\s*\[(?:.*\]|[^\]]*(?:\.\.\.|…))\s*", re.DOTALL
+)  # as a list would be, whole or cut off
+MARKS = {  # UTF-32's little mark begins with UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 class Row(NamedTuple):
@@ -52,40 +71,64 @@ class Row(NamedTuple):
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                what = f"half a surrogate pair at character {error.start} of {column!r}; remove it"
+                what = f"half a surrogate pair at character {error.start} of {column!r}; write the whole character"
                 raise DataFault(f"{self}: {what}") from error
         return text
 
 
 def read_rows(path: Path) -> list[Row]:
-    """All rows of a `.csv` (first line: column names) or `.jsonl` file (one object a line), in order.
+    """All rows of a table (`.csv`, `.tsv`; first line: column names) or `.jsonl` file (one object a line), in order.
 
-    Raises DataFault, with the line, on what is not UTF-8, not JSON, or does not fit the CSV's header.
+    Raises DataFault, with the line, on what is no text, not JSON, or does not fit the table's header.
     """
     text = read_text(path)
-    return list(_csv_rows(path, text) if path.suffix.lower() == ".csv" else _json_rows(path, text))
+    return list(_json_rows(path, text) if path.suffix.lower() == ".jsonl" else _table_rows(path, text))
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, without blank ones at its end. Raises DataFault, with the line, if not UTF-8."""
+    """Lines of a text file, blank ones included: only the line feed that ends the last one begins no further line.
+
+    Whoever pairs lines by position would be led astray by one cut off. Raises DataFault, with the line, if it is no text.
+    """
     # Not splitlines(): that also breaks at U+2028 and others, and the count of captions would be wrong.
-    return [line.removesuffix("\r") for line in read_text(path).rstrip("\r\n").split("\n")]
+    lines = read_text(path).split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
 
 
 def read_text(path: Path) -> str:
-    """The file as text. Raises DataFault, with the line, if not UTF-8."""
+    """The file as text: UTF-8, or what its byte order mark says. Raises DataFault, with the line, on anything else."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataFault(f"{path}: can't be read ({error.strerror})") from error
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return data.decode("utf-8-sig")  # a byte order mark, as Excel writes it, is no part of the first name
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        if encoding not in ("utf-8", "utf-8-sig"):
+            raise DataFault(f"{path}: begins as {encoding.upper()}, but is none ({error.reason})") from error
+        raise DataFault(_not_utf8(path, data, error.start)) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
         raise DataFault(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8, "
-            "for instance with `iconv -f latin1 -t utf-8`"
-        ) from error
+            f"{path}, line {line}: a zero byte, so this is no UTF-8; if it is UTF-16 without its mark, "
+            f"`iconv -f utf-16le -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
+        )
+    return text
+
+
+def _not_utf8(path: Path, data: bytes, place: int) -> str:
+    """The message for a file of an unknown encoding: no encoding is advised without showing what it would make of it."""
+    line = data[:place].count(b"\n") + 1
+    start = data.rfind(b"\n", 0, place) + 1
+    shown = data[max(start, place - 20) : place + 20].split(b"\n")[0].decode("cp1252", "replace").strip()
+    return (
+        f"{path}, line {line}: not UTF-8 (byte 0x{data[place]:02x}); save the file as UTF-8 in the program that "
+        f"wrote it. Only if {shown!r} reads right is it Windows-1252: then "
+        f"`iconv -f cp1252 -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
+    )
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -106,10 +149,11 @@ def caption_column(rows: list[Row], path: Path) -> str:
 
 
 def captions_of(row: Row, column: str) -> list[str]:
-    """The row's captions exactly as written, blank ones included. Raises DataFault where they aren't strings."""
+    """The row's captions as written, blank ones included; those of a list printed into a string stand apart.
+
+    Raises DataFault where they aren't strings, or a printed list was cut off.
+    """
     value = row.values.get(column)
-    if column == "captions" and row.file.suffix.lower() == ".csv":
-        value = _list_in_cell(row, value)
     captions = value if isinstance(value, list) else [value]
     for caption in captions:
         if not (caption is None or isinstance(caption, str)):
@@ -117,7 +161,32 @@ def captions_of(row: Row, column: str) -> list[str]:
                 f"{row}: {column!r} must be a string or a list of strings, found {caption!r:.60} "
                 f"({type(caption).__name__})"
             )
-    return [row.checked(caption or "", column) for caption in captions]
+    apart = [text for caption in captions for text in listed(row, column, caption)]
+    if column == "captions" and apart == [value] and BRACKETED.fullmatch(value or ""):
+        raise DataFault(
+            f'{row}: \'captions\' looks like a list but is none: {_shown(value)}; write ["a cat", "one cat"], '
+            "or name the column 'caption' if the brackets belong to the caption"
+        )
+    return [row.checked(text or "", column) for text in apart]
+
+
+def listed(row: Row, column: str, text: str | None) -> list[str | None]:
+    """The strings of a list that is printed into `text`, else `text` alone. Raises DataFault."""
+    if not text:
+        return [text]
+    try:
+        found = elements(text)
+    except BadList as error:
+        raise DataFault(
+            f"{row}: {column!r} holds {error}: {_shown(text)}; write the whole list as JSON, "
+            'as in ["a cat", "one cat"], or a row for each caption where the layout has one'
+        ) from error
+    return [text] if found is None else found
+
+
+def _shown(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= 60 else f"{text[:40]} … {text[-15:]}")
 
 
 @dataclass
@@ -136,9 +205,14 @@ class Skips:
         self.first.setdefault(kind, message)
 
     def leave_out(self, kind: str, count: int) -> None:
-        """Counts what is left out because of other faults, such as a visual whose captions are all blank."""
+        """Counts what is left out without being a fault of its own: of a split of another name, say."""
         if count:
             self.counts[kind] = count
+
+    def leave_out_splits(self, noun: str, others: Mapping[str, int]) -> None:
+        """Counts, by name, what belongs to splits that are none of the three."""
+        for name, count in sorted(others.items()):
+            self.leave_out(f"{noun}s of split {name!r}", count)
 
     def close(self, where: str, split: str, kept: int) -> None:
         """Warns once if anything was skipped. Raises DataFault where nothing is left."""
@@ -149,7 +223,8 @@ class Skips:
         if not kept:
             raise DataFault(f"{where}: the {split} split is empty, for all of it was skipped: {skipped}")
         if skipped:
-            message = f"{where}, {split}: skipped {skipped}; strict=True (--strict) stops at the first"
+            message = f"{where}, {split}: skipped {skipped}"
+            message += "; strict=True (--strict) stops at the first" if self.first else ""
             warnings.warn(message, stacklevel=5)  # so that the line shown is the caller's of load_dataset
 
 
@@ -171,17 +246,23 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         yield Row(path, line, values)
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _table_rows(path: Path, text: str) -> Iterator[Row]:
+    first = 1
+    separator, header_text = None, text
+    if hint := re.match(r"sep=(.)\r?\n", text):  # Excel's own first line
+        separator, header_text, first = hint[1], text[hint.end() :], 2
+    separator = separator or _separator(header_text)
+    between = SEPARATORS.get(separator, repr(separator))
+    reader = csv.reader(io.StringIO(header_text, newline=""), delimiter=separator, strict=True)
     header: list[str] | None = None
-    line = 1  # where the record begins, which is before `line_num` if a quoted caption spans lines
+    line = first  # where the record begins, which is before `line_num` if a quoted caption spans lines
     while True:
         try:
             cells = next(reader, None)
         except csv.Error as error:
             raise DataFault(
-                f"{path}, line {line}: not CSV ({error}); put double quotes around the captions and write a "
-                'quote within one as ""'
+                f"{path}, line {line}: not CSV with {between} ({error}); put double quotes around "
+                'the captions and write a quote within one as ""'
             ) from error
         if cells is None:
             return
@@ -192,24 +273,25 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         elif header is not None and cells:
             if len(cells) != len(header):
                 raise DataFault(
-                    f"{path}, line {line}: {len(cells)} cells where the header names {len(header)}; "
-                    'captions with commas need double quotes around them: "a cat, asleep"'
+                    f"{path}, line {line}: {len(cells)} cells where the header names {len(header)}, with {between} "
+                    f"as separator; captions with {between} need double quotes around them: "
+                    f'"a cat{separator} asleep"'
                 )
             yield Row(path, line, dict(zip(header, cells, strict=True)))
-        line = reader.line_num + 1
+        line = reader.line_num + first
 
 
-def _list_in_cell(row: Row, cell: Any) -> Any:
-    """A list written into a CSV cell: as JSON, or as Python prints it (what pandas' to_csv makes of lists)."""
-    text = cell.strip()
-    if not (text.startswith("[") and text.endswith("]")):
-        return cell
-    for parse in (json.loads, ast.literal_eval):
+def _separator(text: str) -> str:
+    """What stands between the names of the header: that which leaves most known names, else most names at all.
+
+    The captions are not asked, as csv.Sniffer does: they are full of commas.
+    """
+    found: dict[str, tuple[int, int, bool]] = {}
+    for separator in SEPARATORS:
         try:
-            return list(parse(text))
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+            names = [cell.strip() for cell in next((cells for cells in reader if cells), [])]
+        except csv.Error:
             continue
-    raise DataFault(
-        f'{row}: \'captions\' looks like a list but is none: {text!r:.60}; write ["a cat", "one cat"], '
-        "or name the column 'caption' if the brackets belong to the caption"
-    )
+        found[separator] = (len(KNOWN_COLUMNS.intersection(names)), len(names), separator == ",")
+    return max(found, key=lambda separator: found[separator], default=",")

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
-from xmr.data import facts, videos
+from xmr.data import videos
+from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.metadata import listing, metadata_files, same_base, split_folders, usable
+from xmr.data.names import ENDINGS, endless, files_below
 from xmr.data.tables import Skips, read_rows
 from xmr.registry import Range
 
@@ -37,40 +37,45 @@ def videofolder(
     """
     found = listing(folder, split, seed, "video")
     skips = Skips(strict)
+    skips.leave_out_splits("video", found.others)
     kept, evidence = usable(folder, found.items, skips, partial(videos.check, thorough=strict), "video")
     skips.close(str(folder), split, len(kept))
 
-    captions = [caption for video in kept for caption in video.captions]
-    visual_of_text = np.repeat(np.arange(len(kept)), [len(video.captions) for video in kept])
+    captions, visual_of_text = linked([video.captions for video in kept])
     ids = [video.id for video in kept]
-    group = found.groups(kept)
-    parts = [*evidence, f"{frames} frames of {size}".encode()]
-    return Dataset(
-        name=folder.resolve().name,
-        split=split,
+    return build(
+        folder,
+        split,
+        visual_ids=ids,
         captions=captions,
         visual_of_text=visual_of_text,
-        visual_ids=ids,
-        fingerprint=facts.fingerprint(ids, captions, visual_of_text, group, parts),
-        visual_group=group,
+        parts=[*evidence, f"{frames} frames of {size}".encode()],
+        contents=evidence,
+        visual_group=found.groups(kept),
         visuals=videos.Videos(folder, ids, frames, size),
         kind="clip",
         columns=found.values(kept),
         truth=same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None,
-        about=facts.about(folder, visual_of_text, len(ids)) | {"splits": found.splits, "frames": frames},
-        faults=skips.counts,
+        about={"splits": found.splits, "frames": frames},
+        skips=skips,
     )
 
 
 def holds_videos(folder: Path) -> bool:
     """Whether the metadata names videos: among its first names is one of a video, or all are of GIFs.
 
-    A GIF among other pictures is a picture.
+    A GIF among other pictures is a picture. Names without an ending are those of the files that have one.
     """
-    files = [file for path in split_folders(folder).values() for file in metadata_files(path)]
+    files = [
+        file for paths in split_folders(folder).values() for path in paths for file in metadata_files(path)
+    ]
     files = files or metadata_files(folder)
-    names = islice((name for file in files for name in _names(file)), 100)
+    names = list(islice((name for file in files for name in _names(file)), 100))
     suffixes = {Path(name).suffix.lower() for name in names}
+    if not suffixes & ENDINGS:
+        stems = {endless(name.replace("\\", "/")).rpartition("/")[2] for name in names}
+        there = [name for name in files_below(str(folder)) if endless(name).rpartition("/")[2] in stems]
+        suffixes = {Path(name).suffix.lower() for name in there}
     return bool(suffixes & set(videos.SUFFIXES) - {".gif"}) or suffixes == {".gif"}
 
 

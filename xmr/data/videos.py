@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -57,6 +58,10 @@ class Videos(Sequence[list[Image.Image]]):
             return decode(path, self.frames, self.size)
         except BadVideo as error:
             raise DataFault(f"{path}: {error}; replace the file or delete its row") from error
+
+    def content(self, index: int) -> bytes:
+        """All bytes of a file."""
+        return Path(inside(self.root, self.names[index])).read_bytes()
 
 
 def check(path: str, thorough: bool) -> bytes:

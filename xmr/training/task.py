@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import nn
 from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.data.duplicates import shared
+from xmr.data.summary import in_train
 from xmr.embedding import (
     Frozen,
     Inputs,
@@ -57,20 +60,27 @@ class Task:
             "text_dim": frozen.text_dim,
         }
 
-    @property
+    @cached_property
     def dataset(self) -> dict[str, Any]:
         verdicts = {}
         if self.judged is not None:
             verdicts["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
-        return verdicts | {
-            "name": self.data["train"].name,
-            "kind": self.data["train"].kind,
-            "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
-            "sizes": {
-                split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
-                for split, data in self.data.items()
-            },
-        }
+        twins = {split: len(shared(data, self.data["train"])) for split, data in self.data.items()}
+        leaks = {split: count for split, count in twins.items() if count and split != "train"}
+        leaks = {"also_in_train": leaks} if leaks else {}
+        return (
+            verdicts
+            | leaks
+            | {
+                "name": self.data["train"].name,
+                "kind": self.data["train"].kind,
+                "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
+                "sizes": {
+                    split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
+                    for split, data in self.data.items()
+                },
+            }
+        )
 
 
 def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> Task:
@@ -118,7 +128,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         lambda: (pooled_features(train.visual), None if train.text is None else pooled_features(train.text)),
         [embed_dataset(run, data["train"], progress) for run in peers],
     )
-    return Task(
+    task = Task(
         config,
         data,
         frozen,
@@ -130,6 +140,10 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         people,
         sha256,
     )
+    for split in SPLITS:
+        if words := in_train(task.dataset, split):
+            warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
+    return task
 
 
 def learned_from(data: Dataset, count: int, seed: int) -> tuple[np.ndarray | slice, np.ndarray | slice]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xmr.checkpoints import trains_a_loss
+from xmr.data.summary import duplicate_words, in_train, left_out
 from xmr.workspace import Workspace
 from xmr.workspace.measured import effective
 from xmr.workspace.result_words import Cell
@@ -38,7 +39,9 @@ def data_facts(workspace: Workspace, split: str) -> dict[str, str]:
         known = "every pair" if data.truth.complete else "some pairs"
         facts["truth"] = f"known of {known}, also where nobody annotated it: {data.truth.source}"
     if data.faults:
-        facts["left out"] = ", ".join(f"{count:,} {fault}" for fault, count in data.faults.items())
+        facts["left out"] = left_out(data)
+    if words := duplicate_words(data):
+        facts["duplicates"] = words
     return facts
 
 
@@ -89,6 +92,8 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
         recorded = workspace.run(name).dataset["fingerprints"].get(split)
         if recorded is not None and recorded != workspace.dataset(split).fingerprint:
             yield f"{name} was trained beside another version of the {split} split ({recorded})."
+        elif words := in_train(workspace.run(name).dataset, split):
+            yield f"{name}: {words}."
 
 
 def _value(value: Any) -> str:

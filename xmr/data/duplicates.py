@@ -1,0 +1,123 @@
+"""What stands twice: captions that read alike, visuals of the same content, and what that means for the numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xmr.captions import text_key
+from xmr.data.dataset import Dataset
+
+Content = Callable[[int], bytes]
+ROW_BYTES = 4096  # of a row of features, by which those that may be equal are found; as of a file's two ends
+
+
+def contents(evidence: Iterable[bytes] | np.ndarray) -> np.ndarray:
+    """A hash (N,) uint64 of each visual's content: of the bytes given, or of the head of each row of an array.
+
+    Equal content has equal hashes; whether equal hashes mean equal content, `told_apart` says.
+    """
+    if isinstance(evidence, np.ndarray):
+        head = max(1, ROW_BYTES // evidence.itemsize)
+        evidence = (row.reshape(-1)[:head].tobytes() for row in evidence)
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in evidence],
+        np.uint64,
+    )
+
+
+def texts(captions: Sequence[str]) -> np.ndarray:
+    """Numbers (N,) int64, equal for captions that read alike."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text_key(caption), len(numbers)) for caption in captions], np.int64)
+
+
+def alike(
+    text: np.ndarray, text_group: np.ndarray, visual: np.ndarray, visual_group: np.ndarray
+) -> dict[str, Any]:
+    """How many captions read like one of another group, how many visuals have the content of one of another group, and
+    the best R@1 that a perfect model can reach then. {} where there are neither.
+
+    `text` (T,) and `visual` (V,) are equal where items can't be told apart (see `texts` and `told_apart`), groups where
+    a pair is annotated as a match.
+    """
+    captions, visuals = _shared(text, text_group), _shared(visual, visual_group)
+    if not (captions.any() or visuals.any()):
+        return {}
+    return {
+        "captions": int(captions.sum()),
+        "visuals": int(visuals.sum()),
+        "ceiling": {
+            "v2t/recall_at_1": best_recall_at_1(visual, visual_group, text, text_group),
+            "t2v/recall_at_1": best_recall_at_1(text, text_group, visual, visual_group),
+        },
+    }
+
+
+def best_recall_at_1(
+    query: np.ndarray, query_group: np.ndarray, item: np.ndarray, item_group: np.ndarray
+) -> float:
+    """The highest R@1, from 0 to 1, of any model that gives queries of equal value `query` (Q,) equal scores, and items
+    of equal value `item` (G,) too.
+
+    Such queries have one best item between them, which is right for those of one group; and an item that other groups
+    have too ties with theirs, which counts against the query.
+    """
+    sole = np.isin(query_group, item_group[~_shared(item, item_group)])
+    pairs, counts = np.unique(
+        np.stack([_codes(query)[sole], _codes(query_group)[sole]]), axis=1, return_counts=True
+    )
+    best = np.zeros(len(query), np.int64)
+    np.maximum.at(best, pairs[0], counts)
+    return float(best.sum() / len(query))
+
+
+def told_apart(hashes: np.ndarray, group: np.ndarray, content: Content | None) -> np.ndarray:
+    """Numbers (N,), equal where the whole content is: where items of several groups have one of the `hashes` (N,), all
+    of it is read; elsewhere it does not matter."""
+    numbers = _codes(hashes)
+    if content is None:
+        return numbers
+    found: dict[tuple[int, bytes], int] = {}
+    for index in np.flatnonzero(_shared(hashes, group)):
+        key = int(numbers[index]), hashlib.blake2b(content(index)).digest()
+        numbers[index] = len(numbers) + found.setdefault(key, len(found))
+    return numbers
+
+
+def content_of(visuals: Sequence[Any] | None, features: np.ndarray | None) -> Content | None:
+    """What reads all bytes of a visual, by its index; None where nothing does."""
+    if features is not None:
+        return lambda index: np.asarray(features[index]).tobytes()
+    return getattr(visuals, "content", None)
+
+
+def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:
+    """Pairs (visual of `one`, visual of `other`) of the same content, the first of `other` for each of `one`."""
+    if one.contents is None or other.contents is None:
+        return []
+    whole, others = (content_of(data.visuals, data.visual_features) for data in (one, other))
+    places: dict[int, list[int]] = {}
+    for place, value in enumerate(other.contents.tolist()):
+        places.setdefault(value, []).append(place)
+    found = []
+    for place, value in enumerate(one.contents.tolist()):
+        for twin in places.get(value, ()):
+            if whole is None or others is None or whole(place) == others(twin):
+                found.append((place, twin))
+                break
+    return found
+
+
+def _shared(value: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Whether each item's value (N,) is also that of an item of another group."""
+    value, group = _codes(value), _codes(group)
+    pairs = np.unique(np.stack([value, group]), axis=1)
+    return np.bincount(pairs[0], minlength=len(value))[value] > 1
+
+
+def _codes(values: np.ndarray) -> np.ndarray:
+    return np.unique(values, return_inverse=True)[1]
