@@ -367,6 +367,7 @@ class _Trainer:
                 "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "command": self.command,
                 "diverged": diverged,
+                "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
             },
         )
 
