@@ -192,9 +192,9 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     done = load_run(folder)
     if "verdicts" in done.dataset:
         print(f"{folder}: {config.verdicts}: " + verdict_words(done.dataset["verdicts"]))
-    for split, read in done.training["texts_read"].items():
-        if said := TextsRead(**read).said:
-            print(f"{folder}: {split}: {said}")
+    reads = {split: TextsRead(**read).said for split, read in done.training["texts_read"].items()}
+    if any(reads.values()):
+        print(f"{folder}: " + "; ".join(f"{split}: {said}" for split, said in reads.items() if said))
     figure, score = headline(done.metrics["test"])
     print(
         f"{folder}: test {figure} {score:.1f}, validation {figure} "

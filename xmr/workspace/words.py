@@ -101,7 +101,7 @@ def known_words(
 def unread_words(workspace: Workspace, text: str, runs: Sequence[str]) -> str:
     """What the runs do not read of a typed query: what is behind their last token, and words that they never met; "" where
     all of it is read."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for name in runs:
         try:
             reads = workspace.embedder.run_reads(workspace.run(name), [text])
@@ -109,15 +109,17 @@ def unread_words(workspace: Workspace, text: str, runs: Sequence[str]) -> str:
             continue  # a run without its encoder: its column says so
         for read in reads:
             if read.cut:
-                found.setdefault(f"only its first {read.limit} {read.unit} are read", []).append(name)
+                found.setdefault((f"only its first {read.limit} {read.unit} are read", "by"), []).append(name)
             if read.unknown:
                 words = (
-                    f"{read.unknown} of its {read.words} words" if read.unknown < read.words else "its words"
+                    f"{read.unknown} of its {read.words} words"
+                    if read.unknown < read.words
+                    else "all its words"
                 )
-                found.setdefault(f"{words} unknown", []).append(name)
-    named = {said: list(dict.fromkeys(names)) for said, names in found.items()}
+                found.setdefault((f"{words} unknown", "to"), []).append(name)
     return " · ".join(
-        said if len(names) == len(runs) else f"{said} by {', '.join(names)}" for said, names in named.items()
+        said if {*names} == {*runs} else f"{said} {to} {', '.join(dict.fromkeys(names))}"
+        for (said, to), names in found.items()
     )
 
 
