@@ -266,6 +266,12 @@ def test_letters_that_are_several_tokens_are_counted_as_such(tiny):
     assert encoder.reading([]).cut == encoder.reading([""]).cut == 0
 
 
+def test_words_that_a_tower_of_our_own_never_met_are_counted(tmp_path):
+    read = load_encoder("blocks").reading(["a red zebra", "a small blue ball", "Zebra lighthouse's"])
+    assert (read.words, read.unknown) == (9, 3)
+    assert load_encoder(save_tiny(tmp_path / "e")).reading(["a red zebra"]).words == 0  # has met all there is
+
+
 def test_an_exclamation_mark_has_the_id_of_clips_padding(tiny):
     kept = (load_encoder(tiny).encode_texts(["!? !"], "tokens")[0] != 0).any(1)
     ids = open_clip.get_tokenizer(tiny)(["!? !"])[0].tolist()

@@ -67,8 +67,8 @@ class TextsRead:
     """How much of some texts a text tower reads.
 
     `cut` of the `texts` are longer than the `limit` words or tokens (`unit`) that it reads, and `alike` of these differ
-    from others only in what is cut off. Of all `words`, `unknown` are not in its vocabulary; towers that read tokens
-    have none.
+    from others only in what is cut off. Of all `words`, `unknown` are not in its vocabulary; there are none
+    to tell of towers that were trained on everything.
     """
 
     texts: int

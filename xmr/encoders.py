@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
 from xmr.cache import cache_dir
-from xmr.captions import TextsRead, cut_alike
+from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.registry import Registry, unknown
 
@@ -97,17 +97,24 @@ class Encoder:
         return (self._tokens(ids) * self._present(ids)[:, :, None]).float().numpy()
 
     def reading(self, texts: Sequence[str]) -> TextsRead:
-        """How many of the texts are longer than the tokens that the text tower reads."""
+        """How many of the texts are longer than the tokens that the text tower reads, and, of a tower of
+        scripts/pretrain.py, words that it never met."""
         limit = self.tokenizer([""]).shape[1]
         # No token is shorter than a letter; those of other alphabets may be bytes.
         long = [text for text in texts if not (text.isascii() and len(text) <= limit - 4)]
         read: list[tuple[str, bytes, bool]] = []
         for start in range(0, len(long), ROWS):
             some = long[start : start + ROWS]
-            ids, more = self.tokenizer(some), self.tokenizer(some, limit + 1)
-            longer = (self._present(more).sum(1) > self._present(ids).sum(1)).tolist()
-            read += zip(some, (row.tobytes() for row in ids.numpy()), longer, strict=True)
-        return TextsRead(len(texts), *cut_alike(read), limit, "tokens")
+            more = self._present(self.tokenizer(some, limit + 1)).sum(1)
+            near = (more >= limit - 1).nonzero()[:, 0].tolist()  # CLIPA takes the end out again
+            if full := [some[i] for i in near]:
+                ids = self.tokenizer(full)
+                longer = (more[near] > self._present(ids).sum(1)).tolist()
+                read += zip(full, (row.tobytes() for row in ids.numpy()), longer, strict=True)
+        words = [] if self._met is None else [word for text in texts for word in words_of(text)]
+        new = {word for word in set(words) if not self._met[self.tokenizer.encode(word)].all()}
+        unknown = sum(word in new for word in words)
+        return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
 
     def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
         """The text tower's last layer, (B, T, D)."""
@@ -126,6 +133,15 @@ class Encoder:
             return (ends.cumsum(1) - ends.long()) == 0
         # Others pad with a token of its own, or with their end (SigLIP): what fills an empty text.
         return ids != self._padding
+
+    @cached_property
+    def _met(self) -> torch.Tensor | None:
+        """Which of CLIP's tokens the text tower learned; pretraining leaves zeros for the others. None where it is all."""
+        table = getattr(self.model, "token_embedding", None)
+        if table is None or not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
+            return None
+        met = (table.weight != 0).any(1)
+        return None if met.all() else met
 
     @cached_property
     def _padding(self) -> int:
