@@ -53,7 +53,7 @@ def answer(
         result.status for column in columns for result in (*column.results, column.annotated) if result
     }
     return {
-        "query": _query(workspace, asked, same, own, runs),
+        "query": _query(workspace, asked, same, own, [column.run for column in columns if not column.fault]),
         "direction": direction,
         "k": k,
         "gallery": gallery,
