@@ -26,7 +26,7 @@ from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_los
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.data.summary import in_train, line
-from xmr.embedding import embed_dataset
+from xmr.embedding import embed_dataset, run_reads
 from xmr.metrics import (
     average_precision,
     class_map,
@@ -77,6 +77,9 @@ def main(argv: list[str] | None = None) -> int:
                 sha256 = verdicts_digest(options.verdicts, verdicts)
                 result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
             results.append(result)
+            for read in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
+                if read.said:
+                    print(f"{run.name}, {dataset.name} ({dataset.split}): {read.said}", file=sys.stderr)
         except RunRefused as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             failed = True

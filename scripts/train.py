@@ -23,6 +23,7 @@ if __package__ in (None, ""):
 
 from tqdm import tqdm
 
+from xmr.captions import TextsRead
 from xmr.checkpoints import CannotSave, clear_run, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, TrainConfig
 from xmr.data import DATASETS, load_dataset
@@ -191,6 +192,9 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     done = load_run(folder)
     if "verdicts" in done.dataset:
         print(f"{folder}: {config.verdicts}: " + verdict_words(done.dataset["verdicts"]))
+    reads = {split: TextsRead(**read).said for split, read in done.training["texts_read"].items()}
+    if any(reads.values()):
+        print(f"{folder}: " + "; ".join(f"{split}: {said}" for split, said in reads.items() if said))
     figure, score = headline(done.metrics["test"])
     print(
         f"{folder}: test {figure} {score:.1f}, validation {figure} "

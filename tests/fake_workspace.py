@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
+from xmr.captions import TextsRead
 from xmr.core import TrainConfig
 from xmr.data.dataset import Dataset, Truth
 from xmr.embedding import Encoded, Frozen
 from xmr.losses import LOSSES
+from xmr.matchers import Vocabulary
 from xmr.workspace import Workspace
 
 COLOURS = {
@@ -100,6 +102,9 @@ class FakeEmbedder:
 
     def embed_visuals(self, run: FakeRun, images: list[Image.Image], encoded: Encoded) -> np.ndarray:
         return np.stack([_blurred(run, f"v {image.size}", _seen(image)) for image in images])
+
+    def run_reads(self, run: FakeRun, texts: list[str]) -> list[TextsRead]:
+        return [Vocabulary(("<pad>", "<unk>", "a", *WORDS)).reading(texts)]
 
     def embed_dataset(self, run: FakeRun, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
         kinds = zip(dataset.columns["colour"], dataset.columns["shape"], strict=True)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests import tiny
+from xmr.captions import TextsRead
 from xmr.checkpoints import CannotSave, RunRefused, clear_run, files, list_runs, load_run, save_run, verify
 from xmr.checkpoints.files import write_files
 from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
@@ -98,6 +99,9 @@ class FakeEncoder:
     def encode_texts(self, texts, kind="pooled"):
         return np.array([[text.count(letter) for letter in "aeiours"] for text in texts], np.float32)
 
+    def reading(self, texts):
+        return TextsRead(len(texts), 0, 0, 99, "tokens")
+
 
 def test_a_run_on_an_encoder_embeds_new_pictures_and_texts(tmp_path, monkeypatch):
     from PIL import Image
@@ -137,6 +141,23 @@ def test_the_model_card_is_read_by_the_hub(saved):
         r.metric_name: r.metric_value for r in data.eval_results
     }
     assert len(data.eval_results) == 6 and "| v2t |" in card
+
+
+def test_a_run_made_before_files_told_how_words_are_split_reads_as_it_did(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "old")
+    now = load_run(saved)
+    assert json.loads((saved / WORDS).read_text())["words_of"] == 2 and not now.vocabulary.former
+    content = json.dumps(list(now.vocabulary.words)).encode()
+    (tmp_path / "old" / WORDS).write_bytes(content)
+    about = json.loads((saved / RUN).read_text())
+    about["files"][WORDS] = files.digest(content)
+    (tmp_path / "old" / RUN).write_text(json.dumps(about))
+    old = load_run(tmp_path / "old")
+    assert old.vocabulary.former and old.vocabulary.words == now.vocabulary.words
+    same = embed_texts(old, ["a red dog runs"]), embed_texts(now, ["a red dog runs"])
+    np.testing.assert_array_equal(*same)
+    other = "re\u0301d do\u0301g"  # of which the former splitter makes "re", "d", "do", "g"
+    assert len(old.vocabulary.split(other)) == 4 and len(now.vocabulary.split(other)) == 2
 
 
 def test_a_run_without_words_keeps_no_vocabulary(tmp_path):

@@ -14,6 +14,7 @@ from scripts import combine, evaluate
 from scripts import train as train_script
 from tests import tiny
 from xmr import embedding, encoders
+from xmr.captions import TextsRead
 from xmr.checkpoints import (
     CannotSave,
     Combination,
@@ -124,6 +125,9 @@ def test_members_that_read_one_encoder_ask_it_once(tmp_path, monkeypatch):
         def encode_texts(self, texts, kind="pooled"):
             asked.append(len(texts))
             return np.array([[text.count(letter) for letter in "aeiours"] for text in texts], np.float32)
+
+        def reading(self, texts):
+            return TextsRead(len(texts), 0, 0, 99, "tokens")
 
     def pictures(split):
         colours = np.random.default_rng(len(split)).integers(0, 255, (tiny.SIZES[split], 3))

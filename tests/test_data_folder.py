@@ -5,7 +5,9 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -448,6 +450,53 @@ def test_pictures_come_as_upright_rgb_on_white(tmp_path):
     assert visuals[np.int64(-1)].getpixel((0, 0)) == (255, 255, 255)
     assert len(visuals[1:3]) == 2
     assert pickle.loads(pickle.dumps(visuals))[1].size == (4, 6)
+
+
+def png(bits, colours, row, clear):
+    """A PNG one pixel high as bytes: `row` holds its pixels, `clear` the grey or colour that means transparent."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    width = len(row) * 8 // (bits * (3 if colours else 1))
+    head = struct.pack(">IIBBBBB", width, 1, bits, 2 if colours else 0, 0, 0, 0)
+    parts = (
+        (b"IHDR", head),
+        (b"tRNS", struct.pack(f">{len(clear)}H", *clear)),
+        (b"IDAT", zlib.compress(b"\0" + row)),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in (*parts, (b"IEND", b"")))
+
+
+TRANSPARENT = {  # bits of a value, whether in colour, the row of pixels, what is transparent, and what is to be seen
+    "1 bit": (1, False, bytes([0b01000000]), (0,), [255, 255] + [255] * 6),
+    "2 bits": (2, False, bytes([0b01101100]), (1,), [255, 170, 255, 0]),
+    "4 bits": (4, False, bytes([0x37]), (3,), [255, 119]),
+    "8 bits": (8, False, bytes([30, 70]), (30,), [255, 70]),
+    "16 bits": (16, False, struct.pack(">3H", 0x1234, 0x5678, 0x1235), (0x1234,), [255, 0x56, 0x12]),
+    "8 bits each": (8, True, bytes([9, 8, 7, 4, 4, 4]), (9, 8, 7), [255, 4]),
+    "16 bits each": (16, True, struct.pack(">6H", 257, 514, 3, 0x404, 0x404, 0x404), (257, 514, 3), [255, 4]),
+}
+
+
+@pytest.mark.parametrize("depth", TRANSPARENT)
+def test_the_transparent_value_of_a_png_is_white_at_every_depth(tmp_path, depth):
+    *made, expected = TRANSPARENT[depth]
+    (tmp_path / "a.png").write_bytes(png(*made))
+    found = np.asarray(pictures.decode(str(tmp_path / "a.png")))
+    assert found.shape == (1, len(expected), 3)
+    assert found[0].tolist() == [[value] * 3 for value in expected]
+
+
+def test_features_of_such_pictures_from_before_are_not_taken_for_theirs(tmp_path):
+    changed = []
+    for depth, (*made, _) in TRANSPARENT.items():
+        (tmp_path / "a.png").write_bytes(png(*made))
+        with (tmp_path / "a.png").open("rb") as file:
+            before = pictures.content(file, (tmp_path / "a.png").stat().st_size)
+        if pictures.check(str(tmp_path / "a.png"), False) != before:
+            changed.append(depth)
+    assert changed == ["2 bits", "4 bits", "16 bits", "16 bits each"]
 
 
 def test_pictures_are_opened_when_asked_for_and_faults_then_named(tmp_path):

@@ -10,7 +10,7 @@ from tests.shared_data import shared
 from tests.tiny import SMALL
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.matchers.base import Standardise
-from xmr.matchers.vocabulary import MAX_WORDS, read_vectors, words_of
+from xmr.matchers.vocabulary import MAX_WORDS, read_vectors
 from xmr.matchers.words import Convolution, Words
 from xmr.registry import UnknownName
 
@@ -189,27 +189,14 @@ def test_standardise_is_the_training_statistics_and_flat_dimensions_become_zero(
 # ---- words -------------------------------------------------------------------------------------------------
 
 
-def test_words_are_lower_case_with_inner_apostrophes_in_any_script():
-    assert words_of("A dog's RED-hot  ball, don't_stop!") == [
-        "a",
-        "dog's",
-        "red",
-        "hot",
-        "ball",
-        "don't",
-        "stop",
-    ]
-    assert words_of("Ein Bär läuft; кот бежит 3") == ["ein", "bär", "läuft", "кот", "бежит", "3"]
-    assert words_of("🙂 …") == []
-
-
 def test_vocabulary_counts_orders_and_encodes():
     vocabulary = Vocabulary.build(["b a", "b a", "b c", "d"], min_count=2)
     assert vocabulary.words == ("<pad>", "<unk>", "b", "a")
     ids, lengths = vocabulary.encode(["a b", "", "c a b b"])
     assert lengths.tolist() == [2, 1, 4]
     assert ids.tolist() == [[3, 2, 0, 0], [1, 0, 0, 0], [1, 3, 2, 2]]
-    assert vocabulary.encode(["a " * 1000])[1].tolist() == [MAX_WORDS]
+    with pytest.warns(UserWarning, match="longer than"):
+        assert vocabulary.encode(["a " * 1000])[1].tolist() == [MAX_WORDS]
     assert Vocabulary.build([], 1).encode(["any"])[0].tolist() == [[1]]
 
 
@@ -219,41 +206,71 @@ def test_vocabulary_refuses_other_lists(bad):
         Vocabulary(bad)
 
 
-@pytest.mark.parametrize("form", ["json", "text"])
-def test_word_vectors_are_taken_over(tmp_path, form):
-    vectors = {"dog": [1.0, 2.0, 3.0], "tree": [-1.0, 0.5, 4.0], "other": [9.0, 9.0, 9.0]}
+VECTORS = {"dog": [1.0, 2.0, 3.0], "tree": [-1.0, 0.5, 4.0], "other": [9.0, 9.0, 9.0]}
+
+
+def vector_lines(parted=" ", end="\n", **more):
+    rows = VECTORS | more
+    return "".join(f"{word}{parted}{parted.join(map(str, row))}{end}" for word, row in rows.items())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(VECTORS),
+        vector_lines(),
+        vector_lines("\t", "\r\n"),
+        "3 3\n"
+        + vector_lines(end=" \n"),  # word2vec's and fastText's header, and the space that ends their lines
+        "\ufeff" + vector_lines().rstrip(),
+        # Of glove.840B, where the first space does not end the word.
+        ". . . 7 7 7\n" + vector_lines(**{"dog name@domain.com": [8, 8, 8], "tree .": [8, 8, 8]}) + "\n",
+        "1 7 7 7\n" + vector_lines(),  # a number is a word
+    ],
+    ids=["json", "glove", "tabs", "header", "mark", "spaces", "number"],
+)
+def test_word_vectors_are_taken_over(tmp_path, content):
     path = tmp_path / "glove"
-    lines = "\n".join(f"{word} {' '.join(map(str, values))}" for word, values in vectors.items())
-    path.write_text(json.dumps(vectors) if form == "json" else lines + "\n", encoding="utf-8")
+    path.write_bytes(content.encode())
     matcher = made("words_conv", glove=str(path))
     before = matcher.words.table.weight.detach().clone()
     assert before.shape[1] == 3  # the file decides the length
-    matcher.fit(np.zeros((2, 6), np.float32), None)
+    with pytest.warns(UserWarning, match="has vectors of 2 of 8 words"):
+        matcher.fit(np.zeros((2, 6), np.float32), None)
     after = matcher.words.table.weight.detach()
     dog, tree = (VOCABULARY.words.index(word) for word in ("dog", "tree"))
-    ratio = after[[dog, tree]] / torch.tensor([vectors["dog"], vectors["tree"]])
+    ratio = after[[dog, tree]] / torch.tensor([VECTORS["dog"], VECTORS["tree"]])
     torch.testing.assert_close(ratio, ratio[0, 0].expand(2, 3))  # one scale for all
     others = [i for i in range(len(VOCABULARY)) if i not in (dog, tree)]
     assert torch.equal(after[others], before[others])
 
 
+def test_words_of_vectors_are_found_in_another_normal_form(tmp_path):
+    (tmp_path / "v.txt").write_text("the 1 2\ncafe\u0301 3 4\n", encoding="utf-8")
+    assert read_vectors(tmp_path / "v.txt", ["café"])["café"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("wanted", [None, ["dog", "cat"]])
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"dog 1 2\ncat 1 2 3\n", "cat"),
-        (b"dog 1 x\n", "line or entry 1: the vector of 'dog'"),
-        (b"dog\n", "line or entry 1"),
+        (b"dog 1 2\ncat 1 2 3\n", "line 2: a word and 2 numbers are expected, found 'cat 1 2 3'"),
+        (b"dog 1 2\na 1 2\nbird 1", "line 3: a word and 2 numbers are expected, found 'bird 1'"),  # cut off
+        (b"2 3\ndog 1 2\ncat 3 4\n", "line 2: a word and 3 numbers are expected, found 'dog 1 2'"),
+        (b"dog 1 2\ncat 1 x\n", "line 2: the vector of 'cat'"),
+        (b"dog\n", "line 1: a word and its numbers are expected"),
         (b"dog 1 nan\n", "finite"),
         (b'{"dog": [1, 2}', "can't be read"),
-        (b"\xff\xfe\x00", "can't be read"),
+        (b'{"dog": [1, 2], "cat": [1]}', "entry 2: 'cat' has 1 numbers, the first 2"),
+        (b"\xff\xfe\x00", "line 1: a word and its numbers are expected"),
     ],
 )
-def test_broken_word_vectors_are_named(tmp_path, content, reason):
+def test_broken_word_vectors_are_named(tmp_path, content, reason, wanted):
     path = tmp_path / "glove.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        read_vectors(path)
+        read_vectors(path, wanted)
     with pytest.raises(ValueError, match="nowhere"):
         read_vectors(tmp_path / "nowhere")
 

@@ -1,6 +1,8 @@
 """The command lines of training and evaluation, called as people call them."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +196,32 @@ def test_evaluating_prints_an_aligned_table(runs, capsys):
     assert v2t.split()[:4] == ["info_nce", "linear", "v2t", f"{100 * metrics['v2t/recall_at_1']:.1f}"]
     assert v2t.split()[-1] == f"{metrics['rsum']:.1f}" and len(v2t) == len(head)
     assert t2v.split()[0] == "t2v"
+
+
+def test_how_much_of_the_captions_is_read_is_told(runs, data, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    table = (other / "captions.csv").read_text().splitlines()
+    new = "zebra " * 130  # words that no run has met, more than it reads
+    table = [line.replace("dog", new + "dog") if line.endswith(",test") else line for line in table]
+    (other / "captions.csv").write_text("\n".join(table) + "\n")
+    captions = load_dataset(other, "test").captions
+    words = [word for caption in captions for word in caption.split()]
+    cut = sum("zebra" in caption for caption in captions)
+    said = f"{words.count('zebra'):,} of {len(words):,} words unknown ({100 * words.count('zebra') / len(words):.1f} %)"
+    with pytest.warns(UserWarning, match="longer than 128 words"):
+        assert evaluate.main([str(runs / "info_nce"), "--dataset", str(other)]) == 0
+    assert (
+        f"info_nce, other (test): {said}, {cut} of 48 captions cut off after 128 words"
+        in capsys.readouterr().err
+    )
+    with pytest.warns(UserWarning, match=rf"other \(test\): {re.escape(said)}"):
+        assert train_script.main(command(other, tmp_path / "runs")) == 0
+    out = capsys.readouterr().out
+    assert f"info_nce: train: 0 of {6 * tiny.SIZES['train']} words unknown (0.0 %); validation: 0 of" in out
+    assert f"; test: {said}, {cut} of 48 captions cut off after 128 words" in out
+    read = load_run(tmp_path / "runs" / "info_nce").training["texts_read"]["test"]
+    assert (read["unknown"], read["cut"]) == (words.count("zebra"), cut)
 
 
 def test_evaluating_on_other_data(runs, data, tmp_path, capsys):

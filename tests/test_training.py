@@ -15,6 +15,7 @@ import torch
 
 from tests import tiny
 from xmr.checkpoints import CannotSave, RunRefused, is_started, list_runs, load_run
+from xmr.checkpoints.resume import load_state, save_state
 from xmr.checkpoints.run import MATCHER, STATE
 from xmr.core import TrainConfig
 from xmr.data import DataFault
@@ -378,6 +379,26 @@ def test_a_state_of_another_training_is_refused(tmp_path):
         tiny.fit(tiny.config(), tmp_path / "run", resume=True, **other)
     with pytest.raises(RunRefused, match="not finished"):
         load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("word", "resumes"), [("red", True), ("re\u0301d", False)])
+def test_a_state_from_before_is_resumed_where_captions_have_the_same_words(tmp_path, word, resumes):
+    def load(split):
+        data = tiny.dataset(split)
+        return replace(data, captions=[caption.replace("red", word) for caption in data.captions])
+
+    running = train(tiny.config(), tmp_path / "run", load=load)
+    for _ in range(5):
+        next(running)
+    running.close()
+    tensors, about = load_state(tmp_path / "run")
+    assert about.pop("words_of") == 2
+    save_state(tmp_path / "run", tensors, about)
+    if resumes:
+        assert tiny.fit(tiny.config(), tmp_path / "run", resume=True, load=load)[0][0].step > 1
+    else:
+        with pytest.raises(ValueError, match="split into words otherwise; --overwrite"):
+            tiny.fit(tiny.config(), tmp_path / "run", resume=True, load=load)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b""])

@@ -11,11 +11,15 @@ import pytest
 from PIL import Image
 
 from tests.fake_workspace import RUNS, FakeEmbedder, make_dataset, make_workspace
+from xmr.captions import TextsRead
 from xmr.metrics import evaluate
 from xmr.registry import UnknownName
 from xmr.search import ExactIndex
+from xmr.ui.answer import answer
+from xmr.ui.asked import Asked
 from xmr.workspace import Query, Workspace, overlap_at_k
 from xmr.workspace.parts import Memo, style_at, styles_of
+from xmr.workspace.words import unread_words
 
 NAMES = list(RUNS)
 DIRECTIONS = ("t2v", "v2t")
@@ -380,3 +384,33 @@ def test_a_recall_below_one_builds_an_approximate_index_of_a_large_gallery(tmp_p
     assert workspace.index("siglip", "test", "v") is index
     workspace = make_workspace(tmp_path)
     assert isinstance(workspace.index("siglip", "test", "v"), ExactIndex)
+
+
+# ---- what is read of a typed query --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a red circle", ""),
+        ("a red zebra", "1 of its 3 words unknown"),
+        ("zebra zebras", "all its words unknown"),
+        ("🙂", ""),
+        ("a " * 129, "only its first 128 words are read"),
+        ("zebra " * 129, "only its first 128 words are read · all its words unknown"),
+    ],
+)
+def test_what_the_runs_do_not_read_of_a_query_is_said(workspace, text, said):
+    assert unread_words(workspace, text, NAMES) == said
+    facts = answer(workspace, Asked("text", "test", "t2v", text=text), NAMES, NAMES[0], 4)["query"]["facts"]
+    assert facts.endswith(said) and (said or "read" not in facts.removeprefix("reads like"))
+
+
+def test_runs_that_read_a_query_otherwise_are_named(workspace, monkeypatch):
+    def run_reads(run, texts):
+        if run.name == NAMES[0]:
+            raise ValueError("no encoder")
+        return [TextsRead(1, 1, 0, 77, "tokens")] if run.name == NAMES[1] else []
+
+    monkeypatch.setattr(workspace.embedder, "run_reads", run_reads)
+    assert unread_words(workspace, "long", NAMES) == f"only its first 77 tokens are read by {NAMES[1]}"

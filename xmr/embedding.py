@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from xmr.captions import TextsRead
 from xmr.checkpoints import Combination
 from xmr.data.dataset import DataFault, Dataset
 from xmr.matchers import MATCHERS, TextBatch, Vocabulary
@@ -125,6 +127,21 @@ def matcher_inputs(
     return Inputs(frozen.visual, frozen.text)
 
 
+def texts_read(vocabulary: Vocabulary | None, encoder: str, texts: Sequence[str]) -> TextsRead | None:
+    """How much of the texts a tower reads that has this vocabulary, or else this encoder; None where neither is there,
+    so features come from a file. Raises ValueError as `xmr.encoders.load_encoder`."""
+    if vocabulary is not None:
+        return vocabulary.reading(texts)
+    return _encoder_reads(encoder, tuple(texts)) if encoder else None
+
+
+@lru_cache(maxsize=8)
+def _encoder_reads(encoder: str, texts: tuple[str, ...]) -> TextsRead:
+    from xmr.encoders import load_encoder  # open_clip takes seconds to import
+
+    return load_encoder(encoder).reading(texts)
+
+
 @torch.no_grad()
 def embed(matcher: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings of all inputs, float32: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode.
@@ -169,6 +186,13 @@ def embed_visuals(
     return _of_members(
         run, encoded, lambda one, known: one.matcher().pooled(visual_states(one, visuals, known))
     )
+
+
+def run_reads(run: Run | Combination, texts: Sequence[str]) -> list[TextsRead]:
+    """As `texts_read`, of a run; of a combination each way in which its members read, once."""
+    members = [member.run for member in run.members] if isinstance(run, Combination) else [run]
+    found = [texts_read(one.vocabulary, one.encoder["name"], texts) for one in members]
+    return list(dict.fromkeys(read for read in found if read is not None))
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -20,10 +21,13 @@ import numpy as np
 import open_clip
 import torch
 from filelock import FileLock
+from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from safetensors import SafetensorError
+from torchvision.transforms import CenterCrop
 
 from xmr.cache import cache_dir
+from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.registry import Registry, unknown
 
@@ -33,7 +37,21 @@ Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 ENCODERS = Registry("encoder")
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
 BATCH = 64
+ROWS = 1024  # texts whose length is looked at together
 PATCHES = 9
+RATIO = 16  # of a picture's sides
+# What open_clip and transformers raise on names, files and configurations that are not as they should be.
+LOADING_FAILS = (
+    ValueError,
+    RuntimeError,
+    OSError,
+    SafetensorError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ImportError,
+)
+NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
 
 
 @ENCODERS.register
@@ -62,7 +80,7 @@ class Encoder:
         The patches are those of the deepest layer whose grid has at least `PATCHES`: convolutional towers end with so
         few that nothing is left to attend to.
         """
-        batch = torch.stack([self.preprocess(image) for image in images])
+        batch = torch.stack([self.preprocess(self._bounded(image)) for image in images])
         if kind == "pooled":
             return self.model.encode_image(batch).float().numpy()
         found = self.model.forward_intermediates(image=batch, image_indices=None, intermediates_only=True)
@@ -72,14 +90,74 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], kind: Kind = "pooled") -> np.ndarray:
-        """Raw features of captions, float32: (B, D) pooled, or (B, T, D) with zeros after each caption's end."""
+        """Raw features of captions, float32: (B, D) pooled, or (B, T, D) with zeros in the place of padding."""
         ids = self.tokenizer(list(texts))
         if kind == "pooled":
             return self.model.encode_text(ids).float().numpy()
-        tokens = self.model.forward_intermediates(text=ids, text_indices=1, intermediates_only=True)
-        # Padding follows the end-of-text token, which has the largest id in CLIP's vocabulary.
-        within = torch.arange(ids.shape[1]) <= ids.argmax(1, keepdim=True)
-        return (tokens["text_intermediates"][0] * within[:, :, None]).float().numpy()
+        return (self._tokens(ids) * self._present(ids)[:, :, None]).float().numpy()
+
+    def reading(self, texts: Sequence[str]) -> TextsRead:
+        """How many of the texts are longer than the tokens that the text tower reads, and, of a tower of
+        scripts/pretrain.py, words that it never met."""
+        limit = self.tokenizer([""]).shape[1]
+        # No token is shorter than a letter; those of other alphabets may be bytes.
+        long = [text for text in texts if not (text.isascii() and len(text) <= limit - 4)]
+        read: list[tuple[str, bytes, bool]] = []
+        for start in range(0, len(long), ROWS):
+            some = long[start : start + ROWS]
+            more = self._present(self.tokenizer(some, limit + 1)).sum(1)
+            near = (more >= limit - 1).nonzero()[:, 0].tolist()  # CLIPA takes the end out again
+            if full := [some[i] for i in near]:
+                ids = self.tokenizer(full)
+                longer = (more[near] > self._present(ids).sum(1)).tolist()
+                read += zip(full, (row.tobytes() for row in ids.numpy()), longer, strict=True)
+        words = [] if self._met is None else [word for text in texts for word in words_of(text)]
+        new = {word for word in set(words) if not self._met[self.tokenizer.encode(word)].all()}
+        unknown = sum(word in new for word in words)
+        return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
+
+    def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
+        """The text tower's last layer, (B, T, D)."""
+        tower = getattr(self.model, "text", None)
+        if isinstance(tower, HFTextEncoder):  # open_clip gives their pooled output only
+            attended = (ids != tower.config.pad_token_id).long()
+            return tower.transformer(input_ids=ids, attention_mask=attended).last_hidden_state
+        found = self.model.forward_intermediates(text=ids, text_indices=1, intermediates_only=True)
+        return found["text_intermediates"][0]
+
+    def _present(self, ids: torch.Tensor) -> torch.Tensor:
+        """Which of the token ids (B, T) are none of padding, (B, T) bool."""
+        end = getattr(self.tokenizer, "eot_token_id", None)
+        if end is not None:  # CLIP's, whose padding has the id of "!"
+            ends = ids == end
+            return (ends.cumsum(1) - ends.long()) == 0
+        # Others pad with a token of its own, or with their end (SigLIP): what fills an empty text.
+        return ids != self._padding
+
+    @cached_property
+    def _met(self) -> torch.Tensor | None:
+        """Which of CLIP's tokens the text tower learned; pretraining leaves zeros for the others. None where it is all."""
+        table = getattr(self.model, "token_embedding", None)
+        if table is None or not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
+            return None
+        met = (table.weight != 0).any(1)
+        return None if met.all() else met
+
+    @cached_property
+    def _padding(self) -> int:
+        return int(self.tokenizer([""])[0].mode().values)
+
+    def _bounded(self, image: Image.Image) -> Image.Image:
+        """The picture, its longer side at most `RATIO` times the shorter: 200,000 × 1 pixels, resized by the shorter side
+        to 224, would be 30 GB. Where the middle is cut out after that, the middle is all that is lost by it."""
+        width, height = image.size
+        most = RATIO * min(width, height)
+        if max(width, height) <= most:
+            return image
+        if not any(isinstance(step, CenterCrop) for step in getattr(self.preprocess, "transforms", ())):
+            return image.resize((min(width, most), min(height, most)))
+        left, top = (max(side - most, 0) // 2 for side in image.size)
+        return image.crop((left, top, width - left, height - top))
 
 
 @dataclass(frozen=True)
@@ -107,15 +185,25 @@ def load_encoder(name: str) -> Encoder:
         if pretrained not in tags and not Path(pretrained).is_file():
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
     try:
+        if needs_transformers(source) and not find_spec("transformers"):
+            raise ValueError(
+                f"its texts are read with the package transformers, which is not installed: pip install {NEEDS}"
+            )
         model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
         tokenizer = open_clip.get_tokenizer(source)
-    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except LOADING_FAILS as error:
         raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
     model.eval().requires_grad_(False)
     digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return Encoder(name, digest.hexdigest(), model, preprocess, tokenizer)
+
+
+def needs_transformers(source: str) -> bool:
+    """Whether open_clip reads texts for the model `source` with Hugging Face's package, which it does not require."""
+    text = (open_clip.get_model_config(source) or {}).get("text_cfg", {})
+    return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
 
 
 def features(
@@ -129,7 +217,9 @@ def features(
     if dataset.visuals is None:
         raise ValueError(f"{dataset.name} has features but no pictures, so {encoder!r} can't encode it")
     loaded = load_encoder(encoder)
-    folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{kind}")
+    # Of other tokenizers than CLIP's one token was kept before.
+    which = "tokens-2" if kind == "tokens" and not hasattr(loaded.tokenizer, "eot_token_id") else kind
+    folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
 
     def visuals(start: int, stop: int) -> np.ndarray:
         with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from xmr.captions import words_of
 
 
 class CaptionSimilarity:
@@ -28,7 +29,7 @@ class CaptionSimilarity:
         )
         if features is not None:
             return
-        words = [sorted(set(re.findall(r"\w+", caption.lower()))) for caption in captions]
+        words = [sorted(set(words_of(caption))) for caption in captions]
         names: dict[str, int] = {}
         self._words = np.array([names.setdefault(w, len(names)) for ws in words for w in ws], np.int64)
         self._counts = np.array([len(ws) for ws in words], np.int64)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from xmr.analysis.blocks import Relevance
+from xmr.captions import words_of
 from xmr.core import Direction
 from xmr.metrics import bootstrap_interval
 
@@ -168,14 +169,16 @@ def by_word(texts: Sequence[str], words: Sequence[str] = RELATIONS) -> dict[str,
 
     A text with two of the words is in two slices; a word that no text has is left out.
     """
-    longest_first = sorted(words, key=len, reverse=True)
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, longest_first))})\b")
+    spelt = {" ".join(words_of(word)): word for word in words}
+    longest_first = sorted(filter(None, spelt), key=len, reverse=True)
+    pattern = re.compile(rf"(?<=\s)(?:{'|'.join(map(re.escape, longest_first))})(?=\s)")
     found: dict[str, list[int]] = {word: [] for word in words}
     without = []
     for query, text in enumerate(texts):
-        said = set(pattern.findall(text.lower()))
+        lines = "".join(f" {' '.join(words_of(line))} \n" for line in text.splitlines())
+        said = set(pattern.findall(lines))
         for word in said:
-            found[word].append(query)
+            found[spelt[word]].append(query)
         if not said:
             without.append(query)
     slices = {word: np.array(queries) for word, queries in found.items() if queries}
@@ -205,7 +208,7 @@ def query_slicings(
         [int(visual_of_text.max()) + 1, *(len(part) for part in [labels, *(columns or {}).values()] if part is not None)]
     )  # fmt: skip
     if words:
-        lengths = np.array([len(caption.split()) for caption in captions], float)
+        lengths = np.array([len(words_of(caption)) for caption in captions], float)
         texts = list(captions)
         if upright:
             own: list[list[str]] = [[] for _ in range(visuals)]

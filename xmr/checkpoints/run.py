@@ -259,10 +259,11 @@ def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
 def _vocabulary(path: Path, files: dict[str, str], matcher: str, params: dict[str, Any]) -> Vocabulary | None:
     if not MATCHERS[matcher].make.reads_words(params):
         return None
-    words = parse_json(_checked_bytes(path, WORDS, files), WORDS)
-    if not isinstance(words, list):
-        raise RunRefused(f"{WORDS} is no list of words")
-    return Vocabulary(tuple(words))
+    content = parse_json(_checked_bytes(path, WORDS, files), WORDS)
+    try:
+        return Vocabulary.from_json(content)
+    except (TypeError, ValueError) as error:  # TypeError: a list in place of a word
+        raise RunRefused(f"{WORDS}: {error}") from error
 
 
 def _untrained(config: TrainConfig, encoder: dict[str, Any], vocabulary: Vocabulary | None) -> nn.Module:

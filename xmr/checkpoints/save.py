@@ -73,7 +73,7 @@ def save_run(folder: str | Path, trained: Trained) -> Run:
         arrays["scores"] = trained.scores
     files[EMBEDDINGS] = tensor_bytes({key: torch.from_numpy(part).half() for key, part in arrays.items()})
     if trained.vocabulary is not None:
-        files[WORDS] = json.dumps(trained.vocabulary.words, ensure_ascii=False).encode()
+        files[WORDS] = json.dumps(trained.vocabulary.to_json(), ensure_ascii=False).encode()
     about = {
         "schema": SCHEMA,
         "config": trained.config.to_json(),

@@ -98,6 +98,8 @@ def check(path: str, thorough: bool) -> bytes:
         with open(path, "rb") as file:
             evidence = content(file, status.st_size)
             with _opened(file) as image:
+                if _scaled(image):  # read as opaque before, so features of it are made anew
+                    evidence += b"tRNS"
                 if thorough or image.width * image.height <= SMALL:
                     image.load()
                 elif image.format == "PNG":
@@ -153,12 +155,31 @@ def _unreadable(error: Exception) -> BadPicture:
     return BadPicture("unreadable pictures", f"not readable as {', '.join(FORMATS)} ({reason})")
 
 
+def _scaled(image: Image.Image) -> Any:
+    """The grey or colour that means transparent in a PNG of 2, 4 or 16 bits, in the pixels' values as Pillow gives them;
+    Pillow tells it as the file does. None for all other pictures."""
+    clear, bits = image.info.get("transparency"), image.tile[0].args if image.tile else None
+    if image.format != "PNG" or clear is None:
+        return None
+    if bits in ("L;2", "L;4"):
+        return clear * (85 if bits == "L;2" else 17)
+    if bits == "RGB;16B":
+        return tuple(value >> 8 for value in clear)
+    return clear if image.mode.startswith("I") else None
+
+
 def _flat(image: Image.Image) -> Image.Image:
+    clear = _scaled(image)
     image.load()
+    if clear is not None:
+        image.info["transparency"] = clear
     with contextlib.suppress(Exception):  # broken EXIF in a good picture: then it stands as it lies
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
-        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        values = np.asarray(image).astype(np.int64)
+        grey = np.clip(values, 0, 65535) >> 8
+        if clear is not None:
+            grey[values == clear] = 255
         return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     return on_white(image)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,11 @@ def check(path: str, thorough: bool) -> bytes:
         if evidence[8:11] == b"GIF" and not evidence.rstrip(b"\0").endswith(b";"):  # it tells no duration
             raise BadVideo("unreadable videos", "cut off: a GIF ends with a semicolon")
         whole = thorough or track.frames * track.pixels <= SMALL
-        for _ in _decoded(path):
+        for index, frame in enumerate(_decoded(path)):
+            if index == 0:
+                a, b, c, d = _matrix(frame)
+                if a * d < b * c:  # mirrored, and shown only turned before: features of it are made anew
+                    evidence += struct.pack("4d", a, b, c, d)
             if not whole:
                 break
     return evidence
@@ -210,4 +215,23 @@ def _small(frame: av.VideoFrame, size: int) -> Image.Image:
     image = Image.fromarray(frame.to_ndarray(format="rgba" if transparent else "rgb24"))
     image = on_white(image)
     image.thumbnail((size, size), reducing_gap=2)
-    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+    a, b, c, d = _matrix(frame)
+    if abs(a) + abs(d) < abs(b) + abs(c):  # what lies along a row is shown along a column
+        image = image.transpose(Image.Transpose.TRANSPOSE)
+        a, d = c, b
+    if a < 0:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if d < 0:
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return image
+
+
+def _matrix(frame: av.VideoFrame) -> tuple[float, ...]:
+    """How a frame is to be shown: what is at (x, y) at (a x + c y, b x + d y), y downwards. ISO 14496-12, 6.2.2."""
+    from av.sidedata.sidedata import Type
+
+    found = frame.side_data.get(Type.DISPLAYMATRIX)
+    if found is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(found))
+    return a, b, c, d

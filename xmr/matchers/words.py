@@ -6,6 +6,8 @@ captions it is batched with.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, pad
@@ -25,9 +27,12 @@ class Words(nn.Module):
             self.table.weight[0] = 0
 
     def load(self, path: str, vocabulary: Vocabulary) -> int:
-        """Takes the vectors of known words from a GloVe file, in the scale of the rest; returns how many."""
+        """Takes the vectors of known words from a file of them, in the scale of the rest; returns how many. Warns where most
+        words have none."""
         vectors = read_vectors(path, vocabulary.words)
         found = [(i, vectors[word]) for i, word in enumerate(vocabulary.words) if word in vectors and i > 1]
+        if 2 * len(found) < (words := len(vocabulary) - 2):
+            warnings.warn(f"{path} has vectors of {len(found):,} of {words:,} words", stacklevel=2)
         if not found:
             return 0
         rows = torch.stack([torch.from_numpy(vector) for _, vector in found])

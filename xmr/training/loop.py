@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.checkpoints.run import METRIC_LOSS, METRIC_PARAMS
@@ -23,6 +24,7 @@ from xmr.data import Dataset
 from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
+from xmr.matchers.vocabulary import WORDS_VERSION
 from xmr.metrics import evaluate_embeddings, headline
 from xmr.registry import Entry
 from xmr.scoring import measure, validate
@@ -367,6 +369,7 @@ class _Trainer:
                 "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "command": self.command,
                 "diverged": diverged,
+                "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
             },
         )
 
@@ -379,7 +382,11 @@ class _Trainer:
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{name}.{key}"] = value
-        about = asdict(self.state) | {"best_learned": self.best_learned} | self._identity()
+        about = (
+            asdict(self.state)
+            | {"best_learned": self.best_learned, "words_of": WORDS_VERSION}
+            | self._identity()
+        )
         save_state(folder, tensors, about)
 
     def restore(self, folder: Path) -> None:
@@ -395,6 +402,13 @@ class _Trainer:
                 told = ", ".join(f"{k}: {theirs.get(k)} there, {ours.get(k)} now" for k in changed)
                 raise ValueError(
                     f"{folder} can't be resumed with another {key} ({told}); --overwrite starts again"
+                )
+        # A state from before tells no version; most captions have the same words by both.
+        if about.pop("words_of", 1) != WORDS_VERSION and self.task.vocabulary is not None:
+            captions = self.task.data["train"].captions
+            if any(words_of(caption) != former_words_of(caption) for caption in captions):
+                raise ValueError(
+                    f"{folder} can't be resumed: its captions were split into words otherwise; --overwrite starts again"
                 )
         self.best_learned = about.pop("best_learned")
         self.state = _State(**about)

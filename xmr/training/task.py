@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from xmr.captions import TextsRead
 from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
@@ -26,6 +27,7 @@ from xmr.embedding import (
     frozen_features,
     matcher_inputs,
     pooled_features,
+    texts_read,
 )
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
@@ -59,6 +61,16 @@ class Task:
             "visual_dim": frozen.visual.shape[-1],
             "text_dim": frozen.text_dim,
         }
+
+    @cached_property
+    def texts_read(self) -> dict[str, TextsRead]:
+        """How much of each split's captions the text tower reads; empty where it reads features of a file."""
+        found = {
+            split: texts_read(self.vocabulary, self.frozen[split].encoder, data.captions)
+            for split, data in self.data.items()
+            if data.gallery_visuals is None
+        }
+        return {split: read for split, read in found.items() if read is not None}
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
@@ -143,6 +155,10 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     for split in SPLITS:
         if words := in_train(task.dataset, split):
             warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
+    for split, read in task.texts_read.items():
+        # A vocabulary tells by itself of captions that it cuts.
+        if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
+            warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
     return task
 
 

@@ -19,6 +19,7 @@ from xmr.workspace.words import (
     stage_words,
     status_words,
     text_words,
+    unread_words,
     visual_words,
     words_of,
 )
@@ -52,7 +53,7 @@ def answer(
         result.status for column in columns for result in (*column.results, column.annotated) if result
     }
     return {
-        "query": _query(workspace, asked, same, own),
+        "query": _query(workspace, asked, same, own, [column.run for column in columns if not column.fault]),
         "direction": direction,
         "k": k,
         "gallery": gallery,
@@ -69,7 +70,9 @@ def answer(
     }
 
 
-def _query(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray) -> dict[str, Any]:
+def _query(
+    workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray, runs: list[str]
+) -> dict[str, Any]:
     data = workspace.dataset(asked.split)
     if asked.kind == "upload":
         return {
@@ -82,7 +85,8 @@ def _query(workspace: Workspace, asked: Asked, same: np.ndarray, own: np.ndarray
     if asked.kind == "text":
         read = f"reads like a caption of the {asked.split} split"
         facts = read if len(same) else "free text: no match is annotated"
-        return {"kind": "Text", "text": asked.text, "facts": f"{facts} · {known}" if known else facts}
+        facts = [facts, known, unread_words(workspace, asked.text, runs)]
+        return {"kind": "Text", "text": asked.text, "facts": " · ".join(filter(None, facts))}
     words = words_of(data)
     if asked.direction == "t2v":
         image = gallery_picture(workspace, asked.split, asked.index)

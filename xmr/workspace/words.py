@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +96,31 @@ def known_words(
     if direction == "t2v":
         return f"{text} · true of {true:,} of {gallery:,}"
     return f"{text} · {true:,} of {gallery:,} {noun}s are true of it"
+
+
+def unread_words(workspace: Workspace, text: str, runs: Sequence[str]) -> str:
+    """What the runs do not read of a typed query: what is behind their last token, and words that they never met; "" where
+    all of it is read."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in runs:
+        try:
+            reads = workspace.embedder.run_reads(workspace.run(name), [text])
+        except (ValueError, OSError):
+            continue  # a run without its encoder: its column says so
+        for read in reads:
+            if read.cut:
+                found.setdefault((f"only its first {read.limit} {read.unit} are read", "by"), []).append(name)
+            if read.unknown:
+                words = (
+                    f"{read.unknown} of its {read.words} words"
+                    if read.unknown < read.words
+                    else "all its words"
+                )
+                found.setdefault((f"{words} unknown", "to"), []).append(name)
+    return " · ".join(
+        said if {*names} == {*runs} else f"{said} {to} {', '.join(dict.fromkeys(names))}"
+        for (said, to), names in found.items()
+    )
 
 
 def run_words(workspace: Workspace, name: str) -> str:
