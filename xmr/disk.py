@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib.format import open_memmap, write_array_header_1_0
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as array_bytes
@@ -386,7 +387,7 @@ def filled(
     with _telling(part):
         done, known = _resumed(part, rows)
     report(done, rows)
-    saved, start, array = time.monotonic(), done, np.load(part, mmap_mode="r") if done else None
+    saved, start, array = time.monotonic(), done, open_memmap(part, mode="r") if done else None
     file = part.open("r+b" if done else "wb")
     try:
         for begin in range(done, rows, step):
@@ -397,12 +398,12 @@ def filled(
                     # Written, not mapped: on a full disk, writing to a map kills the process.
                     shape = (rows, *batch.shape[1:])
                     header = {"descr": batch.dtype.str, "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(file, header)
+                    write_array_header_1_0(file, header)
                     size = file.tell() + rows * batch[:1].nbytes
                     reserve(file, size)
                     file.truncate(size)
                     file.flush()
-                    array = np.load(part, mmap_mode="r")
+                    array = open_memmap(part, mode="r")
                     file.seek(array.offset)
                 elif begin == done:
                     file.seek(array.offset + array[:done].nbytes)
@@ -424,7 +425,7 @@ def filled(
         os.replace(part, path)
         _sync(path.parent)
     _known.add(_state(path))
-    return np.load(path, mmap_mode="r")
+    return open_memmap(path, mode="r")
 
 
 def _tell(file: BinaryIO, path: Path, rows: int, array: np.ndarray, sha256: str) -> None:
@@ -439,7 +440,7 @@ def _opened(path: Path, rows: int) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_memmap(path, mode="r")
         if _state(path) not in _known:
             about = _about(path)
             if (about["rows"], about["shape"], about["type"]) != (rows, list(array.shape), array.dtype.str):
@@ -457,7 +458,7 @@ def _resumed(part: Path, rows: int) -> tuple[int, Any]:
     """How many rows of an interrupted array are as they were written, and the hash of these so far."""
     if part.exists():
         try:
-            about, array = _about(part), np.load(part, mmap_mode="r", allow_pickle=False)
+            about, array = _about(part), open_memmap(part, mode="r")
             if (about["shape"], about["type"]) != ([rows, *array.shape[1:]], array.dtype.str):
                 raise ValueError(f"it is {array.shape} {array.dtype.str}")
             if not 0 < about["rows"] <= rows:
