@@ -55,16 +55,16 @@ def test_a_stopped_training_goes_on(tmp_path):
 
 
 def test_verdicts_are_read_from_all_kinds_of_files(tmp_path):
-    kept = {verdict.pair + (verdict.judge,): verdict for verdict in read_verdicts(FROZEN / "verdicts.jsonl")}
+    kept = {(*verdict.pair, verdict.judge): verdict for verdict in read_verdicts(FROZEN / "verdicts.jsonl")}
     assert sorted((pair[1], pair[3], verdict.answer) for pair, verdict in kept.items()) == [
         ("test-0", "Ada", "yes"), ("test-0", "Bo", "yes"), ("test-1", "Ada", "no"), ("test-2", "Bo", "unsure"),
     ]  # fmt: skip
     assert {verdict.caption for verdict in kept.values()} == {"a réd “dog”, =1"}
     for name in ("verdicts.csv", "verdicts.sqlite"):
         found = read_verdicts(shutil.copy(FROZEN / name, tmp_path))  # SQLite writes beside what it reads
-        assert {verdict.pair + (verdict.judge,): verdict for verdict in found} == kept
+        assert {(*verdict.pair, verdict.judge): verdict for verdict in found} == kept
     with VerdictStore(tmp_path / "verdicts.sqlite") as store:
-        assert {verdict.pair + (verdict.judge,): verdict for verdict in store.verdicts()} == kept
+        assert {(*verdict.pair, verdict.judge): verdict for verdict in store.verdicts()} == kept
 
 
 def test_links_of_version_1_set_what_they_set(tmp_path, cache_folder, monkeypatch):

@@ -401,7 +401,10 @@ def test_a_state_from_before_is_resumed_where_captions_have_the_same_words(tmp_p
             tiny.fit(tiny.config(), tmp_path / "run", resume=True, load=load)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
+)
 def test_a_broken_state_is_refused(tmp_path, damage):
     stopped(tiny.config(), tmp_path / "run", 5)
     path = tmp_path / "run" / STATE

@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 import time
 import warnings
@@ -359,6 +360,14 @@ def saved_arrays(path: Path) -> Arrays | None:
     except (Refused, SafetensorError, ValueError, KeyError) as error:
         warnings.warn(f"{path} is not used, and made anew: {error}", stacklevel=2)
         return None
+
+
+def zeros_on_disk(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros in a file of the cache that has no name and vanishes with the array; its space is taken. Raises CannotSave."""
+    folder = cache_dir("frames")
+    with _telling(folder), tempfile.TemporaryFile(dir=folder) as file:
+        reserve(file, math.prod(shape) * np.dtype(dtype).itemsize)
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 # ---- arrays that take hours --------------------------------------------------------------------------------
