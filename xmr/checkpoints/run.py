@@ -185,8 +185,7 @@ class Run:
 
     @property
     def _tensors(self) -> dict[str, torch.Tensor]:
-        matcher = _untrained(self.config, self.encoder, self.vocabulary)
-        return _embedding_tensors(self.path, self.files, self.dataset["sizes"]["test"], matcher)
+        return _embedding_tensors(self.path, self.files, self.dataset["sizes"]["test"], self._form)
 
 
 def load_trained(path: Path, about: dict[str, Any]) -> Run:
