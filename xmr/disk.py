@@ -7,6 +7,7 @@ than is allowed.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -166,7 +167,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     renames leaves old and new files together: give the file that vouches for the others last.
     """
     waiting = [(_beside(folder / name), folder / name) for name in files]
-    with _telling(folder), _removed(*(temporary for temporary, _ in waiting)):
+    with (
+        _telling(folder / next(iter(files)) if len(files) == 1 else folder),
+        _removed(*(temporary for temporary, _ in waiting)),
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         for (temporary, _), content in zip(waiting, files.values(), strict=True):
             with temporary.open("wb") as file:
@@ -211,10 +215,11 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
-def sweep(folder: Path) -> None:
-    """Removes what processes that were killed had begun to write there; for who holds the folder."""
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+def sweep(folder: Path, names: Iterable[str]) -> None:
+    """Removes what processes that were killed had begun to write to files of these names; for who holds the folder."""
+    for name in names:
+        for left in folder.glob(f".{glob.escape(name)}.*tmp"):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from xmr.checkpoints.run import (
 )
 from xmr.checkpoints.save import card, recall_table, versions
 from xmr.core import TrainConfig
-from xmr.disk import digest, read, write_files
+from xmr.disk import digest, parse_json, read, write_files
 from xmr.fusion import joined
 from xmr.metrics import headline
 
@@ -236,7 +236,7 @@ def save_combination(
     def same(path: Path) -> Run:
         return next(member.run for member in members if member.run.path == path)
 
-    found = load_combination(folder, json.loads(content), same)  # what would be refused is never written
+    found = load_combination(folder, parse_json(content, RUN), same)  # what would be refused is never written
     write_files(folder, {CARD: _card(found).encode(), RUN: content})
     return found
 

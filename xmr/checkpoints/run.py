@@ -16,7 +16,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from xmr.checkpoints.files import MAX_JSON, RunRefused, Spec, read_tensors
 from xmr.core import TrainConfig
-from xmr.disk import HOSTILE, digest, parse_json, printable, read
+from xmr.disk import HOSTILE, check_texts, digest, parse_json, printable, read
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher
 from xmr.registry import Entry
@@ -24,6 +24,7 @@ from xmr.registry import Entry
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD)
 MAX_SCORES = 20_000_000  # of a pair scorer on the test split that a run keeps
 # What the last epochs of a matcher with a metric network are trained with (`metric_epochs`).
 METRIC_LOSS, METRIC_PARAMS = "similar_dissimilar", {"scale": 1.0, "bias": 0.0}
@@ -73,18 +74,25 @@ class Training(TypedDict, total=False):
 
 
 @Exactly
-class _About(TypedDict):
-    """What run.json holds, as far as anything relies on it."""
+class _Origin(TypedDict):
+    """What a training begins with."""
 
     config: dict[str, Any]
     dataset: _Dataset
     encoder: _Encoder
+
+
+@Exactly
+class _About(_Origin):
+    """What run.json holds, as far as anything relies on it."""
+
     metrics: dict[str, Values]
     training: Training
     files: dict[str, Name]
 
 
-ABOUT, HISTORY_LINE = TypeAdapter(_About), TypeAdapter(Values, config=ConfigDict(strict=True))
+ORIGIN, ABOUT = TypeAdapter(_Origin), TypeAdapter(_About)
+HISTORY_LINE = TypeAdapter(Values, config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True)
@@ -236,7 +244,7 @@ def is_started(folder: str | Path) -> bool:
 
 def clear_run(folder: str | Path) -> None:
     """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
-    for name in (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD):
+    for name in FILES:
         (Path(folder) / name).unlink(missing_ok=True)
 
 
@@ -253,6 +261,13 @@ def check_name(name: str) -> None:
     if found := HOSTILE.search(name) or ("\n" in name or "\t" in name):
         what = f"the character U+{ord(found[0]):04X}" if found is not True else "a tab or the end of a line"
         raise RunRefused(f"the name of the folder holds {what}: rename it")
+
+
+def check_origin(config: TrainConfig, dataset: dict[str, Any], encoder: dict[str, Any]) -> None:
+    """Raises RunRefused where a run that was trained like this could not be read again."""
+    about = {"config": config.to_json(), "dataset": dataset, "encoder": encoder}
+    check_texts(about, "the configuration")
+    check_fields(ORIGIN, about, "the configuration")
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import METRIC_LOSS, METRIC_PARAMS, check_name
+from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, check_name, check_origin
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
-from xmr.disk import check_texts, holding, printable, sweep
+from xmr.disk import holding, printable, sweep
 from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
@@ -83,16 +83,16 @@ def train(
     if folder is None:
         return (yield from _train(_Trainer(prepare(config, load, progress), command), None))
     check_name(folder.resolve().name)
-    check_texts(config.to_json(), "the configuration")
     with holding(folder):
         if not overwrite and (is_finished(folder) or (is_started(folder) and not resume)):
             raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
         trainer = _Trainer(prepare(config, load, progress), printable(command))
+        check_origin(trainer.config, trainer.task.dataset, trainer.task.encoder)
         if overwrite:
             clear_run(folder)
         elif resume:
             trainer.restore(folder)
-        sweep(folder)
+        sweep(folder, FILES)
         trainer.save(folder)  # a folder that can't be written is told before the work, not after it
         return (yield from _train(trainer, folder))
 
