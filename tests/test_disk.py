@@ -423,3 +423,36 @@ def test_kill_9_and_going_on_gives_the_same_array(tmp_path):
         warnings.simplefilter("error")
         np.testing.assert_array_equal(make(tmp_path / "x.npy", counted), rows(0, 25))
     assert counted.asked[0][0] >= 8
+
+
+class Full:
+    """A file on a disk that takes so many bytes and cannot tell before."""
+
+    def __init__(self, file, size):
+        self.file, self.size = file, size
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def write(self, content):
+        if self.file.tell() + memoryview(content).nbytes > self.size:
+            full()
+        return self.file.write(content)
+
+
+def test_a_disk_that_is_full_in_the_middle_loses_no_row(tmp_path, monkeypatch):
+    opened = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "reserve", lambda *_: None)
+        patch.setattr(
+            Path,
+            "open",
+            lambda path, *how: (
+                Full(opened(path, *how), 400) if path.suffix == ".part" else opened(path, *how)
+            ),
+        )
+        with pytest.raises(CannotSave, match=r"x\.part could not be written: No space left"):
+            make(tmp_path / "x.npy")
+    counted = Counted()
+    np.testing.assert_array_equal(make(tmp_path / "x.npy", counted), rows(0, 25))
+    assert counted.asked[0] == (20, 25)

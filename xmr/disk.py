@@ -401,7 +401,7 @@ def filled(
     with _telling(part):
         done, known = _resumed(part, rows)
     report(done, rows)
-    saved, start, array = time.monotonic(), done, open_memmap(part, mode="r") if done else None
+    saved, whole, array = time.monotonic(), done, open_memmap(part, mode="r") if done else None
     file = part.open("r+b" if done else "wb")
     try:
         for begin in range(done, rows, step):
@@ -424,17 +424,19 @@ def filled(
                 file.write(batch.data)
                 file.flush()
             known.update(batch.data)
-            start = stop
+            whole = stop
             if time.monotonic() - saved > SAVE_SECONDS or stop == rows:
-                _tell(file, path, start, array, known.hexdigest())
+                _tell(file, path, whole, array, known.hexdigest())
                 saved = time.monotonic()
             report(stop, rows)
     except BaseException:
         with suppress(OSError):
-            part.unlink() if array is None else _tell(file, path, start, array, known.hexdigest())
+            part.unlink() if array is None else _tell(file, path, whole, array, known.hexdigest())
         raise
     finally:
-        file.close()
+        with suppress(OSError):  # what could not be written was told, and all else is on the disk
+            file.close()
+    del array  # Windows renames nothing that is mapped
     with _telling(path):
         os.replace(part, path)
         _sync(path.parent)
