@@ -219,7 +219,7 @@ def features(
     which = "tokens-2" if kind == "tokens" and not hasattr(loaded.tokenizer, "eot_token_id") else kind
     folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
 
-    def visuals(start: int, stop: int) -> np.ndarray:
+    def visuals(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
         with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL
             items = list(pool.map(dataset.visuals.__getitem__, range(start, stop)))
         if dataset.kind == "image":
@@ -227,16 +227,16 @@ def features(
         frames = loaded.encode_images([frame for clip in items for frame in clip])
         return frames.reshape(len(items), -1, frames.shape[-1])
 
-    def texts(start: int, stop: int) -> np.ndarray:
+    def texts(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
         if dataset.gallery_visuals is not None:
             return loaded.encode_images([dataset.gallery_visuals[i] for i in range(start, stop)], kind)
         return loaded.encode_texts(dataset.captions[start:stop], kind)
 
     report = progress or (lambda *_: None)
 
-    def filled(name: str, rows: int, compute: Callable[[int, int], np.ndarray]) -> np.ndarray:
-        def half(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
-            batch = compute(start, stop).astype(np.float16)
+    def filled(name: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
+        def half(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
+            batch = compute(start, stop, done).astype(np.float16)
             if not np.isfinite(batch).all():
                 raise ValueError(f"{name} features of rows {start} … {stop - 1} are not finite in float16")
             return batch
