@@ -150,7 +150,7 @@ def test_a_run_made_before_files_told_how_words_are_split_reads_as_it_did(saved,
     content = json.dumps(list(now.vocabulary.words)).encode()
     (tmp_path / "old" / WORDS).write_bytes(content)
     about = json.loads((saved / RUN).read_text())
-    about["files"][WORDS] = files.digest(content)
+    about["files"][WORDS] = digest(content)
     (tmp_path / "old" / RUN).write_text(json.dumps(about))
     old = load_run(tmp_path / "old")
     assert old.vocabulary.former and old.vocabulary.words == now.vocabulary.words
