@@ -33,11 +33,12 @@ if __package__ in (None, ""):
 import numpy as np
 import torch
 
-from scripts.compare import load, write
+from scripts.compare import load
 from scripts.train import Encoding, Parser, add_training_options, assign, config_of, refuse_another, scopes
 from xmr.checkpoints import CannotSave, Run, Trained, is_finished, load_run
 from xmr.core import TrainConfig
 from xmr.data import Dataset
+from xmr.disk import holding, write
 from xmr.embedding import embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.registry import unknown
@@ -71,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     command = "python scripts/benchmark_selectors.py " + shlex.join(sys.argv[1:] if argv is None else argv)
     try:
-        return run(options, command)
+        with holding(Path(options.out)):
+            return run(options, command)
     except (ValueError, TypeError, CannotSave, TrainingDiverged) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

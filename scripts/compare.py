@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -61,6 +60,7 @@ from xmr.comparison import (
 )
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.disk import write
 from xmr.embedding import Progress, frozen_features
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
@@ -346,13 +346,6 @@ def trained(config: TrainConfig, role: str, load: Callable[[str], Dataset], prog
         threads=torch.get_num_threads(),
         figure="rsum" if load("validation").classes is None else "mAP",
     )
-
-
-def write(path: Path, text: str) -> None:
-    """The file, whole or not at all, with the ends of lines as they are."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="")
-    os.replace(temporary, path)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -25,7 +25,6 @@ if __package__ in (None, ""):
 
 import numpy as np
 
-from scripts.compare import write
 from scripts.train import assign
 from xmr.analysis import (
     hard_negatives_by_weight,
@@ -38,6 +37,7 @@ from xmr.analysis import (
 from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.disk import CannotSave, write
 from xmr.embedding import embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
@@ -75,8 +75,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     text = as_csv(rows) if not (options.out or "").endswith(".jsonl") else as_jsonl(rows)
     if options.out:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        write(Path(options.out), text)
+        try:
+            write(Path(options.out), text)
+        except CannotSave as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     else:
         sys.stdout.write(text)
     words = f"{len(rows):,} of the {examined:,} negatives that {run.name} pushes hardest are suspected by {selector}"

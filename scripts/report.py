@@ -22,10 +22,10 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.compare import write
 from xmr import __version__, embedding
 from xmr.checkpoints import Combination, Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
+from xmr.disk import CannotSave, write
 from xmr.figures.report import SECTIONS, Subject, protocol_words
 from xmr.figures.report.page import Section, page, paragraph
 from xmr.workspace import Workspace
@@ -46,7 +46,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     text = report(subject, left_out, told_again(options))
-    write(out, text)
+    try:
+        write(out, text)
+    except CannotSave as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     size = len(text.encode()) / 1e6
     print(f"{out}: {size:.1f} MB, {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return 0

@@ -24,11 +24,12 @@ if __package__ in (None, ""):
 from tqdm import tqdm
 
 from xmr.captions import TextsRead
-from xmr.checkpoints import CannotSave, clear_run, is_finished, is_started, load_run
+from xmr.checkpoints import CannotSave, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, TrainConfig
 from xmr.data import DATASETS, load_dataset
 from xmr.data.sources import KINDS, kind_of
 from xmr.data.summary import told
+from xmr.disk import holding
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import headline
@@ -75,6 +76,8 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
             options.suffix
         )
         folder = Path(options.out) / "-".join(words)
+        with holding(folder):  # another training is told before anything is read
+            pass
         if not (options.resume or options.overwrite) and is_started(folder):
             raise ValueError(
                 f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it"
@@ -167,15 +170,21 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     if options.resume and is_finished(folder):
         print(f"{folder} is finished already")
         return 0
-    if options.overwrite:
-        clear_run(folder)
     encoding = Encoding()
     try:
         often = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs no animation
         with tqdm(desc=folder.name, unit="step", dynamic_ncols=True, mininterval=often) as bar:
             shown: dict[str, str] = {}
             load = told(partial(load_dataset, config.dataset, **config.dataset_params), tqdm.write)
-            steps = train(config, folder, options.resume, load=load, progress=encoding, command=command)
+            steps = train(
+                config,
+                folder,
+                options.resume,
+                overwrite=options.overwrite,
+                load=load,
+                progress=encoding,
+                command=command,
+            )
             for step in steps:
                 bar.total = step.steps
                 if step.metrics:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from tests import tiny
 from xmr.captions import TextsRead
-from xmr.checkpoints import CannotSave, RunRefused, clear_run, files, list_runs, load_run, save_run, verify
-from xmr.checkpoints.files import write_files
+from xmr.checkpoints import CannotSave, RunRefused, clear_run, list_runs, load_run, save_run, verify
 from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
+from xmr.disk import digest, write_files
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
 
 
@@ -150,7 +150,7 @@ def test_a_run_made_before_files_told_how_words_are_split_reads_as_it_did(saved,
     content = json.dumps(list(now.vocabulary.words)).encode()
     (tmp_path / "old" / WORDS).write_bytes(content)
     about = json.loads((saved / RUN).read_text())
-    about["files"][WORDS] = files.digest(content)
+    about["files"][WORDS] = digest(content)
     (tmp_path / "old" / RUN).write_text(json.dumps(about))
     old = load_run(tmp_path / "old")
     assert old.vocabulary.former and old.vocabulary.words == now.vocabulary.words
@@ -202,7 +202,7 @@ def tensors(name, change):
 
 
 def vouch(folder, name):
-    edit(lambda about: about["files"].update({name: files.digest((folder / name).read_bytes())}))(folder)
+    edit(lambda about: about["files"].update({name: digest((folder / name).read_bytes())}))(folder)
 
 
 def cut(name, size):
@@ -237,10 +237,12 @@ def header(change):
     return damage
 
 
-def words_with_a_true_digest(content):
+def vouched(name, content):
+    """Another content, with a true SHA-256."""
+
     def damage(folder):
-        (folder / WORDS).write_bytes(content)
-        vouch(folder, WORDS)
+        (folder / name).write_bytes(content)
+        vouch(folder, name)
 
     return damage
 
@@ -253,35 +255,38 @@ REFUSALS = {
     "no history": (lambda f: (f / HISTORY).unlink(), "history.jsonl is missing"),
     "no words": (lambda f: (f / WORDS).unlink(), "words.json is missing"),
     "a folder for a file": (lambda f: [(f / RUN).unlink(), (f / RUN).mkdir()], "can't be read"),
-    "cut matcher": (cut(MATCHER, -5), "truncated or altered"),
+    "cut matcher": (cut(MATCHER, -5), "altered or truncated"),
     "cut header": (cut(MATCHER, 50), "truncated"),
     "empty matcher": (cut(MATCHER, 0), "truncated"),
-    "longer matcher": (lambda f: (f / MATCHER).write_bytes((f / MATCHER).read_bytes() + b"x"), "truncated or altered"),
+    "longer matcher": (lambda f: (f / MATCHER).write_bytes((f / MATCHER).read_bytes() + b"x"), "altered or truncated"),
+    "far longer matcher": (lambda f: os.truncate(f / MATCHER, 1 << 40), r"more than the [\d,]+ that are allowed"),
+    "far longer embeddings": (lambda f: os.truncate(f / EMBEDDINGS, 1 << 40), r"more than the [\d,]+ that are allowed"),
+    "far longer run.json": (lambda f: os.truncate(f / RUN, 1 << 40), "more than the 1,048,576 that are allowed"),
     "cut embeddings": (cut(EMBEDDINGS, 900), "truncated"),
-    "endless header": (written(MATCHER, struct.pack("<Q", 2**62) + b"{}"), "a header of"),
-    "header over the limit": (written(MATCHER, struct.pack("<Q", 2 << 20) + b" " * (3 << 20)), "at most 1,048,576"),
-    "header no JSON": (written(MATCHER, struct.pack("<Q", 4) + b"{{{{"), "not JSON"),
-    "header a list": (written(MATCHER, struct.pack("<Q", 2) + b"[]"), "no list of tensors"),
-    "header nested": (written(MATCHER, struct.pack("<Q", 200_000) + b"[" * 200_000), "nested too deeply"),
-    "lying shape": (header(lambda h: h[HEAD].update(shape=[10**9, 10**9])), "lies about the size"),
-    "negative shape": (header(lambda h: h[HEAD].update(shape=[-1, -16 * 16])), "lies about the size"),
-    "lying place": (header(lambda h: h[HEAD].update(data_offsets=[0, 8])), "lies about the size"),
-    "overlapping": (header(lambda h: h[HEAD].update(data_offsets=[0, 16 * 16 * 4])), "no safetensors file|truncated"),
-    "no shape": (header(lambda h: h[HEAD].pop("shape")), "tells no shape"),
-    "odd type": (header(lambda h: h[HEAD].update(dtype="BF17")), "tells no shape, type"),
+    "endless header": (vouched(MATCHER, struct.pack("<Q", 2**62) + b"{}"), "a header of"),
+    "header over the limit": (vouched(MATCHER, struct.pack("<Q", 1049000) + b" " * 1049000), "at most 1,048,576"),
+    "header no JSON": (vouched(MATCHER, struct.pack("<Q", 4) + b"{{{{"), "not JSON"),
+    "header a list": (vouched(MATCHER, struct.pack("<Q", 2) + b"[]"), "no list of tensors"),
+    "header nested": (vouched(MATCHER, struct.pack("<Q", 200_000) + b"[" * 200_000), "nested too deeply"),
+    "lying shape": (header(lambda h: h[HEAD].update(shape=[10**9, 10**9])), "no whole safetensors"),
+    "negative shape": (header(lambda h: h[HEAD].update(shape=[-1, -16 * 16])), "no whole safetensors"),
+    "lying place": (header(lambda h: h[HEAD].update(data_offsets=[0, 8])), "no whole safetensors"),
+    "overlapping": (header(lambda h: h[HEAD].update(data_offsets=[0, 16 * 16 * 4])), "no whole safetensors"),
+    "no shape": (header(lambda h: h[HEAD].pop("shape")), "no whole safetensors"),
+    "odd type": (header(lambda h: h[HEAD].update(dtype="BF17")), "no whole safetensors"),
     "altered matcher": (flipped(MATCHER), "matcher.safetensors was altered"),
     "altered embeddings": (flipped(EMBEDDINGS), "embeddings.safetensors was altered"),
     "altered history": (lambda f: (f / HISTORY).write_text("{}\n"), "history.jsonl was altered"),
     "altered words": (written(WORDS, b"[]"), "words.json was altered"),
-    "pickle": (written(MATCHER, pickle.dumps({"weight": [1.0]})), "truncated or no safetensors file"),
+    "pickle": (written(MATCHER, pickle.dumps({"weight": [1.0]})), "altered or truncated"),
     "run.json cut": (cut(RUN, 100), r"run.json is not JSON.*line"),
     "run.json no text": (written(RUN, b"\xff\xfe{}"), "not UTF-8"),
     "run.json a list": (written(RUN, b"[1]"), "not of xmr"),
     "run.json of others": (written(RUN, b'{"model_type": "clip"}'), "not of xmr"),
     "run.json NaN": (edit(lambda a: a["metrics"]["test"].update(rsum=float("nan"))), "NaN"),
-    "run.json infinite": (written(RUN, b'{"schema": 1e999}'), "schema version"),
+    "run.json infinite": (written(RUN, b'{"schema": 1e999}'), "1e999, which is no number"),
     "later schema": (edit(lambda a: a.update(schema=99)), "schema version 99"),
-    "no metrics": (edit(lambda a: a.pop("metrics")), "no metrics"),
+    "metrics is not as xmr writes": (edit(lambda a: a.pop("metrics")), "metrics is not as xmr writes"),
     "metrics a string": (edit(lambda a: a["metrics"]["test"].update(rsum="1")), "not as xmr writes"),
     "metrics of no split": (edit(lambda a: a["metrics"].pop("test")), "not as xmr writes"),
     "no sizes": (edit(lambda a: a["dataset"].pop("sizes")), "not as xmr writes"),
@@ -306,10 +311,16 @@ REFUSALS = {
     "NaN weight": (tensors(MATCHER, lambda t: t[HEAD].fill_(float("nan"))), "not finite"),
     "infinite embedding": (tensors(EMBEDDINGS, lambda t: t["text"].fill_(float("inf"))), "not finite"),
     "scale outside": (tensors(MATCHER, lambda t: t["loss.scale"].fill_(1e9)), "outside"),
-    "words no JSON": (words_with_a_true_digest(b"{"), "words.json is not JSON"),
-    "words a dict": (words_with_a_true_digest(b"{}"), "no list of words"),
-    "words of others": (words_with_a_true_digest(b'["a", "b"]'), "a vocabulary begins with"),
-    "fewer words": (words_with_a_true_digest(b'["<pad>", "<unk>", "a"]'), "the configuration implies"),
+    "history no dict": (vouched(HISTORY, b"[1]\n"), "history.jsonl, line 1"),
+    "history of texts": (vouched(HISTORY, b'{"epoch": 1, "loss": 1}\n{"epoch": 2, "loss": "1"}\n'), "line 2: loss is not as xmr writes"),
+    "history beyond all": (vouched(HISTORY, b'{"epoch": 1, "loss": 1e999}\n'), "1e999, which is no number"),
+    "history of no epoch": (vouched(HISTORY, b"{}\n"), "line 1 is of no epoch"),
+    "endless history": (vouched(HISTORY, b"{}\n" * 100_001), "100,001 lines, more than"),
+    "words that turn": (vouched(WORDS, '["<pad>", "<unk>", "a\u202e"]'.encode()), r"U\+202E"),
+    "words no JSON": (vouched(WORDS, b"{"), "words.json is not JSON"),
+    "words a dict": (vouched(WORDS, b"{}"), "no list of words"),
+    "words of others": (vouched(WORDS, b'["a", "b"]'), "a vocabulary begins with"),
+    "fewer words": (vouched(WORDS, b'["<pad>", "<unk>", "a"]'), "the configuration implies"),
 }  # fmt: skip
 
 

@@ -178,3 +178,11 @@ def test_wrong_options_are_refused(runs, option, capsys):
     with pytest.raises(SystemExit):
         flag.main([str(runs / "info_nce"), *option])
     assert option[1] in capsys.readouterr().err
+
+
+def test_a_file_that_can_not_be_written_is_told(runs, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert (
+        flag.main([str(runs / "info_nce"), "--split", "test", "--out", str(tmp_path / "file" / "x.csv")]) == 2
+    )
+    assert f"{tmp_path / 'file' / 'x.csv'} could not be written" in capsys.readouterr().err

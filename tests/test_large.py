@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors.numpy import save as array_bytes
 
 from tests.fake_workspace import make_workspace
 from xmr.workspace import measured, ranked
@@ -89,21 +90,32 @@ def test_measured_once_and_found_by_the_next_process(large, tmp_path, monkeypatc
         np.testing.assert_array_equal(again.ranks("siglip", "test", direction), ranks)
         np.testing.assert_array_equal(again.top("siglip", "test", direction), top)
     # Damaged files are measured again, not trusted and not fatal.
-    for path in (tmp_path / "cache" / "measured").glob("*.npz"):
+    for path in (tmp_path / "cache" / "measured").glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(AssertionError, match="measured again"):
         make_workspace(tmp_path / "third").ranks("siglip", "test", "t2v")
 
 
-@pytest.mark.parametrize("damage", [b"", b"no zip at all", b"PK\x03\x04" + bytes(40)])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"no file of arrays",
+        lambda content: content[:-8],
+        lambda content: content[:-1] + b"\1",
+        lambda content: array_bytes({"a": np.arange(5)}),  # whole, but nothing vouches for it
+    ],
+)
 def test_a_damaged_file_is_made_again(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("XMR_CACHE", str(tmp_path))
     key = key_of("x", [np.arange(3)])
     assert key != key_of("x", [np.arange(3.0)]) != key_of("y", [np.arange(3.0)])
     kept(key, ["a"], lambda: {"a": np.arange(5)})
-    path = tmp_path / "measured" / f"{key}.npz"
-    path.write_bytes(damage)
-    np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(7)})["a"], np.arange(7))
+    path = tmp_path / "measured" / f"{key}.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match="made anew"):
+        again = kept(key, ["a"], lambda: {"a": np.arange(7)})
+    np.testing.assert_array_equal(again["a"], np.arange(7))
     np.testing.assert_array_equal(kept(key, ["a"], dict)["a"], np.arange(7))
     assert list(path.parent.iterdir()) == [path]
 
@@ -112,8 +124,10 @@ def test_a_pickle_is_never_read(tmp_path, monkeypatch):
     monkeypatch.setenv("XMR_CACHE", str(tmp_path))
     key = key_of("x", [np.arange(3)])
     (tmp_path / "measured").mkdir()
-    np.savez(tmp_path / "measured" / f"{key}.npz", a=np.array([object()], dtype=object))
-    np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(2)})["a"], np.arange(2))
+    with (tmp_path / "measured" / f"{key}.safetensors").open("wb") as file:
+        np.savez(file, a=np.array([object()], dtype=object))
+    with pytest.warns(UserWarning, match="made anew"):
+        np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(2)})["a"], np.arange(2))
 
 
 def test_what_is_still_measured_is_said(large, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"registry", "cache", "captions", "words"},
+    {"registry", "cache", "captions", "words", "disk"},
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 from torch.nn.functional import conv1d, layer_norm, linear, normalize, pad
 
-from xmr.checkpoints.files import DTYPES
 from xmr.losses import loss_value
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.matchers.dual_encoding import FRAME_KERNELS, BatchNorm
@@ -104,7 +103,6 @@ def test_gradients_are_finite_where_items_are_one_token_or_nothing(name, size):
 def test_one_built_without_memory_takes_the_weights_of_another(name, text):
     matcher = made(name, text)
     state = matcher.state_dict()
-    assert {tensor.dtype for tensor in state.values()} <= set(DTYPES.values())  # a checkpoint can hold it
     with torch.device("meta"):
         other = build_matcher(
             name, settled_params(name, {"text": text} | SMALL | sizes(name), 6), 6, 6, VOCABULARY

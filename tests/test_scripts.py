@@ -1,6 +1,7 @@
 """The command lines of training and evaluation, called as people call them."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -87,6 +88,29 @@ def test_a_run_is_kept_unless_told_otherwise(data, tmp_path, capsys):
     assert (tmp_path / "info_nce" / MATCHER).read_bytes() == before
     assert train_script.main([*arguments, "--overwrite", "--seed", "7"]) == 0
     assert load_run(tmp_path / "info_nce").config.seed == 7
+
+
+def test_a_second_training_into_a_folder_is_told_who_trains_there(data, tmp_path, capsys):
+    arguments = command(data, tmp_path)
+    ((folder, config),) = train_script.plan(train_script.parse(arguments))
+    running = steps_of(config, folder)
+    next(running)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for more in ([], ["--resume"], ["--overwrite"]):
+        assert train_script.main([*arguments, *more]) == 2
+        told = capsys.readouterr().err
+        assert f"{folder} is being written by process {os.getpid()} on " in told and " since 20" in told
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    running.close()
+    assert train_script.main([*arguments, "--resume"]) == 0
+
+
+def test_what_can_not_be_trained_overwrites_nothing(data, tmp_path, capsys):
+    arguments = command(data, tmp_path)
+    assert train_script.main(arguments) == 0
+    assert train_script.main([*arguments, "--overwrite", "--encoder", "blocks"]) == 2  # there are no pictures
+    assert "no pictures" in capsys.readouterr().err
+    assert load_run(tmp_path / "info_nce").config.encoder == ""
 
 
 def test_an_interrupted_run_is_resumed(data, tmp_path, capsys):

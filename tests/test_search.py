@@ -287,7 +287,7 @@ def test_a_damaged_file_is_refused(vectors, built, cache, change, words):
         ({"kind": ["ivf"]}, "kind"),
         ({"setting": -3}, "setting -3"),
         ({"setting": "8"}, "setting '8'"),
-        ({"setting": 10**30}, "setting 1000"),
+        ({"setting": 10**30}, "31 digits"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(vectors, built, cache, content, words):

@@ -320,6 +320,25 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_first_step(tmp_path)
         next(train(tiny.config(), tmp_path / "file" / "run", load=tiny.dataset))
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [
+        ("go\u202eod", {}, "the name of the folder holds the character U\\+202E"),
+        ("run", {"name": "caf\udce9"}, "the configuration holds the character U\\+DCE9"),
+        ("run", {"name": "two\nlines"}, "dataset.name is not as xmr writes it"),
+    ],
+)
+def test_what_could_not_be_read_again_is_told_before_the_first_step(tmp_path, name, changes, told):
+    with pytest.raises(RunRefused, match=told):
+        next(train(tiny.config(), tmp_path / name, load=lambda split: tiny.dataset(split, **changes)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_is_kept_as_it_can_be_shown(tmp_path):
+    tiny.fit(tiny.config(epochs=1), tmp_path / "run", command="train.py --dataset caf\udce9")
+    assert load_run(tmp_path / "run").training["command"] == r"train.py --dataset caf\udce9"
+
+
 def test_a_run_is_not_trained_over(tmp_path):
     tiny.fit(tiny.config(epochs=1), tmp_path / "run")
     for resume in (False, True):
@@ -401,7 +420,10 @@ def test_a_state_from_before_is_resumed_where_captions_have_the_same_words(tmp_p
             tiny.fit(tiny.config(), tmp_path / "run", resume=True, load=load)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
+)
 def test_a_broken_state_is_refused(tmp_path, damage):
     stopped(tiny.config(), tmp_path / "run", 5)
     path = tmp_path / "run" / STATE
@@ -445,6 +467,12 @@ def test_kill_9_and_resume_gives_the_same_bytes(tmp_path):
     killed.send_signal(signal.SIGKILL)
     killed.stdout.read()
     assert killed.wait() == -signal.SIGKILL
+    for name in (
+        f".{STATE}.1.2.tmp",
+        f".{STATE}.tmp",
+        ".mine.tmp",
+    ):  # what a kill within a save leaves, and another's
+        (tmp_path / "killed" / name).write_bytes(b"half")
     assert not (tmp_path / "killed" / MATCHER).exists()
     resumed = worker("fast", tmp_path / "killed")
     seen = [int(line) for line in resumed.stdout]
@@ -452,6 +480,7 @@ def test_kill_9_and_resume_gives_the_same_bytes(tmp_path):
     for name in (MATCHER, "embeddings.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert load_run(tmp_path / "killed").metrics == load_run(tmp_path / "whole").metrics
+    assert [path.name for path in (tmp_path / "killed").glob(".*")] == [".mine.tmp"]
 
 
 def test_train_config_is_what_the_run_keeps(tmp_path):

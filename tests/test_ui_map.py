@@ -15,6 +15,7 @@ from playwright.sync_api import expect
 
 from tests.fake_workspace import MARKUP, make_classes, make_clips, make_other, make_pictures, make_workspace
 from xmr.analysis import aligned, near_centroid, project, spread, turn
+from xmr.disk import save_arrays
 from xmr.ui.components.point_map import MOST
 from xmr.ui.map_items import PAGE, card, items_of, opened, read_selection, select
 from xmr.ui.tabs import embedding_map
@@ -254,9 +255,8 @@ def test_a_umap_is_made_elsewhere_and_pca_is_shown_meanwhile(cache_folder, tmp_p
     embedding_map.show(other, *ask)
     assert len(jobs) == 2  # once per run, however often it is asked for
     for job, path, visual, text in jobs:
-        path.parent.mkdir(parents=True, exist_ok=True)
         flat = project(visual, text)
-        np.save(path, np.concatenate([flat.visual, flat.text]))
+        save_arrays(path, {"visual": flat.visual, "text": flat.text})
         job.set_result(None)
     value, again = embedding_map.show(other, *ask)
     assert not again and not value["waiting"]
@@ -266,6 +266,12 @@ def test_a_umap_is_made_elsewhere_and_pca_is_shown_meanwhile(cache_folder, tmp_p
     monkeypatch.setattr(made, "_aside", None)
     value, again = embedding_map.show(make_workspace(tmp_path), *ask)
     assert not again and len(value["panels"]) == 2
+    # One that was altered since is told and made again.
+    monkeypatch.setattr(made, "_aside", lambda _: Elsewhere())
+    jobs[0][1].write_bytes(jobs[0][1].read_bytes()[:-1] + b"\1")
+    with pytest.warns(UserWarning, match="made anew"):
+        assert embedding_map.show(make_workspace(tmp_path), *ask)[1]
+    assert len(jobs) == 3
 
 
 def test_a_umap_that_fails_is_said_and_made_again_when_asked_again(cache_folder, tmp_path, monkeypatch):

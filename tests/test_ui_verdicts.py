@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.charts import see_chart
 from tests.fake_workspace import make_workspace
-from xmr.checkpoints.files import CannotSave
+from xmr.checkpoints import CannotSave
 from xmr.selection import SELECTORS
 from xmr.store import ANSWERS, PairNames, VerdictStore, read_verdicts
 from xmr.ui import judging

@@ -7,12 +7,10 @@ Features are not normalised (L2-free); a matcher decides. They are cached in flo
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -20,12 +18,12 @@ from typing import Literal
 import numpy as np
 import open_clip
 import torch
-from filelock import FileLock
 from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
+from xmr import disk
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
@@ -221,7 +219,7 @@ def features(
     which = "tokens-2" if kind == "tokens" and not hasattr(loaded.tokenizer, "eot_token_id") else kind
     folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
 
-    def visuals(start: int, stop: int) -> np.ndarray:
+    def visuals(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
         with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL
             items = list(pool.map(dataset.visuals.__getitem__, range(start, stop)))
         if dataset.kind == "image":
@@ -229,43 +227,23 @@ def features(
         frames = loaded.encode_images([frame for clip in items for frame in clip])
         return frames.reshape(len(items), -1, frames.shape[-1])
 
-    def texts(start: int, stop: int) -> np.ndarray:
+    def texts(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
         if dataset.gallery_visuals is not None:
             return loaded.encode_images([dataset.gallery_visuals[i] for i in range(start, stop)], kind)
         return loaded.encode_texts(dataset.captions[start:stop], kind)
 
     report = progress or (lambda *_: None)
-    with FileLock(folder / "lock"):
-        visual = _filled(folder / "visual.npy", len(dataset.visual_ids), visuals, report)
-        text = _filled(folder / "text.npy", len(dataset.captions), texts, report)
+
+    def filled(name: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
+        def half(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
+            batch = compute(start, stop, done).astype(np.float16)
+            if not np.isfinite(batch).all():
+                raise ValueError(f"{name} features of rows {start} … {stop - 1} are not finite in float16")
+            return batch
+
+        return disk.filled(folder / f"{name}.npy", rows, half, partial(report, name), BATCH)
+
+    with disk.holding(folder, wait=True):
+        visual = filled("visual", len(dataset.visual_ids), visuals)
+        text = filled("text", len(dataset.captions), texts)
     return Features(visual, text, loaded.hash)
-
-
-def _filled(path: Path, rows: int, compute: Callable[[int, int], np.ndarray], report: Progress) -> np.ndarray:
-    """The array at `path`, memory-mapped; computed in batches first where it is missing or incomplete."""
-    if path.exists():
-        return np.load(path, mmap_mode="r")
-    part, state = path.with_suffix(".part"), path.with_suffix(".json")
-    done = json.loads(state.read_text())["rows"] if part.exists() and state.exists() else 0
-    array = np.lib.format.open_memmap(part, mode="r+") if done else None
-    for start in range(done, rows, BATCH):
-        stop = min(start + BATCH, rows)
-        batch = compute(start, stop).astype(np.float16)
-        if not np.isfinite(batch).all():
-            raise ValueError(f"{path.stem} features of rows {start} … {stop - 1} are not finite in float16")
-        if array is None:
-            array = np.lib.format.open_memmap(part, "w+", np.float16, (rows, *batch.shape[1:]))
-        array[start:stop] = batch
-        # The rows must be on disk before the count that vouches for them.
-        array.flush()
-        _write(state, json.dumps({"rows": stop}))
-        report(path.stem, stop, rows)
-    os.replace(part, path)
-    state.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +32,7 @@ from xmr.data.blocks import (
     sample_scenes,
 )
 from xmr.data.dataset import Dataset
+from xmr.disk import aside
 from xmr.losses import LOSSES, symmetric
 
 MEAN = STD = 0.5
@@ -251,16 +250,12 @@ def save_encoder(model: CLIP, config: dict, seen_captions: list[str], folder: Pa
         "interpolation": "bicubic",
         "resize_mode": "squash",
     }
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(half, temporary / "open_clip_model.safetensors", metadata={"format": "pt"})
-    (temporary / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2) + "\n"
-    )
-    (temporary / "README.md").write_text(card)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(temporary, folder)
+    with aside(folder) as made:
+        made.mkdir()
+        save_file(half, made / "open_clip_model.safetensors", metadata={"format": "pt"})
+        told = {"model_cfg": config, "preprocess_cfg": preprocess}
+        (made / "open_clip_config.json").write_text(json.dumps(told, indent=2) + "\n")
+        (made / "README.md").write_text(card)
 
 
 def _groups(model: CLIP, heads: nn.Module) -> list[dict]:

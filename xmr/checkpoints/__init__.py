@@ -12,10 +12,11 @@ A combination of runs (`combination.py`) is a folder beside them with run.json a
 """
 
 from xmr.checkpoints.combination import Combination, Member, save_combination, trains_a_loss
-from xmr.checkpoints.files import CannotSave, RunRefused
+from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.load import list_runs, load_run, verify
 from xmr.checkpoints.run import Run, RunFault, clear_run, is_finished, is_started
 from xmr.checkpoints.save import Trained, save_run
+from xmr.disk import CannotSave
 
 __all__ = [
     "CannotSave",

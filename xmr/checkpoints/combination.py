@@ -7,23 +7,62 @@ README.md. Members lie in the same parent folder, so that the whole can be moved
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
 
-from xmr.checkpoints.files import MAX_JSON, RunRefused, digest, read_bytes, write_files
-from xmr.checkpoints.run import CARD, RUN, SCHEMA, Run, are_metrics, read_about
+from xmr.checkpoints.files import RunRefused
+from xmr.checkpoints.run import (
+    CARD,
+    MAX_RUN,
+    RUN,
+    SCHEMA,
+    Exactly,
+    Name,
+    Run,
+    Training,
+    Values,
+    check_fields,
+    check_metrics,
+    read_about,
+)
 from xmr.checkpoints.save import card, recall_table, versions
 from xmr.core import TrainConfig
+from xmr.disk import digest, parse_json, read, write_files
 from xmr.fusion import joined
 from xmr.metrics import headline
 
 SPLITS_ALIKE = ("validation", "test")  # weights are chosen on the one, all runs are compared on the other
 TOLERANCE = 1e-6  # of the sum of weights
+MAX_MEMBERS = 1000
+
+
+@Exactly
+class _Entry(TypedDict):
+    run: str
+    weight: Any  # `Member` tells what is wrong with it
+    group: Name
+    sha256: Name
+
+
+@Exactly
+class _About(TypedDict):
+    """What run.json of a combination holds."""
+
+    rule: Name
+    members: Annotated[list[_Entry], Field(min_length=1, max_length=MAX_MEMBERS)]
+    metrics: dict[str, Values]
+    training: Training
+
+
+ABOUT = TypeAdapter(_About)
 
 
 @dataclass(frozen=True)
@@ -131,20 +170,17 @@ def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], R
     Raises RunRefused where a member is not a run beside it, missing, broken, altered since, a pair scorer or of
     other data than the rest, and where weights are not positive numbers that sum to 1.
     """
-    listed, rule, training = about["members"], about.get("rule"), about.get("training")
-    if not isinstance(listed, list) or not listed:
-        raise RunRefused(f"{RUN} names no members to combine")
-    if not isinstance(rule, str) or not isinstance(training, dict) or not are_metrics(about.get("metrics")):
-        raise RunRefused(f"{RUN}: rule, training or metrics are not as xmr writes them")
-    members = tuple(_member(path, entry, load) for entry in listed)
-    names = [member.run.name for member in members]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise RunRefused(f"{RUN} names the member {min(twice)!r} more than once")
+    check_fields(ABOUT, about, RUN)
+    check_metrics(about["metrics"])
+    named = Counter(entry["run"] for entry in about["members"])
+    if max(named.values()) > 1:
+        raise RunRefused(f"{RUN} names the member {named.most_common(1)[0][0]!r:.80} more than once")
+    members = tuple(_member(path, entry, load) for entry in about["members"])
     total = sum(member.weight for member in members)
     if abs(total - 1) > TOLERANCE:
         raise RunRefused(f"{RUN}: the members' weights sum to {total:g}, not to 1")
     check_alike([member.run for member in members])
-    return Combination(path.name, path, rule, members, about["metrics"], training)
+    return Combination(path.name, path, about["rule"], members, about["metrics"], about["training"])
 
 
 def check_alike(runs: Sequence[Run]) -> None:
@@ -188,7 +224,7 @@ def save_combination(
                 "run": member.run.name,
                 "weight": float(member.weight),
                 "group": member.group,
-                "sha256": digest(read_bytes(member.run.path / RUN, MAX_JSON)),
+                "sha256": digest(read(member.run.path / RUN, MAX_RUN)),
             }
             for member in members
         ],
@@ -200,7 +236,7 @@ def save_combination(
     def same(path: Path) -> Run:
         return next(member.run for member in members if member.run.path == path)
 
-    found = load_combination(folder, json.loads(content), same)  # what would be refused is never written
+    found = load_combination(folder, parse_json(content, RUN), same)  # what would be refused is never written
     write_files(folder, {CARD: _card(found).encode(), RUN: content})
     return found
 
@@ -227,16 +263,11 @@ def check_place(folder: Path, runs: Sequence[Run]) -> None:
             )
 
 
-def _member(path: Path, entry: Any, load: Callable[[Path], Run]) -> Member:
-    try:
-        name, weight, group, sha256 = (entry[key] for key in ("run", "weight", "group", "sha256"))
-    except (TypeError, KeyError) as error:
-        raise RunRefused(f"{RUN}: a member needs run, weight, group and sha256") from error
-    if not all(isinstance(text, str) for text in (name, group, sha256)):
-        raise RunRefused(f"{RUN}: run, group and sha256 of a member must be strings")
+def _member(path: Path, entry: _Entry, load: Callable[[Path], Run]) -> Member:
+    name, weight, group, sha256 = (entry[key] for key in ("run", "weight", "group", "sha256"))
     folder = _beside(path, name)
     try:
-        if digest(read_bytes(folder / RUN, MAX_JSON)) != sha256:
+        if digest(read(folder / RUN, MAX_RUN)) != sha256:
             raise RunRefused(
                 "its run.json is not the one that was combined: combine again, scripts/combine.py"
             )
@@ -249,12 +280,12 @@ def _beside(path: Path, name: str) -> Path:
     """The folder `name` beside `path`. Raises RunRefused where it isn't there, or the name or a link leads elsewhere."""
     # Names that mean something else on another system are refused on every one.
     if name in ("", ".", "..") or PureWindowsPath(name).name != name or Path(name).name != name:
-        raise RunRefused(f"{RUN}: the member {name!r} is not the name of a folder beside the combination")
+        raise RunRefused(f"{RUN}: the member {name!r:.80} is not the name of a folder beside the combination")
     try:
         folder = (path.parent / name).resolve()
         found = folder.is_dir()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
-        raise RunRefused(f"{RUN}: the member {name!r} can't be a folder: {error}") from error
+        raise RunRefused(f"{RUN}: the member {name!r:.80} can't be a folder: {error}") from error
     if folder.parent != path.parent:
         raise RunRefused(f"{RUN}: the member {name!r} leads out of {path.parent}")
     if not found:

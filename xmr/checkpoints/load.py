@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xmr.checkpoints.combination import Combination, is_combination, load_combination
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.run import RUN, STATE, Run, RunFault, load_trained, read_about
+from xmr.checkpoints.run import RUN, STATE, Run, RunFault, check_name, is_finished, load_trained, read_about
 
 
 def load_run(path: str | Path) -> Run | Combination:
@@ -24,7 +24,7 @@ def verify(path: str | Path) -> RunFault | None:
     try:
         load_run(path)
     except RunRefused as error:
-        return RunFault(Path(path), str(error))
+        return RunFault.of(Path(path), error)
     return None
 
 
@@ -38,15 +38,19 @@ def list_runs(folder: str | Path) -> tuple[list[Run | Combination], list[RunFaul
     if not folder.is_dir():
         return [], [RunFault(folder, "there is no such folder")]
     runs, faults, known = [], [], {}
-    for path in [folder] if (folder / RUN).exists() else sorted(folder.iterdir()):
+    for path in [folder] if is_finished(folder) else sorted(folder.iterdir()):
         try:
-            if path.name.startswith(".") or not path.is_dir() or not any(p.is_file() for p in path.iterdir()):
+            if path.name.startswith(".") or not path.is_dir():
                 continue
+            if not any(one.is_file() or one.name == RUN for one in path.iterdir()):
+                continue
+            if path.is_symlink() and path.resolve().parent != folder.resolve():
+                raise RunRefused(f"it is a link that leads out of {folder.name}; name the folder itself")
             runs.append(_load(path, known))
         except RunRefused as error:
-            faults.append(RunFault(path, str(error)))
-        except OSError as error:
-            faults.append(RunFault(path, f"can't be read: {error.strerror}"))
+            faults.append(RunFault.of(path, error))
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            faults.append(RunFault.of(path, f"can't be read: {getattr(error, 'strerror', None) or error}"))
     return runs, faults
 
 
@@ -55,8 +59,9 @@ def _load(path: Path, known: dict[Path, Run]) -> Run | Combination:
     path = path.expanduser().resolve()
     if not path.is_dir():
         raise RunRefused(f"there is no folder {path}")
-    if not (path / RUN).exists() and (path / STATE).exists():
+    if not is_finished(path) and (path / STATE).exists():
         raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
+    check_name(path.name)
     if path in known:
         return known[path]
     about = read_about(path)

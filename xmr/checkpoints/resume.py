@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
-from xmr.checkpoints.files import RunRefused, parse_json, read_tensors, tensor_specs, write_files
+from xmr.checkpoints.files import RunRefused, read_tensors
 from xmr.checkpoints.run import HISTORY, STATE
 from xmr.checkpoints.save import history_bytes
+from xmr.disk import parse_json, sealed, write_files
 
 ABOUT = "about"  # JSON as a tensor of bytes beside the others: the header of safetensors has to stay short
 
@@ -22,19 +24,18 @@ def save_state(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
     content = json.dumps(about).encode()
     packed = {ABOUT: torch.frombuffer(bytearray(content), dtype=torch.uint8)}
     packed |= {key: tensor.contiguous() for key, tensor in tensors.items()}
-    write_files(folder, {HISTORY: history_bytes(about["history"]), STATE: tensor_bytes(packed)})
+    write_files(folder, {HISTORY: history_bytes(about["history"]), STATE: sealed(tensor_bytes(packed))})
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_state` wrote, None where there is nothing. Raises RunRefused where the file is broken."""
     path = folder / STATE
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        _, size = tensor_specs(path)
-        tensors = read_tensors(path, size)
+        tensors = read_tensors(path)  # one that was written before states were sealed has no SHA-256
         about = parse_json(bytes(tensors.pop(ABOUT).numpy()), STATE)
-    except (RunRefused, KeyError) as error:
+    except (RunRefused, KeyError, RuntimeError) as error:
         raise RunRefused(f"{path} can't be resumed: {error}; start again with --overwrite") from error
     return tensors, about
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from torch import nn
+from typing_extensions import NotRequired, TypedDict
 
-from xmr.checkpoints.files import (
-    MAX_JSON,
-    RunRefused,
-    Spec,
-    check_specs,
-    digest,
-    parse_json,
-    read_bytes,
-    read_tensors,
-    tensor_specs,
-)
+from xmr.checkpoints.files import MAX_JSON, RunRefused, Spec, read_tensors
 from xmr.core import TrainConfig
+from xmr.disk import HOSTILE, check_texts, digest, parse_json, printable, read
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher
 from xmr.registry import Entry
@@ -32,18 +24,89 @@ from xmr.registry import Entry
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD)
 MAX_SCORES = 20_000_000  # of a pair scorer on the test split that a run keeps
 # What the last epochs of a matcher with a metric network are trained with (`metric_epochs`).
 METRIC_LOSS, METRIC_PARAMS = "similar_dissimilar", {"scale": 1.0, "bias": 0.0}
-FIELDS = {"config": dict, "dataset": dict, "encoder": dict, "metrics": dict, "files": dict, "training": dict}
+MAX_RUN = 1 << 20  # bytes of run.json
+MAX_EPOCHS = 100_000
+MAX_REASON = 500  # characters
+
+Count = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(max_length=500, pattern=r"^[^\n\r\t]*$")]
+Values = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+Exactly = with_config(ConfigDict(strict=True))
+
+
+@Exactly
+class _Size(TypedDict):
+    visuals: Count
+    texts: Count
+
+
+@Exactly
+class _Dataset(TypedDict):
+    name: Name
+    kind: NotRequired[Literal["image", "clip"]]
+    fingerprints: dict[str, Name]
+    sizes: dict[str, _Size]
+    verdicts: NotRequired[dict[str, int | Name]]
+
+
+@Exactly
+class _Encoder(TypedDict):
+    name: Name
+    hash: Name
+    visual_dim: Width
+    text_dim: Width
+
+
+@Exactly
+class Training(TypedDict, total=False):
+    epochs: Width
+    steps: Width
+    best_epoch: Width
+    seconds: float
+    command: str
+    diverged: dict[str, Any] | None
+    versions: dict[str, str]
+
+
+@Exactly
+class _Origin(TypedDict):
+    """What a training begins with."""
+
+    config: dict[str, Any]
+    dataset: _Dataset
+    encoder: _Encoder
+
+
+@Exactly
+class _About(_Origin):
+    """What run.json holds, as far as anything relies on it."""
+
+    metrics: dict[str, Values]
+    training: Training
+    files: dict[str, Name]
+
+
+ORIGIN, ABOUT = TypeAdapter(_Origin), TypeAdapter(_About)
+HISTORY_LINE = TypeAdapter(Values, config=ConfigDict(strict=True))
 
 
 @dataclass(frozen=True)
 class RunFault:
-    """A folder that could not be loaded as a run, and why."""
+    """A folder that could not be loaded as a run, and why; both can be shown."""
 
     path: Path
     reason: str
+
+    @classmethod
+    def of(cls, path: Path, reason: object) -> RunFault:
+        words = printable(str(reason))
+        cut = words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
+        return cls(Path(printable(str(path))), cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +158,7 @@ class Run:
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """One dict per epoch: epoch, step, loss, lr, seconds and the validation metrics."""
-        lines = (self.path / HISTORY).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return _history(self.path, self.files)
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         """Unit embeddings of the test split: visual (N_v, E), text (N_t, E), float32 from half precision."""
@@ -113,25 +175,25 @@ class Run:
 
     @cached_property
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        tensors = self._tensors(EMBEDDINGS)
+        tensors = self._tensors
         return tensors["visual"].float().numpy(), tensors["text"].float().numpy()
 
     @cached_property
     def _scores(self) -> np.ndarray | None:
-        scores = self._tensors(EMBEDDINGS).get("scores")
+        scores = self._tensors.get("scores")
         return None if scores is None else scores.float().numpy()
 
     @cached_property
     def _matcher(self) -> nn.Module:
         matcher = _untrained(self.config, self.encoder, self.vocabulary)
-        tensors = self._tensors(MATCHER)
+        tensors = _trained_tensors(self.path, self.files, matcher, LOSSES[self.config.loss])
         state = {key.removeprefix("matcher."): t for key, t in tensors.items() if key.startswith("matcher.")}
         matcher.load_state_dict(state, assign=True)
         return matcher.eval().requires_grad_(False)
 
-    def _tensors(self, name: str) -> dict[str, torch.Tensor]:
-        _, size = tensor_specs(self.path / name)
-        return read_tensors(self.path / name, size, self.files[name])
+    @property
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return _embedding_tensors(self.path, self.files, self.dataset["sizes"]["test"], self._form)
 
 
 def load_trained(path: Path, about: dict[str, Any]) -> Run:
@@ -139,21 +201,23 @@ def load_trained(path: Path, about: dict[str, Any]) -> Run:
 
     Raises RunRefused as `xmr.checkpoints.load_run`.
     """
-    about = _checked(about)
+    _checked(about)
+    files = about["files"]
     try:
         config = _config(about["config"])
         loss = LOSSES[config.loss]
         values = loss.parse(config.loss_params)
         params = MATCHERS[config.matcher].parse(config.matcher_params)
-        vocabulary = _vocabulary(path, about["files"], config.matcher, params)
+        vocabulary = _vocabulary(path, files, config.matcher, params)
+        config = replace(config, loss_params=values, matcher_params=params)
         matcher = _untrained(config, about["encoder"], vocabulary)
     except RunRefused:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a stranger's configuration does to what is built of it
         raise RunRefused(f"{RUN}: {error}") from error
-    learned = _check_matcher(path, about["files"], matcher, loss)
-    _check_embeddings(path, about, matcher)
-    _check_history(path, about["files"])
+    learned = _learned(_trained_tensors(path, files, matcher, loss), loss)
+    _embedding_tensors(path, files, about["dataset"]["sizes"]["test"], matcher)
+    _history(path, files)
     return Run(
         name=path.name,
         path=path,
@@ -170,7 +234,7 @@ def load_trained(path: Path, about: dict[str, Any]) -> Run:
 
 def is_finished(folder: str | Path) -> bool:
     """Whether `folder` holds a finished run, whole or not."""
-    return (Path(folder) / RUN).exists()
+    return os.path.lexists(Path(folder) / RUN)
 
 
 def is_started(folder: str | Path) -> bool:
@@ -180,7 +244,7 @@ def is_started(folder: str | Path) -> bool:
 
 def clear_run(folder: str | Path) -> None:
     """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
-    for name in (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD):
+    for name in FILES:
         (Path(folder) / name).unlink(missing_ok=True)
 
 
@@ -192,51 +256,54 @@ def learnable(loss: Entry) -> list[str]:
 # ---- checks ------------------------------------------------------------------------------------------------
 
 
+def check_name(name: str) -> None:
+    """Raises RunRefused where a folder's name can't be a run's: it is shown, written into files, and part of addresses."""
+    if found := HOSTILE.search(name) or ("\n" in name or "\t" in name):
+        what = f"the character U+{ord(found[0]):04X}" if found is not True else "a tab or the end of a line"
+        raise RunRefused(f"the name of the folder holds {what}: rename it")
+
+
+def check_origin(config: TrainConfig, dataset: dict[str, Any], encoder: dict[str, Any]) -> None:
+    """Raises RunRefused where a run that was trained like this could not be read again."""
+    about = {"config": config.to_json(), "dataset": dataset, "encoder": encoder}
+    check_texts(about, "the configuration")
+    check_fields(ORIGIN, about, "the configuration")
+
+
 def read_about(path: Path) -> dict[str, Any]:
     """run.json of a folder: an object of the schema that this xmr reads. Raises RunRefused."""
-    about = parse_json(read_bytes(path / RUN, MAX_JSON), RUN)
+    about = parse_json(read(path / RUN, MAX_RUN), RUN)
     if not isinstance(about, dict) or "schema" not in about:
         raise RunRefused(f"{RUN} is not of xmr: it has no schema version")
     if about["schema"] != SCHEMA:
-        raise RunRefused(f"{RUN} has schema version {about['schema']!r}; this xmr reads {SCHEMA}")
+        raise RunRefused(f"{RUN} has schema version {about['schema']!r:.40}; this xmr reads {SCHEMA}")
     return about
 
 
-def are_metrics(values: Any) -> bool:
-    """Whether these are metrics as run.json holds them: finite numbers for validation and test, by name."""
-    return (
-        isinstance(values, dict)
-        and {"validation", "test"} <= values.keys()
-        and all(isinstance(split, dict) for split in values.values())
-        and all(
-            type(value) in (int, float) and abs(value) <= sys.float_info.max  # nor an integer of 400 digits
-            for split in values.values()
-            for value in split.values()
-        )
-    )
-
-
-def _checked(about: dict[str, Any]) -> dict[str, Any]:
-    """run.json with its fields of the right kinds, so that the rest can rely on them."""
-    for name, kind in FIELDS.items():
-        if not isinstance(about.get(name), kind):
-            raise RunRefused(f"{RUN} has no {name}, or not as {kind.__name__}")
+def check_fields(kind: TypeAdapter, value: Any, name: str) -> None:
+    """Raises RunRefused, naming the field, where `value` is not of that kind."""
     try:
-        dataset, encoder = about["dataset"], about["encoder"]
-        whole = all(isinstance(value, str) for value in (dataset["name"], encoder["name"], encoder["hash"]))
-        whole &= all(
-            isinstance(value, str) for value in (*dataset["fingerprints"].values(), *about["files"].values())
-        )
-        counts = [dataset["sizes"]["test"][side] for side in ("visuals", "texts")]
-        whole &= all(type(count) is int and count > 0 for count in counts)
-        whole &= are_metrics(about["metrics"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunRefused(
-            f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them ({error})"
-        ) from error
-    if not whole:
-        raise RunRefused(f"{RUN}: dataset, encoder, metrics or files are not as xmr writes them")
-    return about
+        kind.validate_python(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:80] for part in fault["loc"])
+        raise RunRefused(f"{name}: {place} is not as xmr writes it: {fault['msg']}") from error
+
+
+def check_metrics(metrics: dict[str, dict[str, float]]) -> None:
+    """Raises RunRefused where they are not of the validation and the test split."""
+    for split in ("validation", "test"):
+        if split not in metrics or not (
+            "rsum" in metrics[split] or {"v2t/map", "t2v/map"} <= metrics[split].keys()
+        ):
+            raise RunRefused(f"{RUN}: metrics.{split} is not as xmr writes it: it has no rsum and no mAP")
+
+
+def _checked(about: dict[str, Any]) -> None:
+    check_fields(ABOUT, about, RUN)
+    check_metrics(about["metrics"])
+    if "test" not in about["dataset"]["sizes"]:
+        raise RunRefused(f"{RUN}: dataset.sizes is not as xmr writes it: it has no test split")
 
 
 def _config(values: dict[str, Any]) -> TrainConfig:
@@ -245,14 +312,14 @@ def _config(values: dict[str, Any]) -> TrainConfig:
     for name, default in TrainConfig().to_json().items():
         kinds = (int, float) if isinstance(default, float) else (type(default),)
         if type(getattr(config, name)) not in kinds:
-            raise RunRefused(f"{RUN}: {name} is {getattr(config, name)!r}, not a {kinds[-1].__name__}")
+            raise RunRefused(f"{RUN}: {name} is {getattr(config, name)!r:.80}, not a {kinds[-1].__name__}")
     return config
 
 
 def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
-    content = read_bytes(path / name, MAX_JSON)
+    content = read(path / name, MAX_JSON)
     if digest(content) != files.get(name):
-        raise RunRefused(f"{name} was altered: its SHA-256 is not the one in {RUN}")
+        raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one in {RUN}")
     return content
 
 
@@ -274,32 +341,40 @@ def _untrained(config: TrainConfig, encoder: dict[str, Any], vocabulary: Vocabul
         )
 
 
-def _check_matcher(path: Path, files: dict[str, str], matcher: nn.Module, loss: Entry) -> dict[str, float]:
-    """Checks the weights; returns the learned hyper-parameters of the loss."""
+def _trained_tensors(
+    path: Path, files: dict[str, str], matcher: nn.Module, loss: Entry
+) -> dict[str, torch.Tensor]:
     expected: dict[str, Spec] = {
         f"matcher.{key}": (tuple(tensor.shape), tensor.dtype) for key, tensor in matcher.state_dict().items()
     }
     expected |= {f"loss.{name}": ((), torch.float64) for name in learnable(loss)}
-    specs, size = tensor_specs(path / MATCHER)
-    check_specs(MATCHER, specs, expected)
-    tensors = read_tensors(path / MATCHER, size, files.get(MATCHER, ""))
+    return read_tensors(path / MATCHER, expected, files.get(MATCHER, ""))
+
+
+def _learned(tensors: dict[str, torch.Tensor], loss: Entry) -> dict[str, float]:
+    """The learned hyper-parameters of the loss."""
     try:
         return {name: loss.param(name).parse(tensors[f"loss.{name}"].item()) for name in learnable(loss)}
     except ValueError as error:
         raise RunRefused(f"{MATCHER}: {error}") from error
 
 
-def _check_embeddings(path: Path, about: dict[str, Any], matcher: nn.Module) -> None:
-    sizes = about["dataset"]["sizes"]["test"]
+def _embedding_tensors(
+    path: Path, files: dict[str, str], sizes: dict[str, int], matcher: nn.Module
+) -> dict[str, torch.Tensor]:
     expected = {side: ((sizes[f"{side}s"], matcher.embed_dim), torch.float16) for side in ("visual", "text")}
     if not matcher.independent and sizes["visuals"] * sizes["texts"] <= MAX_SCORES:
         expected["scores"] = ((sizes["visuals"], sizes["texts"]), torch.float16)
-    specs, size = tensor_specs(path / EMBEDDINGS)
-    check_specs(EMBEDDINGS, specs, expected)
-    read_tensors(path / EMBEDDINGS, size, about["files"].get(EMBEDDINGS, ""))
+    return read_tensors(path / EMBEDDINGS, expected, files.get(EMBEDDINGS, ""))
 
 
-def _check_history(path: Path, files: dict[str, str]) -> None:
-    for line in _checked_bytes(path, HISTORY, files).splitlines():
-        if not isinstance(parse_json(line, HISTORY), dict):
-            raise RunRefused(f"{HISTORY} is not one JSON object per line")
+def _history(path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
+    lines = _checked_bytes(path, HISTORY, files).splitlines()
+    if len(lines) > MAX_EPOCHS:
+        raise RunRefused(f"{HISTORY} has {len(lines):,} lines, more than the {MAX_EPOCHS:,} that are allowed")
+    found = [parse_json(line, HISTORY) for line in lines]
+    for number, line in enumerate(found, 1):
+        check_fields(HISTORY_LINE, line, f"{HISTORY}, line {number}")
+        if "epoch" not in line:
+            raise RunRefused(f"{HISTORY}, line {number} is of no epoch")
+    return found

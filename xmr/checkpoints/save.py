@@ -15,7 +15,6 @@ from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 import xmr
-from xmr.checkpoints.files import digest, write_files
 from xmr.checkpoints.run import (
     CARD,
     EMBEDDINGS,
@@ -30,6 +29,7 @@ from xmr.checkpoints.run import (
     read_about,
 )
 from xmr.core import DIRECTIONS, TrainConfig
+from xmr.disk import digest, write_files
 from xmr.losses import LOSSES
 from xmr.matchers import Vocabulary
 from xmr.metrics import headline

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,24 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from xmr.cache import cache_dir
 from xmr.comparison.outcomes import Record
 from xmr.core import TrainConfig
+from xmr.disk import holding
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Log]:
     """The log at `path`, for this process alone. Raises ValueError where another one writes it or it is broken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    lock = FileLock(cache_dir("locks") / f"{name}.lock", timeout=0)  # not beside FILE, where it would stay
-    try:
-        with lock:
-            yield Log(path)
-    except Timeout:
-        raise ValueError(f"another comparison is writing {path}; wait, or choose another --out") from None
+    with holding(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield Log(path)
 
 
 class Log:

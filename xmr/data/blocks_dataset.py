@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
@@ -29,6 +26,7 @@ from xmr.data.blocks import (
     unannotated_share,
 )
 from xmr.data.dataset import DATASETS, Dataset, Truth
+from xmr.disk import aside, holding
 from xmr.registry import Range, unknown
 
 if TYPE_CHECKING:  # it takes a second or two to import, and the workers that render don't need it
@@ -127,7 +125,7 @@ def stored(name: str, table: str, render: Callable[[Path], None]) -> datasets.Da
         return datasets.load_from_disk(str(SHIPPED / table))
     folder = cache_dir(name) / table
     if not folder.exists():
-        with FileLock(str(folder) + ".lock"):
+        with holding(folder, wait=True):
             if not folder.exists():
                 render(folder)
     return datasets.load_from_disk(str(folder))
@@ -149,10 +147,8 @@ def write_pictures(folder: Path, rendered: Iterable[np.ndarray]) -> None:
         {"image": [{"bytes": _webp(picture), "path": None} for picture in rendered]},
         features=datasets.Features({"image": datasets.Image()}),
     )
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    table.save_to_disk(str(temporary))
-    os.replace(temporary, folder)
+    with aside(folder) as made:
+        table.save_to_disk(str(made))
 
 
 def _webp(picture: np.ndarray) -> bytes:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from xmr.cache import cache_dir
 from xmr.data import arrays, splits
 from xmr.data.build import build, linked
 from xmr.data.clips import even
@@ -32,6 +30,7 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.names import matched
 from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, read_text
+from xmr.disk import zeros_on_disk
 from xmr.registry import Range
 
 Rows = dict[str, Callable[[], np.ndarray]]  # what reads the features (T, D) or (D,) of a video, by its id
@@ -271,7 +270,7 @@ def _padded(rows: Rows, source: Path, frames: int) -> tuple[np.ndarray, list[boo
             )
         if not first:
             first, vectors, width = name, given.ndim == 1, given.shape[-1]
-            values = _on_disk((len(rows), 1 if vectors else frames, width), given.dtype)
+            values = zeros_on_disk((len(rows), 1 if vectors else frames, width), given.dtype)
         if (given.ndim == 1, given.shape[-1], given.dtype) != (vectors, width, values.dtype):
             raise DataFault(
                 f"{source} ({name}): {given.shape} {given.dtype}, but {first} has "
@@ -288,9 +287,3 @@ def _padded(rows: Rows, source: Path, frames: int) -> tuple[np.ndarray, list[boo
             longest, count = max(longest, len(given)), count + 1
     values = values[:count, :longest]
     return (values[:, 0] if first and vectors else values), usable
-
-
-def _on_disk(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros in a file that has no name and vanishes with the array; what is never written takes no space."""
-    with tempfile.TemporaryFile(dir=cache_dir("frames")) as file:
-        return np.memmap(file, dtype, "w+", shape=shape)

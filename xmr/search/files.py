@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from filelock import FileLock
 
 from xmr.cache import cache_dir
+from xmr.disk import Refused, aside, digest_of, holding, parse_json, read, write
 from xmr.search.approximate import FACTORY, NAMES, ApproximateIndex, build_index
 from xmr.search.exact import ExactIndex, Facts, Kind
 
@@ -36,24 +35,15 @@ def save_index(index: ExactIndex | ApproximateIndex, folder: Path) -> None:
 
 
 def _save(index: ExactIndex | ApproximateIndex, folder: Path, vectors: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     about: dict[str, Any] = {"format": FORMAT, "vectors": vectors, **asdict(index.facts)}
-    waiting = [
-        folder / f".{name}.tmp" for name in (INDEX, FACTS)
-    ]  # what a killed process left is written over
-    try:
-        if isinstance(index, ApproximateIndex):
+    if isinstance(index, ApproximateIndex):
+        with aside(folder / INDEX) as file:
             try:
-                faiss.write_index(index.proposer, str(waiting[0]))
+                faiss.write_index(index.proposer, str(file))
             except RuntimeError as error:
-                raise OSError(f"{folder / INDEX} could not be written: {error}") from error
-            about |= {"bytes": waiting[0].stat().st_size, "sha256": _sha256(waiting[0])}
-            _to_disk(waiting[0], folder / INDEX)
-        waiting[1].write_text(json.dumps(about, indent=1, allow_nan=False))
-        _to_disk(waiting[1], folder / FACTS)
-    finally:
-        for path in waiting:
-            path.unlink(missing_ok=True)
+                raise OSError(str(error)) from error
+            about |= {"bytes": file.stat().st_size, "sha256": digest_of(file)}
+    write(folder / FACTS, json.dumps(about, indent=1, allow_nan=False))
 
 
 def open_index(folder: Path, vectors: np.ndarray) -> ExactIndex | ApproximateIndex:
@@ -82,7 +72,7 @@ def _open(folder: Path, exact: ExactIndex, vectors: str) -> ExactIndex | Approxi
         raise IndexRefused(f"{path} is missing or no plain file")
     if path.stat().st_size != about.get("bytes"):
         raise IndexRefused(f"{path} has {path.stat().st_size:,} bytes, not {about.get('bytes')}: truncated?")
-    if _sha256(path) != about.get("sha256"):
+    if digest_of(path) != about.get("sha256"):
         raise IndexRefused(f"{path} was altered: its SHA-256 is not the one in {FACTS}")
     try:
         proposer = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -115,7 +105,7 @@ def cached_index(
     known = fingerprint(exact.vectors)
     key = json.dumps([FORMAT, known, recall, k, asked, memory_mb, kind])
     folder = cache_dir("indexes", hashlib.sha256(key.encode()).hexdigest()[:16])
-    with FileLock(folder / "lock"):
+    with holding(folder, wait=True):
         try:
             return _open(folder, exact, known)
         except IndexRefused:
@@ -147,33 +137,19 @@ def _ours(folder: Path) -> Path:
 def _read_facts(folder: Path) -> tuple[dict[str, Any], Facts]:
     path = folder / FACTS
     try:
-        if path.stat().st_size > MAX_JSON:
-            raise IndexRefused(f"{path} has {path.stat().st_size:,} bytes, at most {MAX_JSON:,} are allowed")
-        about = json.loads(path.read_text())
+        about = parse_json(read(path, MAX_JSON), FACTS)
         if about["format"] != FORMAT:
             raise IndexRefused(f"{path} has format {about['format']}, this program writes {FORMAT}")
         facts = Facts(**{name: about[name] for name in Facts.__dataclass_fields__})
         sound = facts.kind in ("exact", *FACTORY) and (
             facts.kind not in NAMES or (type(facts.setting) is int and 0 < facts.setting < 10_000)
         )
-    except FileNotFoundError as error:
-        raise IndexRefused(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+    except IndexRefused:
+        raise
+    except Refused as error:
+        raise IndexRefused(f"{path} is no description of an index: {error}") from error
+    except (KeyError, TypeError) as error:
         raise IndexRefused(f"{path} is no description of an index: {error!r}") from error
     if not sound:
         raise IndexRefused(f"{path} tells kind {facts.kind!r} with setting {facts.setting!r}")
     return about, facts
-
-
-def _sha256(path: Path) -> str:
-    known = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            known.update(block)
-    return known.hexdigest()
-
-
-def _to_disk(aside: Path, path: Path) -> None:
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from xmr.checkpoints.files import CannotSave
+from xmr.disk import CannotSave
 from xmr.store.verdicts import ANSWERS, COLUMNS, Pair, Tally, Verdict, judge_name, storable, tallies, utc
 
 SCHEMA = 1  # of the database, its user_version

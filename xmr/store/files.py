@@ -11,9 +11,9 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from xmr.checkpoints.files import digest, write_files
 from xmr.data import DataFault
 from xmr.data.tables import Row, read_rows, read_text
+from xmr.disk import digest, digest_of, write
 from xmr.registry import unknown
 from xmr.store.database import read_database
 from xmr.store.verdicts import COLUMNS, Pair, Verdict
@@ -53,7 +53,7 @@ def export(path: str | Path, verdicts: Sequence[Verdict]) -> None:
     if path.suffix not in (".jsonl", ".csv"):
         raise ValueError(f"{path}: verdicts are written as .jsonl or .csv")
     text = as_csv(verdicts) if path.suffix == ".csv" else as_jsonl(verdicts)
-    write_files(path.parent, {path.name: text.encode()})
+    write(path, text)
 
 
 def read_verdicts(path: str | Path) -> list[Verdict]:
@@ -79,7 +79,7 @@ def verdicts_digest(path: str | Path, verdicts: Sequence[Verdict]) -> str:
     """SHA-256 of the file that the verdicts were read from; of a database, whose file also changes where its content
     does not, of its export as JSONL."""
     if Path(path).suffix.lower() in (".jsonl", ".csv"):
-        return digest(Path(path).read_bytes())
+        return digest_of(Path(path))
     return digest(as_jsonl(verdicts).encode())
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from xmr.captions import former_words_of, words_of
-from xmr.checkpoints import Trained, is_finished, is_started, save_run
+from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import METRIC_LOSS, METRIC_PARAMS
+from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, check_name, check_origin
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
+from xmr.disk import holding, printable, sweep
 from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
@@ -62,6 +63,7 @@ def train(
     run_dir: str | Path | None = None,
     resume: bool = False,
     *,
+    overwrite: bool = False,
     load: Callable[[str], Dataset] | None = None,
     progress: Progress | None = None,
     command: str = "",
@@ -70,20 +72,32 @@ def train(
 
     The generator's return value is what was trained, with the weights of the best epoch by validation rsum (mAP where
     there are class labels) and the metrics of the test split; with `run_dir` it is also saved there. `resume` goes on from the state in `run_dir`,
-    if there is one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
+    if there is one; `overwrite` replaces the run that is there, once nothing is wrong with this one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
     `command` is kept in the run.
 
     Raises UnknownName, TypeError or ValueError on a configuration that does not fit, DataFault, CannotSave, and
-    TrainingDiverged, after the best epoch so far was saved.
+    TrainingDiverged, after the best epoch so far was saved; Held where another process trains into `run_dir`, and
+    RunRefused where its name, or a text of the configuration, can't be written.
     """
     folder = None if run_dir is None else Path(run_dir)
-    if folder is not None and (is_finished(folder) or (is_started(folder) and not resume)):
-        raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
-    trainer = _Trainer(prepare(config, load, progress), command)
-    if folder is not None:
-        if resume:
+    if folder is None:
+        return (yield from _train(_Trainer(prepare(config, load, progress), command), None))
+    check_name(folder.resolve().name)
+    with holding(folder):
+        if not overwrite and (is_finished(folder) or (is_started(folder) and not resume)):
+            raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
+        trainer = _Trainer(prepare(config, load, progress), printable(command))
+        check_origin(trainer.config, trainer.task.dataset, trainer.task.encoder)
+        if overwrite:
+            clear_run(folder)
+        elif resume:
             trainer.restore(folder)
+        sweep(folder, FILES)
         trainer.save(folder)  # a folder that can't be written is told before the work, not after it
+        return (yield from _train(trainer, folder))
+
+
+def _train(trainer: _Trainer, folder: Path | None) -> Generator[Step, None, Trained]:
     try:
         yield from trainer.steps(folder)
     except TrainingDiverged as error:
@@ -397,6 +411,8 @@ class _Trainer:
         tensors, about = found
         for key, ours in self._identity().items():
             theirs = about.pop(key)
+            if key == "configuration":  # a field that came later was at its default before
+                theirs = TrainConfig().to_json() | theirs
             if theirs != ours:
                 changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
                 told = ", ".join(f"{k}: {theirs.get(k)} there, {ours.get(k)} now" for k in changed)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from xmr.checkpoints.files import CannotSave
 from xmr.core import DIRECTIONS, Direction
+from xmr.disk import CannotSave
 from xmr.registry import unknown
 from xmr.store import ANSWERS, Pair, PairNames, StoreRefused, Tally, VerdictStore, judge_name
 from xmr.store.verdicts import tallies

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xmr.cache import cache_dir
+from xmr.cache import cache_folder
+from xmr.disk import Arrays, CannotSave, save_arrays, saved_arrays
 
 FORMAT = 1
-Arrays = dict[str, np.ndarray]
 
 
 def key_of(what: str, arrays: Sequence[np.ndarray]) -> str:
@@ -24,26 +24,14 @@ def key_of(what: str, arrays: Sequence[np.ndarray]) -> str:
 
 
 def kept(key: str, names: Sequence[str], make: Callable[[], Arrays]) -> Arrays:
-    """The arrays `names` that `make` returned once under this key; made again where the file is not whole."""
-    try:
-        path = cache_dir("measured") / f"{key}.npz"
-    except OSError:  # a disk that can't be written must not keep anybody from looking
-        return make()
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError):
-        pass
-    except Exception as error:  # zipfile tells damage in its own way
-        if type(error).__module__ != "zipfile":
-            raise
+    """The arrays `names` that `make` returned once under this key; made again, with a warning, where the file is not as it was written."""
+    path = cache_folder() / "measured" / f"{key}.safetensors"
+    found = saved_arrays(path)
+    if found is not None and found.keys() == set(names):
+        return found
     made = make()
-    # Written aside and renamed: a second process or a killed one never leaves half a file.
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
-            np.savez(file, **made)
-        aside.replace(path)
-    except OSError:  # a full disk must not keep anybody from looking
-        aside.unlink(missing_ok=True)
+        save_arrays(path, made)
+    except CannotSave as error:  # a disk that can't be written must not keep anybody from looking
+        warnings.warn(f"{error}; it will be measured again", stacklevel=2)
     return made

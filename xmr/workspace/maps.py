@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xmr.analysis import Projection, modality_gap, near_centroid, project, spread, turn
+from xmr.disk import save_arrays, saved_arrays, write
 from xmr.workspace import Workspace
 
 MAX_POINTS = 50_000  # drawn at once
@@ -132,7 +132,7 @@ def _flat_aside(workspace: Workspace, run: str, split: str) -> Projection:
     """The run's UMAP: made before, or by a process of its own that is waited for. Raises as `flat`."""
     key, jobs = (run, split), workspace.remember("umap jobs", dict)
     path = workspace.remember(
-        ("umap path", *key), lambda: _umap_path(workspace, *_embeddings(workspace, run, split))
+        ("umap path", *key), lambda: _whole(_umap_path(workspace, *_embeddings(workspace, run, split)))
     )
     if not path.exists():
         with _asking:
@@ -147,8 +147,7 @@ def _flat_aside(workspace: Workspace, run: str, split: str) -> Projection:
             job.work.result()
         except Exception as error:  # whatever ended the other process, the page says it
             raise ValueError(f"UMAP of {run} failed: {error}") from error
-    visuals = len(drawn(workspace, split).visual)
-    return workspace.remember(("umap", *key), lambda: _read_umap(path, visuals))
+    return workspace.remember(("umap", *key), lambda: _read_umap(path))
 
 
 def points(workspace: Workspace, run: str, split: str, method: str) -> Points:
@@ -245,9 +244,18 @@ def _embeddings(workspace: Workspace, run: str, split: str) -> list[np.ndarray]:
     ]
 
 
-def _read_umap(path: Path, visuals: int) -> Projection:
-    every = np.load(path, allow_pickle=False)
-    return Projection(every[:visuals], every[visuals:], "umap", (0.0, 0.0))
+def _whole(path: Path) -> Path:
+    """The path, without a file that is not as it was written."""
+    if saved_arrays(path) is None:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _read_umap(path: Path) -> Projection:
+    found = saved_arrays(path)
+    if found is None:
+        raise ValueError(f"{path} is gone; open the map again")
+    return Projection(found["visual"], found["text"], "umap", (0.0, 0.0))
 
 
 def _aside(workspace: Workspace) -> ThreadPoolExecutor:
@@ -261,9 +269,7 @@ def _make_umap(path: Path, visual: np.ndarray, text: np.ndarray) -> None:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=_beside, initargs=(os.getpid(),)) as pool:
         found = pool.submit(project, visual, text, "umap").result()
-    buffer = io.BytesIO()
-    np.save(buffer, np.concatenate([found.visual, found.text]))
-    _write(path, buffer.getvalue())
+    save_arrays(path, {"visual": found.visual, "text": found.text})
 
 
 def _beside(server: int) -> None:
@@ -284,20 +290,12 @@ def _umap_path(workspace: Workspace, visual: np.ndarray, text: np.ndarray) -> Pa
     for side in (visual, text):
         content.update(f"{side.shape}".encode())
         content.update(np.ascontiguousarray(side, np.float32).data)
-    return maps_folder(workspace) / f"umap-{content.hexdigest()[:24]}.npy"
+    return maps_folder(workspace) / f"umap-{content.hexdigest()[:24]}.safetensors"
 
 
 def _named(workspace: Workspace, content: bytes) -> Path:
     """A file of that content, named by it: what an address names never changes."""
     path = maps_folder(workspace) / f"{hashlib.sha256(content).hexdigest()[:24]}.bin"
-    if not path.exists():
-        _write(path, content)
+    if not path.exists() or path.read_bytes() != content:
+        write(path, content)
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a second process or a killed one never leaves half a file.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    aside.write_bytes(content)
-    aside.replace(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageOps
+
+from xmr.disk import aside
 
 STILL_PX, FRAME_PX = 256, 128
 MAX_FRAMES = 64  # of a strip; a longer clip shows evenly spaced ones
@@ -33,8 +33,5 @@ def film_strip(frames: Sequence[Image.Image]) -> Image.Image:
 
 def write(image: Image.Image, path: Path) -> None:
     """Saves a picture as WebP."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed: a second process or a killed one never leaves half a picture.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    image.save(aside, "WEBP", quality=90, method=2)
-    aside.replace(path)
+    with aside(path) as file:
+        image.save(file, "WEBP", quality=90, method=2)

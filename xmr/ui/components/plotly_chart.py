@@ -18,7 +18,7 @@ import gradio as gr
 import plotly
 
 from xmr.cache import cache_folder
-from xmr.checkpoints.files import CannotSave, write_files
+from xmr.disk import CannotSave, write
 from xmr.figures import DARK
 from xmr.ui.components import HERE, script, style
 
@@ -34,7 +34,7 @@ def library() -> Path:
     path = cache_folder() / "plotly" / f"plotly-{plotly.__version__}.min.js"
     if not path.is_file() or path.stat().st_size != PLOTLY.stat().st_size + len(WISH):
         try:
-            write_files(path.parent, {path.name: WISH + PLOTLY.read_bytes()})
+            write(path, WISH + PLOTLY.read_bytes())
         except CannotSave:
             return PLOTLY
     return path
