@@ -48,6 +48,7 @@ from xmr.metrics import (
     map_at_r,
     rank_positives,
 )
+from xmr.scoring import split_metrics
 
 RULES = {
     "mean": "equal weights of all runs' z-scores",
@@ -185,13 +186,8 @@ def measure(
     runs: Sequence[Run], embeddings: Embeddings, weights: dict[str, np.ndarray], data: Dataset
 ) -> dict[str, dict[str, float]]:
     """Metrics on one split, of every run by its path and of every rule by its name."""
-
-    def of(visual: np.ndarray, text: np.ndarray) -> dict[str, float]:
-        groups = data.visual_group, data.text_group
-        return evaluate_embeddings(visual, text, *groups, data.truth, classes=data.classes)
-
-    found = {str(run.path): of(*pair) for run, pair in zip(runs, embeddings, strict=True)}
-    found |= {rule: of(*combined(embeddings, values)) for rule, values in weights.items()}
+    found = {str(run.path): split_metrics(data, *pair) for run, pair in zip(runs, embeddings, strict=True)}
+    found |= {rule: split_metrics(data, *combined(embeddings, values)) for rule, values in weights.items()}
     return found | {"rank": of_ranks(embeddings, data)}
 
 

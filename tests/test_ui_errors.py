@@ -320,10 +320,11 @@ def test_the_latex_table_has_the_slices_and_escapes_names(workspace):
     body = [line.removesuffix(r" \\").split(" & ") for line in lines[5:-2]]
     assert [row[0] for row in body] == list(slicing)
     a, b = (hits(workspace.ranks(run, "test", "t2v"), 5) for run in ("info_nce", "siglip"))
+    visuals = workspace.dataset("test").visual_of_text
     for row, queries in zip(body, slicing.values(), strict=True):
         assert row[1] == str(len(queries))
         for cell, values, sign in ((row[2], a, ""), (row[3], b, ""), (row[4], b - a, "+")):
-            mean, low, high = (100 * number for number in mean_interval(values[queries]))
+            mean, low, high = (100 * number for number in mean_interval(values[queries], visuals[queries]))
             told = f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
             assert cell.replace("$-$", "-") == told
     assert error_charts._tex("50% of a_b & {c}\n\\input{x}") == (

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xmr.data import Dataset
-from xmr.embedding import Inputs, Progress, embed, run_inputs
+from xmr.embedding import Inputs, Progress, as_kept, embed, run_inputs
 from xmr.metrics import evaluate_embeddings, evaluate_scores
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class ReadSplit:
 
     @torch.no_grad()
     def block(self, visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
-        """Scores (V, T) float32 of the items of two index vectors."""
-        return self.matcher.scores(self.visual[visuals], self.text[texts]).float().numpy()
+        """Scores (V, T), `as_kept`, of the items of two index vectors."""
+        return as_kept(self.matcher.scores(self.visual[visuals], self.text[texts]))
 
     def matrix(self, progress: Progress | None = None) -> np.ndarray:
         """Scores (N_v, N_t) float32 of all pairs."""
@@ -79,6 +79,17 @@ def joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts)
 
 
+def split_metrics(
+    data: Dataset, visual: np.ndarray, text: np.ndarray, scores: np.ndarray | None = None
+) -> dict[str, float]:
+    """The metrics of a split by its unit embeddings, (N_v, E) and (N_t, E), or by all `scores` (N_v, N_t): its
+    annotation, and what class labels and the truth have to say."""
+    groups, known = (data.visual_group, data.text_group), {"truth": data.truth, "classes": data.classes}
+    if scores is not None:
+        return evaluate_scores(scores, *groups, **known)
+    return evaluate_embeddings(visual, text, *groups, **known)
+
+
 def measure(
     matcher: Any, inputs: Inputs, data: Dataset
 ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray], np.ndarray | None]:
@@ -86,12 +97,9 @@ def measure(
 
     Of a pair scorer the metrics are those of its scores, and the embeddings those of its first stage.
     """
-    groups, known = (data.visual_group, data.text_group), {"truth": data.truth, "classes": data.classes}
-    visual, text = embed(matcher, inputs)
-    if matcher.independent:
-        return evaluate_embeddings(visual, text, *groups, **known), (visual, text), None
-    scores = read(matcher, inputs).matrix()
-    return evaluate_scores(scores, *groups, **known), (visual, text), scores
+    sides = embed(matcher, inputs)
+    scores = None if matcher.independent else read(matcher, inputs).matrix()
+    return split_metrics(data, *sides, scores), sides, scores
 
 
 def validate(matcher: Any, inputs: Inputs, data: Dataset) -> dict[str, float]:

@@ -33,6 +33,7 @@ from xmr.metrics.ranking import (
 from xmr.metrics.summary import (
     CUTOFFS,
     bootstrap_interval,
+    by_visual,
     evaluate,
     evaluate_embeddings,
     evaluate_rankings,
@@ -47,6 +48,7 @@ __all__ = [
     "average_precision",
     "average_precision_at_k",
     "bootstrap_interval",
+    "by_visual",
     "class_map",
     "evaluate",
     "evaluate_embeddings",
