@@ -48,7 +48,7 @@ from xmr.metrics import (
     map_at_r,
     rank_positives,
 )
-from xmr.scoring import split_metrics
+from xmr.scoring import sides_of, split_metrics
 
 RULES = {
     "mean": "equal weights of all runs' z-scores",
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         rule = options.rule or max(SAVED, key=reached.__getitem__)
         # Everything is chosen; only now is the test split opened.
         test = load_split(runs, "test")
-        results["test"] = measure(runs, [embed_dataset(run, test) for run in runs], weights, test)
+        results["test"] = measure(runs, [sides_of(run, test) for run in runs], weights, test)
         report = reported(runs, weights, results) | {"chosen": rule, "path": None}
         if rule != "rank":
             training = {"command": command, "combinations_tried": tried, f"validation_{figure}": reached}

@@ -58,13 +58,15 @@ def evaluate_embeddings(
     truth: Truth | None = None,
     *,
     classes: Sequence[str] | None = None,
+    visual_of_text: np.ndarray | None = None,
     block: int | None = None,
 ) -> dict[str, float]:
     """`evaluate` of visual @ text.T without ever holding it, and what class labels and the truth have to say.
 
     Arguments, memory and errors as in `rank_embeddings`. With `classes`, the names of the labels that the groups
     then are, the result also has `v2t/` and `t2v/` `map` and `map_at_50`: mean average precision over all results
-    and over the first 50.
+    and over the first 50. With `visual_of_text` (T,) int it has the ends of the 95% intervals of the recalls,
+    `low_recall_at_1`, `high_recall_at_1`, …, by visual (`bootstrap_interval`).
 
     With a `truth` (of `xmr.data.Dataset`) it also has `v2t/` and `t2v/` `true_recall_at_1` … `_10`,
     `true_r_precision`, `true_map_at_r` and `true_ndcg`, where every true pair is a match and unknown pairs are left
@@ -72,7 +74,7 @@ def evaluate_embeddings(
     since with nothing to stand above every model would be perfect.
     """
     rankings = rank_embeddings(visual, text, visual_group, text_group, block=block)
-    metrics = evaluate_rankings(*rankings)
+    metrics = evaluate_rankings(*rankings, visual_of_text)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, len(visual), len(text)):
@@ -87,6 +89,7 @@ def evaluate_scores(
     truth: Truth | None = None,
     *,
     classes: Sequence[str] | None = None,
+    visual_of_text: np.ndarray | None = None,
 ) -> dict[str, float]:
     """What `evaluate_embeddings` tells, of a score matrix (V, T), as pair scorers give: scores compared exactly.
 
@@ -94,7 +97,7 @@ def evaluate_scores(
     shapes or types do not fit, the matrix is empty, or no pair is positive.
     """
     rankings = rank_scores(scores, visual_group, text_group)
-    metrics = evaluate_rankings(*rankings)
+    metrics = evaluate_rankings(*rankings, visual_of_text)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, *scores.shape):
@@ -102,15 +105,26 @@ def evaluate_scores(
     return metrics
 
 
-def evaluate_rankings(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
-    """What `evaluate` returns, of rankings in both directions."""
+def evaluate_rankings(
+    v2t: Ranking, t2v: Ranking, visual_of_text: np.ndarray | None = None
+) -> dict[str, float]:
+    """What `evaluate` returns, of rankings in both directions; with `visual_of_text` also intervals, as in
+    `evaluate_embeddings`, where two visuals or more have a match."""
     metrics: dict[str, float] = {}
     for direction, ranking in zip(DIRECTIONS, (v2t, t2v), strict=True):
         first = first_rank(ranking)
-        metrics |= {f"{direction}/recall_at_{k}": _mean(recall_at_k(ranking, k=k)) for k in CUTOFFS}
+        hits = {f"recall_at_{k}": recall_at_k(ranking, k=k) for k in CUTOFFS}
+        metrics |= {f"{direction}/{name}": _mean(one) for name, one in hits.items()}
         metrics[f"{direction}/median_rank"] = float(np.nanmedian(first))
         metrics[f"{direction}/mean_rank"] = _mean(first)
         metrics |= _left_out(ranking, f"{direction}/without_positives")
+        visuals = visual_of_text if direction == "t2v" else None
+        if visual_of_text is not None and len(by_visual(first, visuals)[0]) > 1:
+            for name, one in hits.items():
+                ends = bootstrap_interval(one, visuals)
+                metrics |= dict(
+                    zip((f"{direction}/low_{name}", f"{direction}/high_{name}"), ends, strict=True)
+                )
     metrics["rsum"] = 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)
     return metrics
 
