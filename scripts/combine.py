@@ -64,8 +64,8 @@ COLUMNS = {
     "t2v mAP": ("t2v/map", 100),
     "v2t R@1": ("v2t/recall_at_1", 100),
     "t2v R@1": ("t2v/recall_at_1", 100),
-    "v2t mAP@R": ("v2t/true_map_at_r", 100),
-    "t2v mAP@R": ("t2v/true_map_at_r", 100),
+    "v2t true mAP@R": ("v2t/true_map_at_r", 100),
+    "t2v true mAP@R": ("t2v/true_map_at_r", 100),
 }
 ROWS = 256  # queries whose ranks are fused at once
 

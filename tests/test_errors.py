@@ -33,8 +33,7 @@ from xmr.analysis import (
     top_items,
     true_but_unannotated,
 )
-from xmr.analysis.errors import flip_test
-from xmr.metrics import bootstrap_interval
+from xmr.metrics import bootstrap_interval, flip_test
 
 
 @pytest.fixture
@@ -219,6 +218,12 @@ def test_of_single_hits_the_test_is_mcnemars_exact_one(only_a, only_b):
     found, how = flip_test(np.repeat([-1.0, 1.0, 0.0], [only_a, only_b, 7]))
     assert found == pytest.approx(stats.binomtest(only_a, n).pvalue if n else 1.0, rel=1e-6)
     assert "exact" in how
+
+
+def test_numbers_too_large_for_the_exact_test_are_drawn():
+    sums = np.array([3.0, -1.0, 4.0, 1.0, 5.0])
+    (exact, _), (drawn, how) = flip_test(sums), flip_test(sums * 10**8)
+    assert "2,000" in how and drawn == pytest.approx(exact, abs=0.05)
 
 
 @pytest.mark.parametrize("whole", [True, False])

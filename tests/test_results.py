@@ -22,7 +22,7 @@ from xmr.analysis import PairedQueries, errors, paired_queries
 from xmr.comparison import holm
 from xmr.core import DIRECTIONS
 from xmr.embedding import Frozen
-from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, headline, summary
+from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
 from xmr.workspace import ranked, result_words
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
@@ -128,9 +128,9 @@ def test_flips_that_are_kept_are_those_that_are_drawn(monkeypatch):
     a = rng.random(300)
     b = a + rng.normal(0.01, 0.1, 300)
     kept = paired_queries(a, b, seed=3).p
-    monkeypatch.setattr(errors, "KEPT", 0)
+    monkeypatch.setattr(flips, "KEPT", 0)
     assert paired_queries(a, b, seed=3).p == kept
-    assert 1 / (errors.FLIPS + 1) < kept < 1
+    assert 1 / (flips.FLIPS + 1) < kept < 1
 
 
 def test_results_hold_estimates_and_corrected_tests(workspace):

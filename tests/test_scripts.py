@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ import pytest
 from scripts import evaluate
 from scripts import train as train_script
 from tests import tiny, tiny_classes
+from tests.fake_workspace import make_dataset
 from xmr.checkpoints import load_run
 from xmr.checkpoints.run import MATCHER, STATE
 from xmr.data import load_dataset
+from xmr.data.dataset import Truth
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import bootstrap_interval
+from xmr.scoring import judged_words
 from xmr.training import train as steps_of
 
 ROOT = Path(__file__).parent.parent
@@ -248,6 +252,27 @@ def test_intervals_of_recall_are_drawn_by_visual(runs, capsys):
         assert (told[f"{direction}/low_recall_at_1"], told[f"{direction}/high_recall_at_1"]) == (
             pytest.approx(low), pytest.approx(high),
         )  # fmt: skip
+
+
+def test_a_truth_of_few_pairs_is_told_beside_its_figures():
+    data = make_dataset()
+    assert judged_words(data) == judged_words(replace(data, truth=None)) == ""  # all is known, or nothing
+
+    def block(visuals, texts):
+        known = (visuals[:, None] + texts[None]) % 7 == 0
+        return np.where(known, data.truth.block(visuals, texts), np.nan)
+
+    partial = replace(data, truth=Truth(block, data.truth.pairs, complete=False, source="asked of people"))
+    judged = sum((visual + text) % 7 == 0 for visual in range(60) for text in range(120))
+    words = judged_words(partial)
+    assert f"{judged:,} of 7,200, {judged / 60:.3g} for each visual" in words and "asked of people" in words
+    result = {
+        "name": "a",
+        "matcher": "",
+        "metrics": {"v2t/recall_at_1": 0.5, "rsum": 100.0},
+        **evaluate.protocol(partial),
+    }
+    assert evaluate.table([result]).endswith(words)
 
 
 def test_the_frozen_encoder_stands_beside_the_runs(runs, monkeypatch, capsys):

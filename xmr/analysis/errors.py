@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from xmr.analysis.blocks import Relevance
 from xmr.captions import words_of
 from xmr.core import Direction
-from xmr.metrics import bootstrap_interval, by_visual
+from xmr.metrics import bootstrap_interval, by_visual, flip_test
 
 Slicing = Mapping[str, np.ndarray]
 
@@ -29,8 +28,6 @@ RELATIONS = (
     "left", "right", "behind", "in front", "above", "below", "on", "under", "between", "beside", "next to", "near",
     "inside", "before", "after", "then", "while",
 )  # fmt: skip
-FLIPS = 2000  # of a permutation test
-KEPT = 50_000_000  # flips of all queries, one bit each, up to which they are kept for the next test
 
 
 def hits(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -283,53 +280,6 @@ def paired_queries(
         float(a[both].mean()), float(b[both].mean()), *mean_interval(differences, visuals, seed), better, worse,
         int(both.sum()), len(sums), p, test,
     )  # fmt: skip
-
-
-def flip_test(sums: np.ndarray, seed: int = 0) -> tuple[float, str]:
-    """How probable a total of (C,) independent differences this far from 0 is if each had either sign, and how known.
-
-    Exact for whole numbers, as differences of hits are: with one query a visual it is McNemar's exact test. Of other
-    numbers `FLIPS` draws are counted, so that p is at least 1 / (FLIPS + 1).
-    Reference: Fisher's randomisation test; Smucker et al., A Comparison of Statistical Significance Tests for
-    Information Retrieval Evaluation, CIKM 2007; by clusters, as captions of one visual go together.
-    """
-    total = abs(sums.sum())
-    if (sums != np.rint(sums)).any():
-        return _sign_flips(sums, seed), f"{FLIPS:,} sign flips by visual"
-    levels, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
-    # The total's distribution, from its characteristic function: Π cos(level · t)^count at as many t as it has values.
-    size = 2 * int(levels @ counts) + 1
-    turns = 2 * np.pi * np.arange(size) / size
-    spectrum = np.prod([np.cos(turns * one) ** n for one, n in zip(levels, counts, strict=True)], axis=0)
-    chances = np.fft.fft(np.broadcast_to(spectrum, size)).real / size
-    distance = np.minimum(np.arange(size), size - np.arange(size))
-    p = float(np.clip(chances[distance >= total].sum(), 0.0, 1.0))
-    return p, "sign flips by visual, exact"
-
-
-def _sign_flips(differences: np.ndarray, seed: int) -> float:
-    count = len(differences)
-    values, total = differences.astype(np.float32), differences.sum()
-    extreme = 0
-    for drawn in _flips(count, seed) if FLIPS * count <= KEPT else _drawn_flips(count, seed):
-        kept = np.unpackbits(drawn, axis=1, count=count).astype(np.float32) @ values
-        sums = np.abs(2 * kept - total)  # of those that keep their sign, less of those that don't
-        extreme += int((sums >= abs(total) * (1 - 1e-5)).sum())
-    return (1 + extreme) / (1 + FLIPS)
-
-
-@lru_cache(maxsize=2)  # of both directions: the runs are tested on the same queries
-def _flips(count: int, seed: int) -> list[np.ndarray]:
-    return list(_drawn_flips(count, seed))
-
-
-def _drawn_flips(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Which of `count` differences keep their sign in each of `FLIPS` draws, packed bits, some draws at a time."""
-    rng = np.random.default_rng(seed)
-    step = max(1, 1_000_000 // count)
-    for start in range(0, FLIPS, step):
-        rows = min(step, FLIPS - start)
-        yield np.frombuffer(rng.bytes(rows * -(-count // 8)), np.uint8).reshape(rows, -1)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

@@ -10,6 +10,7 @@ in each other's way. A query without positives has the value NaN in every metric
 and `<direction>/without_positives` tells their number where there are any.
 """
 
+from xmr.metrics.flips import flip_test
 from xmr.metrics.measures import (
     METRICS,
     average_precision,
@@ -55,6 +56,7 @@ __all__ = [
     "evaluate_rankings",
     "evaluate_scores",
     "first_rank",
+    "flip_test",
     "headline",
     "map_at_r",
     "ndcg",
