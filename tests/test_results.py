@@ -389,7 +389,7 @@ def test_an_encoder_that_fails_is_asked_once_and_others_are_not_waited_for(tmp_p
     workspace.embedder.frozen_features = slow
     found = results(workspace, NAMES, "test", "t2v", "siglip", seconds=60)
     assert found.awaited and found.zero_shot == {} and found.pending == []
-    assert "its zero-shot row follows" in result_words.protocol_sentence(workspace, found)
+    assert "own row, zero-shot, follows" in result_words.protocol_sentence(workspace, found)
     go_on.set()
     for _ in range(3):
         found = results(workspace, NAMES, "test", "t2v", "siglip")

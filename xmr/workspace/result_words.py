@@ -121,7 +121,7 @@ def protocol_sentence(workspace: Workspace, shown: Results) -> str:
     if shown.no_zero_shot:
         text += f" No zero-shot row: {shown.no_zero_shot}."
     if shown.awaited:
-        text += " The frozen encoder is being read; its zero-shot row follows."
+        text += " The frozen encoder's own row, zero-shot, follows."
     return text
 
 

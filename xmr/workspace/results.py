@@ -91,7 +91,7 @@ class Results:
     are classes, else in R@1; `comparisons` are the pairs that Holm's correction is for, by a metric's title. `faults` tells
     why a run could not be measured; `pending` are runs that are still to be measured.
     `zero_shot` are the runs' frozen encoders by what they are called, `no_zero_shot` says why there is none, and
-    `awaited` that one is still read in the background.
+    `awaited` that one is still read in the background, or will be once the runs are measured.
     """
 
     split: str
@@ -293,7 +293,10 @@ def results(
         if title == leading:
             lead = Lead(title, order[0], {pair[1]: by_pair[pair] for pair in to_best})
     totals = {name: total(workspace, name, split) for name in done}
-    zero_shot, reason, awaited = _zero_shot(workspace, done, split, direction, seed, seconds)
+    if left:  # whose turn is before the encoders'
+        zero_shot, reason, awaited = {}, "", True
+    else:
+        zero_shot, reason, awaited = _zero_shot(workspace, done, split, direction, seed, seconds)
     return Results(
         split=split,
         direction=direction,
