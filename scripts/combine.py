@@ -48,6 +48,7 @@ from xmr.metrics import (
     map_at_r,
     rank_positives,
 )
+from xmr.scoring import sides_of, split_metrics
 
 RULES = {
     "mean": "equal weights of all runs' z-scores",
@@ -63,8 +64,8 @@ COLUMNS = {
     "t2v mAP": ("t2v/map", 100),
     "v2t R@1": ("v2t/recall_at_1", 100),
     "t2v R@1": ("t2v/recall_at_1", 100),
-    "v2t mAP@R": ("v2t/true_map_at_r", 100),
-    "t2v mAP@R": ("t2v/true_map_at_r", 100),
+    "v2t true mAP@R": ("v2t/true_map_at_r", 100),
+    "t2v true mAP@R": ("t2v/true_map_at_r", 100),
 }
 ROWS = 256  # queries whose ranks are fused at once
 
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         rule = options.rule or max(SAVED, key=reached.__getitem__)
         # Everything is chosen; only now is the test split opened.
         test = load_split(runs, "test")
-        results["test"] = measure(runs, [embed_dataset(run, test) for run in runs], weights, test)
+        results["test"] = measure(runs, [sides_of(run, test) for run in runs], weights, test)
         report = reported(runs, weights, results) | {"chosen": rule, "path": None}
         if rule != "rank":
             training = {"command": command, "combinations_tried": tried, f"validation_{figure}": reached}
@@ -185,13 +186,8 @@ def measure(
     runs: Sequence[Run], embeddings: Embeddings, weights: dict[str, np.ndarray], data: Dataset
 ) -> dict[str, dict[str, float]]:
     """Metrics on one split, of every run by its path and of every rule by its name."""
-
-    def of(visual: np.ndarray, text: np.ndarray) -> dict[str, float]:
-        groups = data.visual_group, data.text_group
-        return evaluate_embeddings(visual, text, *groups, data.truth, classes=data.classes)
-
-    found = {str(run.path): of(*pair) for run, pair in zip(runs, embeddings, strict=True)}
-    found |= {rule: of(*combined(embeddings, values)) for rule, values in weights.items()}
+    found = {str(run.path): split_metrics(data, *pair) for run, pair in zip(runs, embeddings, strict=True)}
+    found |= {rule: split_metrics(data, *combined(embeddings, values)) for rule, values in weights.items()}
     return found | {"rank": of_ranks(embeddings, data)}
 
 

@@ -35,10 +35,11 @@ from typing import Any
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import numpy as np
 import torch
 
 from scripts.train import Encoding, Parser, add_training_options, assign, config_of, scopes
-from xmr.checkpoints import CannotSave
+from xmr.checkpoints import CannotSave, Trained
 from xmr.comparison import (
     Comparison,
     Log,
@@ -57,15 +58,17 @@ from xmr.comparison import (
     markdown,
     opened,
     settings,
+    shares_by_visual,
 )
-from xmr.core import TrainConfig
+from xmr.core import DIRECTIONS, TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.disk import write
-from xmr.embedding import Progress, frozen_features
+from xmr.embedding import Progress, frozen_features, zero_shot
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
-from xmr.metrics import headline
+from xmr.metrics import headline, rank_embeddings, rank_scores
 from xmr.registry import unknown
+from xmr.scoring import judged_words, split_metrics
 from xmr.selection import SELECTORS
 from xmr.training import TrainingDiverged, train
 
@@ -114,10 +117,10 @@ def run(options: argparse.Namespace, command: str) -> int:
         told += one.about
         cells = one.cells(baseline)
         texts = {
-            ".md": markdown(one.outcomes, cells, baseline, title, told),
-            ".csv": csv_table(one.outcomes, cells),
-            ".tex": latex_tables(one.outcomes, cells, baseline, command),
-            ".html": html_page(one.outcomes, cells, baseline, title, told),
+            ".md": markdown(one.rows, cells, baseline, title, told),
+            ".csv": csv_table(one.rows, cells),
+            ".tex": latex_tables(one.rows, cells, baseline, command),
+            ".html": html_page(one.rows, cells, baseline, title, told),
         }
     else:
         title = f"{len(comparisons)} matchers × {len(rows)} losses on {data['train'].name}"
@@ -144,7 +147,7 @@ def compared(
     """All losses with one matcher, and the data. `datasets` keeps it for the next matcher that reads the same kind of
     features; `label` goes before what is told."""
     configs, tried, shared = planned
-    encoding = Encoding()
+    bars = encoding = Encoding()
     first = next(iter(configs.values()))
     kind = MATCHERS[first.matcher].make.inputs
     with opened(path) as log:
@@ -162,9 +165,41 @@ def compared(
             except (ValueError, TypeError) as error:  # this loss does not go with this data or matcher
                 print(f"error: {label and label + ', '}{name}: {error}", file=sys.stderr)
                 refused[name] = str(error)
-    about = [facts(options, first.matcher, outcomes)] if outcomes else []
+    about = [facts(options, first.matcher, outcomes), *protocol(data["test"], outcomes)] if outcomes else []
+    frozen, why = frozen_encoder(first, data["test"], bars)
+    about += [f"No zero-shot row: {why}."] if why else []
     about += [f"{name} could not be compared: {reason}." for name, reason in refused.items()]
-    return Comparison(first.matcher, outcomes, about), data
+    return Comparison(first.matcher, outcomes, about, frozen), data
+
+
+def frozen_encoder(config: TrainConfig, data: Dataset, progress: Progress) -> tuple[Outcome | None, str]:
+    """The row of the frozen encoder itself on the test split, or why there is none."""
+    encoder = config.encoder or ("" if data.visual_features is not None else data.encoder)
+    try:
+        metrics = split_metrics(data, *zero_shot(data, encoder, progress))
+    except (ValueError, OSError) as error:
+        return None, str(error)
+    figure, score = headline(metrics)
+    name = f"zero-shot: {encoder}"
+    record = Record(name, "test", config.seed, 0.0, {}, score, metrics, 0.0, figure=figure)
+    return Outcome(name, [], [record], frozen=True), ""
+
+
+def protocol(data: Dataset, outcomes: list[Outcome]) -> list[str]:
+    """What the figures are of, and how far other visuals would move those of one training."""
+    text = f"Test split: {len(data.visual_ids):,} visuals × {len(data.captions):,} texts, each side asks among all of the other."
+    wide = []
+    for direction in DIRECTIONS:
+        ends = [f"{direction}/{end}_recall_at_1" for end in ("low", "high")]
+        held = [r.metrics for one in outcomes for r in one.tested if ends[1] in r.metrics]
+        if held:
+            wide.append(f"±{50 * np.median([one[ends[1]] - one[ends[0]] for one in held]):.1f} ({direction})")
+    if wide:
+        text += (
+            " The intervals below are over seeds. For other visuals of the same kind, the R@1 of one training has a 95% "
+            f"interval of {' and '.join(wide)} points, from resamples of the visuals with all their texts (median of all)."
+        )
+    return [text, *([judged] if (judged := judged_words(data)) else [])]
 
 
 def facts(options: argparse.Namespace, matcher: str, outcomes: list[Outcome]) -> str:
@@ -318,7 +353,7 @@ def outcome(row: str, config: TrainConfig, tried: list[Setting], seeds: int, run
 def trained(config: TrainConfig, role: str, load: Callable[[str], Dataset], progress: Progress) -> Record:
     """One training. A search stops before the test split would be looked at."""
     began = time.monotonic()
-    score, epoch, metrics, diverged = None, 0, {}, ""
+    score, epoch, metrics, diverged, by_visual = None, 0, {}, "", []
     steps = train(config, load=load, progress=progress)
     try:
         while True:
@@ -329,7 +364,8 @@ def trained(config: TrainConfig, role: str, load: Callable[[str], Dataset], prog
                 steps.close()
                 break
     except StopIteration as stop:
-        metrics = stop.value.metrics["test"] if role == "test" else {}
+        if role == "test":
+            metrics, by_visual = stop.value.metrics["test"], visual_shares(stop.value, load("test"))
     except TrainingDiverged as error:
         score, diverged = None, f"{error.loss} became {error.value} at step {error.step}"
     return Record(
@@ -345,7 +381,16 @@ def trained(config: TrainConfig, role: str, load: Callable[[str], Dataset], prog
         epoch=epoch,
         threads=torch.get_num_threads(),
         figure="rsum" if load("validation").classes is None else "mAP",
+        by_visual=by_visual,
     )
+
+
+def visual_shares(run: Trained, data: Dataset) -> list[int]:
+    """What each visual of the test split has of the rsum; nothing where classes decide."""
+    if data.classes is not None:
+        return []
+    sides, rank = (run.embeddings, rank_embeddings) if run.scores is None else ((run.scores,), rank_scores)
+    return shares_by_visual(*rank(*sides, data.visual_group, data.text_group), data.visual_of_text)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

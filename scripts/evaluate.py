@@ -1,11 +1,14 @@
-"""Recompute the metrics of runs (trained ones and combinations) from their matchers, and print them as a table or JSON.
+"""Measure runs (trained ones and combinations), and print their metrics as a table or JSON.
 
     python scripts/evaluate.py runs/info_nce runs/siglip
     python scripts/evaluate.py runs/* --split validation --json
 
+A run's own test split is measured by the embeddings that the run keeps, so that its figures are those of run.json and the app;
+any other one is embedded by its matcher.
+
 A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
 mean average precision; --per-class tells it for each class. With --verdicts, a further line has the metrics where pairs
-that people confirmed are matches.
+that people confirmed are matches. "zero-shot" is the frozen encoder itself, without a head, where it embeds both sides.
 """
 
 from __future__ import annotations
@@ -26,25 +29,24 @@ from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_los
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.data.summary import in_train, line
-from xmr.embedding import embed_dataset, run_reads
+from xmr.embedding import run_reads, zero_shot
 from xmr.metrics import (
     average_precision,
     class_map,
-    evaluate_embeddings,
     evaluate_rankings,
-    evaluate_scores,
     headline,
     rank_embeddings,
     rank_scores,
     rank_truth,
     rank_truth_of_scores,
 )
-from xmr.scoring import read_dataset
+from xmr.scoring import judged_words, scores_of, sides_of, split_metrics
 from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
 
 # Column titles and what they show: key below the direction, factor, format.
 COLUMNS = {
     "R@1": ("recall_at_1", 100, ".1f"),
+    "±": ("half_recall_at_1", 100, ".1f"),
     "R@5": ("recall_at_5", 100, ".1f"),
     "R@10": ("recall_at_10", 100, ".1f"),
     "mAP": ("map", 100, ".1f"),
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     results, failed = [], False
     loaded: dict[str, Dataset] = {}
+    encoders: dict[tuple[str, str], tuple[Dataset, str]] = {}
     try:
         verdicts = read_verdicts(options.verdicts) if options.verdicts else []
     except (ValueError, OSError) as error:
@@ -80,12 +83,18 @@ def main(argv: list[str] | None = None) -> int:
             for read in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
                 if read.said:
                     print(f"{run.name}, {dataset.name} ({dataset.split}): {read.said}", file=sys.stderr)
+            encoder = run.encoder["name"]
+            encoders[dataset.fingerprint, encoder] = dataset, encoder
         except RunRefused as error:
             print(f"error: {path}: {error}", file=sys.stderr)
             failed = True
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
+    rows, reasons = frozen(encoders)
+    results += rows
+    for reason in reasons:
+        print(reason, file=sys.stderr)
     if options.json:
         print(json.dumps({"split": options.split, "runs": results}, indent=1))
     elif results:
@@ -131,14 +140,13 @@ def evaluated(
     if per_class and dataset.classes is None:
         raise ValueError(f"--per-class: {dataset.name} has no class labels")
     groups = dataset.visual_group, dataset.text_group
-    visual, text = embed_dataset(run, dataset)
-    metrics = evaluate_embeddings(visual, text, *groups, dataset.truth, classes=dataset.classes)
+    visual, text = sides_of(run, dataset)
+    metrics = split_metrics(dataset, visual, text)
     more: dict[str, Any] = {}
-    scores = None
-    if not run.independent:
+    scores = scores_of(run, dataset)
+    if scores is not None:
         more["first_stage"] = metrics
-        scores = read_dataset(run, dataset).matrix()
-        metrics = evaluate_scores(scores, *groups, dataset.truth, classes=dataset.classes)
+        metrics = split_metrics(dataset, visual, text, scores)
     if people is not None:
         truth = credited(dataset, people.confirmed)
         ranked = rank_truth(visual, text, truth) if scores is None else rank_truth_of_scores(scores, truth)
@@ -154,11 +162,36 @@ def evaluated(
         "path": str(run.path),
         "loss": run.config.loss,
         "matcher": run.config.matcher if trains_a_loss(run) else "",  # a combination's members have theirs
-        "dataset": dataset.name,
-        "fingerprint": dataset.fingerprint,
+        **protocol(dataset),
         "metrics": metrics,
         **more,
     }
+
+
+def protocol(dataset: Dataset) -> dict[str, Any]:
+    """What the figures are of."""
+    return {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "fingerprint": dataset.fingerprint,
+        "visuals": len(dataset.visual_ids),
+        "texts": len(dataset.captions),
+        "judged": judged_words(dataset),
+    }
+
+
+def frozen(encoders: dict[tuple[str, str], tuple[Dataset, str]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The frozen encoder itself beside the runs of each data set, of (data, its name); and why one can't be."""
+    found, reasons = [], []
+    for dataset, encoder in encoders.values():
+        try:
+            metrics = split_metrics(dataset, *zero_shot(dataset, encoder))
+        except (ValueError, OSError) as error:
+            reasons.append(f"{dataset.name}: no zero-shot row: {error}")
+            continue
+        about = {"name": f"zero-shot: {encoder}", "path": "", "loss": "", "matcher": ""}
+        found.append(about | protocol(dataset) | {"metrics": metrics})
+    return found, reasons
 
 
 def metrics_of(rankings: Sequence[Ranking], classes: bool) -> dict[str, float]:
@@ -175,7 +208,11 @@ def table(results: list[dict[str, Any]]) -> str:
     of a pair scorer's first stage, and with what people confirmed as matches."""
     stages = {"with_verdicts": "with verdicts", "first_stage": "first stage"}
     told = [r[name] for r in results for name in ("metrics", *stages) if name in r]
-    shown = {title: column for title, column in COLUMNS.items() if any(f"v2t/{column[0]}" in m for m in told)}
+    shown = {
+        title: column
+        for title, column in COLUMNS.items()
+        if any(figure(metrics, "v2t", column[0]) is not None for metrics in told)
+    }
     figures = list(dict.fromkeys(headline(metrics)[0] for metrics in told))
     rows = [["run", "matcher", "direction", *shown, *(f"mean {f}" if f == "mAP" else f for f in figures)]]
     for result in results:
@@ -183,7 +220,29 @@ def table(results: list[dict[str, Any]]) -> str:
         for name, label in stages.items():
             if name in result:
                 rows += _rows("", label, result[name], shown, figures)
-    return aligned(rows, left=3)
+    return "\n".join([aligned(rows, left=3), *notes(results)])
+
+
+def notes(results: list[dict[str, Any]]) -> list[str]:
+    """What the figures are of, a line for each data set."""
+    lines = []
+    for one in {result["fingerprint"]: result for result in results}.values():
+        lines.append(
+            f"{one['dataset']}, {one['split']}: {one['visuals']:,} visuals × {one['texts']:,} texts, each side asks among all "
+            "of the other; per cent. ±: half of the 95% interval of R@1, from 1,000 resamples of the visuals with all "
+            "their texts; another seed of the training moves the figures besides."
+        )
+        lines += [one["judged"]] if one["judged"] else []
+    return lines
+
+
+def figure(metrics: dict[str, float], direction: str, key: str) -> float | None:
+    """One of the metrics, or half of the interval of one; None where it is not there."""
+    name = key.removeprefix("half_")
+    if name == key:
+        return metrics.get(f"{direction}/{key}")
+    low, high = (metrics.get(f"{direction}/{end}_{name}") for end in ("low", "high"))
+    return None if low is None or high is None else (high - low) / 2
 
 
 def _rows(
@@ -199,7 +258,7 @@ def _rows(
         first = direction == DIRECTIONS[0]
         cells = []
         for key, factor, style in shown.values():
-            value = metrics.get(f"{direction}/{key}")
+            value = figure(metrics, direction, key)
             cells.append("" if value is None else format(factor * value, style))
         heads = [f"{score:.1f}" if first and figure == own else "" for figure in figures]
         rows.append([name if first else "", matcher if first else "", direction, *cells, *heads])

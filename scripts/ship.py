@@ -1,29 +1,37 @@
 """Make again what the repository ships below checkpoints/, from its root: the test pictures of `blocks` and the test clips
 of `moving_blocks`, one run per loss and the hybrid of these, and one run per architecture.
 
-    python scripts/ship.py [--encoder]
+    python scripts/ship.py [--encoder | --measure]
 
 The runs are short and their embeddings narrow, so that all of them together stay small (see TRAINING and ARCHITECTURES).
 With --encoder the encoder is pre-trained first (scripts/pretrain.py, most of an hour on two cores); runs belong to the
-encoder they were trained on.
+encoder they were trained on. With --measure nothing is trained: what the runs tell of themselves is measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from scripts import combine, pretrain, train
-from xmr.data import moving_blocks
+from xmr.checkpoints import list_runs, trains_a_loss
+from xmr.checkpoints.files import digest
+from xmr.checkpoints.run import CARD, HISTORY, RUN, Run, read_about
+from xmr.checkpoints.save import history_bytes, model_card
+from xmr.data import Dataset, load_dataset, moving_blocks
 from xmr.data.blocks.motion import clips_of
 from xmr.data.blocks_dataset import SHIPPED, render_to, table_name
+from xmr.embedding import run_inputs
 from xmr.losses import LOSSES
+from xmr.scoring import split_metrics, validate
 
 CHECKPOINTS = SHIPPED.parent
 TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
@@ -46,8 +54,18 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--encoder", action="store_true", help="pre-train the encoder too")
+    parser.add_argument("--measure", action="store_true", help="only measure what is there again")
     options = parser.parse_args(argv)
     os.chdir(CHECKPOINTS.parent)  # runs remember their command, which should hold no path of this machine
+    if options.measure:
+        runs = [run for run in list_runs(Path("checkpoints"))[0] if trains_a_loss(run)]
+        data = {
+            name: {split: load_dataset(name, split) for split in ("validation", "test")}
+            for name in {run.config.dataset for run in runs}
+        }
+        for run in runs:
+            measure_again(run, data[run.config.dataset])
+        return combined()
     shutil.rmtree(SHIPPED, ignore_errors=True)
     SHIPPED.mkdir(parents=True)
     render_to(SHIPPED / table_name("test"), "test")
@@ -62,8 +80,28 @@ def main(argv: list[str] | None = None) -> int:
     for words in ARCHITECTURES:
         if code := train.main([*words.split(), "--out", "checkpoints", "--overwrite"]):
             return code
+    return combined()
+
+
+def combined() -> int:
     members = [f"checkpoints/{name}" for name in LOSSES]
     return combine.main([*members, "--rule", "hybrid", "--out", "checkpoints/hybrid"])
+
+
+def measure_again(run: Run, data: dict[str, Dataset]) -> None:
+    """Writes what the run reaches into its run.json, its card and its history's line of the best epoch."""
+    metrics = {"validation": validate(run.matcher(), run_inputs(run, data["validation"]), data["validation"])}
+    metrics["test"] = split_metrics(data["test"], *run.embeddings(), run.scores())
+    if not run.independent:
+        metrics["first_stage"] = split_metrics(data["test"], *run.embeddings())
+    best = run.training["best_epoch"]
+    lines = [line | metrics["validation"] if line["epoch"] == best else line for line in run.history]
+    history, about = history_bytes(lines), read_about(run.path)
+    about |= {"metrics": metrics, "files": about["files"] | {HISTORY: digest(history)}}
+    (run.path / HISTORY).write_bytes(history)
+    (run.path / CARD).write_text(model_card(run.name, replace(run, metrics=metrics)), encoding="utf-8")
+    content = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    (run.path / RUN).write_text(content, encoding="utf-8")
 
 
 if __name__ == "__main__":

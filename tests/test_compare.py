@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -43,11 +44,13 @@ from xmr.comparison import (
     paired,
     points,
     settings,
+    shares_by_visual,
 )
 from xmr.comparison.outcomes import RECALLS, TRUTHS
 from xmr.comparison.plot import nice_ticks
 from xmr.comparison.tables import at_the_edge, latex_escaped, tables, verdicts
 from xmr.losses import LOSSES
+from xmr.metrics import evaluate, rank_scores
 from xmr.registry import Range, Registry
 
 ROOT = Path(__file__).parent.parent
@@ -242,6 +245,57 @@ def test_losses_are_compared_with_the_baseline_seed_by_seed():
     assert cells["info_nce"]["v2t/recall_at_1"].mean == pytest.approx(260.6 / 6)  # per cent
     assert cells["soft|margin"]["t2v/true_map_at_r"].mean == pytest.approx(10.8)
     assert "t2v/true_map_at_r" not in cells["half_broken"]
+
+
+def test_shares_by_visual_sum_to_rsum_and_are_tested_by_visual():
+    """Against the six recalls, and against every flip of the visuals' differences."""
+    rng = np.random.default_rng(3)
+    links = np.repeat(np.arange(8), 3)
+    found = {}
+    for loss in ("a", "b"):
+        tests = []
+        for seed in (1, 2):
+            scores = rng.random((8, 24)) + (0.5 if loss == "b" else 0.2) * (np.arange(8)[:, None] == links)
+            shares = shares_by_visual(*rank_scores(scores, np.arange(8), links), links)
+            rsum = evaluate(scores, np.arange(8)[:, None] == links)["rsum"]
+            assert sum(shares) * 100 / 24 == pytest.approx(rsum)  # in units of 1 / texts, with V | T
+            tests.append(replace(record(loss, seed=seed, rsum=rsum), by_visual=shares))
+        found[loss] = Outcome(loss, [], tests)
+    apart = sum(
+        np.subtract(b.by_visual, a.by_visual)
+        for a, b in zip(found["a"].tested, found["b"].tested, strict=True)
+    )
+    sums = [abs(np.dot(signs, apart)) for signs in itertools.product((-1, 1), repeat=8)]
+    exact = np.mean([one >= abs(apart.sum()) for one in sums])
+    cells = compare([found["a"], found["b"]], "a")
+    assert cells["b"]["rsum"].p_visual == pytest.approx(exact) and 0 < exact < 1
+    assert math.isnan(cells["a"]["rsum"].p_visual) and math.isnan(cells["b"]["v2t/recall_at_1"].p_visual)
+    text = markdown([*found.values()], cells, "a", "", [])
+    assert "| p by visual (Holm) |" in text and "other test visuals" in text
+    older = [replace(one, tested=[replace(r, by_visual=[]) for r in one.tested]) for one in found.values()]
+    assert "by visual" not in markdown(older, compare(older, "a"), "a", "", [])
+
+
+def test_the_frozen_encoder_has_a_row_without_tests_or_setting():
+    frozen = Outcome("zero-shot: tiny", [], [record("zero-shot: tiny", seed=0, rsum=255.0)], frozen=True)
+    one = Comparison("linear", several(), [], frozen)
+    cells = one.cells("max_of_hinges")
+    cell = cells["zero-shot: tiny"]["rsum"]
+    assert cell.mean == 255 and math.isnan(cell.half) and math.isnan(cell.p_holm)
+    assert list(cells)[:2] == ["info_nce", "zero-shot: tiny"]
+    without = compare(several(), "max_of_hinges")
+    assert all(cells[loss] == without[loss] for loss in without)  # it takes no part in any correction
+    text = markdown(one.rows, cells, "max_of_hinges", "", [])
+    row = next(columns(line) for line in text.splitlines() if line.startswith("| zero-shot: tiny "))
+    assert row[1] == "255.0" and "the frozen encoder, no training" in row
+    (line,) = [
+        r
+        for r in csv.DictReader(io.StringIO(csv_table(one.rows, cells)))
+        if r["loss"] == "zero-shot: tiny" and r["metric"] == "rsum"
+    ]
+    assert (line["mean"], line["lr"], line["p"]) == ("255.0", "", "")
+    assert "zero-shot: tiny" in html_page(one.rows, cells, "max_of_hinges", "", [])
+    assert "zero-shot: tiny" in grid_markdown([one], ["max_of_hinges", "info_nce"], "max_of_hinges", "", [])
 
 
 def test_one_seed_and_one_loss_have_no_tests():
@@ -548,6 +602,8 @@ def test_a_comparison_from_end_to_end(data, tmp_path, capsys):
         assert all(one.metrics == {} for one in search), "a search must not look at the test split"
     text = out.read_text()
     assert "python scripts/compare.py --dataset" in text and "8 trainings took 1 min in all" in text
+    assert "Test split: 24 visuals × 48 texts" in text and "The intervals below are over seeds." in text
+    assert "No zero-shot row: the features of" in text and "p by visual (Holm)" in text
     assert "differ from max_of_hinges" in text and "seeds 1 … 2" in text
     told = captured.err.splitlines()
     assert len([line for line in told if "validation rsum" in line]) == 8

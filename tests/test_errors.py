@@ -21,7 +21,6 @@ from xmr.analysis import (
     has_umap,
     hits,
     hubness,
-    mcnemar,
     mean_interval,
     missed_by_one,
     modality_gap,
@@ -34,7 +33,7 @@ from xmr.analysis import (
     top_items,
     true_but_unannotated,
 )
-from xmr.metrics import bootstrap_interval
+from xmr.metrics import bootstrap_interval, by_visual, flip_test
 
 
 @pytest.fixture
@@ -105,23 +104,26 @@ def test_a_top_hit_that_is_true_but_not_annotated(rng, count):
 # ---- slices ----------------------------------------------------------------------------------------------
 
 
-def test_a_multinomial_interval_is_the_bootstrap_interval(rng):
-    values = (rng.random(400) < 0.3).astype(float)
-    values[:20] = np.nan
-    mean, low, high = mean_interval(values)
-    slow = bootstrap_interval(values, seed=1, resamples=4000)
-    assert mean == pytest.approx(np.nanmean(values))
-    error = math.sqrt(mean * (1 - mean) / 380)
-    assert (low, high) == pytest.approx(slow, abs=0.2 * error)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.1)
+@pytest.mark.parametrize("captions", [None, 5])
+def test_the_interval_of_hits_is_as_wide_as_theirs_by_visual(rng, captions):
+    """Against the standard error of the mean over visuals; captions that repeat their visual's hit are worth one."""
+    hit = (rng.random(400) < 0.3).astype(float)
+    hit[:20] = np.nan
+    values, visuals = (hit, None) if captions is None else (np.repeat(hit, 5), np.repeat(np.arange(400), 5))
+    mean, low, high = mean_interval(values, visuals)
+    assert mean == pytest.approx(np.nanmean(hit))
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(mean * (1 - mean) / 380), rel=0.1)
 
 
-def test_an_interval_of_many_levels_is_the_one_of_the_metrics_and_one_value_has_none(rng):
+def test_an_interval_needs_two_visuals(rng):
     values = rng.random(50)
-    assert mean_interval(values, 3) == (values.mean(), *bootstrap_interval(values, 3))
+    assert mean_interval(values, seed=3) == (
+        pytest.approx(values.mean()),
+        *bootstrap_interval(values, seed=3),
+    )
     assert mean_interval(np.array([0.5, np.nan]))[0] == 0.5
-    assert np.isnan(mean_interval(np.array([0.5]))[1:]).all()
-    assert np.isnan(mean_interval(np.array([np.nan]))).all()
+    for few, visuals in (([0.5], None), ([np.nan], None), ([0.5, 0.7], [4, 4]), ([0.5, np.nan], [1, 2])):
+        assert np.isnan(mean_interval(np.array(few), visuals and np.array(visuals))[1:]).all()
 
 
 def test_means_of_slices_are_means_of_their_queries(rng):
@@ -210,38 +212,72 @@ def test_a_visual_without_captions_has_no_length():
 # ---- two runs --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 3), (1, 9), (40, 12), (0, 5)])
-def test_mcnemar_is_the_exact_binomial_test(only_a, only_b):
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (0, 1), (3, 3), (2, 9), (40, 21), (30_000, 31_000)])
+def test_of_single_hits_the_test_is_mcnemars_exact_one(only_a, only_b):
     n = only_a + only_b
-    expected = stats.binomtest(only_a, n).pvalue if n else 1.0
-    assert mcnemar(only_a, only_b) == pytest.approx(expected, rel=1e-9)
+    found, how = flip_test(np.repeat([-1.0, 1.0, 0.0], [only_a, only_b, 7]))
+    assert found == pytest.approx(stats.binomtest(only_a, n).pvalue if n else 1.0, rel=1e-6)
+    assert "exact" in how
 
 
-def test_mcnemar_of_very_many_queries():
-    assert mcnemar(30_000, 31_000) == pytest.approx(stats.binomtest(30_000, 61_000).pvalue, rel=1e-6)
+def test_numbers_too_large_for_the_exact_test_are_drawn():
+    sums = np.array([3.0, -1.0, 4.0, 1.0, 5.0])
+    (exact, _), (drawn, how) = flip_test(sums), flip_test(sums * 10**8)
+    assert "2,000" in how and drawn == pytest.approx(exact, abs=0.05)
 
 
-def test_two_runs_by_hits(rng):
-    a, b = (rng.random(500) < 0.3).astype(float), (rng.random(500) < 0.4).astype(float)
-    a[3] = b[9] = np.nan
-    found = paired_queries(a, b)
-    both = [(x, y) for x, y in zip(a, b, strict=True) if x == x and y == y]
-    better, worse = both.count((0, 1)), both.count((1, 0))
-    assert (found.better, found.worse, found.queries) == (better, worse, 498)
-    assert found.difference == pytest.approx((better - worse) / 498) == pytest.approx(found.b - found.a)
-    assert found.p == mcnemar(better, worse) and "McNemar" in found.test
-    assert found.low < found.difference < found.high
+@pytest.mark.parametrize("whole", [True, False])
+def test_flips_are_all_flips_of_the_visuals(rng, whole):
+    """Every way to give each of 9 visuals' sums a sign, of captions that differ in number."""
+    visuals = rng.permutation(np.repeat(np.arange(9), rng.integers(1, 6, 9)))
+    a, b = rng.random((2, len(visuals)))
+    if whole:
+        a, b = (a < 0.4).astype(float), (b < 0.7).astype(float)
+    a[2] = b[5] = np.nan
+    sums = [np.nansum((b - a)[visuals == visual]) for visual in range(9)]
+    every = [abs(np.dot(signs, sums)) for signs in product((-1, 1), repeat=9)]
+    exact = np.mean([one >= abs(sum(sums)) - 1e-9 for one in every])
+    found = paired_queries(a, b, visuals)
+    error = 1e-9 if whole else 4 * math.sqrt(exact * (1 - exact) / 2000) + 1e-3
+    assert found.p == pytest.approx(exact, abs=error)
+    assert ("exact" in found.test) == whole
+    assert (found.queries, found.visuals) == (len(visuals) - 2, 9)
+    assert found.difference == pytest.approx(np.nanmean(b - a)) == pytest.approx(found.b - found.a)
 
 
-def test_sign_flips_are_all_flips(rng):
-    a = rng.random(8)
-    b = a + rng.normal(0.12, 0.2, 8)
-    differences = b - a
-    sums = [abs(np.dot(signs, differences)) for signs in product((-1, 1), repeat=8)]
-    exact = np.mean([s >= abs(differences.sum()) * (1 - 1e-9) for s in sums])
-    found = paired_queries(a, b)
-    assert found.p == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 2000) + 1e-3)
-    assert "sign flips" in found.test
+# 100 visuals of five captions that go together, as measured on Flickr8k: of the latent score half is the visual's.
+VISUALS = np.repeat(np.arange(100), 5)
+
+
+def hits_of_captions(rng, *shares):
+    """Hits of 500 captions: a latent normal score above 0.5, of a visual's share, then of captions of their own."""
+    latent = sum(math.sqrt(share) * rng.normal(size=100).repeat(5) for share in shares) + math.sqrt(
+        1 - sum(shares)
+    ) * rng.normal(size=500)
+    return (latent > 0.5).astype(float)
+
+
+def test_intervals_hold_the_mean_as_often_as_they_promise(rng):
+    held, alone = 0, 0
+    for _ in range(1000):
+        values = hits_of_captions(rng, 0.5)
+        low, high = bootstrap_interval(values, VISUALS)
+        held += low <= stats.norm.sf(0.5) <= high
+        low, high = bootstrap_interval(values)  # as if captions were independent
+        alone += low <= stats.norm.sf(0.5) <= high
+    assert 930 <= held <= 970
+    assert alone < 850  # so that the simulation is one in which it matters
+
+
+def test_two_runs_that_do_not_differ_are_told_apart_as_rarely_as_promised(rng):
+    """Two trainings of one loss: each visual is a little easier for one or the other, for all of its captions."""
+    found, alone = 0, 0
+    for _ in range(1000):
+        a, b = hits_of_captions(rng, 0.5), hits_of_captions(rng, 0.5)
+        found += flip_test(by_visual(b - a, VISUALS)[0])[0] < 0.05
+        alone += flip_test(b - a)[0] < 0.05
+    assert 35 <= found <= 65
+    assert alone > 90
 
 
 def test_equal_runs_do_not_differ_and_no_query_is_an_error():

@@ -32,7 +32,7 @@ HOMES = {
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
-    "scipy": {"comparison"},
+    "scipy": {"comparison", "metrics"},
     "av": {"data"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
 }

@@ -510,8 +510,8 @@ def test_bootstrap_interval_is_reproducible_and_covers_the_mean():
     assert (low, high) == bootstrap_interval(values, seed=3)
     assert low < np.nanmean(values) < high
     assert 0.06 < high - low < 0.1  # 2 × 1.96 × sqrt(0.3 × 0.7 / 500) = 0.08
-    with pytest.raises(ValueError, match="no query has a value"):
-        bootstrap_interval(np.array([np.nan]))
+    with pytest.raises(ValueError, match="two visuals or more, found 1"):
+        bootstrap_interval(np.array([np.nan, 0.5]))
 
 
 def test_a_truth_of_matches_only_gives_no_figures_against_it():

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import threading
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.fake_workspace import (
     RUNS,
+    WORDS,
     make_classes,
     make_clips,
     make_many,
@@ -21,7 +21,8 @@ from tests.fake_workspace import (
 from xmr.analysis import PairedQueries, errors, paired_queries
 from xmr.comparison import holm
 from xmr.core import DIRECTIONS
-from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, headline, summary
+from xmr.embedding import Frozen
+from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
 from xmr.workspace import ranked, result_words
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
@@ -37,8 +38,9 @@ from xmr.workspace.results import (
     Estimate,
     Lead,
     Results,
+    ZeroShot,
     compared,
-    lead,
+    encoder_values,
     measured,
     query_values,
     results,
@@ -94,23 +96,31 @@ def test_means_of_the_queries_are_the_metrics(make, split, tmp_path, cache_folde
         )
 
 
-def slow_interval(values, resamples=3000):
-    """The bootstrap, resample by resample."""
-    rng, n = np.random.default_rng(11), len(values)
-    means = sorted(sum(values[i] for i in rng.integers(0, n, n)) / n for _ in range(resamples))
+def slow_interval(values, visuals, resamples=3000):
+    """The bootstrap, visual by visual."""
+    rng, own = np.random.default_rng(11), [values[visuals == one] for one in np.unique(visuals)]
+    means = sorted(
+        np.concatenate([own[i] for i in rng.integers(0, len(own), len(own))]).mean() for _ in range(resamples)
+    )
     return means[int(0.025 * resamples)], means[int(0.975 * resamples)]
 
 
+@pytest.mark.parametrize("each", ["one", "three", "varying"])
 @pytest.mark.parametrize("levels", [2, 3, 200])
-def test_intervals_are_those_of_a_slow_bootstrap(levels, monkeypatch):
+def test_intervals_are_those_of_a_slow_bootstrap_of_the_visuals(levels, each, monkeypatch):
     rng = np.random.default_rng(levels)
-    values = rng.integers(0, levels, 120) / (levels - 1)
-    assert (len(np.unique(values)) > summary.FEW) == (levels == 200)
-    low, high = bootstrap_interval(np.append(values, np.nan), seed=2)
-    error = values.std() / math.sqrt(len(values))
-    assert (low, high) == pytest.approx(slow_interval(values), abs=0.25 * error)
-    monkeypatch.setattr(summary, "KEPT", 0)  # too many to keep: drawn anew, the same ones
-    assert bootstrap_interval(values, seed=2) == pytest.approx((low, high), abs=1e-6)
+    counts = {"one": np.ones(120, int), "three": np.full(120, 3), "varying": rng.integers(1, 5, 120)}[each]
+    visuals = rng.permutation(np.repeat(np.arange(120), counts))
+    values = (rng.integers(0, levels, 120)[visuals] + rng.integers(0, levels, len(visuals))) / (
+        2 * levels - 2
+    )
+    low, high = bootstrap_interval(np.append(values, np.nan), np.append(visuals, 7), seed=2)
+    expected = slow_interval(values, visuals)
+    width = expected[1] - expected[0]
+    assert (low, high) == pytest.approx(expected, abs=0.08 * width)
+    if levels == 200:
+        monkeypatch.setattr(summary, "KEPT", 0)  # too many to keep: drawn anew, the same ones
+        assert bootstrap_interval(values, visuals, seed=2) == pytest.approx((low, high), abs=1e-6)
 
 
 def test_flips_that_are_kept_are_those_that_are_drawn(monkeypatch):
@@ -118,9 +128,9 @@ def test_flips_that_are_kept_are_those_that_are_drawn(monkeypatch):
     a = rng.random(300)
     b = a + rng.normal(0.01, 0.1, 300)
     kept = paired_queries(a, b, seed=3).p
-    monkeypatch.setattr(errors, "KEPT", 0)
+    monkeypatch.setattr(flips, "KEPT", 0)
     assert paired_queries(a, b, seed=3).p == kept
-    assert 1 / (errors.FLIPS + 1) < kept < 1
+    assert 1 / (flips.FLIPS + 1) < kept < 1
 
 
 def test_results_hold_estimates_and_corrected_tests(workspace):
@@ -129,8 +139,15 @@ def test_results_hold_estimates_and_corrected_tests(workspace):
     assert list(found.tests) == ["info_nce", "max_of_hinges"]
     assert found.titles == ["R@1", "R@5", "R@10", "true R@1", "true mAP@R"]
     for title in found.titles:
-        one = [compared(workspace, "siglip", name, "test", "v2t", title) for name in found.tests]
-        for name, pair, p in zip(found.tests, one, holm([pair.p for pair in one]), strict=True):
+        family = [("siglip", name) for name in found.tests]
+        best = found.lead.best
+        if title == "R@1" and best != "siglip":
+            family += [(best, name) for name in NAMES if name not in (best, "siglip")]
+        one = [compared(workspace, *pair, "test", "v2t", title) for pair in family]
+        assert found.comparisons[title] == len(family)
+        for (first, name), pair, p in zip(family, one, holm([pair.p for pair in one]), strict=True):
+            if first != "siglip":
+                continue
             tested = found.tests[name][title]
             assert tested == Difference(pair, p)
             gap = found.estimates[name][title].mean - found.estimates["siglip"][title].mean
@@ -141,20 +158,44 @@ def test_results_hold_estimates_and_corrected_tests(workspace):
     assert results(workspace, ["siglip"], "test", "v2t", "siglip").tests == {}
 
 
-def test_the_leader_has_the_best_mean_and_is_tested_against_each_other_run(tmp_path, cache_folder):
+def test_the_leader_has_the_best_mean_and_a_pair_has_one_p(tmp_path, cache_folder):
     many = make_many(tmp_path)
     found = results(many, list(many.runs), "test", "t2v", "info_nce")
-    shown = lead(many, found)
+    shown = found.lead
     means = {name: one["R@1"].mean for name, one in found.estimates.items()}
-    assert means[shown.best] == max(means.values())
+    assert means[shown.best] == max(means.values()) and shown.best != "info_nce"
     assert [means[name] for name in shown.others] == sorted(
         (mean for name, mean in means.items() if name != shown.best), reverse=True
     )
-    raw = [compared(many, shown.best, name, "test", "t2v", "R@1").p for name in shown.others]
-    assert [one.p for one in shown.others.values()] == holm(raw)
     assert shown.alike == [name for name, one in shown.others.items() if one.p >= 0.05]
-    nobody = replace(found, estimates={})
-    assert lead(many, nobody) is None
+    # The pair of the best and the baseline is in the sentence and in the table.
+    said, told = shown.others["info_nce"], found.tests[shown.best]["R@1"]
+    assert said.p == told.p and said.found.p == told.found.p
+    assert said.found.difference == -told.found.difference and said.found.low == -told.found.high
+    assert (said.found.better, said.found.worse) == (told.found.worse, told.found.better)
+    pairs = {frozenset((one, name)) for one in ("info_nce", shown.best) for name in means if name != one}
+    assert found.comparisons == {**dict.fromkeys(found.titles, len(means) - 1), "R@1": len(pairs)}
+    raw = [compared(many, *sorted(pair), "test", "t2v", "R@1").p for pair in pairs]
+    assert sorted({one.p for one in (*shown.others.values(), *(row["R@1"] for row in found.tests.values()))}) == (
+        sorted({*holm(raw)})
+    )  # fmt: skip
+    words = result_words.difference_words(found)
+    assert f"for {len(means) - 1} comparisons in each column, in R@1 for {len(pairs)}" in words
+    assert f"with {shown.best}, of which the sentence" in words
+
+
+def test_intervals_and_tests_of_captions_are_drawn_by_picture(workspace):
+    """Doubling every caption leaves what is known, so intervals and p must not change."""
+    values = query_values(workspace, "siglip", "test", "t2v")["R@1"]
+    visuals = workspace.dataset("test").visual_of_text
+    found = results(workspace, NAMES, "test", "t2v", "siglip")
+    assert found.estimates["siglip"]["R@1"] == Estimate(*errors.mean_interval(values, visuals))
+    test = found.tests["info_nce"]["R@1"].found
+    assert (test.queries, test.visuals) == (120, 60)
+    other = query_values(workspace, "info_nce", "test", "t2v")["R@1"]
+    twice = paired_queries(values.repeat(2), other.repeat(2), visuals.repeat(2))
+    assert twice.p == pytest.approx(test.p) == pytest.approx(paired_queries(values, other, visuals).p)
+    assert "sign flips by visual" in test.test
 
 
 def test_runs_are_measured_as_time_allows_and_faults_are_told(tmp_path, cache_folder):
@@ -175,7 +216,7 @@ def test_runs_are_measured_as_time_allows_and_faults_are_told(tmp_path, cache_fo
     # Without its baseline nothing is compared, and without any run nobody leads.
     assert results(workspace, names, "validation", "t2v", "max_of_hinges").tests == {}
     nothing = results(workspace, names[:1], "validation", "t2v", "max_of_hinges")
-    assert (nothing.titles, nothing.total, lead(workspace, nothing)) == ([], "", None)
+    assert (nothing.titles, nothing.total, nothing.lead) == ([], "", None)
 
 
 def test_a_large_split_is_measured_aside(tmp_path, cache_folder, monkeypatch):
@@ -214,7 +255,7 @@ def test_the_training_is_read_from_the_histories(workspace):
 
 def made(difference, p):
     found = PairedQueries(
-        0.5, 0.5 + difference, difference, difference - 0.01, difference + 0.01, 3, 1, 100, p, ""
+        0.5, 0.5 + difference, difference, difference - 0.01, difference + 0.01, 3, 1, 100, 100, p, ""
     )
     return Difference(found, p)
 
@@ -252,22 +293,112 @@ def test_cells_stand_below_their_titles():
 
 
 def test_the_finding_says_whether_the_lead_is_more_than_chance():
-    shown = shown_results({})
-    words = result_words.lead_words
+    def words(lead, **changes):
+        return result_words.lead_words(shown_results({}, lead=lead, **changes))
+
     sure, unsure = made(-0.1, 0.001), made(-0.02, 0.4)
-    text = words(Lead("R@1", "b_1", {"a": sure}), shown)
-    assert text == (
+    assert words(Lead("R@1", "b_1", {"a": sure})) == (
         "b_1 is the best of 2 runs by R@1: 60.0% (55.0 – 65.0). Its lead of 10.0 points over the next one, a, is more "
         "than chance (p 0.001)."
     )
-    text = words(Lead("R@1", "b_1", {"a": unsure, "c": unsure, "d": sure}), shown)
+    text = words(Lead("R@1", "b_1", {"a": unsure, "c": unsure, "d": sure}))
     assert "2.0 points over the next one, a, may be chance (p 0.400)" in text
     assert "Nor can the test tell it from c." in text
-    assert text.endswith("surely better than the remaining one.")
-    assert words(Lead("R@1", "a", {}), shown) == "a: R@1 is 50.0% (45.0 – 55.0)."
-    assert "could be measured" in words(None, replace(shown, estimates={}, faults={"a": "no encoder"}))
+    assert text.endswith("better than the remaining one by more than chance.")
+    assert "a, has the same mean." in words(Lead("R@1", "b_1", {"a": made(0.0, 1.0)}))
+    assert words(Lead("R@1", "a", {})) == "a: R@1 is 50.0% (45.0 – 55.0)."
+    assert "could be measured" in words(None, estimates={}, faults={"a": "no encoder"})
     assert chance(0.00099) == "p < 0.001"
     assert chance(0.001) == "p 0.001"
+
+
+@pytest.mark.parametrize(("mean", "end"), [(0.3, "."), (0.62, ": no run does better.")])
+def test_the_finding_tells_what_the_frozen_encoder_reaches(mean, end):
+    frozen = ZeroShot({"R@1": Estimate(mean, mean - 0.05, mean + 0.05)}, 2.0, 180.0)
+    shown = shown_results(
+        {}, lead=Lead("R@1", "b_1", {"a": made(-0.1, 0.001)}), zero_shot={"zero-shot: tiny": frozen}
+    )
+    interval = f"{100 * mean:.1f}% ({100 * mean - 5:.1f} – {100 * mean + 5:.1f})"
+    assert result_words.lead_words(shown).endswith(
+        f"The frozen encoder itself (zero-shot: tiny) reaches {interval}{end}"
+    )
+    assert [cell.text for cell in estimate_cells(shown, "zero-shot: tiny")] == [
+        f"{100 * mean:.1f}",
+        "2",
+        "180.0",
+    ]
+
+
+# ---- the frozen encoder ----------------------------------------------------------------------------------
+
+
+def with_encoder(root, text=True, width=9):
+    """A workspace whose encoder reads both sides: pictures by what they show, captions by the words in them."""
+    workspace = make_workspace(root, broken=False)
+
+    def features(data, encoder):
+        kinds = zip(data.columns["colour"], data.columns["shape"], strict=True)
+        visual = np.array([[float(word in kind) for word in WORDS] for kind in kinds], np.float32)
+        said = np.array([[float(word in one) for word in WORDS] for one in data.captions], np.float32)
+        return Frozen(visual, said[:, :width] if text else None, encoder, "")
+
+    workspace.embedder.frozen_features = features
+    return workspace, features
+
+
+def test_the_frozen_encoder_has_a_row_of_its_own(tmp_path, cache_folder):
+    workspace, features = with_encoder(tmp_path)
+    data, frozen = workspace.dataset("test"), features(workspace.dataset("test"), "shapes")
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (frozen.visual, frozen.text)]
+    metrics = evaluate_embeddings(
+        *(side.astype(np.float16) for side in unit), data.visual_group, data.text_group, data.truth
+    )
+    for direction in DIRECTIONS:
+        found = results(workspace, NAMES, "test", direction, "siglip")
+        ((name, row),) = found.zero_shot.items()
+        assert name == "zero-shot: shapes" and name not in found.estimates and name not in found.tests
+        for title, one in row.estimates.items():
+            assert one.mean == pytest.approx(metrics[f"{direction}/{KEYS[title]}"]), title
+        assert (row.median, row.total) == (
+            metrics[f"{direction}/median_rank"], pytest.approx(metrics["rsum"])
+        )  # fmt: skip
+        assert name in csv_of(workspace, found) and name in latex_of(workspace, found)
+    hurried = results(workspace, NAMES, "test", "t2v", "siglip", seconds=60)
+    assert hurried.zero_shot.keys() == {name} and not hurried.awaited  # in the background, and done by now
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "why"), [(False, 9, "nothing says that both sides lie in one space"), (True, 5, "9 and 5 dimensions")]
+)  # fmt: skip
+def test_no_frozen_row_without_one_space(text, width, why, tmp_path, cache_folder):
+    workspace, _ = with_encoder(tmp_path, text, width)
+    found = results(workspace, NAMES, "test", "t2v", "siglip")
+    assert found.zero_shot == {} and why in found.no_zero_shot
+    assert f"No zero-shot row: {found.no_zero_shot}." in result_words.protocol_sentence(workspace, found)
+
+
+def test_an_encoder_that_fails_is_asked_once_and_others_are_not_waited_for(tmp_path, cache_folder):
+    workspace, features = with_encoder(tmp_path)
+    asked, go_on = [], threading.Event()
+
+    def slow(data, encoder):
+        asked.append(encoder)
+        assert go_on.wait(60)
+        raise OSError("the hub is not there")
+
+    workspace.embedder.frozen_features = slow
+    found = results(workspace, NAMES, "test", "t2v", "siglip", seconds=60)
+    assert found.awaited and found.zero_shot == {} and found.pending == []
+    assert "own row, zero-shot, follows" in result_words.protocol_sentence(workspace, found)
+    go_on.set()
+    for _ in range(3):
+        found = results(workspace, NAMES, "test", "t2v", "siglip")
+        assert (found.no_zero_shot, found.awaited) == ("the hub is not there", False)
+    assert asked == ["shapes"]
+    workspace.embedder.frozen_features = features
+    assert (
+        "not those that the runs were trained on" in encoder_values(workspace, "shapes", "other", "test")[1]
+    )
 
 
 def test_files_hold_the_numbers_and_no_formulas(tmp_path, cache_folder):

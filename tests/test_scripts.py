@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ import pytest
 from scripts import evaluate
 from scripts import train as train_script
 from tests import tiny, tiny_classes
+from tests.fake_workspace import make_dataset
 from xmr.checkpoints import load_run
 from xmr.checkpoints.run import MATCHER, STATE
 from xmr.data import load_dataset
+from xmr.data.dataset import Truth
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
+from xmr.metrics import bootstrap_interval
+from xmr.scoring import judged_words
 from xmr.training import train as steps_of
 
 ROOT = Path(__file__).parent.parent
@@ -214,8 +219,12 @@ def test_evaluating_gives_what_the_run_tells(runs, capsys):
 
 def test_evaluating_prints_an_aligned_table(runs, capsys):
     assert evaluate.main([str(runs / "info_nce"), "--split", "validation"]) == 0
-    head, v2t, t2v = capsys.readouterr().out.splitlines()
-    assert head.split() == ["run", "matcher", "direction", "R@1", "R@5", "R@10", "median", "rsum"]
+    head, v2t, t2v, note = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "matcher", "direction", "R@1", "±", "R@5", "R@10", "median", "rsum"]
+    assert (
+        "validation: 30 visuals × 60 texts" in note
+        and "resamples of the visuals with all their texts" in note
+    )
     metrics = load_run(runs / "info_nce").metrics["validation"]
     assert v2t.split()[:4] == ["info_nce", "linear", "v2t", f"{100 * metrics['v2t/recall_at_1']:.1f}"]
     assert v2t.split()[-1] == f"{metrics['rsum']:.1f}" and len(v2t) == len(head)
@@ -246,6 +255,64 @@ def test_how_much_of_the_captions_is_read_is_told(runs, data, tmp_path, capsys):
     assert f"; test: {said}, {cut} of 48 captions cut off after 128 words" in out
     read = load_run(tmp_path / "runs" / "info_nce").training["texts_read"]["test"]
     assert (read["unknown"], read["cut"]) == (words.count("zebra"), cut)
+
+
+def test_intervals_of_recall_are_drawn_by_visual(runs, capsys):
+    run = load_run(runs / "info_nce")
+    assert evaluate.main([str(run.path)]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    data, (visual, text) = load_dataset(run.config.dataset, "test"), run.embeddings()
+    scores = visual @ text.T
+    own = data.visual_of_text[None] == np.arange(len(visual))[:, None]
+    worst = np.where(own, -np.inf, scores)
+    found = {
+        "v2t": (np.where(own, scores, -np.inf).max(1) > worst.max(1), None),
+        "t2v": (scores[data.visual_of_text, np.arange(len(text))] > worst.max(0), data.visual_of_text),
+    }
+    for row, (direction, (hits, visuals)) in zip((rows[1][3:], rows[2][1:]), found.items(), strict=True):
+        low, high = bootstrap_interval(hits.astype(float), visuals)
+        assert row[:2] == [f"{100 * hits.mean():.1f}", f"{50 * (high - low):.1f}"]
+        told = run.metrics["test"]
+        assert (told[f"{direction}/low_recall_at_1"], told[f"{direction}/high_recall_at_1"]) == (
+            pytest.approx(low), pytest.approx(high),
+        )  # fmt: skip
+
+
+def test_a_truth_of_few_pairs_is_told_beside_its_figures():
+    data = make_dataset()
+    assert judged_words(data) == judged_words(replace(data, truth=None)) == ""  # all is known, or nothing
+
+    def block(visuals, texts):
+        known = (visuals[:, None] + texts[None]) % 7 == 0
+        return np.where(known, data.truth.block(visuals, texts), np.nan)
+
+    partial = replace(data, truth=Truth(block, data.truth.pairs, complete=False, source="asked of people"))
+    judged = sum((visual + text) % 7 == 0 for visual in range(60) for text in range(120))
+    words = judged_words(partial)
+    assert f"{judged:,} of 7,200, {judged / 60:.3g} for each visual" in words and "asked of people" in words
+    result = {
+        "name": "a",
+        "matcher": "",
+        "metrics": {"v2t/recall_at_1": 0.5, "rsum": 100.0},
+        **evaluate.protocol(partial),
+    }
+    assert evaluate.table([result]).endswith(words)
+
+
+def test_the_frozen_encoder_stands_beside_the_runs(runs, monkeypatch, capsys):
+    """Where it embeds both sides; else it is said why there is no row."""
+    assert evaluate.main([str(runs / "info_nce"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["runs"]) == 1
+    assert "no zero-shot row: the features of" in captured.err and "one space" in captured.err
+    texts = np.eye(24, dtype=np.float32).repeat(2, 0)
+    monkeypatch.setattr(
+        evaluate, "zero_shot", lambda data, encoder: (np.eye(len(data.visual_ids), dtype=np.float32), texts)
+    )
+    assert evaluate.main([str(runs / "info_nce"), str(runs / "max_of_hinges")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:-1:2]] == ["info_nce", "max_of_hinges", "zero-shot:"]
+    assert lines[5].split()[-1] == "600.0"
 
 
 def test_evaluating_on_other_data(runs, data, tmp_path, capsys):
@@ -302,7 +369,7 @@ def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair
         "v2t",
     ]
     assert rows[1][-1] == f"{told['metrics']['rsum']:.1f}"
-    assert rows[3][-1] == f"{told['first_stage']['rsum']:.1f}" and len(rows) == 5
+    assert rows[3][-1] == f"{told['first_stage']['rsum']:.1f}" and len(rows) == 6
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +404,7 @@ def test_class_labels_have_mean_average_precision_of_each_class(labelled, capsys
         assert told["metrics"][f"{direction}/map"] == pytest.approx(every, abs=2e-3)
     assert evaluate.main([str(labelled), "--per-class"]) == 0
     table, classes = capsys.readouterr().out.rstrip().split("\n\n")
+    assert "each side asks among all" in table
     assert {"mAP", "mAP@50", "R@1"} <= {*table.split("\n")[0].split()} and "rsum" not in table
     assert len(classes.splitlines()) == len(test.classes) + 2
     assert classes.splitlines()[-1].split() == [

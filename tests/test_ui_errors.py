@@ -27,6 +27,7 @@ from xmr.figures.errors import RANK_BINS
 from xmr.ui import error_charts, error_lists, error_rows, error_views
 from xmr.ui.error_lists import Asked
 from xmr.ui.tabs import errors
+from xmr.words import fixed
 from xmr.workspace.item_names import find_item
 from xmr.workspace.measured import top
 
@@ -320,12 +321,13 @@ def test_the_latex_table_has_the_slices_and_escapes_names(workspace):
     body = [line.removesuffix(r" \\").split(" & ") for line in lines[5:-2]]
     assert [row[0] for row in body] == list(slicing)
     a, b = (hits(workspace.ranks(run, "test", "t2v"), 5) for run in ("info_nce", "siglip"))
+    visuals = workspace.dataset("test").visual_of_text
     for row, queries in zip(body, slicing.values(), strict=True):
         assert row[1] == str(len(queries))
         for cell, values, sign in ((row[2], a, ""), (row[3], b, ""), (row[4], b - a, "+")):
-            mean, low, high = (100 * number for number in mean_interval(values[queries]))
-            told = f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
-            assert cell.replace("$-$", "-") == told
+            mean, low, high = (100 * number for number in mean_interval(values[queries], visuals[queries]))
+            ends = [fixed(one, 1, sign=bool(sign)) for one in (mean, low, high)]
+            assert cell.replace("$-$", "−") == f"{ends[0]} [{ends[1]}, {ends[2]}]"
     assert error_charts._tex("50% of a_b & {c}\n\\input{x}") == (
         r"50\% of a\_b \& \{c\} \textbackslash{}input\{x\}"
     )

@@ -55,6 +55,7 @@ def show(
         "data",
         "runs",
         "pending",
+        "awaited",
     )
     found = results.show(workspace, split, direction, runs, baseline, which, sort, **more)
     return dict(zip(names, found, strict=True))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from xmr.captions import TextsRead
 from xmr.checkpoints import Combination
@@ -144,14 +145,46 @@ def _encoder_reads(encoder: str, texts: tuple[str, ...]) -> TextsRead:
 
 @torch.no_grad()
 def embed(matcher: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Unit embeddings of all inputs, float32: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode.
+    """Unit embeddings of all inputs, `as_kept`: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode.
 
     Of a pair scorer they are those of its first stage.
     """
     matcher.eval()
     visual = [matcher.pooled(matcher.visual(inputs.visual_batch(r))) for r in _blocks(len(inputs.visual))]
     text = [matcher.pooled(matcher.text(inputs.text_batch(rows))) for rows in _blocks(inputs.texts)]
-    return torch.cat(visual).numpy(), torch.cat(text).numpy()
+    return as_kept(torch.cat(visual)), as_kept(torch.cat(text))
+
+
+def as_kept(values: Tensor) -> np.ndarray:
+    """Embeddings or scores as a run's folder keeps them: float32 from half precision.
+
+    Whatever measures a split measures these, so that training, evaluation and the app tell the same figures of a run.
+    """
+    return values.half().float().numpy()
+
+
+def zero_shot(
+    dataset: Dataset, encoder: str, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit embeddings of a split by the frozen encoder itself, `as_kept`: (N_v, D) and (N_t, D).
+
+    Raises ValueError where nothing says that both sides lie in one space; as `frozen_features`.
+    """
+    return in_one_space(frozen_features(dataset, encoder, "pooled", progress), dataset.name)
+
+
+def in_one_space(frozen: Frozen, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`zero_shot` of features that are there already, of the dataset `name`."""
+    if not frozen.encoder or frozen.text is None:
+        raise ValueError(
+            f"the features of {name} are its own, and nothing says that both sides lie in one space"
+        )
+    sides = [torch.from_numpy(np.asarray(side, np.float32)) for side in (frozen.visual, frozen.text)]
+    if sides[0].shape[-1] != sides[1].shape[-1]:
+        shapes = " and ".join(str(side.shape[-1]) for side in sides)
+        raise ValueError(f"{frozen.encoder} has {shapes} dimensions on the two sides: not one space")
+    visual, text = (as_kept(normalize(side, dim=-1)) for side in sides)
+    return visual, text
 
 
 def _blocks(count: int) -> list[np.ndarray]:
@@ -275,8 +308,8 @@ def _of_members(
     read one encoder ask it once."""
     encoded = {} if encoded is None else encoded
     if isinstance(run, Combination):
-        return run.joined([embed_one(member.run, encoded).numpy() for member in run.members])
-    return embed_one(run, encoded).numpy()
+        return run.joined([as_kept(embed_one(member.run, encoded)) for member in run.members])
+    return as_kept(embed_one(run, encoded))
 
 
 def _encoder(run: Run, what: str) -> Any:

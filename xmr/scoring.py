@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xmr.data import Dataset
-from xmr.embedding import Inputs, Progress, embed, run_inputs
+from xmr.embedding import Inputs, Progress, as_kept, embed, embed_dataset, run_inputs
 from xmr.metrics import evaluate_embeddings, evaluate_scores
 
 if TYPE_CHECKING:
-    from xmr.checkpoints import Run
+    from xmr.checkpoints import Combination, Run
 
 ROWS = 64  # visuals scored at once
 STATES = 512  # items read at once
@@ -33,8 +33,8 @@ class ReadSplit:
 
     @torch.no_grad()
     def block(self, visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
-        """Scores (V, T) float32 of the items of two index vectors."""
-        return self.matcher.scores(self.visual[visuals], self.text[texts]).float().numpy()
+        """Scores (V, T), `as_kept`, of the items of two index vectors."""
+        return as_kept(self.matcher.scores(self.visual[visuals], self.text[texts]))
 
     def matrix(self, progress: Progress | None = None) -> np.ndarray:
         """Scores (N_v, N_t) float32 of all pairs."""
@@ -79,6 +79,54 @@ def joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts)
 
 
+def sides_of(
+    run: Run | Combination, data: Dataset, progress: Progress | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit embeddings of a split, (N_v, E) and (N_t, E): those that the run keeps of its own test split, else its
+    matcher's, which another machine makes with other last bits. Raises as `xmr.embedding.embed_dataset`."""
+    return run.embeddings() if keeps(run, data) else embed_dataset(run, data, progress)
+
+
+def scores_of(run: Run | Combination, data: Dataset, progress: Progress | None = None) -> np.ndarray | None:
+    """What a pair scorer says of all pairs of a split, (N_v, N_t), kept or made as in `sides_of`; else None."""
+    if run.independent:
+        return None
+    kept = run.scores() if keeps(run, data) else None
+    return read_dataset(run, data, progress).matrix(progress) if kept is None else kept
+
+
+def keeps(run: Run | Combination, data: Dataset) -> bool:
+    """Whether the split is the test split that the run was measured on, whose embeddings are in its folder."""
+    return data.split == "test" and run.dataset["fingerprints"].get("test") == data.fingerprint
+
+
+def split_metrics(
+    data: Dataset, visual: np.ndarray, text: np.ndarray, scores: np.ndarray | None = None
+) -> dict[str, float]:
+    """The metrics of a split by its unit embeddings, (N_v, E) and (N_t, E), or by all `scores` (N_v, N_t): of its
+    annotation, with intervals by visual, and what class labels and the truth have to say."""
+    groups = data.visual_group, data.text_group
+    known = {"truth": data.truth, "classes": data.classes, "visual_of_text": data.visual_of_text}
+    if scores is not None:
+        return evaluate_scores(scores, *groups, **known)
+    return evaluate_embeddings(visual, text, *groups, **known)
+
+
+def judged_words(data: Dataset) -> str:
+    """How little of a split its truth judges, and what that makes of the figures by it; "" where it knows all or is
+    none."""
+    if data.truth is None or data.truth.complete:
+        return ""
+    visuals, texts = len(data.visual_ids), len(data.captions)
+    rows = (np.arange(start, min(start + 256, visuals)) for start in range(0, visuals, 256))
+    judged = sum(int((~np.isnan(data.truth.block(some, np.arange(texts)))).sum()) for some in rows)
+    return (
+        f"“true” is among the pairs that are judged only ({data.truth.source}): {judged:,} of {visuals * texts:,}, "
+        f"{judged / visuals:.3g} for each visual. Unjudged items are left out of those rankings (xinfAP but keeps their "
+        "places), so these figures are no recall over the whole gallery."
+    )
+
+
 def measure(
     matcher: Any, inputs: Inputs, data: Dataset
 ) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray], np.ndarray | None]:
@@ -86,12 +134,9 @@ def measure(
 
     Of a pair scorer the metrics are those of its scores, and the embeddings those of its first stage.
     """
-    groups, known = (data.visual_group, data.text_group), {"truth": data.truth, "classes": data.classes}
-    visual, text = embed(matcher, inputs)
-    if matcher.independent:
-        return evaluate_embeddings(visual, text, *groups, **known), (visual, text), None
-    scores = read(matcher, inputs).matrix()
-    return evaluate_scores(scores, *groups, **known), (visual, text), scores
+    sides = embed(matcher, inputs)
+    scores = None if matcher.independent else read(matcher, inputs).matrix()
+    return split_metrics(data, *sides, scores), sides, scores
 
 
 def validate(matcher: Any, inputs: Inputs, data: Dataset) -> dict[str, float]:

@@ -2,25 +2,25 @@
 
 A run's result on Q queries is a vector (Q,): ranks of the best annotated match, hits at a cut-off (`hits`), or any
 other number per query; NaN where a query has no match, and left out of everything. A slicing is a dict: name of a
-slice → indices of its queries, in the order in which they are to be shown. Slices may overlap.
+slice → indices of its queries, in the order in which they are to be shown. Slices may overlap. Captions of one visual
+are not independent: `visuals` (Q,) int are the queries' visuals, and intervals and tests draw those; None means that
+every query is a visual, as in v2t.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
 from xmr.analysis.blocks import Relevance
 from xmr.captions import words_of
 from xmr.core import Direction
-from xmr.metrics import bootstrap_interval
+from xmr.metrics import bootstrap_interval, by_visual, flip_test
 
 Slicing = Mapping[str, np.ndarray]
 
@@ -28,8 +28,6 @@ RELATIONS = (
     "left", "right", "behind", "in front", "above", "below", "on", "under", "between", "beside", "next to", "near",
     "inside", "before", "after", "then", "while",
 )  # fmt: skip
-FLIPS = 2000  # of a permutation test
-KEPT = 50_000_000  # flips of all queries, one bit each, up to which they are kept for the next test
 
 
 def hits(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -86,7 +84,7 @@ def true_but_unannotated(
 
 @dataclass(frozen=True)
 class Slice:
-    """The mean of a number over the queries of a slice, with its 95% bootstrap interval; NaN from fewer than two."""
+    """The mean of a number over the queries of a slice, with its 95% bootstrap interval; NaN of fewer than two visuals."""
 
     name: str
     count: int
@@ -95,26 +93,34 @@ class Slice:
     high: float
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of (Q,) values and its `bootstrap_interval`; NaN left out, and no interval (NaN) of fewer than two."""
-    values = values[~np.isnan(values)]
-    if len(values) < 2:
-        return float(values.mean()) if len(values) else np.nan, np.nan, np.nan
-    return float(values.mean()), *bootstrap_interval(values, seed)
+def mean_interval(
+    values: np.ndarray, visuals: np.ndarray | None = None, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of (Q,) values and its `bootstrap_interval`; NaN left out, and no interval (NaN) of fewer than two visuals."""
+    sums, counts = by_visual(values, visuals)
+    mean = float(sums.sum() / counts.sum()) if len(sums) else np.nan
+    return (
+        (mean, np.nan, np.nan) if len(sums) < 2 else (mean, *bootstrap_interval(values, visuals, seed=seed))
+    )
 
 
-def slice_means(values: np.ndarray, slicing: Slicing, seed: int = 0) -> list[Slice]:
+def slice_means(
+    values: np.ndarray, slicing: Slicing, visuals: np.ndarray | None = None, seed: int = 0
+) -> list[Slice]:
     """The mean of (Q,) values in each slice, in the slicing's order; slices without any value are left out."""
     found = []
     for name, queries in slicing.items():
         own = values[queries]
         count = int((~np.isnan(own)).sum())
         if count:
-            found.append(Slice(name, count, *mean_interval(own, seed)))
+            of = None if visuals is None else visuals[queries]
+            found.append(Slice(name, count, *mean_interval(own, of, seed)))
     return found
 
 
-def slice_differences(a: np.ndarray, b: np.ndarray, slicing: Slicing, seed: int = 0) -> list[Slice]:
+def slice_differences(
+    a: np.ndarray, b: np.ndarray, slicing: Slicing, visuals: np.ndarray | None = None, seed: int = 0
+) -> list[Slice]:
     """The mean of b − a, query by query, in each slice: those first whose interval is farthest from 0.
 
     So a small slice with a large difference by chance does not come first. `count` are queries with both values.
@@ -123,7 +129,7 @@ def slice_differences(a: np.ndarray, b: np.ndarray, slicing: Slicing, seed: int 
     def apart(one: Slice) -> tuple[float, float]:
         return (np.nan_to_num(max(one.low, -one.high), nan=-np.inf), abs(one.mean))
 
-    return sorted(slice_means(b - a, slicing, seed), key=apart, reverse=True)
+    return sorted(slice_means(b - a, slicing, visuals, seed), key=apart, reverse=True)
 
 
 def by_number(values: Sequence[Any] | np.ndarray, bins: int = 4) -> dict[str, np.ndarray]:
@@ -238,7 +244,8 @@ def query_slicings(
 class PairedQueries:
     """Two runs on the same queries: their means, the mean of b − a with its 95% interval, and whether that is chance.
 
-    `better` and `worse` are the queries on which b is above and below a; `p` is two-sided, of the `test` named.
+    `better` and `worse` are the queries on which b is above and below a, `visuals` those that the `queries` are of; `p`
+    is two-sided, of the `test` named.
     """
 
     a: float
@@ -249,66 +256,30 @@ class PairedQueries:
     better: int
     worse: int
     queries: int
+    visuals: int
     p: float
     test: str
 
 
-def paired_queries(a: np.ndarray, b: np.ndarray, seed: int = 0) -> PairedQueries:
+def paired_queries(
+    a: np.ndarray, b: np.ndarray, visuals: np.ndarray | None = None, seed: int = 0
+) -> PairedQueries:
     """Compares two runs by (Q,) numbers of the same queries; NaN in either leaves a query out.
 
-    Hits (0 and 1) are tested by McNemar's exact test on the queries where the runs differ, other numbers by flipping
-    the signs of their differences at random, `FLIPS` times, so that p is at least 1 / (FLIPS + 1). Several tests need
+    The test flips the signs of the differences' sums over each visual (`flip_test`). Several tests need
     `xmr.comparison.holm`. Raises ValueError where no query has both values.
-    Reference: McNemar, Psychometrika 12 (1947), in the exact binomial form; Smucker et al., A Comparison of Statistical
-    Significance Tests for Information Retrieval Evaluation, CIKM 2007.
     """
-    both = ~np.isnan(a) & ~np.isnan(b)
+    differences = b - a
+    both = ~np.isnan(differences)
     if not both.any():
         raise ValueError("no query has a value under both runs, so there is nothing to compare")
-    a, b = a[both], b[both]
-    differences = b - a
+    sums, _ = by_visual(differences, visuals)
+    p, test = flip_test(sums, seed)
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    binary = all(((one == 0) | (one == 1)).all() for one in (a, b))
-    p = mcnemar(better, worse) if binary else _sign_flips(differences, seed)
-    difference, low, high = mean_interval(differences, seed)
     return PairedQueries(
-        float(a.mean()), float(b.mean()), difference, low, high, better, worse, len(a), p,
-        "McNemar, exact" if binary else f"{FLIPS:,} sign flips",
+        float(a[both].mean()), float(b[both].mean()), *mean_interval(differences, visuals, seed), better, worse,
+        int(both.sum()), len(sums), p, test,
     )  # fmt: skip
-
-
-def mcnemar(only_a: int, only_b: int) -> float:
-    """The two-sided p of McNemar's exact test: the chance that a fair coin splits as unevenly or more."""
-    n = only_a + only_b
-    k = torch.arange(min(only_a, only_b) + 1, dtype=torch.float64)
-    total = torch.tensor(float(n), dtype=torch.float64)
-    log_ways = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(total - k + 1)
-    return min(1.0, 2 * float(torch.exp(log_ways - n * np.log(2)).sum()))
-
-
-def _sign_flips(differences: np.ndarray, seed: int) -> float:
-    count = len(differences)
-    values, total = differences.astype(np.float32), differences.sum()
-    extreme = 0
-    for drawn in _flips(count, seed) if FLIPS * count <= KEPT else _drawn_flips(count, seed):
-        kept = np.unpackbits(drawn, axis=1, count=count).astype(np.float32) @ values
-        sums = np.abs(2 * kept - total)  # of those that keep their sign, less of those that don't
-        extreme += int((sums >= abs(total) * (1 - 1e-5)).sum())
-    return (1 + extreme) / (1 + FLIPS)
-
-
-@lru_cache(maxsize=2)  # of both directions: the runs are tested on the same queries
-def _flips(count: int, seed: int) -> list[np.ndarray]:
-    return list(_drawn_flips(count, seed))
-
-
-def _drawn_flips(count: int, seed: int) -> Iterator[np.ndarray]:
-    """Which of `count` differences keep their sign in each of `FLIPS` draws, packed bits, some draws at a time."""
-    rng = np.random.default_rng(seed)
-    step = max(1, 1_000_000 // count)
-    for start in range(0, FLIPS, step):
-        rows = min(step, FLIPS - start)
-        yield np.frombuffer(rng.bytes(rows * -(-count // 8)), np.uint8).reshape(rows, -1)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

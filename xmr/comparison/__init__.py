@@ -8,7 +8,17 @@ and text out: who trains is scripts/compare.py's.
 
 from xmr.comparison.grid import Comparison, grid_csv, grid_latex, grid_markdown, grid_page, grid_tables
 from xmr.comparison.log import Log, opened
-from xmr.comparison.outcomes import Cell, Outcome, Record, chosen, compare, holm, interval, paired
+from xmr.comparison.outcomes import (
+    Cell,
+    Outcome,
+    Record,
+    chosen,
+    compare,
+    holm,
+    interval,
+    paired,
+    shares_by_visual,
+)
 from xmr.comparison.plot import html_page
 from xmr.comparison.search import Axis, Setting, axes, points, settings
 from xmr.comparison.tables import csv_table, latex_tables, markdown
@@ -39,4 +49,5 @@ __all__ = [
     "paired",
     "points",
     "settings",
+    "shares_by_visual",
 ]

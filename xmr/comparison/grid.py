@@ -27,14 +27,22 @@ SHOWN = [f"{direction}/{name}" for name in ("recall_at_1", "true_map_at_r", "tru
 
 @dataclass(frozen=True)
 class Comparison:
-    """All losses with one matcher, but those that do not go with it; `about` tells in paragraphs what was done."""
+    """All losses with one matcher, but those that do not go with it; `about` tells in paragraphs what was done.
+
+    `zero_shot` is the frozen encoder itself, where it embeds both sides."""
 
     matcher: str
     outcomes: list[Outcome]
     about: list[str]
+    zero_shot: Outcome | None = None
+
+    @property
+    def rows(self) -> list[Outcome]:
+        """All that has a row."""
+        return [*self.outcomes, *([self.zero_shot] if self.zero_shot else [])]
 
     def cells(self, baseline: str) -> Cells:
-        return compare(self.outcomes, baseline)
+        return compare(self.rows, baseline)
 
 
 def grid_tables(
@@ -75,7 +83,7 @@ def grid_markdown(
     )
     for one in comparisons:
         if one.outcomes:
-            own = markdown(one.outcomes, one.cells(baseline), baseline, one.matcher, one.about, level=2)
+            own = markdown(one.rows, one.cells(baseline), baseline, one.matcher, one.about, level=2)
             parts.append(own.rstrip())
         else:
             parts += [f"## {one.matcher}", *one.about]
@@ -88,7 +96,7 @@ def grid_csv(comparisons: Sequence[Comparison], baseline: str) -> str:
         [
             {"matcher": one.matcher, **line}
             for one in comparisons
-            for line in csv_lines(one.outcomes, one.cells(baseline))
+            for line in csv_lines(one.rows, one.cells(baseline))
         ]
     )
 
@@ -99,7 +107,7 @@ def grid_latex(comparisons: Sequence[Comparison], losses: Sequence[str], baselin
     for one in comparisons:
         if not one.outcomes:
             continue
-        own = tables(one.outcomes, one.cells(baseline), baseline)
+        own = tables(one.rows, one.cells(baseline), baseline)
         parts += [f"% {one.matcher}", *map(latex_table, own)]
     return "\n\n".join(parts) + "\n"
 
@@ -107,7 +115,7 @@ def grid_latex(comparisons: Sequence[Comparison], losses: Sequence[str], baselin
 def grid_page(comparisons: Sequence[Comparison], baseline: str, title: str, about: Sequence[str]) -> str:
     """A page with the panels of every matcher."""
     sections = [
-        f"<h2>{escape(one.matcher)}</h2>\n{panels(one.outcomes, one.cells(baseline), baseline)}"
+        f"<h2>{escape(one.matcher)}</h2>\n{panels(one.rows, one.cells(baseline), baseline)}"
         for one in comparisons
     ]
     return page(sections, baseline, title, about)

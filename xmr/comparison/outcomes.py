@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from xmr.comparison.search import Setting
-from xmr.core import DIRECTIONS
+from xmr.core import DIRECTIONS, Ranking
+from xmr.metrics import CUTOFFS, flip_test, recall_at_k
 
 LEVEL = 0.05  # of the tests; intervals hold 1 - LEVEL
 
@@ -50,7 +51,9 @@ class Record:
     """One training. `score` is of the validation split, None where it diverged, and then `diverged` says how; `figure`
     is its name, of `xmr.metrics.headline`.
 
-    `metrics` are of the test split; a search has none, because it does not look at it. `selector` is that of a row of
+    `metrics` are of the test split; a search has none, because it does not look at it. `by_visual` (V,) are the shares of
+    rsum that each visual of the test split and its texts have, in units that all trainings of a comparison share; empty
+    where there are class labels, and in older logs. `selector` is that of a row of
     its own (LOSS+SELECTOR); a selector that all rows share is no part of a record.
     """
 
@@ -67,6 +70,7 @@ class Record:
     threads: int = 0
     selector: str = ""
     figure: str = "rsum"
+    by_visual: list[int] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
@@ -103,10 +107,13 @@ class Outcome:
     loss: str
     searched: list[Record]
     tested: list[Record] = field(default_factory=list)
+    frozen: bool = False  # the frozen encoder itself, of which nothing was trained
 
     @property
     def chosen(self) -> Record | None:
         """The best of the search; without a search, any training, since all are at the defaults."""
+        if self.frozen:
+            return None
         return chosen(self.searched) if self.searched else next(iter(self.tested), None)
 
     @property
@@ -140,7 +147,7 @@ def labelled(outcomes: Iterable[Outcome]) -> bool:
 class Cell:
     """A metric of a loss over its seeds: mean ± half of the interval, and the difference to the baseline.
 
-    NaN where there is none: no interval from one seed, no test of the baseline against itself.
+    `p` asks whether other seeds would show the difference, `p_visual` (of rsum only) whether other visuals would. NaN where there is none: no interval from one seed, no test of the baseline against itself.
     """
 
     mean: float
@@ -148,6 +155,8 @@ class Cell:
     difference: float = math.nan
     p: float = math.nan
     p_holm: float = math.nan
+    p_visual: float = math.nan
+    p_visual_holm: float = math.nan
 
     @property
     def significant(self) -> bool:
@@ -159,7 +168,8 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, C
     any result come last.
 
     Paired t-tests over the seeds that a loss shares with the baseline, for each metric on its own, with Holm's
-    correction for the number of losses compared with the baseline.
+    correction for the number of losses compared with the baseline; for rsum also a test by visual (`visual_test`), with
+    a correction of its own.
     """
     metrics = [m for m in METRICS if any(outcome.values(m) for outcome in outcomes)]
     cells: dict[str, dict[str, Cell]] = {outcome.loss: {} for outcome in outcomes}
@@ -173,15 +183,41 @@ def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, C
                 ours = outcome.values(metric)
                 tests[outcome.loss] = paired([ours[s] for s in shared], [against[s] for s in shared])
         corrected = dict(zip(tests, holm([p for _, p in tests.values()]), strict=True))
+        visual = {
+            one.loss: visual_test(one, base) for one in outcomes if one.loss in tests and metric == "rsum"
+        }
+        visual_holm = dict(zip(visual, holm(list(visual.values())), strict=True))
         for outcome in outcomes:
             values = list(outcome.values(metric).values())
             if values:
                 difference, p = tests.get(outcome.loss, (math.nan, math.nan))
                 corrected_p = corrected.get(outcome.loss, math.nan)
-                cells[outcome.loss][metric] = Cell(*interval(values), difference, p, corrected_p)
+                by_visual = (found.get(outcome.loss, math.nan) for found in (visual, visual_holm))
+                cells[outcome.loss][metric] = Cell(*interval(values), difference, p, corrected_p, *by_visual)
     head = "map" if labelled(outcomes) else "rsum"
     means = {loss: row[head].mean if head in row else -math.inf for loss, row in cells.items()}
     return {loss: cells[loss] for loss in sorted(cells, key=lambda loss: -means[loss])}
+
+
+def visual_test(ours: Outcome, theirs: Outcome) -> float:
+    """The p of flipping the signs of the visuals' differences (`xmr.metrics.flip_test`) in rsum, summed over the seeds
+    that both share; NaN where a log does not hold them."""
+    a, b = ({r.seed: r.by_visual for r in one.tested if r.score is not None} for one in (ours, theirs))
+    shared = [seed for seed in a.keys() & b.keys() if a[seed] and len(a[seed]) == len(b[seed])]
+    if not shared:
+        return math.nan
+    return flip_test(sum(np.subtract(a[seed], b[seed]) for seed in shared).astype(float))[0]
+
+
+def shares_by_visual(v2t: Ranking, t2v: Ranking, visual_of_text: np.ndarray) -> list[int]:
+    """What each visual and its texts have of rsum, (V,): Σ_K hits of the visual × T + hits of its texts × V, over the
+    common divisor of T and V, so that sums of differences stay small whole numbers. Queries without a match have none.
+    """
+    visuals, texts = len(v2t), len(t2v)
+    unit = math.gcd(visuals, texts)
+    own, of_texts = (sum(np.nan_to_num(recall_at_k(ranking, k=k)) for k in CUTOFFS) for ranking in (v2t, t2v))
+    of_texts = np.bincount(visual_of_text, of_texts, visuals)
+    return (own * (texts // unit) + of_texts * (visuals // unit)).astype(int).tolist()
 
 
 def interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float, float]:

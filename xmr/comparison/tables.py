@@ -43,8 +43,13 @@ def markdown(
     parts.append(
         f"Means over the seeds ± half of the {1 - LEVEL:.0%} interval (Student t), recalls in per cent. Δ: mean "
         f"difference to {baseline}, seed by seed. ↑ ↓: above or below {baseline} in a paired t-test, p < {LEVEL} after "
-        "Holm's correction for the number of losses, in each column on its own."
+        "Holm's correction for the number of losses, in each column on its own. All this is about other seeds."
     )
+    if _tested_by_visual(cells):
+        parts.append(
+            "p by visual: whether other test visuals would show the difference in rsum, by flipping the signs of the "
+            "visuals' differences (each with all of its texts, summed over the seeds), after Holm's correction too."
+        )
     if edge := at_the_edge(outcomes):
         parts.append(
             f"The highest or lowest learning rate tried was the best for {', '.join(edge)}: a wider search might raise "
@@ -69,7 +74,9 @@ def tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> list[lis
     of = {outcome.loss: outcome for outcome in outcomes}
     head, *others = annotated = list(CLASSES if labelled(outcomes) else RECALLS)
     title = METRICS[head][0]
-    first = [["loss", title, f"Δ {title}", "p (Holm)", *(METRICS[metric][0] for metric in others), "setting"]]
+    by_visual = _tested_by_visual(cells)
+    tests = ["p (Holm)", *(["p by visual (Holm)"] if by_visual else [])]
+    first = [["loss", title, f"Δ {title}", *tests, *(METRICS[metric][0] for metric in others), "setting"]]
     diverged = any(_diverged(outcome) for outcome in outcomes)
     if diverged:
         first[0].append("diverged")
@@ -79,11 +86,16 @@ def tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> list[lis
         name = f"{loss} (baseline)" if loss == baseline else loss
         main = row.get(head)
         tested = [_signed(main.difference), _p(main.p_holm)] if main else ["", ""]
+        tested += [_p(main.p_visual_holm) if main else ""] if by_visual else []
         numbers = [number(row.get(metric)) for metric in annotated]
         line = [name, numbers[0], *tested, *numbers[1:], _setting(of[loss])]
         first.append([*line, _diverged(of[loss])] if diverged else line)
         second.append([name, *(number(row.get(metric)) for metric in known)])
     return [first, second] if known else [first]
+
+
+def _tested_by_visual(cells: Cells) -> bool:
+    return any(not math.isnan(cell.p_visual) for row in cells.values() for cell in row.values())
 
 
 def verdicts(cells: Cells, baseline: str) -> list[str]:
@@ -147,6 +159,8 @@ def csv_lines(outcomes: Sequence[Outcome], cells: Cells) -> list[dict[str, Any]]
                 "difference": cell.difference,
                 "p": cell.p,
                 "p_holm": cell.p_holm,
+                "p_visual": cell.p_visual,
+                "p_visual_holm": cell.p_visual_holm,
             }
             numbers = {name: "" if math.isnan(value) else value for name, value in numbers.items()}
             lines.append(
@@ -223,6 +237,8 @@ def _p(p: float) -> str:
 def _setting(outcome: Outcome) -> str:
     """The chosen learning rate and parameters, of the parameters those that were searched."""
     best = outcome.chosen
+    if outcome.frozen:
+        return "the frozen encoder, no training"
     if best is None:
         return "none: every trial diverged"
     first = next(iter(outcome.searched), best)

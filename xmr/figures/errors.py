@@ -223,15 +223,18 @@ def slices_figure(
 
 
 def slice_words(title: str, means: Sequence[Slice], name: str) -> str:
-    """The slices in which one run is best and worst; `means` are `slice_means` of it."""
+    """The slices in which one run is best and worst, and whether their intervals part; `means` are `slice_means` of it."""
     ordered = sorted(means, key=lambda one: one.mean)
     if len(ordered) < 2:
         return f"By {title}: {name} on one slice only."
     worst, best = ordered[0], ordered[-1]
-    return (
+    if worst.mean == best.mean:
+        return f"By {title}: {name} is the same on every slice, {100 * best.mean:.1f}%."
+    text = (
         f"By {title}: {name} is best on “{best.name}” ({100 * best.mean:.1f}%, {best.count:,} queries) and worst on "
-        f"“{worst.name}” ({100 * worst.mean:.1f}%, {worst.count:,} queries)."
+        f"“{worst.name}” ({100 * worst.mean:.1f}%, {worst.count:,} queries)"
     )
+    return text + ("." if worst.high < best.low else "; their intervals overlap.")
 
 
 def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str]) -> str:
@@ -239,14 +242,19 @@ def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str
     first."""
     sure = [one for one in differences if one.low > 0 or one.high < 0]
     if not sure:
-        return f"By {title}: in no slice do {names[0]} and {names[1]} differ by more than chance."
+        return (
+            f"By {title}: {names[1]} and {names[0]} can't be told apart on any slice: every interval holds 0."
+        )
     first = sure[0]
     way = "above" if first.mean > 0 else "below"
-    more = f"; they differ in {len(sure)} of {len(differences)} slices" if len(sure) > 1 else ""
-    return (
+    ends = " … ".join(fixed(100 * end, 1, sign=True) for end in (first.low, first.high))
+    text = (
         f"By {title}: {names[1]} is {abs(100 * first.mean):.1f} points {way} {names[0]} on “{first.name}” "
-        f"({fixed(100 * first.low, 1, sign=True)} … {fixed(100 * first.high, 1, sign=True)}, {first.count:,} queries){more}."
+        f"({ends}, {first.count:,} queries)"
     )
+    if len(sure) > 1:
+        text += f"; the interval leaves out 0 in {len(sure)} of {len(differences)} slices, uncorrected for their number"
+    return f"{text}."
 
 
 def curves_figure(

@@ -10,6 +10,7 @@ in each other's way. A query without positives has the value NaN in every metric
 and `<direction>/without_positives` tells their number where there are any.
 """
 
+from xmr.metrics.flips import flip_test
 from xmr.metrics.measures import (
     METRICS,
     average_precision,
@@ -33,6 +34,7 @@ from xmr.metrics.ranking import (
 from xmr.metrics.summary import (
     CUTOFFS,
     bootstrap_interval,
+    by_visual,
     evaluate,
     evaluate_embeddings,
     evaluate_rankings,
@@ -47,12 +49,14 @@ __all__ = [
     "average_precision",
     "average_precision_at_k",
     "bootstrap_interval",
+    "by_visual",
     "class_map",
     "evaluate",
     "evaluate_embeddings",
     "evaluate_rankings",
     "evaluate_scores",
     "first_rank",
+    "flip_test",
     "headline",
     "map_at_r",
     "ndcg",

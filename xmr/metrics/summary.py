@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from xmr.core import DIRECTIONS, Ranking
 from xmr.metrics.inputs import Array, class_labels, mask, matrix
@@ -31,7 +32,7 @@ from xmr.metrics.ranking import (
 
 CUTOFFS = (1, 5, 10)  # the K of the reported recalls
 MAP_CUTOFF = 50  # the K of the mAP@K that is reported for class labels
-FEW = 32  # different values up to which a resample draws how often each occurs, instead of every query
+FEW = 64  # kinds of visuals up to which a resample draws how often each occurs, instead of every visual
 KEPT = 25_000_000  # draws of a bootstrap, one byte each, up to which they are kept for the next values
 
 
@@ -57,13 +58,15 @@ def evaluate_embeddings(
     truth: Truth | None = None,
     *,
     classes: Sequence[str] | None = None,
+    visual_of_text: np.ndarray | None = None,
     block: int | None = None,
 ) -> dict[str, float]:
     """`evaluate` of visual @ text.T without ever holding it, and what class labels and the truth have to say.
 
     Arguments, memory and errors as in `rank_embeddings`. With `classes`, the names of the labels that the groups
     then are, the result also has `v2t/` and `t2v/` `map` and `map_at_50`: mean average precision over all results
-    and over the first 50.
+    and over the first 50. With `visual_of_text` (T,) int it has the ends of the 95% intervals of the recalls,
+    `low_recall_at_1`, `high_recall_at_1`, …, by visual (`bootstrap_interval`).
 
     With a `truth` (of `xmr.data.Dataset`) it also has `v2t/` and `t2v/` `true_recall_at_1` … `_10`,
     `true_r_precision`, `true_map_at_r` and `true_ndcg`, where every true pair is a match and unknown pairs are left
@@ -71,7 +74,7 @@ def evaluate_embeddings(
     since with nothing to stand above every model would be perfect.
     """
     rankings = rank_embeddings(visual, text, visual_group, text_group, block=block)
-    metrics = evaluate_rankings(*rankings)
+    metrics = evaluate_rankings(*rankings, visual_of_text)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, len(visual), len(text)):
@@ -86,6 +89,7 @@ def evaluate_scores(
     truth: Truth | None = None,
     *,
     classes: Sequence[str] | None = None,
+    visual_of_text: np.ndarray | None = None,
 ) -> dict[str, float]:
     """What `evaluate_embeddings` tells, of a score matrix (V, T), as pair scorers give: scores compared exactly.
 
@@ -93,7 +97,7 @@ def evaluate_scores(
     shapes or types do not fit, the matrix is empty, or no pair is positive.
     """
     rankings = rank_scores(scores, visual_group, text_group)
-    metrics = evaluate_rankings(*rankings)
+    metrics = evaluate_rankings(*rankings, visual_of_text)
     if classes is not None:
         metrics |= _of_classes(rankings, visual_group, text_group, classes)
     if truth is not None and _knows_mismatches(truth, *scores.shape):
@@ -101,15 +105,26 @@ def evaluate_scores(
     return metrics
 
 
-def evaluate_rankings(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
-    """What `evaluate` returns, of rankings in both directions."""
+def evaluate_rankings(
+    v2t: Ranking, t2v: Ranking, visual_of_text: np.ndarray | None = None
+) -> dict[str, float]:
+    """What `evaluate` returns, of rankings in both directions; with `visual_of_text` also intervals, as in
+    `evaluate_embeddings`, where two visuals or more have a match."""
     metrics: dict[str, float] = {}
     for direction, ranking in zip(DIRECTIONS, (v2t, t2v), strict=True):
         first = first_rank(ranking)
-        metrics |= {f"{direction}/recall_at_{k}": _mean(recall_at_k(ranking, k=k)) for k in CUTOFFS}
+        hits = {f"recall_at_{k}": recall_at_k(ranking, k=k) for k in CUTOFFS}
+        metrics |= {f"{direction}/{name}": _mean(one) for name, one in hits.items()}
         metrics[f"{direction}/median_rank"] = float(np.nanmedian(first))
         metrics[f"{direction}/mean_rank"] = _mean(first)
         metrics |= _left_out(ranking, f"{direction}/without_positives")
+        visuals = visual_of_text if direction == "t2v" else None
+        if visual_of_text is not None and len(by_visual(first, visuals)[0]) > 1:
+            for name, one in hits.items():
+                ends = bootstrap_interval(one, visuals)
+                metrics |= dict(
+                    zip((f"{direction}/low_{name}", f"{direction}/high_{name}"), ends, strict=True)
+                )
     metrics["rsum"] = 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)
     return metrics
 
@@ -130,35 +145,62 @@ def _knows_mismatches(truth: Truth, visuals: int, texts: int) -> bool:
     )
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int = 0, level: float = 0.95, resamples: int = 1000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of (Q,) values, NaN left out. Raises ValueError where none is left.
+def by_visual(values: np.ndarray, visuals: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums (C,) of (Q,) values over the queries of each visual, and how many they are; NaN left out.
 
-    Of values with few levels (hits, their differences) a resample is a multinomial draw of their counts: the same
-    distribution in 1 ms instead of seconds of 125,000 queries.
+    visuals (Q,) int ≥ 0 names each query's visual: captions of one are answered alike, so only visuals are
+    independent. None: every query is a visual. Visuals without any value are left out.
     """
-    values = np.asarray(values)[~np.isnan(values)]
-    if not len(values):
-        raise ValueError("no query has a value, so there is no interval")
-    levels, counts = np.unique(values, return_counts=True)
-    if len(levels) <= FEW:
-        draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
-        means = draws @ levels / len(values)
-    elif len(values) * resamples <= KEPT:
-        parts = np.array_split(_resamples(len(values), seed, resamples), 16)  # as floats, a few at a time
-        totals = [part.astype(np.float32) @ values.astype(np.float32) for part in parts]
-        means = np.concatenate(totals) / len(values)
+    known = ~np.isnan(values)
+    if visuals is None:
+        return values[known], np.ones(int(known.sum()))
+    counts = np.bincount(visuals[known])
+    some = counts > 0
+    return np.bincount(visuals[known], values[known])[some], counts[some].astype(float)
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    visuals: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 1000,
+) -> tuple[float, float]:
+    """Bootstrap interval of the mean of (Q,) values, NaN left out: visuals are drawn, each with all of its queries.
+
+    visuals (Q,) int as in `by_visual`. Raises ValueError where fewer than two visuals have a value. The percentiles
+    are those that make the interval of a mean of few visuals as wide as Student's t. Of visuals with few different
+    sums (hits, their differences) a resample is a multinomial draw of their numbers: the same distribution in 1 ms
+    instead of seconds of 125,000 queries.
+    Reference: Field and Welsh, Bootstrapping Clustered Data, J. R. Statist. Soc. B 69 (2007); the percentiles are
+    "expanded" as in Hesterberg, What Teachers Should Know about the Bootstrap, Am. Statist. 69 (2015), 3.2.
+    """
+    sums, counts = by_visual(np.asarray(values), visuals)
+    size = len(sums)
+    if size < 2:
+        raise ValueError(f"an interval needs values of two visuals or more, found {size}")
+    kinds, number = np.unique(sums + 1j * counts, return_counts=True)
+    if len(kinds) <= FEW:
+        draws = np.random.default_rng(seed).multinomial(size, number / size, resamples)
+        means = (draws @ kinds.real) / (draws @ kinds.imag)
+    elif size * resamples <= KEPT:
+        pair = np.stack([sums, counts], 1).astype(np.float32)
+        parts = np.array_split(_resamples(size, seed, resamples), 16)  # as floats, a few at a time
+        totals = np.concatenate([part.astype(np.float32) @ pair for part in parts])
+        means = totals[:, 0] / totals[:, 1]
     else:
-        draw = np.random.default_rng(seed).choice
-        means = np.array([draw(values, len(values)).mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        rng = np.random.default_rng(seed)
+        drawn = (rng.integers(size, size=size) for _ in range(resamples))
+        means = np.array([sums[one].sum() / counts[one].sum() for one in drawn])
+    tail = ndtr(np.sqrt(size / (size - 1)) * stdtrit(size - 1, (1 - level) / 2))
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=2)  # of both directions: all metrics of all runs are resampled alike
 def _resamples(count: int, seed: int, resamples: int) -> np.ndarray:
-    """How often each of `count` queries is in each resample, (resamples, count) uint8."""
+    """How often each of `count` visuals is in each resample, (resamples, count) uint8."""
     draw = np.random.default_rng(seed).integers
     return np.stack(
         [np.bincount(draw(count, size=count), minlength=count).astype(np.uint8) for _ in range(resamples)]

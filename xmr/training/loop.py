@@ -26,9 +26,9 @@ from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.matchers.vocabulary import WORDS_VERSION
-from xmr.metrics import evaluate_embeddings, headline
+from xmr.metrics import headline
 from xmr.registry import Entry
-from xmr.scoring import measure, validate
+from xmr.scoring import measure, split_metrics, validate
 from xmr.selection import SELECTORS, score_moments, suspected, treat
 from xmr.store import among
 from xmr.training.gradcache import cached_backward
@@ -359,10 +359,7 @@ class _Trainer:
         test, embeddings, scores = measure(self.matcher, self.task.inputs["test"], data)
         metrics = {"validation": state.best_metrics, "test": test}
         if scores is not None:
-            groups = data.visual_group, data.text_group
-            metrics["first_stage"] = evaluate_embeddings(
-                *embeddings, *groups, data.truth, classes=data.classes
-            )
+            metrics["first_stage"] = split_metrics(data, *embeddings)
         return Trained(
             config=self.config,
             matcher=self.matcher,

@@ -85,8 +85,9 @@ def means(workspace: Workspace, asked: Asked) -> tuple[dict[str, list[Slice]], l
     run)."""
     slicing: Slicing = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
     right = hits(pair_ranks(workspace, asked), asked.k)
-    found = {run: slice_means(one, slicing) for run, one in zip(asked.pair, right, strict=True)}
-    return found, slice_differences(right[0], right[1], slicing) if asked.b else []
+    visuals = workspace.visual_of_query(asked.split, asked.direction)
+    found = {run: slice_means(one, slicing, visuals) for run, one in zip(asked.pair, right, strict=True)}
+    return found, slice_differences(right[0], right[1], slicing, visuals) if asked.b else []
 
 
 def slice_chart(workspace: Workspace, asked: Asked) -> str:
@@ -113,7 +114,7 @@ def as_latex(workspace: Workspace, asked: Asked) -> str:
     heads = [_tex(asked.slicing), "queries", *runs, *(["B $-$ A"] if asked.b else [])]
     body = [[_tex(cell) for cell in row] for row in _cells(asked, found, apart)]
     lines = [
-        f"% R@{asked.k} in per cent with 95% bootstrap intervals; {_tex(workspace.dataset(asked.split).name)}, "
+        f"% R@{asked.k} in per cent with 95% bootstrap intervals by visual; {_tex(workspace.dataset(asked.split).name)}, "
         f"{asked.split}, {asked.direction}" + (f"; A = {runs[0]}, B = {runs[1]}" if asked.b else ""),
         r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}",
         r"\toprule",

@@ -12,7 +12,6 @@ from xmr.ui.components.number_table import File, table
 from xmr.workspace import Style, Workspace
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
-    INTERVAL_WORDS,
     MEANS,
     csv_of,
     difference_cells,
@@ -22,8 +21,9 @@ from xmr.workspace.result_words import (
     estimate_titles,
     latex_of,
     lead_words,
+    protocol_sentence,
 )
-from xmr.workspace.results import Results, lead
+from xmr.workspace.results import Results
 
 PICK = "Open in Errors as run B"
 # What rows can be sorted by, as links keep it: a column, and whether its largest are first.
@@ -35,20 +35,21 @@ def estimate_table(
 ) -> dict[str, Any]:
     """Metrics of all runs in one direction, below who leads; with the files that hold them and the differences."""
     way, looks = direction_words(workspace, shown.split, shown.direction), _looks(workspace, shown)
-    text = lead_words(lead(workspace, shown), shown)
+    text = lead_words(shown)
     if shown.pending:
         done = len(shown.estimates) + len(shown.faults)
         text = f"{done} of {done + len(shown.pending)} runs are measured, the others follow. {text}"
     return table(
         [("run", "")] + [(title, MEANS[title]) for title in estimate_titles(shown)],
-        [(name, looks[name], estimate_cells(shown, name)) for name in shown.estimates],
-        INTERVAL_WORDS if shown.estimates else "",
+        [(name, looks[name], estimate_cells(shown, name)) for name in shown.estimates]
+        + [(name, None, estimate_cells(shown, name)) for name in shown.zero_shot],
+        protocol_sentence(workspace, shown) if shown.estimates else "",
         title=f"Metrics, {way}",
         lead=text,
         pick=PICK,
         sortable=True,
         sort=sort,
-        marks=marks,
+        marks=marks | dict.fromkeys(shown.zero_shot, "frozen encoder"),
         files=_files(workspace, shown),
     )
 

@@ -39,6 +39,10 @@ class Ranked(Holdings):
             rng.choice(queries, min(queries, max(SMALLEST_SAMPLE, LOOKED_AT // gallery)), replace=False)
         )
 
+    def visual_of_query(self, split: str, direction: Direction) -> np.ndarray | None:
+        """The visual of each query, (Q,) int, by which intervals and tests are drawn; None where queries are visuals."""
+        return self.dataset(split).visual_of_text if direction == "t2v" else None
+
     def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
         """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
 

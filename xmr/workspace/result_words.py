@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from xmr.comparison.tables import csv_text, latex_head, latex_table
 from xmr.store.files import guarded
 from xmr.workspace import Workspace
-from xmr.workspace.results import LEVEL, Difference, Lead, Results
+from xmr.workspace.results import LEVEL, Difference, Estimate, Results, ZeroShot
 from xmr.workspace.words import words_of
 
 NAMED = 4  # runs that a sentence names, before it counts the others
@@ -51,13 +51,18 @@ def estimate_titles(shown: Results) -> list[str]:
 
 
 def estimate_cells(shown: Results, run: str) -> list[Cell]:
-    """A run's metrics in per cent with their intervals, its median rank and its total, below `estimate_titles`."""
+    """A run's metrics in per cent with their intervals, its median rank and its total, below `estimate_titles`; also
+    those of a frozen encoder."""
+    row = shown.zero_shot.get(run) or ZeroShot(shown.estimates[run], shown.medians[run], shown.totals[run])
     cells = [
-        Cell(f"{100 * one.mean:.1f}", f"{100 * one.low:.1f} – {100 * one.high:.1f}", one.mean)
-        for one in shown.estimates[run].values()
+        Cell(f"{100 * one.mean:.1f}", _interval(one.low, one.high), one.mean)
+        for one in row.estimates.values()
     ]
-    median, both = shown.medians[run], shown.totals[run]
-    return [*cells, Cell(f"{median:g}", "", median), Cell(f"{both:.1f}", "", both)]
+    return [*cells, Cell(f"{row.median:g}", "", row.median), Cell(f"{row.total:.1f}", "", row.total)]
+
+
+def _interval(low: float, high: float) -> str:
+    return "no interval" if math.isnan(low) else f"{100 * low:.1f} – {100 * high:.1f}"
 
 
 def difference_cells(shown: Results, run: str) -> list[Cell]:
@@ -86,44 +91,76 @@ def chance(p: float) -> str:
 def difference_words(shown: Results) -> str:
     """What the table of differences holds."""
     others = len(shown.tests)
-    return (
-        f"Difference to {shown.baseline} in points, query by query: its 95% interval, and p of McNemar's exact test (hits) "
-        f"or of sign flips (the others) after Holm's correction for {others} run{'s' if others > 1 else ''}. "
-        f"↑ better, ↓ worse: p < {LEVEL}; alike: the test can't tell them apart."
+    text = (
+        f"Difference to {shown.baseline} in points, query by query: its 95% interval, and p of flipping the signs of the "
+        "differences' sums over each visual (exact for hits) after Holm's correction for "
+        f"{others} comparison{'s' if others > 1 else ''} in each column"
     )
+    lead = shown.lead
+    if lead is not None and shown.comparisons[lead.title] > others:
+        text += (
+            f", in {lead.title} for {shown.comparisons[lead.title]}: also those with {lead.best}, of which the sentence "
+            "above tells"
+        )
+    return f"{text}. ↑ better, ↓ worse: p < {LEVEL}; alike: the test can't tell them apart."
 
 
-INTERVAL_WORDS = (
-    "Per cent, with 95% intervals from 1,000 resamples of the queries. They tell how far other queries of the same kind "
-    "would move the figures, not how far another seed of the training would. Every p is after Holm's correction."
-)
+def protocol_sentence(workspace: Workspace, shown: Results) -> str:
+    """What the figures of one direction are of, and how far their intervals reach."""
+    data = workspace.dataset(shown.split)
+    words = words_of(data)
+    counts = f"{len(data.visual_ids):,} {words.visual}s", f"{len(data.captions):,} {words.text}s"
+    asking, gallery = counts if shown.direction == "v2t" else counts[::-1]
+    with_all = f"{words.visual}s, each with all of its {words.text}s"
+    drawn = with_all if shown.direction == "t2v" and len(data.captions) > len(data.visual_ids) else "queries"
+    text = (
+        f"{data.name}, split {shown.split}: {asking} ask among {gallery}. Per cent, with 95% intervals from 1,000 "
+        f"resamples of the {drawn}. They tell how far other {words.visual}s of the same kind would move the figures, not "
+        "how far another seed of the training would: each run is one training."
+    )
+    if shown.no_zero_shot:
+        text += f" No zero-shot row: {shown.no_zero_shot}."
+    if shown.awaited:
+        text += " The frozen encoder's own row, zero-shot, follows."
+    return text
 
 
-def lead_words(found: Lead | None, shown: Results) -> str:
-    """Who is best, whether the lead over the next one is more than chance, and who else may be as good."""
+def lead_words(shown: Results) -> str:
+    """Who is best, whether the lead over the next one is more than chance, who else may be as good, and what the frozen
+    encoder reaches."""
+    found = shown.lead
     if found is None:
         return "None of these runs could be measured." if shown.faults else "Nothing is measured yet."
     best = shown.estimates[found.best][found.title]
-    value = f"{100 * best.mean:.1f}% ({100 * best.low:.1f} – {100 * best.high:.1f})"
-    if not found.others:
-        return f"{found.best}: {found.title} is {value}."
-    second, one = next(iter(found.others.items()))
-    gap = -100 * one.found.difference
-    text = f"{found.best} is the best of {len(shown.estimates)} runs by {found.title}: {value}. "
-    if one.sure:
-        text += f"Its lead of {gap:.1f} points over the next one, {second}, is more than chance ({chance(one.p)})."
-        return text
-    text += f"Its lead of {gap:.1f} points over the next one, {second}, may be chance ({chance(one.p)})."
-    rest = [name for name in found.alike if name != second]
-    if rest:
-        told = ", ".join(rest[:NAMED]) + (f" and {len(rest) - NAMED} more" if len(rest) > NAMED else "")
-        text += f" Nor can the test tell it from {told}."
-    worse = len(found.others) - len(found.alike)
-    if worse:
-        text += (
-            f" It is surely better than {'the remaining one' if worse == 1 else f'the remaining {worse}'}."
-        )
+    text = f"{found.best}: {found.title} is {_value(best)}."
+    if found.others:
+        second, one = next(iter(found.others.items()))
+        gap = -100 * one.found.difference
+        text = f"{found.best} is the best of {len(shown.estimates)} runs by {found.title}: {_value(best)}. "
+        if one.sure:
+            text += f"Its lead of {gap:.1f} points over the next one, {second}, is more than chance ({chance(one.p)})."
+        elif gap == 0:
+            text += f"The next one, {second}, has the same mean."
+        else:
+            text += (
+                f"Its lead of {gap:.1f} points over the next one, {second}, may be chance ({chance(one.p)})."
+            )
+        rest = [name for name in found.alike if name != second]
+        if rest:
+            told = ", ".join(rest[:NAMED]) + (f" and {len(rest) - NAMED} more" if len(rest) > NAMED else "")
+            text += f" Nor can the test tell it from {told}."
+        worse = len(found.others) - len(found.alike)
+        if rest and worse:
+            text += f" It is better than {'the remaining one' if worse == 1 else f'the remaining {worse}'} by more than chance."
+    for name, row in shown.zero_shot.items():
+        frozen = row.estimates[found.title]
+        text += f" The frozen encoder itself ({name}) reaches {_value(frozen)}"
+        text += ": no run does better." if frozen.mean >= best.mean else "."
     return text
+
+
+def _value(one: Estimate) -> str:
+    return f"{100 * one.mean:.1f}% ({_interval(one.low, one.high)})"
 
 
 # ---- files -------------------------------------------------------------------------------------------------
@@ -134,7 +171,9 @@ def csv_of(workspace: Workspace, shown: Results) -> str:
     spreadsheet would take for formulas have an apostrophe before them."""
     data = workspace.dataset(shown.split)
     lines: list[dict[str, Any]] = []
-    for run, found in shown.estimates.items():
+    for run in (*shown.estimates, *shown.zero_shot):
+        row = shown.zero_shot.get(run)
+        found = shown.estimates[run] if row is None else row.estimates
         same = {"dataset": guarded(data.name), "split": shown.split, "fingerprint": data.fingerprint}
         same |= {"direction": shown.direction, "run": guarded(run)}
         for title, one in found.items():
@@ -155,10 +194,14 @@ def csv_of(workspace: Workspace, shown: Results) -> str:
                     "p": f"{test.found.p:.6g}" if test else "",
                     "p_holm": f"{test.p:.6g}" if test else "",
                     "queries": test.found.queries if test else "",
+                    "visuals": test.found.visuals if test else "",
+                    "test": test.found.test if test else "",
+                    "comparisons": shown.comparisons[title] if test else "",
                 }
             )
         empty = dict.fromkeys(list(lines[-1])[len(same) + 2 :], "")
-        for title, value in (("median rank", shown.medians[run]), (total_title(shown), shown.totals[run])):
+        median, both = (shown.medians[run], shown.totals[run]) if row is None else (row.median, row.total)
+        for title, value in (("median rank", median), (total_title(shown), both)):
             lines.append(same | {"metric": title, "mean": f"{value:.6g}"} | empty)
     return csv_text(lines) if lines else ""
 
@@ -167,7 +210,7 @@ def latex_of(workspace: Workspace, shown: Results) -> str:
     """A `tabular` with booktabs's rules: means in per cent, arrows where a run surely differs from the baseline."""
     data = workspace.dataset(shown.split)
     rows = [["run", *estimate_titles(shown)]]
-    for run in shown.estimates:
+    for run in (*shown.estimates, *shown.zero_shot):
         marks = [""] * len(estimate_titles(shown))
         for at, cell in enumerate(difference_cells(shown, run) if run in shown.tests else ()):
             marks[at] = "".join(arrow for arrow in "↑↓" if arrow in cell.text)
@@ -175,7 +218,7 @@ def latex_of(workspace: Workspace, shown: Results) -> str:
         rows.append([_one_line(run) + (" (baseline)" if run == shown.baseline else ""), *cells])
     about = (
         f"{data.name}, {shown.split}, {direction_words(workspace, shown.split, shown.direction)}, fingerprint "
-        f"{data.fingerprint}; arrows: p < {LEVEL} against {shown.baseline} after Holm's correction"
+        f"{data.fingerprint}; arrows: p < {LEVEL} against {shown.baseline}, sign flips by visual after Holm's correction"
     )
     return f"{latex_head(_one_line(about))}\n{latex_table(rows)}\n"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from threading import Thread
 
 import numpy as np
@@ -17,11 +17,22 @@ import numpy as np
 from xmr.analysis import PairedQueries, hits, mean_interval, paired_queries
 from xmr.checkpoints import trains_a_loss
 from xmr.comparison import holm
-from xmr.core import DIRECTIONS, Direction
-from xmr.metrics import CUTOFFS, average_precision, headline, map_at_r, recall_at_k
+from xmr.core import DIRECTIONS, Direction, Ranking
+from xmr.embedding import in_one_space
+from xmr.metrics import (
+    CUTOFFS,
+    average_precision,
+    first_rank,
+    headline,
+    map_at_r,
+    rank_embeddings,
+    rank_truth,
+    recall_at_k,
+)
 from xmr.workspace import Workspace
 
 LEVEL = 0.05  # of the tests
+AT_ONCE = 0.1  # seconds that an answer waits for the frozen encoder, which is read in the background
 RECALLS = {f"R@{k}": k for k in CUTOFFS}
 
 Values = dict[str, np.ndarray]  # a metric's title -> its value for each query
@@ -29,7 +40,7 @@ Values = dict[str, np.ndarray]  # a metric's title -> its value for each query
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of a metric over the queries with its 95% interval, in 0 … 1."""
+    """The mean of a metric over the queries with its 95% interval by visual, in 0 … 1."""
 
     mean: float
     low: float
@@ -38,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """A run against another one in a metric; `p` is after Holm's correction for all runs tested beside it."""
+    """A run against another one in a metric; `p` is after Holm's correction for all pairs tested beside it."""
 
     found: PairedQueries
     p: float
@@ -49,12 +60,38 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The best of several runs in a metric: how it stands to each other run, these best first. Ties go to the first."""
+
+    title: str
+    best: str
+    others: dict[str, Difference]  # differences are theirs to the best: 0 or less
+
+    @property
+    def alike(self) -> list[str]:
+        """The others that the tests can't tell from the best."""
+        return [name for name, one in self.others.items() if not one.sure]
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """What the frozen encoder itself reaches, without any training here; the fields are those of `Results`."""
+
+    estimates: dict[str, Estimate]
+    median: float
+    total: float
+
+
+@dataclass(frozen=True)
 class Results:
     """What was measured of runs on one split in one direction.
 
     By run, in the order asked for: `estimates` and `tests` (against `baseline`, of the others) by a metric's title,
-    `medians` of ranks, `totals` over both directions, which `total` names ("rsum", "mAP"). `faults` tells why a run could
-    not be measured; `pending` are runs that are still to be measured.
+    `medians` of ranks, `totals` over both directions, which `total` names ("rsum", "mAP"). `lead` is in mAP where there
+    are classes, else in R@1; `comparisons` are the pairs that Holm's correction is for, by a metric's title. `faults` tells
+    why a run could not be measured; `pending` are runs that are still to be measured.
+    `zero_shot` are the runs' frozen encoders by what they are called, `no_zero_shot` says why there is none, and
+    `awaited` that one is still read in the background, or will be once the runs are measured.
     """
 
     split: str
@@ -66,6 +103,11 @@ class Results:
     total: str
     totals: dict[str, float]
     tests: dict[str, dict[str, Difference]]
+    lead: Lead | None = None
+    comparisons: dict[str, int] = field(default_factory=dict)
+    zero_shot: dict[str, ZeroShot] = field(default_factory=dict)
+    no_zero_shot: str = ""
+    awaited: bool = False
     faults: dict[str, str] = field(default_factory=dict)
     pending: list[str] = field(default_factory=list)
 
@@ -81,19 +123,25 @@ def query_values(workspace: Workspace, run: str, split: str, direction: Directio
 
 def _further(workspace: Workspace, run: str, split: str) -> dict[Direction, Values]:
     """What needs the ranks of all matches: kept, since these are not."""
+    return workspace.remember(
+        ("further values", run, split),
+        lambda: _of_all_matches(workspace, split, lambda truth: workspace.rankings(run, split, truth)),
+    )
 
-    def make() -> dict[Direction, Values]:
-        found: dict[Direction, Values] = {direction: {} for direction in DIRECTIONS}
-        if workspace.dataset(split).classes is not None:
-            for direction, ranking in zip(DIRECTIONS, workspace.rankings(run, split), strict=True):
-                found[direction]["mAP"] = average_precision(ranking)
-        if workspace.knows_all(split):
-            rankings = workspace.rankings(run, split, truth=True)
-            for direction, ranking in zip(DIRECTIONS, rankings, strict=True):
-                found[direction] |= {"true R@1": recall_at_k(ranking), "true mAP@R": map_at_r(ranking)}
-        return found
 
-    return workspace.remember(("further values", run, split), make)
+def _of_all_matches(
+    workspace: Workspace, split: str, rankings: Callable[[bool], tuple[Ranking, Ranking]]
+) -> dict[Direction, Values]:
+    """mAP where labels are classes, and what the truth says where all of it is known; `rankings` are asked with it or
+    without."""
+    found: dict[Direction, Values] = {direction: {} for direction in DIRECTIONS}
+    if workspace.dataset(split).classes is not None:
+        for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
+            found[direction]["mAP"] = average_precision(ranking)
+    if workspace.knows_all(split):
+        for direction, ranking in zip(DIRECTIONS, rankings(True), strict=True):
+            found[direction] |= {"true R@1": recall_at_k(ranking), "true mAP@R": map_at_r(ranking)}
+    return found
 
 
 def measured(
@@ -149,20 +197,29 @@ def estimates(
     """Each metric's mean and interval; `seed` draws the resamples. Raises as `query_values`."""
 
     def make() -> dict[str, Estimate]:
-        values = query_values(workspace, run, split, direction)
-        return {title: Estimate(*mean_interval(one, seed)) for title, one in values.items()}
+        return _estimates(workspace, query_values(workspace, run, split, direction), split, direction, seed)
 
     return workspace.remember(("estimates", run, split, direction, seed), make)
 
 
+def _estimates(
+    workspace: Workspace, values: Values, split: str, direction: Direction, seed: int
+) -> dict[str, Estimate]:
+    visuals = workspace.visual_of_query(split, direction)
+    return {title: Estimate(*mean_interval(one, visuals, seed)) for title, one in values.items()}
+
+
 def total(workspace: Workspace, run: str, split: str) -> tuple[str, float]:
     """The one number over both directions (`xmr.metrics.headline`), of what is measured here."""
-    metrics, of_classes = {}, workspace.dataset(split).classes is not None
-    for direction in DIRECTIONS:
-        found = estimates(workspace, run, split, direction)
-        metrics |= {f"{direction}/recall_at_{k}": found[title].mean for title, k in RECALLS.items()}
-        if of_classes:
-            metrics[f"{direction}/map"] = found["mAP"].mean
+    return _total({direction: estimates(workspace, run, split, direction) for direction in DIRECTIONS})
+
+
+def _total(found: dict[Direction, dict[str, Estimate]]) -> tuple[str, float]:
+    metrics = {}
+    for direction, own in found.items():
+        metrics |= {f"{direction}/recall_at_{k}": own[title].mean for title, k in RECALLS.items()}
+        if "mAP" in own:
+            metrics[f"{direction}/map"] = own["mAP"].mean
     rsum = 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)
     return headline(metrics | {"rsum": rsum})
 
@@ -170,28 +227,40 @@ def total(workspace: Workspace, run: str, split: str) -> tuple[str, float]:
 def compared(
     workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str, seed: int = 0
 ) -> PairedQueries:
-    """Run b against run a in one metric, query by query. Raises as `query_values`."""
+    """Run b against run a in one metric, query by query: one test of a pair, whichever is named first. Raises as
+    `query_values`."""
+    if a > b:
+        one = compared(workspace, b, a, split, direction, title, seed)
+        return replace(
+            one, a=one.b, b=one.a, difference=-one.difference, low=-one.high, high=-one.low, better=one.worse,
+            worse=one.better,
+        )  # fmt: skip
 
     def make() -> PairedQueries:
         first, second = (query_values(workspace, run, split, direction)[title] for run in (a, b))
-        return paired_queries(first, second, seed)
+        return paired_queries(first, second, workspace.visual_of_query(split, direction), seed)
 
     return workspace.remember(("compared", a, b, split, direction, title, seed), make)
 
 
-def against(
+def family(
     workspace: Workspace,
-    baseline: str,
-    others: Sequence[str],
+    pairs: Sequence[tuple[str, str]],
     split: str,
     direction: Direction,
     title: str,
-    seed: int = 0,
-) -> dict[str, Difference]:
-    """The others against the baseline in one metric, p after Holm's correction for their number."""
-    found = [compared(workspace, baseline, name, split, direction, title, seed) for name in others]
-    adjusted = holm([one.p for one in found])
-    return {name: Difference(one, p) for name, one, p in zip(others, found, adjusted, strict=True)}
+    seed: int,
+) -> tuple[dict[tuple[str, str], Difference], int]:
+    """The second run of each pair against the first in one metric, and how many different pairs Holm's correction is
+    for: one family, so that a pair has one p."""
+    different = {frozenset(pair): pair for pair in pairs}
+    raw = [compared(workspace, *pair, split, direction, title, seed).p for pair in different.values()]
+    adjusted = dict(zip(different, holm(raw), strict=True))
+    found = {
+        pair: Difference(compared(workspace, *pair, split, direction, title, seed), adjusted[frozenset(pair)])
+        for pair in pairs
+    }
+    return found, len(different)
 
 
 def results(
@@ -203,7 +272,7 @@ def results(
     seed: int = 0,
     seconds: float = math.inf,
 ) -> Results:
-    """The metrics of the runs, and the differences to the baseline, which must be among them.
+    """The metrics of the runs, who leads, and the differences to the baseline, which must be among them.
 
     Runs that can't be measured, and those for which there was no time (`measured`), are told apart.
     """
@@ -211,11 +280,23 @@ def results(
     found = {name: estimates(workspace, name, split, direction, seed) for name in done}
     titles = list(next(iter(found.values()), ()))
     others = [name for name in done if name != baseline]
-    of = {
-        title: against(workspace, baseline, others, split, direction, title, seed)
-        for title in (titles if baseline in done else ())
-    }
+    to_baseline = [(baseline, name) for name in others] if baseline in done else []
+    leading = "mAP" if "mAP" in titles else next(iter(titles), "")
+    order = sorted(found, key=lambda name: -found[name][leading].mean)
+    to_best = [(order[0], name) for name in order[1:]]
+    lead, tests, comparisons = None, {one: {} for _, one in to_baseline}, {}
+    for title in titles:
+        pairs = [*to_baseline, *(to_best if title == leading else ())]
+        by_pair, comparisons[title] = family(workspace, pairs, split, direction, title, seed)
+        for pair in to_baseline:
+            tests[pair[1]][title] = by_pair[pair]
+        if title == leading:
+            lead = Lead(title, order[0], {pair[1]: by_pair[pair] for pair in to_best})
     totals = {name: total(workspace, name, split) for name in done}
+    if left:  # whose turn is before the encoders'
+        zero_shot, reason, awaited = {}, "", True
+    else:
+        zero_shot, reason, awaited = _zero_shot(workspace, done, split, direction, seed, seconds)
     return Results(
         split=split,
         direction=direction,
@@ -225,37 +306,88 @@ def results(
         medians={name: float(np.nanmedian(workspace.ranks(name, split, direction))) for name in done},
         total=next((figure for figure, _ in totals.values()), ""),
         totals={name: value for name, (_, value) in totals.items()},
-        tests={name: {title: one[name] for title, one in of.items()} for name in others if of},
+        tests=tests,
+        lead=lead,
+        comparisons=comparisons,
+        zero_shot=zero_shot,
+        no_zero_shot=reason,
+        awaited=awaited,
         faults=faults,
         pending=left,
     )
 
 
-@dataclass(frozen=True)
-class Lead:
-    """The best of several runs in a metric: how it stands to each other run, these best first."""
-
-    title: str
-    best: str
-    others: dict[str, Difference]  # differences are theirs to the best: 0 or less
-
-    @property
-    def alike(self) -> list[str]:
-        """The others that the tests can't tell from the best."""
-        return [name for name, one in self.others.items() if not one.sure]
+# ---- the frozen encoders themselves ------------------------------------------------------------------------
 
 
-def lead(workspace: Workspace, shown: Results, seed: int = 0) -> Lead | None:
-    """Who leads in mAP where there are classes, else in R@1; None where no run is measured. Ties go to the first."""
-    if not shown.estimates:
-        return None
-    title = "mAP" if "mAP" in shown.titles else shown.titles[0]
-    order = sorted(shown.estimates, key=lambda name: -shown.estimates[name][title].mean)
-    return Lead(
-        title,
-        order[0],
-        against(workspace, order[0], order[1:], shown.split, shown.direction, title, seed),
-    )
+def _zero_shot(
+    workspace: Workspace,
+    names: Sequence[str],
+    split: str,
+    direction: Direction,
+    seed: int,
+    seconds: float,
+) -> tuple[dict[str, ZeroShot], str, bool]:
+    """The frozen encoders of the runs, why one is not shown, and whether one is still read in the background, as it
+    is where the answer has a time to come in."""
+    rows, reason, awaited = {}, "", False
+    encoders = [workspace.run(name).encoder for name in names]
+    for name, digest in dict.fromkeys((one["name"], one.get("hash", "")) for one in encoders):
+        if seconds < math.inf and _read_aside(workspace, name, digest, split).is_alive():
+            awaited = True
+            continue
+        values, why = encoder_values(workspace, name, digest, split)
+        if why:
+            reason = why
+            continue
+        own = {
+            one: _estimates(workspace, values[one][0], split, one, seed) for one in DIRECTIONS
+        }  # of few rows, so not remembered
+        rows[f"zero-shot: {name}"] = ZeroShot(own[direction], values[direction][1], _total(own)[1])
+    return rows, reason, awaited
+
+
+def _read_aside(workspace: Workspace, encoder: str, digest: str, split: str) -> Thread:
+    def start() -> Thread:
+        thread = Thread(
+            target=encoder_values, args=(workspace, encoder, digest, split), name=f"zero-shot {split}", daemon=True
+        )  # fmt: skip
+        thread.start()
+        return thread
+
+    thread = workspace.remember(("zero-shot aside", encoder, digest, split), start)
+    thread.join(AT_ONCE)
+    return thread
+
+
+def encoder_values(
+    workspace: Workspace, encoder: str, digest: str, split: str
+) -> tuple[dict[Direction, tuple[Values, float]], str]:
+    """By the frozen encoder itself, each metric of each query and the median rank; or why it can't be measured."""
+
+    def make() -> tuple[dict[Direction, tuple[Values, float]], str]:
+        data = workspace.dataset(split)
+        try:
+            frozen = workspace.embedder.frozen_features(data, encoder)
+            sides = in_one_space(frozen, data.name)
+        except (ValueError, OSError) as error:
+            return {}, str(error)
+        if frozen.encoder_hash != digest:
+            return {}, f"the weights of {encoder} are not those that the runs were trained on"
+
+        def rankings(truth: bool) -> tuple[Ranking, Ranking]:
+            if truth:
+                return rank_truth(*sides, data.truth)
+            return rank_embeddings(*sides, data.visual_group, data.text_group)
+
+        further, found = _of_all_matches(workspace, split, rankings), {}
+        for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
+            ranks = first_rank(ranking)
+            values = {title: hits(ranks, k) for title, k in RECALLS.items()} | further[direction]
+            found[direction] = values, float(np.nanmedian(ranks))
+        return found, ""
+
+    return workspace.remember(("zero-shot", encoder, digest, split), make)
 
 
 # ---- training ----------------------------------------------------------------------------------------------

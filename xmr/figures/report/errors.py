@@ -93,13 +93,14 @@ def slice_parts(subject: Subject) -> Iterator[str]:
             yield paragraph("Nothing is known of these queries to slice them by.")
             continue
         right = {name: subject.hits(name, direction) for name in subject.names}
+        visuals = subject.workspace.visual_of_query(subject.split, direction)
         drawn, rows = [], []
         for title, slicing in slicings.items():
-            found = {name: slice_means(right[name], slicing, subject.seed) for name in subject.names}
+            found = {name: slice_means(right[name], slicing, visuals, subject.seed) for name in subject.names}
             words = f"By {title}."
             if others:
                 compared = {
-                    name: slice_differences(right[baseline], right[name], slicing, subject.seed)
+                    name: slice_differences(right[baseline], right[name], slicing, visuals, subject.seed)
                     for name in others
                 }
                 words = slices_words(title, compared[others[0]], (baseline, others[0]))
@@ -117,11 +118,11 @@ def _difference_table(
     subject: Subject, rows: Sequence[tuple[str, str, Any]], baseline: str, direction: Direction
 ) -> str:
     if not rows:
-        return paragraph(f"In none of these slices does a run differ from {baseline} by more than chance.")
+        return paragraph(f"Every interval of the difference to {baseline} holds 0 in these slices.")
     told = (
         f"Slices whose interval of the difference to {baseline} leaves out 0, the surest first: "
-        f"{len(rows)}{f', of which {SHOWN_SLICES} are shown' if len(rows) > SHOWN_SLICES else ''}. Nothing is corrected "
-        "for their number: with many slices some are there by chance."
+        f"{len(rows)}{f', of which {SHOWN_SLICES} are shown' if len(rows) > SHOWN_SLICES else ''}. Intervals are drawn by "
+        "visual, with all of its queries. Nothing is corrected for the number of slices: some are there by chance."
     )
     cells = [
         [

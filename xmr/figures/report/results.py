@@ -10,14 +10,14 @@ from xmr.figures.report.subject import Subject
 from xmr.figures.training import NO_TRAINING, loss_curves, validation_curves
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
-    INTERVAL_WORDS,
     difference_cells,
     difference_words,
     estimate_cells,
     estimate_titles,
     lead_words,
+    protocol_sentence,
 )
-from xmr.workspace.results import lead, results, training
+from xmr.workspace.results import results, training
 
 
 def protocol_words(subject: Subject) -> list[str]:
@@ -55,14 +55,17 @@ def result_parts(subject: Subject) -> Iterator[str]:
         found = results(subject.workspace, subject.names, subject.split, direction, baseline, subject.seed)
         title = subject.words(direction)
         yield heading(title)
-        yield paragraph(lead_words(lead(subject.workspace, found, subject.seed), found))
+        yield paragraph(lead_words(found))
         for name, reason in found.faults.items():
             yield paragraph(f"{name} can't be measured: {reason}", "warning")
         rows = [
             [subject.name(name), *(cell[:2] for cell in estimate_cells(found, name))]
             for name in found.estimates
         ]
+        rows += [[name, *(cell[:2] for cell in estimate_cells(found, name))] for name in found.zero_shot]
         yield table(["run", *estimate_titles(found)], rows, f"Metrics, {title}")
+        if found.estimates:
+            yield paragraph(protocol_sentence(subject.workspace, found), "quiet")
         if found.tests:
             rows = [
                 [subject.name(name), *(cell[:2] for cell in difference_cells(found, name))]
@@ -70,7 +73,6 @@ def result_parts(subject: Subject) -> Iterator[str]:
             ]
             yield paragraph(difference_words(found), "quiet")
             yield table(["run", *found.titles], rows, f"Differences to {baseline}, {title}")
-    yield paragraph(INTERVAL_WORDS, "quiet")
 
 
 def training_parts(subject: Subject) -> Iterator[str]:

@@ -37,7 +37,7 @@ const head = (value, column, at) => {
 
 const name = (value, row) => [
   row.glyph && h('i', { style: `color:${row.colour}`, 'aria-hidden': 'true' }, row.glyph),
-  value.pick
+  value.pick && row.colour // a row without a run's colour is no run
     ? h('button', { type: 'button', class: 'pick', title: value.pick, onclick: () => trigger('pick', { row: row.name }) }, row.name)
     : row.name,
   row.mark && h('small', {}, row.mark)];

@@ -52,20 +52,20 @@ def show(
     seconds: float = math.inf,
 ) -> tuple[Any, ...]:
     """Tables of both directions (metrics and differences of each), what to know first, two charts of the training, the tables of the
-    data and of the runs, and how many runs are still to be measured."""
+    data and of the runs, how many runs are still to be measured, and whether a frozen encoder is."""
     picked, base = chosen(workspace, runs, baseline)
     base = base or (next(iter(workspace.runs)) if which == "all" else "")
     names = ordered(list(workspace.runs) if which == "all" else [], picked, base)
     nothing = table([], [])
     if not names:
         empty = table([], [], lead=NO_RUN)
-        return empty, nothing, nothing, nothing, "", *_curves(workspace, []), nothing, nothing, 0
+        return empty, nothing, nothing, nothing, "", *_curves(workspace, []), nothing, nothing, 0, False
     marks, order = marks_of(names, picked, base), SORTS.get(sort, UNSORTED)
     try:
         data_table = protocol_table(workspace, split)
     except (ValueError, OSError) as error:
         empty = table([], [], lead=f"The {split} split can't be shown: {error}")
-        return empty, nothing, nothing, nothing, "", *_curves(workspace, picked), nothing, nothing, 0
+        return empty, nothing, nothing, nothing, "", *_curves(workspace, picked), nothing, nothing, 0, False
     first, second = both(direction)
     found = results(workspace, names, split, first, base, seconds=seconds)
     # The other direction is of the runs that there was time for.
@@ -81,6 +81,7 @@ def show(
         data_table,
         runs_table(workspace, names),
         len(found.pending),
+        found.awaited,
     )
 
 
@@ -145,10 +146,11 @@ def build(workspace: Workspace, controls: Controls) -> None:
     controls.links.keep("which", which, one_of("choice of runs", ("chosen", "all")), ID)
 
     def handle(split: str, *values: Any) -> tuple[Any, ...]:
-        *shown, left = show(workspace, split, *values, seconds=SECONDS)
-        if not left:
+        *shown, left, awaited = show(workspace, split, *values, seconds=SECONDS)
+        if not left and not awaited:
             return *shown, gr.Timer(active=False)
-        return *shown, gr.Timer(LONG_PAUSE if workspace.is_large(split) else PAUSE, active=True)
+        aside = not left or workspace.is_large(split)
+        return *shown, gr.Timer(LONG_PAUSE if aside else PAUSE, active=True)
 
     def on_pick(event: gr.EventData) -> dict[str, Any]:
         return go("errors", b=picked_run(workspace, event._data))
