@@ -31,13 +31,11 @@ ACTIONS = {
 def suspected(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
     """The negatives of `pairs` that the selector `name` suspects: (Q, G) bool, always a subset of negatives.
 
-    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError where the selector needs the
-    within-modality scores and `pairs` has none.
+    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError where one is outside its range, or the
+    selector needs the within-modality scores and `pairs` has none.
     """
     entry = SELECTORS[name]
-    for parameter in hyper:
-        entry.param(parameter)
-    return entry(pairs, **hyper) & pairs.negatives
+    return entry.make(pairs, **entry.checked(hyper)) & pairs.negatives
 
 
 def without(pairs: Pairs, mask: Tensor) -> Pairs:
