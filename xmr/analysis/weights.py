@@ -229,18 +229,20 @@ def batch_weights(
         known = source.of(needs if evidence else needs & {"visual_within", "text_within"}, *at, v, t)
     pairs = Pairs(torch.as_tensor(inner(visual, text)), positives, ~positives, **known)
     flagged, sides, weights = torch.zeros_like(positives), [], []
+
+    def treated(side: Pairs, mask: Tensor | None) -> Pairs:
+        return treat(side, mask, suspects) if mask is not None and suspects else side
+
     for side in (pairs, pairs.transpose()):
         mask = None
         if selector:
             mask = suspected(selector, side, **(selector_params or {}))
             flagged |= mask if side.direction == "v2t" else mask.T
-
-        def treated(leaf: Pairs, mask: Tensor | None = mask) -> Pairs:
-            return leaf if mask is None or not suspects else treat(leaf, mask, suspects)
-
-        sides.append(treated(side))
+        sides.append(treated(side, mask))
         # Weights are those by the score itself, so what "weigh" does to the scores belongs to the loss.
-        weights.append(_slopes(side, lambda leaf, treated=treated: LOSSES[loss](treated(leaf), **hyper).sum()))
+        weights.append(
+            _slopes(side, lambda leaf, mask=mask: LOSSES[loss](treated(leaf, mask), **hyper).sum())
+        )
     by_visual, by_text = weights[0].numpy(), weights[1].T.numpy()
     queries = np.array(by_visual.shape)
     return PairWeights(

@@ -25,14 +25,14 @@ SAMPLE = 4096  # items of either side whose scores are looked at where a run doe
 
 
 def plateau(run: Run | Trained | Combination) -> str:
-    """Why a training went nowhere, with what to do about it, in sentences; "" where it learned.
+    """Why a training went nowhere, with what to do about it, in sentences; "" where it learned, or nothing was trained.
 
     It has collapsed where the hardest negative alone counts, the loss stands where equal scores would leave it, and the
     test scores are alike (https://github.com/fartashf/vsepp/issues/27). It has learned nothing where its test rsum can't
     be told from chance, or the best epoch is no better in validation than the matcher was before the first step (which
     runs made before this was kept don't tell).
     """
-    if isinstance(run, Combination):
+    if not run.config.loss:
         return ""
     losses = [line["loss"] for line in run.history if _number(line.get("loss"))]
     if not losses:
