@@ -101,10 +101,8 @@ def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(
 def too_near(scores: Tensor, margin: float | Tensor) -> Tensor:
     """[margin - d]_+² with d² = 2 - 2s; where d is below `NEAREST` its tangent there, for the root's slope has no end."""
     squared = 2 - 2 * scores
-    near = ~(squared > NEAREST**2)
-    distance = torch.where(near, NEAREST**2, squared).sqrt()
-    gap = (margin - distance).relu()
-    return gap**2 + torch.where(near, NEAREST**2 - squared, 0.0) * gap / distance
+    distance = torch.where(squared < NEAREST**2, NEAREST**2, squared).sqrt()
+    return (margin - distance).relu() ** 2 + (NEAREST**2 - squared).relu() * ((margin - NEAREST) / NEAREST)
 
 
 @LOSSES.register
