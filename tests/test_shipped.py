@@ -16,6 +16,7 @@ from xmr.encoders import load_encoder
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import evaluate_embeddings
+from xmr.training import plateau
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RUNS, FAULTS = list_runs(CHECKPOINTS)
@@ -34,6 +35,11 @@ def test_every_loss_and_every_matcher_has_a_run_and_no_folder_is_broken():
     assert [run.name for run in RUNS if run not in TRAINED] == ["hybrid"]
     assert {run.config.dataset for run in RUNS} == {"blocks", "moving_blocks"}
     assert {kind_of_data(run) for run in RUNS if run.config.dataset == "moving_blocks"} == {"clip"}
+
+
+def test_every_run_has_learned_also_those_made_before_it_was_kept():
+    assert any("untrained" not in run.training for run in RUNS)
+    assert {run.name: plateau(run) for run in RUNS if plateau(run)} == {}
 
 
 def test_shipped_clips_are_the_generators():

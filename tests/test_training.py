@@ -21,7 +21,7 @@ from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
 from xmr.metrics import evaluate
-from xmr.registry import UnknownName
+from xmr.registry import UnknownName, needs
 from xmr.selection import score_moments
 from xmr.training import (
     LossParameters,
@@ -276,6 +276,20 @@ def test_what_went_nowhere_is_told_and_what_learned_is_not(run, told):
     assert ("learned nothing" in found) == (told == "nothing"), found
     assert bool(found) == bool(told)
     assert ("--first sum_of_hinges:1" in found) == (told == "plateau")
+
+
+def test_a_loss_of_ones_own_is_judged_whatever_it_needs():
+    @LOSSES.register
+    @needs("peer_scores")
+    def of_peers(pairs):
+        """What peers say."""
+        return pairs.evidence("peer_scores").mean(0).sum(1)
+
+    try:
+        assert plateau(left(loss="of_peers")) == ""
+        assert "learned nothing" in plateau(left(loss="of_peers", rsum=20.0))
+    finally:
+        del LOSSES["of_peers"]
 
 
 def test_the_cure_is_another_where_it_was_taken_already():

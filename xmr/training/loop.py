@@ -365,6 +365,7 @@ class _Trainer:
             metrics["first_stage"] = evaluate_embeddings(
                 *embeddings, *groups, data.truth, classes=data.classes
             )
+        spread = score_spread(*embeddings, scores)
         trained = Trained(
             config=self.config,
             matcher=self.matcher,
@@ -387,7 +388,7 @@ class _Trainer:
                 "diverged": diverged,
                 "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
                 "untrained": state.untrained,
-                "scores": score_spread(*embeddings, scores),
+                "scores": spread if all(map(math.isfinite, spread.values())) else None,
             },
         )
         trained.training["plateau"] = plateau(trained) or None

@@ -121,9 +121,13 @@ def _level(loss: str, hyper: Mapping[str, Any], score: float) -> float | None:
     def ask(scores: Tensor) -> Pairs:
         positives = torch.zeros(scores.shape, dtype=torch.bool)
         positives[:, 0] = True
-        unrelated = {"visual": torch.eye(1), "text": torch.eye(scores.shape[1])}
-        return Pairs.of(scores, positives, **{name: unrelated[name.split("_")[0]] for name in entry.needs})
+        return Pairs.of(scores, positives, **{name: unrelated[name] for name in entry.needs})
 
+    alone, others = torch.eye(1), torch.eye(5)
+    unrelated = dict.fromkeys(("visual_scores", "visual_within"), alone)
+    unrelated |= dict.fromkeys(("text_scores", "text_within", "word_scores"), others)
+    if not unrelated.keys() >= set(entry.needs):
+        return None
     weights = query_weights(loss, ask(torch.tensor([[0.5, 0.49, 0.48, 0.47, 0.46]])), **hyper)[0, 1:]
     if torch.count_nonzero(weights) != 1:
         return None
