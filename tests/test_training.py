@@ -255,6 +255,8 @@ def left(loss="max_of_hinges", last=0.203, rsum=250.0, before=30.0, best=None, s
     [
         (left(), "plateau"),  # ranks well, by differences of a thousandth
         (left(rsum=33.0), "plateau"),
+        (replace(left(rsum=33.0), training={}), "plateau"),  # as runs were before more was kept
+        (replace(left(), training={}), ""),
         (left(loss="gravitation", last=0.3), ""),
         (left(loss="soft_margin", last=0.0695), "plateau"),  # log 2 / 10
         (left(loss="weighting", last=0.63), ""),

@@ -44,7 +44,7 @@ def plateau(run: Run | Trained | Combination) -> str:
     alike = scores is not None and level is not None and scores["std"] <= min(ALIKE[0] * level, ALIKE[1])
     if stands and (alike or nothing):
         told = (
-            f"{run.config.loss} stands on its plateau: the loss is {losses[-1]:.3g}, where equal scores for all pairs give "
+            f"It stands on its plateau: the loss is {losses[-1]:.3g}, where equal scores for all pairs give "
             f"{level:.3g}"
             + (f", and its scores are {scores['mean']:.2g} ± {scores['std']:.1g}." if scores else ".")
         )
