@@ -35,7 +35,7 @@ from xmr.matchers import MATCHERS
 from xmr.metrics import headline
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS
-from xmr.training import TrainingDiverged, train
+from xmr.training import TrainingDiverged, plateau, train
 
 SCOPES = ("loss", "matcher", "selector", "dataset")
 
@@ -199,6 +199,8 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     finally:
         encoding.close()
     done = load_run(folder)
+    if config.selector:
+        print(f"{folder}: {suspect_words(config.selector, done.history)}")
     if "verdicts" in done.dataset:
         print(f"{folder}: {config.verdicts}: " + verdict_words(done.dataset["verdicts"]))
     reads = {split: TextsRead(**read).said for split, read in done.training["texts_read"].items()}
@@ -210,7 +212,19 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
         f"{headline(done.metrics['validation'])[1]:.1f} at epoch {done.training['best_epoch']} "
         f"of {done.training['epochs']}, {done.training['seconds']:.0f} s"
     )
+    if stuck := plateau(done):
+        print(f"{folder}: {stuck}")
     return 0
+
+
+def suspect_words(selector: str, history: list[dict[str, Any]]) -> str:
+    """How many pairs a selector suspected in the first epoch and in the last."""
+    told = [
+        f"{line['suspected']:,} of {line['negatives']:,} negative pairs ({line['suspected'] / max(line['negatives'], 1):.2%}) "
+        f"in epoch {line['epoch']}"
+        for line in (history[:1] + history[1:][-1:])
+    ]
+    return f"{selector} suspects " + ", ".join(told)
 
 
 def verdict_words(counts: dict[str, int]) -> str:

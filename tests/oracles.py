@@ -268,8 +268,9 @@ def weighting(s, positives, negatives, **hyper):
 
 def complementary(s, positives, negatives, temperature=0.05, **_):
     def one(p, ns):
-        total = exp(p / temperature) + sum(exp(n / temperature) for n in ns)
-        return -sum(log(1 - min(exp(n / temperature) / total, 1 - 1e-6)) for n in ns)
+        """-log(1 - q) of every negative, 1 - q being the probability of all but it."""
+        masses = [exp(p / temperature), *(exp(n / temperature) for n in ns)]
+        return sum(log(sum(masses)) - log(sum(masses[:k] + masses[k + 1 :])) for k in range(1, len(masses)))
 
     return per_positive(one, s, positives, negatives)
 

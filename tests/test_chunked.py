@@ -240,11 +240,23 @@ def test_the_incoming_gradient_and_what_needs_none_are_respected():
     torch.testing.assert_close(value, plain("info_nce", visual, text, *groups))
 
 
-@pytest.mark.parametrize("name", ["max_of_hinges", "info_nce", "siglip", "circle"])
+@pytest.mark.parametrize("name", NAMES)
 def test_nan_is_not_hidden(name):
     visual, text, *groups = spread(11)
     visual[2] = torch.nan
     assert chunked_loss(name, visual, text, *groups, chunk=4).isnan()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("chunk", [4, None])
+def test_half_precision_is_multiplied_in_single(name, chunk):
+    visual, text, *groups = spread(13)
+    visual, text = (side.bfloat16().requires_grad_() for side in (visual, text))
+    found = chunked_loss(name, visual, text, *groups, chunk=chunk)
+    expected = chunked_loss(name, visual.float(), text.float(), *groups, chunk=chunk)
+    assert found.dtype == torch.float32 and found == expected
+    for one, other in zip(derived(found, (visual, text)), derived(expected, (visual, text)), strict=True):
+        assert one.dtype == torch.bfloat16 and torch.equal(one, other)
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE_BATCH))
@@ -279,6 +291,8 @@ def test_what_does_not_fit_is_told():
             chunked_loss("info_nce", *arguments)
     with pytest.raises(ValueError, match="chunk must be at least 1"):
         chunked_loss("info_nce", visual, text, *groups, chunk=0)
+    with pytest.raises(ValueError, match="temperature=0 is outside"):
+        chunked_loss("info_nce", visual, text, *groups, temperature=0)
     with pytest.raises(TypeError, match="temperature"):
         chunked_loss("info_nce", visual, text, *groups, temprature=1)
     with pytest.raises(UnknownName, match="info_nce"):

@@ -146,6 +146,18 @@ def test_curves_of_every_loss(loss):
 
 def test_words_about_curves_are_true():
     x = np.linspace(-1, 1, 121)
+    steep = np.append(np.clip(x, 0, None), 999.0)  # of items that coincide
+    curve = WeightCurve(np.append(x, 1.02), steep, -np.append(x, 1.02))
+    told = weight_words("steep", curve)
+    assert (
+        "Towards 1.02 the weight grows without end." in told and "999" not in told and "half as hard" in told
+    )
+    assert weight_figure(curve).layout.yaxis.range[1] == pytest.approx(1.15 * x.max())
+    drawn = weight_curve("contrastive", {}, others=(0.1,))
+    assert drawn.negative[-1] == pytest.approx(999) and "without end" in weight_words("contrastive", drawn)
+    assert max(weight_figure(drawn).layout.yaxis.range) < 6
+    sharp = weight_curve("unified", {"scale": 200.0, "margin": 0.0}, positive=1.0, others=(0.1,))
+    assert "without end" not in weight_words("unified", sharp)  # steep, and ending
     step = weight_words("step", WeightCurve(x, (x > 0.4) * 1.0, -x))
     assert "pushes every negative above 0.42 alike (weight 1.00), none below" in step
     slope = weight_words("slope", WeightCurve(x, np.clip(x, 0, None), -x))

@@ -1,15 +1,16 @@
 """Every registered loss: equal to its oracle, and true to the contract that the rest of xmr relies on."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.oracles import ORACLES
-from tests.pair_parts import evidence, reordered
-from xmr.analysis import pair_weights
-from xmr.core import Pairs
+from tests.pair_parts import evidence, reordered, unit
+from xmr.analysis import pair_weights, weight_curve
+from xmr.core import EVIDENCE, Pairs
 from xmr.losses import LOSSES, loss_value, symmetric
 from xmr.registry import Registry
 
@@ -37,6 +38,12 @@ def problem(seed, queries=6, gallery=8):
     return Pairs.of(scores, positives, ~positives & ~ignored, **evidence(queries, gallery, generator))
 
 
+def needed(name, pairs, dtype=None):
+    """The evidence that a loss needs, by name."""
+    parts = {part: getattr(pairs, part) for part in LOSSES[name].needs}
+    return {part: found if dtype is None else found.to(dtype) for part, found in parts.items()}
+
+
 def value(name, pairs, **hyper):
     return symmetric(LOSSES[name].make, pairs, **hyper)
 
@@ -47,7 +54,7 @@ def weights(name, pairs):
         pairs.scores,
         pairs.positives,
         pairs.negatives,
-        **{part: getattr(pairs, part) for part in LOSSES[name].needs},
+        **needed(name, pairs),
     )
 
 
@@ -118,9 +125,61 @@ class TestContract:
         pairs = problem(4)
         ignored = ~pairs.positives & ~pairs.negatives
         assert ignored.any()
-        assert (weights(name, pairs)[ignored] == 0).all()
-        loud = replace(pairs, scores=torch.where(ignored, 0.99, pairs.scores))
-        torch.testing.assert_close(value(name, loud), value(name, pairs))
+        for score in (0.99, math.nan, math.inf, -math.inf):
+            loud = replace(pairs, scores=torch.where(ignored, score, pairs.scores))
+            torch.testing.assert_close(value(name, loud), value(name, pairs))
+            torch.testing.assert_close(weights(name, loud), weights(name, pairs))
+            assert (weights(name, loud)[ignored] == 0).all()
+
+    def test_what_is_not_a_number_is_not_hidden(self, name):
+        pairs = problem(4)
+        assert value(name, replace(pairs, scores=pairs.scores * math.nan)).isnan()
+        own, other = pairs.positives.nonzero()[0], pairs.negatives.nonzero()[0]
+        for row, column in (own.tolist(), other.tolist()):
+            scores = pairs.scores.clone()
+            scores[row, column] = math.nan
+            assert LOSSES[name](replace(pairs, scores=scores))[row].isnan()
+            assert weights(name, replace(pairs, scores=scores))[row].isnan().any()
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_precision_is_computed_in_single(self, name, dtype):
+        for pairs in (problem(1), confident_mistake()):
+            rounded = pairs.scores.to(dtype)
+            half = replace(pairs, scores=rounded, **needed(name, pairs, dtype))
+            # What was rounded is the input's; nothing is lost beyond it.
+            exact = replace(
+                pairs, scores=rounded.double(), **{k: v.double() for k, v in needed(name, half).items()}
+            )
+            for hyper in extremes(name):
+                found = value(name, half, **hyper)
+                assert found.dtype == torch.float32
+                torch.testing.assert_close(found.double(), value(name, exact, **hyper), rtol=1e-4, atol=1e-5)
+            assert weights(name, half).dtype == torch.float32
+            close = {"rtol": 1e-3, "atol": 1e-4}
+            torch.testing.assert_close(weights(name, half).double(), weights(name, exact), **close)
+
+    def test_it_is_compiled_whole(self, name):
+        torch.compiler.reset()
+        pairs = problem(2)
+        pairs = Pairs.of(pairs.scores, pairs.positives, pairs.negatives, **needed(name, pairs))
+        ask = torch.compile(lambda asked: value(name, asked), fullgraph=True, backend="eager")
+        torch.testing.assert_close(ask(pairs), value(name, pairs))
+
+    def test_a_weight_on_a_border_is_none_that_neither_side_has(self, name):
+        """Borders: knots, margins, thresholds, ties. What is above and below agree with, a border may not miss."""
+        positive, others, step = 0.6, (0.1, 0.2), 1e-7
+        numbers = {0.0, 0.5, 1.0, *(v for v in LOSSES[name].defaults.values() if isinstance(v, float))}
+        borders = {sign * v + at for v in numbers for sign in (-1, 1) for at in (0.0, positive, *others)}
+        borders |= {1 - v**2 / 2 for v in numbers} | {0.0955, 0.3489}  # a distance; roots of `polynomial`
+        scores = [[b - step, b, b + step] for b in sorted(borders) if -1 <= b <= 1]
+        curve = weight_curve(
+            name, {}, positive=positive, others=others, scores=torch.tensor(scores).flatten().numpy()
+        )
+        for part in (curve.negative, curve.positive):
+            below, at, above = part.reshape(-1, 3).T
+            slack = 1e-3 * abs(part).max()
+            assert (at >= torch.minimum(*map(torch.tensor, (below, above))).numpy() - slack).all()
+            assert (at <= torch.maximum(*map(torch.tensor, (below, above))).numpy() + slack).all()
 
     def test_weights_agree_with_finite_differences(self, name):
         if name in {"circle", "gravitation", "polynomial_calibrated"}:
@@ -185,6 +244,21 @@ class TestContract:
 
 def test_every_loss_has_an_oracle_and_every_oracle_a_loss():
     assert set(ORACLES) == set(LOSSES)
+
+
+def confident_mistake():
+    """An annotated pair that scores worst of all, and unrelated ones that score best."""
+    pairs = problem(3)
+    scores = pairs.scores.clamp(-1, 1)
+    scores[0, 0], scores[0, 1:4] = -1.0, 1.0
+    return replace(pairs, scores=scores, positives=torch.eye(6, 8).bool(), negatives=~torch.eye(6, 8).bool())
+
+
+def extremes(name):
+    """Defaults, and what is learned at either end of its range."""
+    learned = [param for param in LOSSES[name].params if param.range is not None and param.range.learn]
+    ends = [{param.name: getattr(param.range, end) for param in learned} for end in ("low", "high")]
+    return [{}, *ends] if learned else [{}]
 
 
 def test_learnable_parameters_get_a_gradient():
@@ -267,6 +341,74 @@ def test_weighting_trains_with_exactly_the_drawn_weights():
         torch.testing.assert_close(leaf.grad[i], torch.tensor(expected, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("score", [-1.0, -0.5, 0.0, 0.5, 1.0])
+def test_weights_at_the_knots_are_the_drawn_ones(score):
+    curve = weight_curve("weighting", {}, others=(-0.9999,), scores=torch.tensor([score]).numpy())
+    defaults = LOSSES["weighting"].defaults
+    knot = {-1.0: "minus_1", -0.5: "minus_half", 0.0: "0", 0.5: "half", 1.0: "1"}[score]
+    assert curve.positive[0] == pytest.approx(-defaults[f"positive_at_{knot}"])
+    assert curve.negative[0] == pytest.approx(defaults[f"negative_at_{knot}"])
+
+
+def test_contrastive_pulls_and_pushes_alike_where_items_coincide():
+    curve = weight_curve("contrastive", {}, others=(0.1,), scores=torch.tensor([1 - 1e-5, 1.0, 1.1]).numpy())
+    assert curve.positive.tolist() == pytest.approx([-1, -1, -1])
+    distance = math.sqrt(2 * (1 - curve.scores[0]))
+    assert curve.negative.tolist() == pytest.approx([(1 - distance) / distance, 999, 999])
+
+
+@pytest.mark.parametrize("wrong", [0.3, 0.9, 1.0])
+def test_complementary_is_the_probability_of_all_but_a_negative(wrong):
+    """However sure the mistake: -log(1 - p) = log Σ exp of all - log Σ exp of all but the negative, and its slope."""
+    leaf = torch.zeros(1, 6, dtype=torch.float64)
+    leaf[0, :2] = torch.tensor([0.2, wrong])
+    leaf.requires_grad_()
+    logits = leaf[0] / 0.05
+    exact = sum(
+        logits.logsumexp(0) - torch.cat([logits[:j], logits[j + 1 :]]).logsumexp(0) for j in range(1, 6)
+    )
+    slope = torch.autograd.grad(exact, leaf)[0]
+    for dtype in (torch.float32, torch.float64):
+        scores = leaf.detach().to(dtype).requires_grad_()
+        found = LOSSES["complementary"](Pairs.of(scores, torch.eye(1, 6).bool())).sum()
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            torch.autograd.grad(found, scores)[0].double(), slope, rtol=1e-4, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", ["debiased", "hard_reweighted"])
+@pytest.mark.parametrize("wide", [20.0, 300.0])
+def test_wide_scores_do_not_overflow(name, wide):
+    """Scores of an unbounded metric. With a mistake that outdoes all else, the loss is the mistake's lead; with a match
+    that does, it is that of the floor, which is nothing."""
+    scores = torch.tensor([[-wide, wide, 0.0, 0.0]], requires_grad=True)
+    positives = torch.tensor([[True, False, False, False]])
+    for sign in (1, -1):
+        loss = LOSSES[name](Pairs.of(sign * scores, positives)).sum()
+        lead = 2 * wide / 0.5 - math.log(0.9) + (math.log(3) if name == "hard_reweighted" else 0)
+        assert loss.item() == pytest.approx(lead if sign > 0 else 0, rel=1e-5, abs=1e-6)
+        assert torch.autograd.grad(loss, scores)[0].isfinite().all()
+
+
+def test_soft_labels_has_the_released_balance_at_a_tenth_of_the_batch():
+    """The released code takes the mean of the contrastive term over all B·B pairs, and of the divergence over rows."""
+    generator = torch.Generator().manual_seed(0)
+    size, scores = 6, square(4)
+    near = evidence(size, size, generator)
+    eye = torch.eye(size, dtype=torch.float64)
+    total = 0.0
+    for s, teacher in ((scores, near["visual_scores"]), (scores.T, near["text_scores"])):
+        contrast = -(eye * (s / 0.05).log_softmax(1)).mean()
+        target = teacher.softmax(1)
+        divergence = (target * (target.log() - (s / 0.45).log_softmax(1))).sum(1).mean()
+        total = total + (contrast + 0.1 * divergence) / 2
+    parts = {name: near[name] for name in LOSSES["soft_labels"].needs}
+    found = loss_value("soft_labels", scores, weight=0.1 * size, **parts)
+    torch.testing.assert_close(found, size * total)
+    assert LOSSES["soft_labels"].param("weight").parse(0.1 * 256)  # in reach of usual batches
+
+
 def test_gravitation_with_equal_masses_and_no_term_within_is_max_of_hinges():
     pairs = problem(4)
     torch.testing.assert_close(
@@ -287,6 +429,20 @@ def test_losses_that_look_within_a_modality_say_so():
     for name in ("gravitation", "ladder", "soft_labels"):
         with pytest.raises(ValueError, match=r"needs the (scores|similarities)"):
             loss_value(name, square(1))
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_missing_evidence_is_told_with_how_to_give_it(name):
+    with pytest.raises(ValueError, match=re.escape(f"give {name}={EVIDENCE[name][1]}")):
+        Pairs.of(square(1)).evidence(name)
+
+
+def test_what_the_message_says_works():
+    generator = torch.Generator().manual_seed(1)
+    v, t = unit(5, 4, generator), unit(5, 4, generator)
+    with pytest.raises(ValueError, match=r"give visual_within=v @ v\.T"):
+        loss_value("gravitation", v @ t.T, text_within=t @ t.T)
+    assert loss_value("gravitation", v @ t.T, visual_within=v @ v.T, text_within=t @ t.T).isfinite()
 
 
 def test_unified_has_both_its_limits():
@@ -341,7 +497,7 @@ def test_info_nce_is_the_symmetric_cross_entropy_of_clip():
 def test_info_nce_tends_to_the_largest_hinge_without_margin():
     temperature = 1e-3
     torch.testing.assert_close(
-        temperature * loss_value("info_nce", square(4), temperature=temperature),
+        temperature * value("info_nce", Pairs.of(square(4)), temperature=temperature),
         loss_value("max_of_hinges", square(4), margin=0.0),
         atol=6 * temperature,
         rtol=0,
@@ -391,6 +547,66 @@ def test_a_user_can_register_a_loss_and_gets_its_weights():
 def test_wrong_input_is_refused_with_what_was_found(arguments, message):
     with pytest.raises(ValueError, match=message):
         loss_value("info_nce", *arguments)
+
+
+@pytest.mark.parametrize("word", ["groups", "labels"])
+def test_groups_and_labels_stand_for_masks(word):
+    scores = problem(2).scores
+    rows, columns = (
+        torch.tensor([5, 5, 2**60, 2**60 + 1, 0, 1]),
+        torch.tensor([5, 2**60, 1, 0, 9, 5, 2**60 + 1, 0]),
+    )
+    same = rows[:, None] == columns
+    for ask in (loss_value, pair_weights):
+        expected = ask("info_nce", scores, same)
+        torch.testing.assert_close(ask("info_nce", scores, **{word: (rows, columns)}), expected)
+        torch.testing.assert_close(
+            ask("info_nce", scores, **{word: (rows.numpy(), columns.tolist())}), expected
+        )
+        alike = ask("info_nce", scores[:, :6], rows[:, None] == rows)
+        torch.testing.assert_close(ask("info_nce", scores[:, :6], **{word: rows}), alike)
+        near = torch.rand(6, 8, generator=torch.Generator().manual_seed(1)) < 0.5
+        some = ask("info_nce", scores, None, near & ~same, **{word: (rows, columns)})
+        torch.testing.assert_close(some, ask("info_nce", scores, same, near & ~same))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"groups": torch.arange(3)}, r"\(2,\) for the rows.*found \(3,\)"),
+        ({"groups": (torch.arange(2), torch.arange(3))}, r"found \(3,\)"),
+        ({"labels": torch.zeros(2)}, "labels must be integers.*float32"),
+        ({"labels": ["cat", "dog"]}, "labels must be integers"),
+        ({"labels": torch.eye(2, dtype=torch.long)}, r"found \(2, 2\)"),
+        ({"groups": torch.arange(2), "labels": torch.arange(2)}, "give one of groups, labels"),
+        ({"groups": torch.arange(2), "positives": torch.eye(2) > 0}, "give one of positives, groups"),
+        (
+            {"groups": torch.zeros(2, dtype=torch.long), "negatives": torch.eye(2) > 0},
+            "both positive and neg",
+        ),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(given, message):
+    for ask in (loss_value, pair_weights):
+        with pytest.raises(ValueError, match=message):
+            ask("info_nce", torch.zeros(2, 2), **given)
+
+
+@pytest.mark.parametrize("bad", [0, -0.07, math.nan, math.inf, "nan", True, None])
+def test_a_number_out_of_range_is_refused_from_python_as_on_the_command_line(bad):
+    for ask in (loss_value, pair_weights, lambda name, s, **h: LOSSES[name](Pairs.of(s), **h)):
+        with pytest.raises(ValueError, match=r"temperature=.* is (outside 0\.01 … 1|not a float)"):
+            ask("info_nce", torch.eye(3), temperature=bad)
+
+
+def test_the_positives_of_pairs_are_counted_anew_after_a_change():
+    """The count is kept from `Pairs.of`, for a compiled loss; a mask that was replaced has its own."""
+    scores = square(1)
+    pairs = Pairs.of(scores)
+    more = replace(pairs, positives=torch.ones_like(pairs.positives), negatives=~pairs.negatives & False)
+    assert (pairs.most_positives(), more.most_positives(), more.transpose().most_positives()) == (1, 6, 6)
+    wide = Pairs.of(problem(1).scores, torch.ones(6, 8).bool())
+    assert (wide.most_positives(), wide.transpose().most_positives()) == (8, 6)
 
 
 def test_unknown_loss_names_the_near_miss():

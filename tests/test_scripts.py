@@ -80,6 +80,20 @@ def test_options_of_the_schedule_and_of_suspects_reach_the_configuration(data, t
             train_script.parse(command(data, tmp_path, "--first", wrong))
 
 
+def test_training_tells_what_a_selector_suspects_and_that_nothing_was_learned(data, tmp_path, capsys):
+    more = ["--selector", "word_overlap", "--set", "threshold=0.5", "--lr", "1e-12"]
+    assert train_script.main(command(data, tmp_path, *more)) == 0
+    told = capsys.readouterr().out
+    first, last = load_run(tmp_path / "info_nce-word_overlap").history
+    for line in (first, last):
+        share = line["suspected"] / line["negatives"]
+        assert f"{line['suspected']:,} of {line['negatives']:,} negative pairs ({share:.2%}) in epoch" in told
+    assert "It learned nothing." in told and "--lr 1e-12" in told
+    assert train_script.main(command(data, tmp_path, "--epochs", "8")) == 0
+    told = capsys.readouterr().out
+    assert "suspects" not in told and "nothing" not in told and "plateau" not in told
+
+
 def test_a_run_is_kept_unless_told_otherwise(data, tmp_path, capsys):
     arguments = command(data, tmp_path)
     assert train_script.main(arguments) == 0

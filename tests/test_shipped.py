@@ -18,6 +18,7 @@ from xmr.encoders import load_encoder
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.scoring import split_metrics
+from xmr.training import plateau
 from xmr.workspace import Workspace
 from xmr.workspace.results import estimates, total
 
@@ -38,6 +39,10 @@ def test_every_loss_and_every_matcher_has_a_run_and_no_folder_is_broken():
     assert [run.name for run in RUNS if run not in TRAINED] == ["hybrid"]
     assert {run.config.dataset for run in RUNS} == {"blocks", "moving_blocks"}
     assert {kind_of_data(run) for run in RUNS if run.config.dataset == "moving_blocks"} == {"clip"}
+
+
+def test_every_run_has_learned():
+    assert {run.name: plateau(run) for run in RUNS if plateau(run)} == {}
 
 
 def test_shipped_clips_are_the_generators():

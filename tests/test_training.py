@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from tests import tiny
-from xmr.checkpoints import CannotSave, RunRefused, is_started, list_runs, load_run
+from xmr.checkpoints import CannotSave, RunRefused, Trained, is_started, list_runs, load_run
 from xmr.checkpoints.resume import load_state, save_state
 from xmr.checkpoints.run import MATCHER, STATE
 from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
-from xmr.registry import UnknownName
+from xmr.metrics import evaluate
+from xmr.registry import UnknownName, needs
 from xmr.selection import score_moments
 from xmr.training import (
     LossParameters,
@@ -29,8 +30,10 @@ from xmr.training import (
     batches,
     learning_rate,
     loop,
+    plateau,
     train,
 )
+from xmr.training.plateau import chance_rsum, score_spread
 
 ROOT = Path(__file__).parent.parent
 
@@ -205,6 +208,139 @@ def test_the_first_epochs_may_have_another_loss(monkeypatch):
         tiny.config(first_epochs=2)
 
 
+def test_history_tells_how_many_pairs_a_selector_suspects(monkeypatch):
+    seen = recorded(monkeypatch)
+    _, trained = tiny.fit(tiny.config(epochs=2, selector="top_ranked", selector_params={"k": 2}))
+    expected = []
+    for part in (seen[:4], seen[4:]):  # 4 batches an epoch
+        negatives = sum(int((~pairs.positives).sum()) for _, pairs, _ in part)
+        either = sum(
+            int((~pairs.positives & ~(pairs.negatives & back.negatives.T)).sum()) for _, pairs, back in part
+        )
+        expected.append((either, negatives))
+    assert [(line["suspected"], line["negatives"]) for line in trained.history] == expected
+    assert 0 < expected[0][0] < expected[0][1]
+    _, plain = tiny.fit(tiny.config(epochs=1))
+    assert "suspected" not in plain.history[0]
+
+
+# ---- a training that went nowhere --------------------------------------------------------------------------
+
+
+def test_a_training_that_moves_nothing_is_told_in_run_json_too(tmp_path):
+    for epochs in (1, 3):
+        _, trained = tiny.fit(tiny.config(lr=1e-12, epochs=epochs), tmp_path / str(epochs))
+        run = load_run(tmp_path / str(epochs))
+        assert run.training["plateau"] == plateau(run) == plateau(trained)
+        assert "gained nothing" in plateau(run) and "--lr 1e-12" in plateau(run)
+    _, learned = tiny.fit(tiny.config(epochs=8), tmp_path / "learned")
+    assert plateau(learned) == plateau(load_run(tmp_path / "learned")) == ""
+    assert learned.training["plateau"] is None
+    assert learned.metrics["validation"]["rsum"] > learned.training["untrained"]
+
+
+def left(loss="max_of_hinges", last=0.203, rsum=250.0, before=30.0, best=None, std=0.001, **changes):
+    """What a training leaves behind: 100 visuals with 300 captions, on which chance is an rsum of 31.6."""
+    config = tiny.config(loss=loss, **changes)
+    training = {"untrained": before, "scores": {"mean": 0.004, "std": std}}
+    metrics = {"test": {"rsum": rsum}, "validation": {"rsum": rsum if best is None else best}}
+    sizes = {"sizes": {"test": {"visuals": 100, "texts": 300}}}
+    history = [{"epoch": 1, "loss": 0.35}, {"epoch": 2, "loss": last}]
+    nothing = np.zeros((1, 1), np.float32)
+    return Trained(config, None, {}, None, sizes, {}, metrics, history, (nothing, nothing), training)
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (left(), "plateau"),  # ranks well, by differences of a thousandth
+        (left(rsum=33.0), "plateau"),
+        (replace(left(rsum=33.0), training={}), "plateau"),  # as runs were before more was kept
+        (replace(left(), training={}), ""),
+        (left(loss="gravitation", last=0.3), ""),
+        (left(loss="soft_margin", last=0.0695), "plateau"),  # log 2 / 10
+        (left(loss="weighting", last=0.63), ""),
+        (left(std=0.2), ""),  # at its margin on hard data, with scores apart
+        (left(last=0.15), ""),
+        (left(loss="info_nce", last=4.85), ""),
+        (left(loss="info_nce", last=4.85, rsum=36.0), "nothing"),
+        (left(loss="info_nce", last=4.85, rsum=60.0), ""),
+        (left(loss="info_nce", last=4.85, best=30.5), "nothing"),
+        (left(loss="info_nce", rsum=600.0, before=600.0), ""),  # nothing to gain
+        (left(loss="info_nce", last=4.85, before=None), ""),
+        (left(loss="info_nce", last=4.85, before="much"), ""),
+        (left(loss="info_nce", last=float("nan")), ""),
+    ],
+)
+def test_what_went_nowhere_is_told_and_what_learned_is_not(run, told):
+    found = plateau(run)
+    assert ("stands on its plateau" in found) == (told == "plateau"), found
+    assert ("learned nothing" in found) == (told == "nothing"), found
+    assert bool(found) == bool(told)
+    assert ("--first sum_of_hinges:1" in found) == (told == "plateau")
+
+
+def test_a_loss_of_ones_own_is_judged_whatever_it_needs():
+    @LOSSES.register
+    @needs("peer_scores")
+    def of_peers(pairs):
+        """What peers say."""
+        return pairs.evidence("peer_scores").mean(0).sum(1)
+
+    try:
+        assert plateau(left(loss="of_peers")) == ""
+        assert "learned nothing" in plateau(left(loss="of_peers", rsum=20.0))
+    finally:
+        del LOSSES["of_peers"]
+
+
+def test_the_cure_is_another_where_it_was_taken_already():
+    assert plateau(left(first_loss="sum_of_hinges", first_epochs=1)).endswith(
+        "Try more than 1 first epochs with sum_of_hinges, or another --lr."
+    )
+
+
+def test_chance_is_what_random_scores_give():
+    rng = np.random.default_rng(0)
+    visuals, texts = 40, 120
+    owner = np.arange(texts) % visuals
+    found = [
+        evaluate(
+            torch.from_numpy(rng.random((visuals, texts))),
+            torch.from_numpy(np.arange(visuals)[:, None] == owner),
+        )
+        for _ in range(60)
+    ]
+    sums = [one["rsum"] for one in found]
+    chance, spread = chance_rsum(visuals, texts)
+    assert chance == pytest.approx(np.mean(sums), abs=4 * np.std(sums) / np.sqrt(60) + 1)
+    assert np.std(sums) < spread < 4 * np.std(sums)  # on the careful side
+    assert chance_rsum(3, 3)[0] <= 600
+
+
+def test_the_spread_of_scores_needs_no_matrix():
+    rng = np.random.default_rng(1)
+    visual, text = rng.normal(size=(7, 5)), rng.normal(size=(9, 5))
+    scores = visual @ text.T
+    expected = {"mean": pytest.approx(scores.mean()), "std": pytest.approx(scores.std())}
+    assert score_spread(visual, text) == expected == score_spread(visual, text, scores)
+
+
+def test_weights_that_are_not_finite_stop_the_training_before_they_are_kept(tmp_path, monkeypatch):
+    original = loop._Trainer.update
+
+    def last_step_breaks(self, texts):
+        found = original(self, texts)
+        if self.state.step == 8:  # the last of the second epoch: no loss is asked after it
+            next(iter(self.parameters.values())).data.fill_(float("inf"))
+        return found
+
+    monkeypatch.setattr(loop._Trainer, "update", last_step_breaks)
+    with pytest.raises(TrainingDiverged, match=r"epoch 1\) is kept"):
+        tiny.fit(tiny.config(epochs=2), tmp_path / "run")
+    assert load_run(tmp_path / "run").training["epochs"] == 1
+
+
 # ---- learned hyper-parameters of losses --------------------------------------------------------------------
 
 
@@ -275,7 +411,7 @@ def test_a_loss_that_breaks_in_the_first_epoch_leaves_nothing(tmp_path, monkeypa
 
 
 def test_patience_stops(monkeypatch):
-    ranks = iter([10.0, 20.0, 15.0, 20.0, 30.0])
+    ranks = iter([5.0, 10.0, 20.0, 15.0, 20.0, 30.0])  # the first before any step
     original = loop.validate
     monkeypatch.setattr(loop, "validate", lambda *a: original(*a) | {"rsum": next(ranks, 0.0)})
     steps, trained = tiny.fit(tiny.config(epochs=5, patience=2))

@@ -19,8 +19,9 @@ from xmr.ui.components import plotly_chart
 from xmr.ui.components.params import ParamPool
 from xmr.ui.shell import IDLE
 from xmr.ui.suspect_pages import list_page
-from xmr.ui.tabs import distributions, false_negatives, weights
+from xmr.ui.tabs import distributions, false_negatives, results, weights
 from xmr.ui.weight_curves import SETTING
+from xmr.workspace import measured
 from xmr.workspace.measured import effective, hard_negatives
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
@@ -55,6 +56,21 @@ def test_distributions_have_a_panel_and_a_row_per_run(workspace, direction, scal
     assert len(drawn) < 100_000
     assert "info_nce" in words(drawn)
     assert all(len(row["cells"]) == len(table["columns"]) - 1 for row in table["rows"])
+
+
+def test_a_training_that_went_nowhere_is_told_beside_its_scores_and_its_curves(tmp_path, monkeypatch):
+    own = make_workspace(tmp_path)
+    monkeypatch.setattr(
+        measured, "plateau", lambda run: "It stands: --first sum_of_hinges:1." * (run.name == "siglip")
+    )
+    told = "siglip: It stands: --first sum_of_hinges:1."
+    for _ in range(2):  # also where it is remembered
+        drawn, _ = distributions.show(own, "test", "t2v", RUNS, "raw")
+        curves = results.show(own, "test", "t2v", RUNS, "siglip", "chosen", "")[5]
+        for shown in (drawn, curves):
+            assert told in words(shown) and words(shown).count("It stands") == 1
+    drawn, _ = distributions.show(own, "test", "t2v", [name for name in RUNS if name != "siglip"], "raw")
+    assert "It stands" not in words(drawn)
 
 
 def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_path):

@@ -30,7 +30,8 @@ class Pairs:
     features, `word_scores` (T, T) of the captions' words, `visual_within` (V, V) and `text_within` (T, T) of the
     embeddings that `scores` are made of. `peer_scores` (K, Q, G): the same pairs scored by K other models.
     `moments`: mean and deviation of positives, then of hardest negatives, as training has met them.
-    Raises ValueError where shapes or types don't fit, or a pair is both positive and negative.
+    Raises ValueError where shapes or types don't fit. Values of masks are looked at by `of` alone, because that waits
+    for the device: make pairs with it, outside of what `torch.compile` compiles.
     """
 
     scores: Tensor
@@ -44,6 +45,8 @@ class Pairs:
     text_within: Tensor | None = None
     peer_scores: Tensor | None = None
     moments: tuple[float, float, float, float] | None = None
+    # The most positives of one query and of one gallery item where counted, see `most_positives`; `replace` forgets it.
+    _most: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -53,13 +56,28 @@ class Pairs:
         negatives: Tensor | None = None,
         visual_scores: Tensor | None = None,
         text_scores: Tensor | None = None,
+        *,
+        groups: Any = None,
+        labels: Any = None,
         **evidence: Any,
     ) -> Pairs:
-        """Pairs with the usual defaults: the diagonal is positive, all that is not positive is negative."""
+        """Pairs with the usual defaults: the diagonal is positive, all that is not positive is negative.
+
+        In place of `positives`, the `groups` of the items or their class `labels`, which are the same to a loss: pairs of
+        equal number are positive. Integers (B,) for both sides of square scores, or a tuple of (Q,) and (G,).
+        Raises ValueError where something does not fit, or a pair is both positive and negative.
+        """
         if scores.ndim != 2 or not scores.is_floating_point():
             raise ValueError(
                 f"scores must be a (Q, G) float tensor, found {tuple(scores.shape)} {scores.dtype}"
             )
+        given = [("positives", positives), ("groups", groups), ("labels", labels)]
+        given = [(name, value) for name, value in given if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(name for name, _ in given)}: each tells the positives")
+        if given and positives is None:
+            positives = _of_equal(*given[0], scores)
+        diagonal = positives is None
         if positives is None:
             if scores.shape[0] != scores.shape[1]:
                 raise ValueError(
@@ -67,9 +85,17 @@ class Pairs:
                     f"found {tuple(scores.shape)}"
                 )
             positives = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        both = negatives is not None
         if negatives is None:
             negatives = positives.logical_not()
-        return cls(scores, positives, negatives, visual_scores, text_scores, **evidence)
+        pairs = cls(scores, positives, negatives, visual_scores, text_scores, **evidence)
+        if diagonal:
+            pairs._remember((1, 1))
+        elif not torch.compiler.is_compiling():
+            pairs._remember((_most(positives, 1), _most(positives, 0)))
+        if both and not torch.compiler.is_compiling() and bool((positives & negatives).any()):
+            raise ValueError("a pair can't be both positive and negative")
+        return pairs
 
     def __post_init__(self) -> None:
         shape = tuple(self.scores.shape)
@@ -80,8 +106,6 @@ class Pairs:
                     f"{name} must be bool of the scores' shape {shape}, "
                     f"found {tuple(mask.shape)} {mask.dtype}"
                 )
-        if bool((self.positives & self.negatives).any()):
-            raise ValueError("a pair can't be both positive and negative")
         visuals, texts = shape if self.direction == "v2t" else shape[::-1]
         sizes = {"visual_scores": visuals, "text_scores": texts, "word_scores": texts}
         sizes |= {"visual_within": visuals, "text_within": texts}
@@ -94,7 +118,7 @@ class Pairs:
 
     def transpose(self) -> Pairs:
         """The same pairs asked in the other direction."""
-        return replace(
+        turned = replace(
             self,
             scores=self.scores.T,
             positives=self.positives.T,
@@ -102,24 +126,72 @@ class Pairs:
             direction="t2v" if self.direction == "v2t" else "v2t",
             peer_scores=None if self.peer_scores is None else self.peer_scores.transpose(1, 2),
         )
+        return turned._remember(None if self._most is None else self._most[::-1])
+
+    def ready(self) -> Pairs:
+        """The same pairs as a loss meets them: single precision at least, and no score where a pair is ignored, so that
+        whatever stands there, NaN too, has no part in a value or a slope."""
+        known = self.positives | self.negatives
+        parts = {name: single(getattr(self, name)) for name in EVIDENCE}
+        scores = torch.where(known, single(self.scores), 0.0)
+        return replace(self, scores=scores, **parts)._remember(self._most)
+
+    def most_positives(self) -> int:
+        """The most positives that one query has; counted already where the pairs were made by `of`."""
+        return _most(self.positives, 1) if self._most is None else self._most[0]
+
+    def _remember(self, most: tuple[int, int] | None) -> Pairs:
+        object.__setattr__(self, "_most", most)
+        return self
 
     def evidence(self, name: str) -> Any:
         """The evidence of that name. Raises ValueError, saying what it is, where these pairs have none."""
         found = getattr(self, name)
         if found is None:
-            raise ValueError(f"this needs {EVIDENCE[name]} ({name}); these pairs have none")
+            what, how = EVIDENCE[name]
+            raise ValueError(f"this needs {what}, and these pairs have none: give {name}={how}")
         return found
 
 
-# What the optional parts of `Pairs` are, in words.
+# What the optional parts of `Pairs` are, in words, and how they are made: v and t are the rows of embeddings that the
+# scores v @ t.T are made of.
 EVIDENCE = {
-    "visual_scores": "the similarities between visuals",
-    "text_scores": "the similarities between captions",
-    "word_scores": "the words that captions share",
-    "visual_within": "the scores of the model's visual embeddings among themselves",
-    "text_within": "the scores of the model's text embeddings among themselves",
-    "peer_scores": "the scores of other models",
+    "visual_scores": (
+        "the similarities between visuals",
+        "f @ f.T, f the unit rows of frozen visual features",
+    ),
+    "text_scores": ("the similarities between captions", "f @ f.T, f the unit rows of frozen text features"),
+    "word_scores": ("the words that captions share", "the cosines (T, T) of their vectors of words"),
+    "visual_within": ("the scores of the model's visual embeddings among themselves", "v @ v.T"),
+    "text_within": ("the scores of the model's text embeddings among themselves", "t @ t.T"),
+    "peer_scores": ("the scores of other models", "their scores (K, Q, G), stacked"),
 }
+
+
+def single(values: Any) -> Any:
+    """Half precision, of which a loss would lose a tenth at a low temperature, as single; all else as it is."""
+    half = isinstance(values, Tensor) and values.dtype in (torch.float16, torch.bfloat16)
+    return values.float() if half else values
+
+
+def _most(positives: Tensor, dim: int) -> int:
+    return int(positives.sum(dim).max()) if positives.numel() else 0
+
+
+def _of_equal(name: str, numbers: Any, scores: Tensor) -> Tensor:
+    """Which pairs have equal numbers, (Q, G) bool, from one vector for both sides or a pair of them."""
+    sides = numbers if isinstance(numbers, tuple) and len(numbers) == 2 else (numbers, numbers)
+    try:
+        rows, columns = (torch.as_tensor(side, device=scores.device) for side in sides)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must be integers, found {type(numbers).__name__}: {error}") from error
+    for size, side in zip(scores.shape, (rows, columns), strict=True):
+        if tuple(side.shape) != (size,) or side.is_floating_point() or side.is_complex():
+            raise ValueError(
+                f"{name} must be integers, ({scores.shape[0]},) for the rows and ({scores.shape[1]},) for the columns, "
+                f"found {tuple(side.shape)} {side.dtype}"
+            )
+    return rows[:, None] == columns
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import numbers
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Annotated, Any, Literal, TypeVar
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
@@ -45,21 +48,29 @@ class Param:
     def parse(self, value: Any) -> Any:
         """`value` (often a string from a command line) as this parameter's type.
 
-        Raises ValueError where it is not of the type, not one of the choices, or outside the range.
+        Raises ValueError where it is not of the type, not one of the choices, outside the range, or not finite.
         """
         if self.kind is bool and isinstance(value, str):
             truths = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
             if value.lower() not in truths:
                 raise ValueError(f"{self.name}={value!r} is not true or false")
             value = truths[value.lower()]
+        # What Python would convert without a word: True is no 1.0, 1.5 no whole number, None no text.
+        fitting = {bool: (bool, str), str: (str, PathLike)}.get(self.kind, (numbers.Real, str))
+        if not isinstance(value, fitting) or (self.kind in (int, float) and isinstance(value, bool)):
+            raise ValueError(f"{self.name}={value!r} is not {a_or_an(self.kind.__name__)}")
         try:
             parsed = self.kind(value)
-        except (TypeError, ValueError) as error:
+            if self.kind is int and not isinstance(value, str) and parsed != value:
+                raise ValueError("not whole")
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{self.name}={value!r} is not {a_or_an(self.kind.__name__)}") from error
         if self.choices is not None and parsed not in self.choices:
             raise ValueError(unknown(f"value of {self.name}", str(parsed), map(str, self.choices)))
         if self.range is not None and not self.range.low <= parsed <= self.range.high:  # NaN fails too
             raise ValueError(f"{self.name}={parsed:g} is outside {self.range.low:g} … {self.range.high:g}")
+        if self.kind is float and not math.isfinite(parsed):
+            raise ValueError(f"{self.name}={parsed:g} is not finite")
         return parsed
 
 
@@ -75,7 +86,10 @@ class Entry:
     needs: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.make(*args, **kwargs)
+        """Calls `make`, after its parameters were checked as a command line's are."""
+        own = {param.name for param in self.params}
+        checked = self.checked({name: value for name, value in kwargs.items() if name in own})
+        return self.make(*args, **kwargs | checked)
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -97,6 +111,15 @@ class Entry:
     def parse(self, values: dict[str, Any]) -> dict[str, Any]:
         """All parameters: `values` checked and converted, the rest at their defaults."""
         return self.defaults | {name: self.param(name).parse(value) for name, value in values.items()}
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` checked and converted. A tensor, as a parameter that is learned, is its owner's to keep in its range:
+        to look at it would wait for the device. Raises TypeError on an unknown name, ValueError as `Param.parse`."""
+        given = {name: (self.param(name), value) for name, value in values.items()}
+        return {
+            name: value if hasattr(value, "requires_grad") else param.parse(value)
+            for name, (param, value) in given.items()
+        }
 
 
 def needs(*evidence: str) -> Callable[[Thing], Thing]:

@@ -31,13 +31,11 @@ ACTIONS = {
 def suspected(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
     """The negatives of `pairs` that the selector `name` suspects: (Q, G) bool, always a subset of negatives.
 
-    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError where the selector needs the
-    within-modality scores and `pairs` has none.
+    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError where one is outside its range, or the
+    selector needs the within-modality scores and `pairs` has none.
     """
     entry = SELECTORS[name]
-    for parameter in hyper:
-        entry.param(parameter)
-    return entry(pairs, **hyper) & pairs.negatives
+    return entry.make(pairs, **entry.checked(hyper)) & pairs.negatives
 
 
 def without(pairs: Pairs, mask: Tensor) -> Pairs:
@@ -173,8 +171,9 @@ def posterior(
     has met so far (`moments`), else those of these pairs.
     Reference: Li et al., Your Negative May not Be True Negative: Boosting Image-Text Matching with False
         Negative Elimination, ACM MM 2023, https://arxiv.org/abs/2308.04380
-    Deviation: the running statistics forget exponentially instead of starting anew with every epoch; the paper
-        samples by the posterior, here it selects.
+    Deviation: the running statistics forget exponentially instead of starting anew with every epoch; the authors'
+        code samples negatives by the posterior, here it selects. The code takes a prior of 0.0001, as of any pair, and a
+        threshold of 0.001; the prior here is of hardest negatives, half of which are matches on the embedded data.
     """
     return match_posterior(pairs, prior) >= threshold
 
@@ -254,26 +253,25 @@ def caption_evidence(pairs: Pairs, source: str = "text_scores") -> Tensor:
     """How near a pair is by its captions alone, (Q, G): the largest similarity, by the evidence `source`, between the
     text of the pair and a text annotated to the visual of the pair; -inf where the visual has none."""
     within = pairs.evidence(source).detach()
-    upright = pairs.direction == "v2t"
-    evidence = _nearest_own(pairs.positives if upright else pairs.positives.T, within, pairs.scores)
-    return evidence if upright else evidence.T
+    return _nearest_own(pairs, within, pairs.direction == "v2t")
 
 
 def visual_evidence(pairs: Pairs) -> Tensor:
     """The same by visuals alone, (Q, G): the largest similarity between the visual of the pair and a visual to
     which the text of the pair is annotated; -inf where there is none."""
     within = pairs.evidence("visual_scores").detach()
-    upright = pairs.direction == "t2v"
-    evidence = _nearest_own(pairs.positives if upright else pairs.positives.T, within, pairs.scores)
-    return evidence if upright else evidence.T
+    return _nearest_own(pairs, within, pairs.direction == "t2v")
 
 
-def _nearest_own(positives: Tensor, within: Tensor, like: Tensor) -> Tensor:
-    """For every row r and column c of `positives`, the largest within[p, c] over the row's positives p."""
-    count = int(positives.sum(1).max()) if positives.numel() else 0
+def _nearest_own(pairs: Pairs, within: Tensor, of_queries: bool) -> Tensor:
+    """For every query r and item c, the largest within[p, c] over the query's positives p, (Q, G); or, not `of_queries`,
+    the largest within[p, r] over the item's positives p."""
+    if not of_queries:
+        return _nearest_own(pairs.transpose(), within, True).T
+    positives, count = pairs.positives, pairs.most_positives()
     # Own items of each row as a padded index, so that the maximum needs no (rows, columns, columns) array.
     present, own = positives.int().topk(count, dim=1)
-    nearest = torch.full(positives.shape, -torch.inf, dtype=like.dtype, device=like.device)
+    nearest = torch.full_like(pairs.scores, -torch.inf)
     for k in range(count):
         near = within[own[:, k]].to(nearest)
         nearest = torch.where(present[:, k, None] > 0, torch.maximum(nearest, near), nearest)

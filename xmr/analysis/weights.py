@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from xmr.analysis.blocks import Side, inner, vectors
-from xmr.core import Pairs, PairWeights
+from xmr.core import EVIDENCE, Pairs, PairWeights, single
 from xmr.evidence import Evidence
-from xmr.losses import LOSSES, loss_value
+from xmr.losses import LOSSES, symmetric
 from xmr.selection import SELECTORS, suspected, treat
 
 
@@ -23,29 +23,37 @@ def pair_weights(
     scores: Tensor,
     positives: Tensor | None = None,
     negatives: Tensor | None = None,
+    *,
+    groups: Any = None,
+    labels: Any = None,
     **hyper: Any,
 ) -> Tensor:
-    """The weight of every pair in the loss `name`: d loss / d score by autograd, (Q, G).
+    """The weight of every pair in the loss `name`: d loss / d score by autograd, (Q, G), in single precision at least.
 
     Arguments and errors as in `loss_value`. A positive weight pushes a pair's score down, a negative one pulls
-    it up; an ignored pair has weight 0. The loss is the mean over both directions and all queries.
+    it up; an ignored pair has weight 0, and one whose score is NaN the weight NaN. The loss is the mean over both
+    directions and all queries.
     """
-    leaf = scores.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        value = loss_value(name, leaf, positives, negatives, **hyper)
-        if not value.requires_grad:
-            return torch.zeros_like(leaf)
-        return torch.autograd.grad(value, leaf)[0]
+    evidence = {key: hyper.pop(key) for key in EVIDENCE if key in hyper}
+    pairs = Pairs.of(scores, positives, negatives, groups=groups, labels=labels, **evidence)
+    hyper = LOSSES[name].checked(hyper)
+    return _slopes(pairs, lambda leaf: symmetric(LOSSES[name].make, leaf, **hyper))
 
 
 def query_weights(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
     """The weight of every pair in the loss of its own query, (Q, G): one direction, not divided by the queries."""
-    scores = pairs.scores.detach().clone().requires_grad_(True)
+    return _slopes(pairs, lambda leaf: LOSSES[name](leaf, **hyper).sum())
+
+
+def _slopes(pairs: Pairs, value: Callable[[Pairs], Tensor]) -> Tensor:
+    """d value / d score of every pair, (Q, G). A slope may be constant: that of NaN is NaN all the same."""
+    scores = single(pairs.scores.detach()).clone().requires_grad_(True)
     with torch.enable_grad():
-        value = LOSSES[name](replace(pairs, scores=scores), **hyper).sum()
-        if not value.requires_grad:
+        found = value(replace(pairs, scores=scores))
+        if not found.requires_grad:
             return torch.zeros_like(scores)
-        return torch.autograd.grad(value, scores)[0]
+        slopes = torch.autograd.grad(found, scores)[0]
+    return slopes.masked_fill(scores.isnan() & (pairs.positives | pairs.negatives), torch.nan)
 
 
 @dataclass(frozen=True)
@@ -221,21 +229,20 @@ def batch_weights(
         known = source.of(needs if evidence else needs & {"visual_within", "text_within"}, *at, v, t)
     pairs = Pairs(torch.as_tensor(inner(visual, text)), positives, ~positives, **known)
     flagged, sides, weights = torch.zeros_like(positives), [], []
+
+    def treated(side: Pairs, mask: Tensor | None) -> Pairs:
+        return treat(side, mask, suspects) if mask is not None and suspects else side
+
     for side in (pairs, pairs.transpose()):
-        # Weights are those by the score itself, so what "weigh" does to the scores belongs to the loss.
-        scores = side.scores.clone().requires_grad_(True)
-        side = replace(side, scores=scores)
+        mask = None
         if selector:
-            with torch.no_grad():
-                mask = suspected(selector, side, **(selector_params or {}))
+            mask = suspected(selector, side, **(selector_params or {}))
             flagged |= mask if side.direction == "v2t" else mask.T
-            side = treat(side, mask, suspects) if suspects else side
-        sides.append(side)
-        with torch.enable_grad():
-            value = LOSSES[loss](side, **hyper).sum()
-            weights.append(
-                torch.autograd.grad(value, scores)[0] if value.requires_grad else torch.zeros_like(scores)
-            )
+        sides.append(treated(side, mask))
+        # Weights are those by the score itself, so what "weigh" does to the scores belongs to the loss.
+        weights.append(
+            _slopes(side, lambda leaf, mask=mask: LOSSES[loss](treated(leaf, mask), **hyper).sum())
+        )
     by_visual, by_text = weights[0].numpy(), weights[1].T.numpy()
     queries = np.array(by_visual.shape)
     return PairWeights(

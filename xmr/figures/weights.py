@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,6 +29,8 @@ EACH_ITS_OWN = (
     "Each curve is of its run's own typical query: a positive and a hardest negative at the medians of its scores in a "
     "batch of 64 pairs, and 31 more negatives spread as its own are; the large mark is the hardest."
 )
+
+ENDLESS = 100  # times the largest weight before it, beyond which a last point shoots up
 
 
 def weight_figure(
@@ -63,7 +66,11 @@ def weight_figure(
         xaxis=axis(
             "similarity of the pair", range=[max(low, -0.5) if low >= -1 else low, high], hoverformat=".3f"
         ),
-        yaxis=axis("weight, d loss / d score", zeroline=True),
+        yaxis=axis(
+            "weight, d loss / d score",
+            zeroline=True,
+            **_height([curve] if trained is None else [curve, trained]),
+        ),
         hovermode="x unified",
         legend=legend(),
         margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
@@ -74,7 +81,8 @@ def weight_figure(
 def weight_words(loss: str, curve: WeightCurve) -> str:
     """Where the loss pushes a negative, how steeply, and whether it ever attracts one."""
     weights, x = curve.negative, curve.scores
-    top = weights.max()
+    endless = _endless(curve)
+    top = _largest(curve) if endless else weights.max()
     if not top > 1e-9:
         return f"With these values {loss} pushes no negative, at any similarity."
     first, half, full = (x[int((weights >= share * top).argmax())] for share in (0.01, 0.5, 0.999))
@@ -88,6 +96,8 @@ def weight_words(loss: str, curve: WeightCurve) -> str:
             f", half as hard at {fixed(half, 2)}" if half > x[0] else ", at least half as hard anywhere below"
         )
         text += f" and less than a hundredth below {fixed(first, 2)}." if first > x[0] else "."
+    if endless:
+        text += f" Towards {fixed(x[-1], 2)} the weight grows without end."
     attracted = x[weights < -0.01 * top]
     if len(attracted):
         low, high = fixed(attracted.min(), 2), fixed(attracted.max(), 2)
@@ -107,10 +117,11 @@ def weight_comparison_figure(
     `own`: along the axis is the share of the run's own negatives that score higher, where `curves` are drawn over
     `TypicalQuery.grid(own=True)`; else scores.
     """
-    traces = []
+    traces, lows = [], []
     for name, curve in curves.items():
         style, query = styles[name], queries[name]
         share = 100 * curve.negative / _largest(curve)
+        lows.append(min(float(share.min()), 0.0))
         x = 100 * query.above(len(curve.scores)) if own else curve.scores
         at = float(np.interp(query.hardest, curve.scores, x)) if own else query.hardest
         line = {"color": style.colour, "dash": style.dash, "width": 2}
@@ -152,11 +163,12 @@ def weight_comparison_figure(
         if own
         else axis("similarity of the negative", range=[-0.5 if low == -1 else low, high], hoverformat=".3f")
     )
+    within = {"range": [min(lows, default=0) - 3, 115]} if any(map(_endless, curves.values())) else {}
     return figure_of(
         traces,
         height=340,
         xaxis=along,
-        yaxis=axis("weight, % of its largest", zeroline=True),
+        yaxis=axis("weight, % of its largest", zeroline=True, **within),
         hovermode="x unified",
         legend=legend(),
         margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
@@ -184,4 +196,20 @@ def weight_comparison_words(curves: Mapping[str, WeightCurve], queries: Mapping[
 
 
 def _largest(curve: WeightCurve) -> float:
-    return max(float(np.abs(curve.negative).max()), 1e-12)
+    """The largest weight of the negative, but for a last point that shoots up beyond all others."""
+    return max(float(np.abs(curve.negative[: -1 if _endless(curve) else None]).max()), 1e-12)
+
+
+def _endless(curve: WeightCurve) -> bool:
+    """Whether the weight of the negative has no end towards the last score, as where it goes by the distance of two items
+    that coincide: drawn to its end, all else would be flat."""
+    rest = np.abs(curve.negative[:-1])
+    return len(rest) > 0 and abs(curve.negative[-1]) > ENDLESS * max(rest.max(), 1e-12) > 1e-9
+
+
+def _height(curves: Sequence[WeightCurve]) -> dict[str, Any]:
+    """The range of the axis of weights where a curve has no end; nothing, which is all of them, elsewhere."""
+    if not any(map(_endless, curves)):
+        return {}
+    lows = [min(one.negative.min(), one.positive.min(), 0) for one in curves]
+    return {"range": [1.05 * float(min(lows)), 1.15 * max(map(_largest, curves))]}

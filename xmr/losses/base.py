@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from xmr.core import Pairs
+from xmr.core import Pairs, single
 from xmr.registry import Registry
 
-LOSSES = Registry("loss")
+Loss = Callable[..., Tensor]
+
+
+class Losses(Registry):
+    """The registry of losses: whatever comes in, each meets its pairs `ready`, so that no loss needs to think of ignored
+    scores or of half precision."""
+
+    def register(self, loss: Loss) -> Loss:
+        @wraps(loss)
+        def ask(pairs: Pairs, **hyper: Any) -> Tensor:
+            return loss(pairs.ready(), **{name: single(value) for name, value in hyper.items()})
+
+        super().register(ask)
+        return loss
+
+
+LOSSES = Losses("loss")
 
 
 def hardest_negative(pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -32,7 +50,7 @@ def for_each_positive(pairs: Pairs, one: Callable[[Tensor], Tensor]) -> Tensor:
     Zero for a query without positives or without negatives. Never builds a (Q, G, G) array: queries are
     asked for their first positive, then their second, and so on.
     """
-    count = int(pairs.positives.sum(1).max()) if pairs.positives.numel() else 0
+    count = pairs.most_positives()
     present, columns = pairs.positives.int().topk(count, dim=1)
     kept = (present > 0) & pairs.negatives.any(1, keepdim=True)
     total = pairs.scores.new_zeros(len(pairs.scores))

@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus, threshold_
 
-from xmr.core import DIRECTIONS, Direction, Pairs
+from xmr.core import DIRECTIONS, Direction, Pairs, single
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.base import negative_logsumexp
+from xmr.losses.hinge import too_near
 from xmr.registry import Entry
 
 SMALL = 1 << 16  # pairs up to which the plain form is asked, which takes less time, unless a chunk is given
@@ -38,7 +39,7 @@ Hyper = dict[str, Any]
 
 # What a negative of score s adds to the loss of its query.
 ADDITIVE: dict[str, Callable[[Tensor, Hyper], Tensor]] = {
-    "contrastive": lambda s, hyper: (hyper["margin"] - (2 - 2 * s).clamp(min=1e-6).sqrt()).relu() ** 2 / 2,
+    "contrastive": lambda s, hyper: too_near(s, hyper["margin"]) / 2,
     "siglip": lambda s, hyper: softplus(hyper["scale"] * s + hyper["bias"]),
 }
 HARDEST = {
@@ -66,7 +67,7 @@ class Soft(NamedTuple):
 
 def _multi_similarity(total: Tensor, hardest: Tensor, own: Tensor, present: Tensor, hyper: Hyper) -> Tensor:
     alpha, beta = hyper["alpha"], hyper["beta"]
-    mined = present & (own - hyper["epsilon"] < hardest)
+    mined = present & ~(own - hyper["epsilon"] >= hardest)
     pull = softplus(negative_logsumexp(-alpha * (own - hyper["base"]), mined)) / alpha
     return (pull + softplus(total[:, 0]) / beta) * mined.any(1)
 
@@ -92,7 +93,7 @@ SOFT = {
     "multi_similarity": Soft(
         lambda s, hyper: hyper["beta"] * (s - hyper["base"]),
         value=_multi_similarity,
-        mined=lambda s, lowest, hyper: s + hyper["epsilon"] > lowest,
+        mined=lambda s, lowest, hyper: ~(s + hyper["epsilon"] <= lowest),
     ),
 }
 
@@ -110,14 +111,15 @@ def chunked_loss(
     """The loss `name` of embeddings: `loss_value` of `visual @ text.T`, in memory of `chunk` rows of scores.
 
     visual (V, D), text (T, D) float; a pair is positive where `visual_group` (V,) and `text_group` (T,), integers,
-    are equal, and negative elsewhere; without groups, row i of both is a pair. Returns a scalar tensor whose backward
+    are equal, and negative elsewhere; without groups, row i of both is a pair. Embeddings in half precision are multiplied
+    in single. Returns a scalar tensor whose backward
     pass reaches the embeddings and the hyper-parameters given as tensors, once (no second derivatives).
-    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError on shapes that do not fit, or a loss
-    that looks at more than a query's own row.
+    Raises UnknownName, TypeError on an unknown hyper-parameter, and ValueError on shapes that do not fit, a number
+    outside its range, or a loss that looks at more than a query's own row.
     """
     batch = _Batch.of(name, visual, text, visual_group, text_group, chunk, hyper)
     if chunk is None and len(visual) * len(text) <= SMALL:
-        pairs = Pairs.of(visual @ text.T, batch.groups["v2t"][:, None] == batch.groups["t2v"])
+        pairs = Pairs.of(single(visual) @ single(text).T, groups=(batch.groups["v2t"], batch.groups["t2v"]))
         return symmetric(batch.entry.make, pairs, **hyper)
     return _Chunked.apply(batch, visual, text, *batch.tensors.values())
 
@@ -211,8 +213,7 @@ class _Batch(NamedTuple):
         hyper: Hyper,
     ) -> _Batch:
         entry = LOSSES[name]
-        for parameter in hyper:
-            entry.param(parameter)
+        hyper = entry.checked(hyper)
         fitting = visual.ndim == text.ndim == 2 and visual.shape[1] == text.shape[1]
         if not fitting or visual.dtype != text.dtype:
             raise ValueError(
@@ -245,7 +246,7 @@ class _Batch(NamedTuple):
             raise ValueError(f"{name} can't be asked by blocks of rows: {reason}; use loss_value")
         return cls(
             entry,
-            {"v2t": visual.detach(), "t2v": text.detach()},
+            {"v2t": single(visual.detach()), "t2v": single(text.detach())},
             {"v2t": visual_group, "t2v": text_group},
             chunk or max(CELLS // max(len(visual), len(text)), 16),
             fixed,
@@ -519,7 +520,7 @@ class _Chunked(torch.autograd.Function):
             for key, value in zip(batch.tensors, tensors, strict=True)
         }
         grads = {direction: torch.zeros_like(side) for direction, side in batch.sides.items() if gradient}
-        total = visual.new_zeros(())
+        total = batch.sides["v2t"].new_zeros(())
         for value, direction, rows, weights in _parts(batch, batch.fixed | leaves, gradient):
             total += value
             if weights is not None:
@@ -529,12 +530,14 @@ class _Chunked(torch.autograd.Function):
                 grads[direction][rows].addmm_(weights, batch.sides[other])
                 grads[other].addmm_(weights.T, batch.sides[direction][rows])
         ctx.save_for_backward(*grads.values(), *(leaf.grad for leaf in leaves.values()))
+        ctx.types = [tensor.dtype for tensor in (visual, text, *tensors)]
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(None if saved is None else grad * saved for saved in ctx.saved_tensors)
+        given = zip(ctx.saved_tensors, ctx.types, strict=True)
+        return None, *(None if saved is None else (grad * saved).to(kind) for saved, kind in given)
 
 
 def _weights(batch: _Batch) -> Iterator[tuple[slice, Tensor]]:

@@ -12,6 +12,8 @@ from xmr.core import Pairs
 from xmr.losses.base import LOSSES, for_each_positive, hardest_negative, mean_over_positives, over_negatives
 from xmr.registry import Range
 
+NEAREST = 1e-3  # distance below which `contrastive` pushes no harder
+
 
 @LOSSES.register
 def sum_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2) -> Tensor:
@@ -55,7 +57,7 @@ def semi_hard(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05
     """
 
     def one(s: Tensor) -> Tensor:
-        below = pairs.negatives & (pairs.scores < s)
+        below = pairs.negatives & ~(pairs.scores >= s)  # NaN is not hidden
         hardest = pairs.scores.masked_fill(~below, -torch.inf).amax(1)
         easiest = pairs.scores.masked_fill(~pairs.negatives, torch.inf).amin(1)
         chosen = torch.where(below.any(1), hardest, torch.where(pairs.negatives.any(1), easiest, 0.0))
@@ -85,17 +87,22 @@ def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(
     """Positives at distance zero, negatives at least a margin away, each pair for itself.
 
     ½ ( Σ+ d+² + Σ- [margin - d-]_+² ) with d² = 2 - 2s, the distance of unit vectors
-    Weights: -1 on every positive; (margin - d-)/d- on a negative nearer than the margin.
+    Weights: -1 on every positive; (margin - d-)/d- on a negative nearer than the margin, at most (margin - 1e-3)/1e-3.
     Relations: UNCSM's first stage; all pairs count, so class labels serve as well as pairs.
     Reference: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; Qi et al.,
         Cross-media Similarity Metric Learning with Unified Deep Networks, MTA 2017,
         https://arxiv.org/abs/1704.04333
     Deviation: UNCSM's text could not be read; the form is that of the same group's released code.
     """
-    squared = (2 - 2 * pairs.scores).clamp(min=1e-6)  # the root has no finite slope at zero
-    pulled = torch.where(pairs.positives, squared, 0.0).sum(1)
-    pushed = over_negatives((margin - squared.sqrt()).relu() ** 2, pairs)
-    return (pulled + pushed) / 2
+    pulled = torch.where(pairs.positives, 2 - 2 * pairs.scores, 0.0).sum(1)
+    return (pulled + over_negatives(too_near(pairs.scores, margin), pairs)) / 2
+
+
+def too_near(scores: Tensor, margin: float | Tensor) -> Tensor:
+    """[margin - d]_+² with d² = 2 - 2s; where d is below `NEAREST` its tangent there, for the root's slope has no end."""
+    squared = 2 - 2 * scores
+    distance = torch.where(squared < NEAREST**2, NEAREST**2, squared).sqrt()
+    return (margin - distance).relu() ** 2 + (NEAREST**2 - squared).relu() * ((margin - NEAREST) / NEAREST)
 
 
 @LOSSES.register

@@ -40,7 +40,7 @@ def polynomial(
     hardest, exists = hardest_negative(pairs)
     h, s = hardest[:, None], pairs.scores
     value = (a2 * s**2 + a1 * s + a0).relu() + (b2 * h**2 + b1 * h + b0).relu()
-    informative = (h + margin > s) & (s < 1 - 1e-5)
+    informative = ~((h + margin <= s) | (s >= 1 - 1e-5))  # NaN is not hidden
     return mean_over_positives(torch.where(informative, value, 0.0), pairs) * exists
 
 
@@ -70,7 +70,7 @@ def polynomial_max(
     hardest, exists = hardest_negative(pairs)
     h, s = hardest[:, None], pairs.scores
     value = (a2 * s**2 + a1 * s + a0 + b2 * h**2 + b1 * h + b0).relu()
-    return mean_over_positives(torch.where(h + margin > s, value, 0.0), pairs) * exists
+    return mean_over_positives(torch.where(h + margin <= s, 0.0, value), pairs) * exists
 
 
 @LOSSES.register
@@ -97,7 +97,7 @@ def polynomial_avg(
     values = b2 * pairs.scores**2 + b1 * pairs.scores + b0
 
     def one(s: Tensor) -> Tensor:
-        informative = pairs.negatives & (pairs.scores + margin > s)
+        informative = pairs.negatives & ~(pairs.scores + margin <= s)
         mean = torch.where(informative, values, 0.0).sum(1) / informative.sum(1).clamp(min=1)
         own = (a2 * s**2 + a1 * s + a0)[:, 0]
         return torch.where(informative.any(1), (own + mean).relu(), 0.0)
@@ -127,7 +127,7 @@ def polynomial_relative(
     hardest, exists = hardest_negative(pairs)
     relative = hardest[:, None] - pairs.scores
     value = (c1 * (relative + margin) + c2 * (relative**2 - margin**2)).relu()
-    return mean_over_positives(torch.where(relative > -margin, value, 0.0), pairs) * exists
+    return mean_over_positives(torch.where(relative <= -margin, 0.0, value), pairs) * exists
 
 
 @LOSSES.register
@@ -153,18 +153,17 @@ def polynomial_calibrated(
     Deviation: our own calibration; low, high and m are the batch's, without gradient.
     """
     known = pairs.positives | pairs.negatives
-    if not known.any():
-        return (pairs.scores * 0).sum(1)
     scores = pairs.scores.detach()
-    low = scores.masked_fill(~known, torch.inf).amin()
-    width = (scores.masked_fill(~known, -torch.inf).amax() - low).clamp(min=1e-3)
+    low, high = scores.masked_fill(~known, torch.inf).amin(), scores.masked_fill(~known, -torch.inf).amax()
+    low = torch.where(known.any(), low, high)  # of no pairs at all nothing is made
+    width = (high - low).clamp(min=1e-3)
     hardest, exists = hardest_negative(pairs)
-    hard = ((hardest[exists] - low) / width).detach().mean() if exists.any() else scores.new_ones(())
+    hard = torch.where(exists, (hardest.detach() - low) / width, 0.0).sum() / exists.sum().clamp(min=1)
     k = balance * (a1 - 2 * a2 * hard) / hard.clamp(min=1e-2)
     u = (pairs.scores - low) / width
     u_h = torch.where(exists, (hardest - low) / width, 0.0)[:, None]
     value = a2 * (1 - u) ** 2 + (a1 - 2 * a2) * (1 - u) + k * u_h**2 / 2
-    return mean_over_positives(torch.where(u_h + margin > u, width * value, 0.0), pairs) * exists
+    return mean_over_positives(torch.where(u_h + margin <= u, 0.0, width * value), pairs) * exists
 
 
 Weight = Annotated[float, Range(0, 2)]
@@ -204,10 +203,18 @@ def weighting(
 
 
 def _integral(scores: Tensor, values: tuple[float | Tensor, ...]) -> Tensor:
-    """∫ from -1 to each score of the curve through `values` at KNOTS, constant outside them."""
-    step = KNOTS[1] - KNOTS[0]
-    total = values[0] * (scores + 1).clamp(max=0) + values[-1] * (scores - 1).clamp(min=0)
-    for left, low, high in zip(KNOTS, values, values[1:], strict=False):
-        within = (scores - left).clamp(0, step)
-        total = total + low * within + (high - low) * within**2 / (2 * step)
-    return total
+    """∫ from -1 to each score of the curve through `values` at KNOTS, constant outside them.
+
+    By segments, each of which begins at a knot and owns it: a clamp would have no slope there.
+    """
+    heights = torch.stack([torch.as_tensor(v, dtype=scores.dtype, device=scores.device) for v in values])
+    knots = scores.new_tensor(KNOTS)
+    rise, step = heights.diff(), KNOTS[1] - KNOTS[0]
+    nothing = heights.new_zeros(1)
+    # Before the first knot, between two, after the last: where a segment begins, its height there, its slope, the area.
+    begins, begun = torch.cat([knots[:1], knots]), torch.cat([heights[:1], heights])
+    slopes = torch.cat([nothing, rise / step, nothing])
+    areas = torch.cat([nothing, nothing, ((heights[1:] + heights[:-1]) / 2 * step).cumsum(0)])
+    segment = torch.bucketize(scores.detach().contiguous(), knots, right=True)
+    x = scores - begins[segment]
+    return areas[segment] + begun[segment] * x + slopes[segment] * x**2 / 2

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from xmr.core import Pairs
 from xmr.losses.base import (
@@ -34,12 +35,18 @@ def complementary(
         https://doi.org/10.1109/TPAMI.2023.3247939
     """
     logits = pairs.scores / temperature
-    others = negative_logsumexp(logits, pairs.negatives)
+    low = torch.finfo(logits.dtype).min / 4
+    top = logits.masked_fill(~pairs.negatives, -torch.inf).argmax(1, keepdim=True)
+    rest = pairs.negatives.scatter(1, top, False)  # none of them has more than half of the probability
+    hardest, others = logits.gather(1, top)[:, 0], negative_logsumexp(logits, rest)
 
     def one(s: Tensor) -> Tensor:
-        total = torch.logaddexp(others, s[:, 0] / temperature)
-        p = (logits - total[:, None]).exp().clamp(max=1 - 1e-6)
-        return -torch.where(pairs.negatives, torch.log1p(-p), 0.0).sum(1)
+        # -log(1 - p) is log Σ exp of all less that of all but it: for the hardest, whose p may be 1 to all digits, a
+        # softplus.
+        others_own = torch.logaddexp(others, s[:, 0] / temperature)
+        total = torch.logaddexp(others_own, hardest)[:, None]
+        p = torch.where(rest, logits - total, low).exp()
+        return softplus(hardest - others_own) - torch.log1p(-p).sum(1)
 
     return for_each_positive(pairs, one)
 
@@ -84,7 +91,7 @@ def soft_labels(
     temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))] = 0.05,
     student_temperature: Annotated[float, Range(0.05, 2)] = 0.45,
     teacher_temperature: Annotated[float, Range(0.05, 2)] = 1.0,
-    weight: Annotated[float, Range(0, 5, search=(0.02, 2))] = 0.1,
+    weight: Annotated[float, Range(0, 50, search=(0.02, 2))] = 0.1,
 ) -> Tensor:
     """info_nce, and the whole row should resemble the similarities within the query's own modality.
 
@@ -94,7 +101,8 @@ def soft_labels(
     Reference: Huang et al., Cross-Modal and Uni-Modal Soft-Label Alignment for Image-Text Retrieval, AAAI 2024,
         https://arxiv.org/abs/2403.05261
     Deviation: the cross-modal half only; towers of one modality would need heads of their own. The teacher is
-        whatever within-modality similarity the pairs carry; it has no gradient.
+        whatever within-modality similarity the pairs carry; it has no gradient. The authors' code divides its
+        contrastive part by the batch's size B once more: its weight of 0.1 is 0.1·B here, 12.8 in a batch of 128.
     """
     evidence = visual_evidence(pairs) if pairs.direction == "v2t" else caption_evidence(pairs)
     known = (pairs.positives | pairs.negatives) & evidence.isfinite()

@@ -119,8 +119,8 @@ def multi_similarity(
     scores, positives, negatives = pairs.scores, pairs.positives, pairs.negatives
     lowest = scores.masked_fill(~positives, torch.inf).amin(1, keepdim=True)
     highest = scores.masked_fill(~negatives, -torch.inf).amax(1, keepdim=True)
-    mined_negatives = negatives & (scores + epsilon > lowest)
-    mined_positives = positives & (scores - epsilon < highest)
+    mined_negatives = negatives & ~(scores + epsilon <= lowest)  # NaN is not hidden
+    mined_positives = positives & ~(scores - epsilon >= highest)
     pull = softplus(negative_logsumexp(-alpha * (scores - base), mined_positives)) / alpha
     push = softplus(negative_logsumexp(beta * (scores - base), mined_negatives)) / beta
     return (pull + push) * (mined_positives.any(1) & mined_negatives.any(1))
@@ -207,8 +207,8 @@ def _reweighted(
     pairs: Pairs, temperature: float | Tensor, prior: float | Tensor, beta: float | None
 ) -> Tensor:
     logits = pairs.scores / temperature
-    count = pairs.negatives.sum(1).to(logits)  # an int64 times a float would be float32
-    log_count = count.clamp(min=1).log()
+    prior = torch.as_tensor(prior, dtype=logits.dtype, device=logits.device)
+    log_count = pairs.negatives.sum(1).clamp(min=1).to(logits).log()
     mass = negative_logsumexp(logits, pairs.negatives)
     if beta is not None:
         sharpened = negative_logsumexp((1 + beta) * logits, pairs.negatives)
@@ -216,9 +216,12 @@ def _reweighted(
 
     def one(s: Tensor) -> Tensor:
         own = s[:, 0] / temperature
-        # Everything relative to the positive, so that no exponential overflows before the difference is taken.
-        relative = ((mass - own).exp() - prior * count) / (1 - prior)
-        floor = (log_count - 1 / temperature - own).exp()
-        return torch.maximum(relative, floor).log1p()
+        # All in logarithms, so that no exponential overflows: of the share of the mass that is expected to be matches,
+        # of N and of its floor.
+        share = log_count + prior.log() + own - mass
+        left = ~(share >= -8 * torch.finfo(share.dtype).eps)
+        estimate = mass + torch.log1p(-torch.where(left, share, -1.0).exp()) - torch.log1p(-prior)
+        floor = log_count - 1 / temperature
+        return softplus(torch.where(left, torch.maximum(estimate, floor), floor) - own)
 
     return for_each_positive(pairs, one)

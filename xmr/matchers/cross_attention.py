@@ -35,7 +35,9 @@ class CrossAttention(TokenScorer):
         Liu et al., Focus Your Attention: A Bidirectional Focal Attention Network for Image-Text Matching, ACM MM 2019,
         https://arxiv.org/abs/1909.11416, "equal" (https://github.com/CrossmodalGroup/BFAN, model.py).
     Deviation: BFAN adds the two directions, here they are averaged; where all shares are equal it keeps no token and
-        divides 0 by 0, here all are kept; padding of the visual side is left out.
+        divides 0 by 0, here all are kept; padding of the visual side is left out. SCAN's "lse" takes 5 in place of 6 where
+        regions look for words. BFAN's second form, "prob", in which a token is compared with the others weighed by the
+        roots of their shares, is not here.
     """
 
     name = "cross_attention"

@@ -7,5 +7,8 @@ been interrupted (on the same machine and number of threads).
 
 from xmr.training.hyper import LossParameters
 from xmr.training.loop import TrainingDiverged, annotated_pairs, batches, learning_rate, train
+from xmr.training.plateau import plateau
 
-__all__ = ["LossParameters", "TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "train"]
+__all__ = [
+    "LossParameters", "TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "plateau", "train"
+]  # fmt: skip

@@ -33,6 +33,7 @@ from xmr.selection import SELECTORS, score_moments, suspected, treat
 from xmr.store import among
 from xmr.training.gradcache import cached_backward
 from xmr.training.hyper import LossParameters
+from xmr.training.plateau import plateau, score_spread
 from xmr.training.task import Task, prepare, seeded
 
 GRADIENT_NORM = 2.0  # as VSE++
@@ -154,6 +155,9 @@ class _State:
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     moments: list[float] | None = None  # of the scores met so far, see `Pairs`
+    untrained: float | None = None  # the validation score before the first step
+    suspected: int = 0  # pairs of the epoch that runs which the selector suspects, in either direction,
+    negatives: int = 0  # of so many
 
 
 class _Trainer:
@@ -187,6 +191,8 @@ class _Trainer:
         state, config = self.state, self.config
         started = saved = time.monotonic()
         before = state.seconds
+        if not state.step:
+            state.untrained = headline(self.validate())[1]
         for epoch in range(state.epoch, config.epochs):
             if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
                 break
@@ -309,13 +315,16 @@ class _Trainer:
             return pairs, None
         refuted = self.judged("refuted", visuals, texts)
         pairs = replace(pairs, moments=self.remember(score_moments(pairs)))
-        sides = []
+        sides, either = [], torch.zeros_like(pairs.negatives)
         for side in (pairs, pairs.transpose()):
             with torch.no_grad():
                 mask = suspected(selector.name, side, **self.config.selector_params)
             if refuted is not None:
                 mask = mask & ~(refuted if side is pairs else refuted.T)
+            either |= mask if side is pairs else mask.T
             sides.append(treat(side, mask, self.config.suspects))
+        self.state.suspected += int(either.sum())
+        self.state.negatives += int(pairs.negatives.sum())
         return sides[0], sides[1]
 
     def judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
@@ -340,17 +349,24 @@ class _Trainer:
 
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
-        state, data = self.state, self.task.data["validation"]
-        metrics = validate(self.matcher, self.task.inputs["validation"], data)
+        state = self.state
+        if not all(parameter.isfinite().all() for parameter in self.parameters.values()):
+            raise TrainingDiverged(self.rule()[0].name, state.step, lr, math.nan)
+        metrics = self.validate()
         state.epoch += 1
         if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
             state.best_epoch, state.best_metrics = state.epoch, metrics
             self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
             self.best_learned = self.hyper.learned()
         line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
+        if self.selector is not None:
+            line |= {"suspected": state.suspected, "negatives": state.negatives}
         state.history.append(line | {"seconds": round(state.seconds, 2)} | self.hyper.learned() | metrics)
-        state.position, state.total = 0, 0.0
+        state.position, state.total, state.suspected, state.negatives = 0, 0.0, 0, 0
         return metrics
+
+    def validate(self) -> dict[str, float]:
+        return validate(self.matcher, self.task.inputs["validation"], self.task.data["validation"])
 
     def finish(self, diverged: dict[str, Any] | None = None) -> Trained:
         """The best weights, with the metrics of the test split."""
@@ -360,7 +376,8 @@ class _Trainer:
         metrics = {"validation": state.best_metrics, "test": test}
         if scores is not None:
             metrics["first_stage"] = split_metrics(data, *embeddings)
-        return Trained(
+        spread = score_spread(*embeddings, scores)
+        trained = Trained(
             config=self.config,
             matcher=self.matcher,
             learned=self.best_learned,
@@ -381,8 +398,12 @@ class _Trainer:
                 "command": self.command,
                 "diverged": diverged,
                 "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
+                "untrained": state.untrained,
+                "scores": spread if all(map(math.isfinite, spread.values())) else None,
             },
         )
+        trained.training["plateau"] = plateau(trained) or None
+        return trained
 
     # ---- interruption -------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
+from xmr.training import plateau
 from xmr.workspace import Workspace
 
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
@@ -98,6 +99,15 @@ def sample_words(workspace: Workspace, split: str, direction: Direction) -> str:
     data = workspace.dataset(split)
     count = len(data.captions if direction == "t2v" else data.visual_ids)
     return f"Looked at: {len(asked):,} of the {count:,} queries, drawn by a seed."
+
+
+def plateau_words(workspace: Workspace, runs: Sequence[str]) -> str:
+    """Which of the runs have learned nothing or stand still, and what helps; "" where all have learned."""
+
+    def told(name: str) -> str:
+        return workspace.remember(("plateau", name), lambda: plateau(workspace.run(name)))
+
+    return " ".join(f"{name}: {told(name)}" for name in runs if told(name))
 
 
 def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:

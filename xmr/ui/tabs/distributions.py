@@ -22,7 +22,7 @@ from xmr.ui.said import refused
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.words import fixed, percent, score, significant
 from xmr.workspace import Workspace
-from xmr.workspace.measured import sample_words, samples
+from xmr.workspace.measured import plateau_words, sample_words, samples
 from xmr.workspace.words import score_kinds
 
 TITLE = "Distributions"
@@ -88,7 +88,8 @@ def show(
         for name, one in found.items()
     ]
     some = sample_words(workspace, split, direction)
-    words = " ".join(part for part in (distribution_words(found, complete), some, left_out) if part)
+    stuck = plateau_words(workspace, runs)
+    words = " ".join(part for part in (distribution_words(found, complete), stuck, some, left_out) if part)
     densities = (
         ["score", *(f"{name}, {KINDS[kind][0]}" for name in drawn for kind in found[name].densities)],
         [

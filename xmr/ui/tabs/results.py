@@ -30,6 +30,7 @@ from xmr.ui.result_tables import (
 from xmr.ui.said import refused
 from xmr.ui.shell import Controls, chosen, side_by_side
 from xmr.workspace import Workspace
+from xmr.workspace.measured import plateau_words
 from xmr.workspace.results import results, training
 
 TITLE = "Results"
@@ -91,9 +92,8 @@ def _curves(workspace: Workspace, picked: list[str]) -> tuple[str, str]:
     styles = workspace.styles(drawn)
     found = training(workspace, drawn)
     none = NO_TRAINING if picked else NO_RUN
-    return _chart(validation_curves(found, styles), none, left_out), _chart(
-        loss_curves(found, styles), "", ""
-    )
+    more = f"{plateau_words(workspace, picked)} {left_out}".strip()
+    return _chart(validation_curves(found, styles), none, more), _chart(loss_curves(found, styles), "", "")
 
 
 def _chart(drawn: Drawn | None, none: str, more: str) -> str:
