@@ -7,6 +7,9 @@ import os
 # Read when gradio is imported; set here too, so that no importer can come before app.py's own setting.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from xmr.ui import api
 from xmr.ui.components.notice import Notice, faults, problem
 from xmr.ui.components.plotly_chart import preload
 from xmr.ui.components.tabs_ahead import START, TabsAhead
+from xmr.ui.doors import MOST_UPLOAD, UNREAD, with_doors
 from xmr.ui.events import ENCODE_LIMIT, EVENT, quiet
 from xmr.ui.leaving import Leaving
 from xmr.ui.links import addresses, wire_links
@@ -30,6 +34,11 @@ from xmr.workspace import Workspace
 from xmr.workspace.pages import Page
 
 __all__ = ["build_app", "launch_options", "warm_up"]
+
+# A folder of our own for what visitors upload: what is counted and deleted there is nobody else's.
+UPLOADS_FOLDER = tempfile.mkdtemp(prefix="xmr-uploads-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+os.environ["GRADIO_TEMP_DIR"] = UPLOADS_FOLDER
+atexit.register(shutil.rmtree, UPLOADS_FOLDER, ignore_errors=True)
 
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
@@ -46,7 +55,7 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
     # Served in place, not copied; only the thumbnails and what tabs ask for can be read.
     paths = [workspace.thumbnails, *(path for tab in TABS for path in getattr(tab, "STATIC_PATHS", ()))]
     gr.set_static_paths(paths)
-    with gr.Blocks(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+    with gr.Blocks(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD)) as app:
         if workspace.problem:
             Notice(problem("Nothing to show yet", workspace.problem), elem_id="problem")
             if items := fault_items(workspace):
@@ -84,11 +93,12 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
         "mcp_server": True,
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": "10mb",
+        "max_file_size": MOST_UPLOAD,
         "footer_links": ["api", "settings"],
     }
     routes = [route(page, _laid_out(page, pages), options) for page in pages[1:]]
-    return options | {"app_kwargs": {"routes": routes, "middleware": [Middleware(Leaving)]}}
+    server = {"routes": routes, "middleware": [Middleware(Leaving)], "lifespan": with_doors}
+    return options | {"app_kwargs": server}
 
 
 def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:

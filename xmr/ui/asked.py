@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from xmr.core import Direction
-from xmr.ui.pictures import open_picture
+from xmr.ui.pictures import UPLOADS
 from xmr.workspace import Query, Workspace
 from xmr.workspace.item_names import find_item, item_link
 
@@ -25,12 +25,12 @@ class Asked:
     direction: Direction
     index: int = 0
     text: str = ""
-    path: str = ""
+    path: str = ""  # of an uploaded picture, its key
 
     def query(self) -> Query:
         if self.kind == "item":
             return Query(index=self.index)
-        return Query(text=self.text) if self.kind == "text" else Query(image=open_picture(self.path))
+        return Query(text=self.text) if self.kind == "text" else Query(image=UPLOADS.picture(self.path))
 
     @property
     def side(self) -> Literal["visual", "caption"]:

@@ -22,11 +22,12 @@ from xmr.ui.asked import (
     shown_text,
     written,
 )
+from xmr.ui.components.picture_upload import PictureUpload
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
 from xmr.ui.details import details
 from xmr.ui.events import ENCODE_LIMIT, EVENT
 from xmr.ui.links import any_text, go, one_of
-from xmr.ui.pictures import open_picture
+from xmr.ui.pictures import UPLOADS
 from xmr.ui.said import refused, warn
 from xmr.ui.scales import SCALES, Scale
 from xmr.ui.shell import Controls, chosen, side_by_side
@@ -74,11 +75,11 @@ def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
 def uploaded(asked: Asked, path: str) -> Asked:
     """A picture asks for what stands on the other side. Raises gr.Error where it cannot be read."""
     try:
-        open_picture(path)
+        key = UPLOADS.take(path)
     except ValueError as error:
         raise refused(str(error), title="Picture not used") from error
     index = asked.index if asked.direction == "v2t" else 0
-    return Asked("upload", asked.split, "v2t", path=path, index=index)
+    return Asked("upload", asked.split, "v2t", path=key, index=index)
 
 
 def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int:
@@ -125,7 +126,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             visible=asks_text(workspace),
             elem_id="go",
         )
-        picture = gr.UploadButton(
+        picture = PictureUpload(
             "Upload a picture",
             size="md",
             file_types=["image"],
@@ -225,7 +226,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         shown = side_by_side(*chosen(workspace, names, base))[0]
         try:
             card = details(workspace, now, shown, picked_index(workspace, now, event))
-        except (ValueError, OSError) as error:  # an uploaded picture is deleted after an hour
+        except (ValueError, OSError) as error:  # of uploaded pictures, only the latest are kept
             raise refused(str(error), title="Not opened") from error
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}
