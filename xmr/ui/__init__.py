@@ -26,12 +26,14 @@ from xmr.ui.events import ENCODE_LIMIT, EVENT, quiet
 from xmr.ui.leaving import Leaving
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
+from xmr.ui.served import MOST_WAITING, Served
 from xmr.ui.shell import fault_items, sidebar
 from xmr.ui.tabs import TABS
 from xmr.ui.theme import theme
 from xmr.ui.warm import warm_up
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page
+from xmr.workspace.public import public
 
 __all__ = ["build_app", "launch_options", "warm_up"]
 
@@ -55,9 +57,9 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
     # Served in place, not copied; only the thumbnails and what tabs ask for can be read.
     paths = [workspace.thumbnails, *(path for tab in TABS for path in getattr(tab, "STATIC_PATHS", ()))]
     gr.set_static_paths(paths)
-    with gr.Blocks(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD)) as app:
+    with Served(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD)) as app:
         if workspace.problem:
-            Notice(problem("Nothing to show yet", workspace.problem), elem_id="problem")
+            Notice(problem("Nothing to show yet", public(workspace.problem)), elem_id="problem")
             if items := fault_items(workspace):
                 Notice(faults(items), elem_id="faults", elem_classes="below-problem")
         else:
@@ -81,7 +83,7 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             gr.api(api.runs(workspace, pages), api_name="runs", queue=False)
             gr.api(api.pair_weights(workspace, pages), api_name="pair_weights")
             gr.api(api.false_negatives(workspace, pages), api_name="false_negatives")
-    return app
+    return app.queue(max_size=MOST_WAITING)
 
 
 def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:

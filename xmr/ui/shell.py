@@ -12,6 +12,7 @@ from xmr.ui.components.notice import Link, Notice, brand, faults, pages
 from xmr.ui.events import EVENT
 from xmr.ui.links import Links, make_links, number, one_of, some_of
 from xmr.workspace import Workspace
+from xmr.workspace.public import public
 from xmr.workspace.words import words_of
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
@@ -148,4 +149,5 @@ def dataset_lines(workspace: Workspace) -> list[str]:
 def fault_items(workspace: Workspace) -> list[tuple[str, str]]:
     """Folders that are no whole runs, and runs of other data: name and reason, with what helps."""
     broken = [(fault.path.name, fault.reason) for fault in workspace.faults]
-    return broken + [(name, reason) for name, (_, reason) in workspace.apart.items()]
+    apart = [(name, reason) for name, (_, reason) in workspace.apart.items()]
+    return [(name, public(reason)) for name, reason in broken + apart]
