@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"allowed", "cache", "captions", "disk", "registry", "turns", "words"},
+    {"allowed", "cache", "captions", "disk", "registry", "start", "turns", "words"},
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},

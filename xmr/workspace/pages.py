@@ -18,6 +18,7 @@ from xmr.data.sources import kind_of
 from xmr.registry import UnknownName, unknown
 from xmr.workspace import Workspace
 from xmr.workspace.parts import Memo
+from xmr.workspace.public import source_name
 from xmr.workspace.verdict_file import VerdictFile
 
 
@@ -57,9 +58,10 @@ def open_pages(
 
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
-    if dataset is not None:
-        return [_opened(_set(Workspace.open(folder, dataset), recall, verdicts))]
     runs, faults = list_runs(folder)
+    if dataset is not None:
+        source = trained_on(dataset, runs)
+        return [_opened(_set(Workspace.open(folder, source), recall, verdicts))]
     missing: dict[str, tuple[Run | Combination, str]] = {}
     groups: list[list[Run | Combination]] = []
     for group in grouped(runs):
@@ -83,6 +85,25 @@ def open_pages(
         path = _path(title, [page.path for page in pages])
         pages.append(Page(title, path, {run.name: run for run in group}, partial(opened, group)))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
+
+
+def trained_on(dataset: str, runs: Sequence[Run | Combination]) -> str:
+    """The source that runs call `dataset`, or are shown under: as they were trained on it, or by its name or the last
+    part of its path. Raises UnknownName, with the near miss, where there is no such, and where two have the name."""
+    sources = {run.config.dataset for run in runs}
+    if dataset in sources or dataset in DATASETS or Path(dataset).expanduser().exists():
+        return dataset
+    called = {
+        run.config.dataset
+        for run in runs
+        if dataset in (run.dataset["name"], source_name(run.config.dataset))
+    }
+    if len(called) > 1:
+        raise UnknownName(f"{dataset!r} may be {' or '.join(map(repr, sorted(called)))}: name one of them")
+    if not called:
+        names = sorted({source_name(source) for source in sources} | {*DATASETS})
+        raise UnknownName(unknown("dataset", dataset, names))
+    return called.pop()
 
 
 def holder(run: str, workspace: Workspace, pages: Sequence[Page]) -> Workspace:
