@@ -19,9 +19,11 @@ import pytest
 from PIL import Image
 from starlette.datastructures import Headers
 
+from tests.fake_workspace import make_workspace
 from xmr.data.pictures import decode
 from xmr.turns import Busy, Turns
 from xmr.ui import doors
+from xmr.ui.asked import read_query
 from xmr.ui.doors import is_own
 from xmr.workspace.uploads import Uploads, open_picture, total
 
@@ -109,6 +111,25 @@ def test_the_page_says_that_its_address_was_too_long(page, app_url):
     page.goto(f"{app_url}?v=1&query={'x' * 60_000}")
     page.get_by_text("its 60,010 characters are more than 16,000").first.wait_for()
     page.locator("#results .column").first.wait_for()
+
+
+def test_a_query_is_said_to_be_too_long_never_cut(page, app_url, tmp_path):
+    words = "a red circle " * 400
+    page.goto(app_url)
+    page.locator("#results .column").first.wait_for()
+    before = page.locator("#results .query").inner_text()
+    page.locator("#query textarea, #query input").first.fill(words)
+    page.locator("#go").click()
+    page.get_by_text("The query has 5,200 characters, and at most 500 are read").first.wait_for()
+    assert page.locator("#results .query").inner_text() == before
+    page.problems[:] = [problem for problem in page.problems if "500" not in problem]
+
+
+def test_a_link_with_a_long_query_is_told(tmp_path):
+    workspace = make_workspace(tmp_path)
+    assert read_query(workspace, "text:" + "x" * 500, "test").text == "x" * 500
+    with pytest.raises(ValueError, match="its query has 501 characters, and at most 500 are read"):
+        read_query(workspace, "text:" + "x" * 501, "test")
 
 
 def upload(web, content, name="x.png"):

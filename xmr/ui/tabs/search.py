@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 from xmr.core import Direction
+from xmr.ui import given
 from xmr.ui.answer import answer
 from xmr.ui.asked import (
     Asked,
@@ -68,8 +69,12 @@ def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
         raise refused(
             f"Type what the {noun} should show, or press Next disagreement.", title="Nothing to search for"
         )
+    try:
+        words = given.text("The query", text)
+    except ValueError as error:
+        raise refused(f"{error}.", title="Not searched") from error
     index = asked.index if asked.direction == "t2v" else 0
-    return Asked("text", asked.split, "t2v", text=text.strip(), index=index)
+    return Asked("text", asked.split, "t2v", text=words, index=index)
 
 
 def uploaded(asked: Asked, path: str) -> Asked:
@@ -113,7 +118,6 @@ def build(workspace: Workspace, controls: Controls) -> None:
             container=False,
             scale=6,
             min_width=260,
-            max_length=500,
             max_lines=1,  # a line that scrolls: the whole text stands below, and the row keeps its height
             elem_id="query",
         )
