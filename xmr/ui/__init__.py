@@ -10,14 +10,17 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from xmr.ui import api
+from xmr.ui.arrivals import Arrivals
 from xmr.ui.components.notice import Notice, faults, problem
 from xmr.ui.components.plotly_chart import preload
 from xmr.ui.components.tabs_ahead import START, TabsAhead
@@ -42,6 +45,7 @@ UPLOADS_FOLDER = tempfile.mkdtemp(prefix="xmr-uploads-", dir=os.environ.get("GRA
 os.environ["GRADIO_TEMP_DIR"] = UPLOADS_FOLDER
 atexit.register(shutil.rmtree, UPLOADS_FOLDER, ignore_errors=True)
 
+BUILDING = Lock()  # Gradio keeps what is being built in one place of the process
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
   if (window.innerWidth <= 768) document.querySelector('#sidebar.open > button')?.click();
@@ -98,10 +102,18 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
         "max_file_size": MOST_UPLOAD,
         "footer_links": ["api", "settings"],
     }
-    routes = [route(page, _laid_out(page, pages), options) for page in pages[1:]]
-    server = {"routes": routes, "middleware": [Middleware(Leaving)], "lifespan": with_doors}
+    shown: dict[str, gr.Blocks] = {}
+
+    def opened(page: Page) -> gr.Blocks:
+        shown[page.path] = _lay_out(page, pages)
+        return shown[page.path]
+
+    routes = [route(page, partial(opened, page), options) for page in pages[1:]]
+    look = Middleware(Arrivals, pages=pages, shown=shown, lay_out=partial(_lay_out, pages=pages))
+    server = {"routes": routes, "middleware": [look, Middleware(Leaving)], "lifespan": with_doors}
     return options | {"app_kwargs": server}
 
 
-def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:
-    return lambda: build_app(page.workspace, pages, page.path)
+def _lay_out(page: Page, pages: Sequence[Page]) -> gr.Blocks:
+    with BUILDING:
+        return build_app(page.workspace, pages, page.path)

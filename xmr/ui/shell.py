@@ -85,8 +85,8 @@ def sidebar(workspace: Workspace, links: Sequence[Link] = ()) -> Controls:
     split = gr.Dropdown(
         split_choices(workspace), value="test", label="Split", filterable=False, elem_id="split"
     )
-    if items := fault_items(workspace):
-        Notice(faults(items), elem_id="faults")
+    items = fault_items(workspace)  # always a part of the page: some may come while it is served
+    Notice(faults(items), visible=bool(items), elem_id="faults")
 
     def keep(names: list[str], current: str) -> Any:
         return chosen(workspace, names, current)[1] or current

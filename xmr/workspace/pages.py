@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from xmr import embedding
-from xmr.checkpoints import Combination, Run, list_runs
+from xmr.checkpoints import Combination, Run, RunFault, RunRefused, list_runs, load_run
+from xmr.checkpoints.run import RUN
 from xmr.data import DATASETS, load_dataset
 from xmr.data.dataset import DataFault
 from xmr.data.sources import kind_of
@@ -32,6 +32,17 @@ class Page:
     runs: dict[str, Run | Combination]
     open: Callable[[], Workspace]
     _memo: Memo = field(default_factory=Memo, repr=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has asked for the workspace."""
+        return self._memo.has("workspace")
+
+    def add(self, run: Run | Combination) -> None:
+        """Takes in a run of this page's data that was finished since."""
+        self.runs[run.name] = run
+        if self.is_open:
+            self.workspace.add(run)
 
     @property
     def workspace(self) -> Workspace:
@@ -61,7 +72,7 @@ def open_pages(
     runs, faults = list_runs(folder)
     if dataset is not None:
         source = trained_on(dataset, runs)
-        return [_opened(_set(Workspace.open(folder, source), recall, verdicts))]
+        return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts))]
     missing: dict[str, tuple[Run | Combination, str]] = {}
     groups: list[list[Run | Combination]] = []
     for group in grouped(runs):
@@ -83,8 +94,41 @@ def open_pages(
     for group in groups[1:]:
         title = _title(group[0], groups)
         path = _path(title, [page.path for page in pages])
-        pages.append(Page(title, path, {run.name: run for run in group}, partial(opened, group)))
+        own = {run.name: run for run in group}
+        pages.append(Page(title, path, own, lambda own=own: opened(list(own.values()))))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
+
+
+def take_in(pages: Sequence[Page]) -> list[Page]:
+    """Takes in the runs that were finished since the pages were made, and returns the pages that show something new. What
+    is no whole run, and runs of data that have no page, are told on the first. Only folders with new names are read."""
+    first, changed = pages[0], []
+    if first.workspace.problem:
+        return []
+    known = {name for page in pages for name in page.runs} | {*first.workspace.apart}
+    known |= {fault.path.name for fault in first.workspace.faults if (fault.path / RUN).exists()}
+    folder = first.workspace.checkpoints.expanduser()
+    arrived = sorted(path.parent for path in folder.glob(f"*/{RUN}") if path.parent.name not in known)
+    for path in arrived:
+        try:
+            run = load_run(path)
+        except (RunRefused, OSError) as error:
+            first.workspace.faults = [*first.workspace.faults, RunFault(path, str(error))]
+            changed.append(first)
+            continue
+        data = run.dataset["fingerprints"].get("test")
+        held = [
+            page
+            for page in pages
+            if any(data == one.dataset["fingerprints"].get("test") for one in page.runs.values())
+        ]
+        if held:
+            held[0].add(run)
+        else:
+            first.workspace.add(run)
+        first.workspace.faults = [fault for fault in first.workspace.faults if fault.path.name != run.name]
+        changed += [first, *held[:1]]
+    return [page for page in pages if any(page is one for one in changed)]
 
 
 def trained_on(dataset: str, runs: Sequence[Run | Combination]) -> str:
@@ -163,7 +207,9 @@ def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None) -> W
 
 def _opened(workspace: Workspace) -> Page:
     name = Path(workspace.source).name if workspace.source else ""
-    return Page(name, "", dict(workspace.runs), lambda: workspace)
+    page = Page(name, "", dict(workspace.runs), lambda: workspace)
+    assert page.workspace is workspace  # so it is open
+    return page
 
 
 def _source(run: Run | Combination) -> str:
