@@ -9,6 +9,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, lambda *_: stop() if "stop" in globals() else os._exit(130))
 
 import argparse
+import contextlib
+import io
 import shlex
 import shutil
 import threading
@@ -65,13 +67,16 @@ def main(argv: list[str] | None = None) -> None:
     if first.problem and not first.apart:
         sys.exit(first.problem)
     app = build_app(first, pages)
-    _, address, _ = app.launch(
-        server_name=options.host,
-        server_port=port,
-        prevent_thread_lock=True,
-        quiet=True,
-        **launch_options(pages),
-    )
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # Gradio announces the MCP server, quiet or not; the address comes last
+        _, address, _ = app.launch(
+            server_name=options.host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            **launch_options(pages),
+        )
     # After the first page can be had: encoders take seconds to import. Visitors go before it.
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
