@@ -1,14 +1,16 @@
 # `make app` serves the app, `make test` runs every test; each sets up what it needs on a fresh machine.
+#   make app PORT=7861 CHECKPOINTS=runs DATASET=photos
 
 PYTHON ?= python3
 PORT ?= 7860
 VENV := .venv
 PY := $(VENV)/bin/python
+export CHECKPOINTS DATASET
 
 .PHONY: app test lint browser clean
 
 app: $(VENV)/.app
-	$(PY) app.py --port $(PORT)
+	@exec $(PY) app.py --port "$(PORT)" $${CHECKPOINTS:+--checkpoints "$$CHECKPOINTS"} $${DATASET:+--dataset "$$DATASET"}
 
 test: $(VENV)/.test lint browser
 	$(PY) -m pytest -m "browser or not browser"
@@ -17,16 +19,21 @@ lint: $(VENV)/.test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
+# A .venv may be a link, also to one that is not ours to write to. A half-made one is never left: Ctrl-C waits for it.
 $(VENV)/.app: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "xmr needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	touch $@
+	@if [ -L $(VENV) ] && [ ! -e $(VENV) ]; then \
+		echo "$(VENV) is a link to $$(readlink $(VENV)), which is not there: make it, or remove the link"; exit 1; fi
+	@if [ ! -x $(PY) ]; then echo "Making $(VENV) …"; trap '' INT; $(PYTHON) -m venv $(VENV); fi
+	@echo "Installing what the app needs into $(VENV): some minutes the first time (PyTorch is large) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@ 2>/dev/null || true
 
 $(VENV)/.test: requirements-dev.txt $(VENV)/.app
-	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
-	touch $@
+	@echo "Installing what the tests need into $(VENV) …"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@ 2>/dev/null || true
 
 # The journeys run in Debian's chromium. CHROMIUM names another one.
 browser:

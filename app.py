@@ -1,49 +1,160 @@
 """Opens the workspace and serves the app: `python app.py --help`."""
 
-import argparse
 import os
+import signal
+import sys
+
+if __name__ == "__main__":
+    # First of all: whatever is imported, measured or served, nobody wants to read where Ctrl-C met it.
+    signal.signal(signal.SIGINT, lambda *_: stop() if "stop" in globals() else os._exit(130))
+
+import argparse
+import contextlib
+import io
+import shlex
+import shutil
 import threading
+import time
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
 # Threads of torch and faiss that wait in a loop take the processor from whoever else asks: a search took twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from xmr.ui import build_app, launch_options, warm_up
-from xmr.workspace.pages import open_pages
-from xmr.workspace.verdict_file import VerdictFile
+from xmr.allowed import allow_only, is_allowed
+from xmr.start import again, free_port, why_no_runs
+
+
+def stop() -> None:
+    """Ends the process at once."""
+    uploads = getattr(sys.modules.get("xmr.ui"), "UPLOADS_FOLDER", None)
+    if uploads:
+        shutil.rmtree(uploads, ignore_errors=True)
+    print("\nStopped.", flush=True)
+    os._exit(130)
 
 
 def main(argv: list[str] | None = None) -> None:
+    began = time.monotonic()
+    words = sys.argv[1:] if argv is None else argv
+    options = _parser().parse_args(words)
+    if reason := why_no_runs(options.checkpoints):
+        sys.exit(reason)
+    try:
+        port = free_port(options.host, options.port)
+    except (OSError, ValueError) as error:
+        sys.exit(f"--host {options.host} --port {options.port}: {error}.")
+    if port != options.port:
+        sys.exit(f"Port {options.port} is in use. The next free one is {port}:\n{again(words, port)}")
+    allow_only(_named_encoders(options.allow_encoders))
+
+    _say("Loading libraries …")
+    from xmr.registry import UnknownName  # seconds from here on
+    from xmr.ui import build_app, launch_options, warm_up
+    from xmr.workspace.pages import open_pages
+    from xmr.workspace.verdict_file import VerdictFile
+
+    _say(f"Reading the runs in {options.checkpoints} …")
+    # A Space starts with an empty disk, unless a volume is mounted.
+    verdicts = VerdictFile(options.verdicts).on_host(loses_files="SPACE_ID" in os.environ)
+    try:
+        pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
+    except UnknownName as error:
+        sys.exit(f"--dataset {options.dataset}: {error}.")
+    first = pages[0].workspace
+    for line in _found(pages):
+        _say(line)
+    if first.problem and not first.apart:
+        sys.exit(first.problem)
+    app = build_app(first, pages)
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # Gradio announces the MCP server, quiet or not; the address comes last
+        _, address, _ = app.launch(
+            server_name=options.host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            **launch_options(pages),
+        )
+    # After the first page can be had: encoders take seconds to import. Visitors go before it.
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    warm_up(first, _Progress())
+    _say(f"Ready in {time.monotonic() - began:.0f} s; Ctrl-C ends it.\n{address}")
+    app.block_thread()
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Compare retrieval losses: one checkpoint per loss, side by side."
     )
     parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of run folders")
     parser.add_argument("--dataset", metavar="NAME|PATH", help="show only this one; default: a page for each")
     parser.add_argument(
-        "--recall", type=float, default=1.0, metavar="R",
+        "--recall", type=_share, default=1.0, metavar="R",
         help="share of the best that search has to find in galleries of more than 50,000; 1, the default, looks at all",
     )  # fmt: skip
     parser.add_argument(
         "--verdicts", type=Path, metavar="FILE",
         help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
     )  # fmt: skip
+    parser.add_argument(
+        "--allow-encoders", nargs="*", metavar="NAME",
+        help="encoders hf-hub:ORG/REPO and local-dir:PATH that may be loaded because a run names them; without names: all. "
+        "Default: none, since run folders may be a stranger's",
+    )  # fmt: skip
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
-    options = parser.parse_args(argv)
-    # A Space starts with an empty disk, unless a volume is mounted.
-    verdicts = VerdictFile(options.verdicts).on_host(loses_files="SPACE_ID" in os.environ)
-    pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
-    app = build_app(pages[0].workspace, pages)
-    app.launch(
-        server_name=options.host, server_port=options.port, prevent_thread_lock=True, **launch_options(pages)
-    )
-    # After the first page can be had: encoders take seconds to import. Visitors go before it.
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    warm_up(pages[0].workspace)
-    print("Warm: all runs are measured.", flush=True)
-    app.block_thread()
+    parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "7860")
+    return parser
+
+
+def _share(text: str) -> float:
+    if not 0 < (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"must be in (0, 1], found {text}")
+    return share
+
+
+def _named_encoders(names: list[str] | None) -> list[str] | None:
+    return None if names == [] else names or []
+
+
+def _found(pages: list) -> list[str]:
+    """What there is to show, and what is not shown and why, for the operator: with whole paths."""
+    from xmr.checkpoints import Run
+
+    first = pages[0].workspace
+    lines = [
+        f"  {page.title}: {len(page.runs)} run{'' if len(page.runs) == 1 else 's'}"
+        for page in pages
+        if page.runs
+    ]
+    encoders = {one.encoder["name"] for page in pages for one in page.runs.values() if isinstance(one, Run)}
+    if refused := sorted(name for name in encoders if name and not is_allowed(name)):
+        lines.append(
+            "  runs name encoders that are not loaded, so they answer no typed words and no uploads; if they are yours:"
+        )
+        lines.append(f"    --allow-encoders {shlex.join(refused)}")
+    lines += [f"  not shown: {fault.path}: {fault.reason}" for fault in first.faults]
+    return lines + [f"  not shown: {name}: {reason}" for name, (_, reason) in first.apart.items()]
+
+
+class _Progress:
+    """Says what is being done, on a terminal with how far it is."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, what: str, done: int = 0, of: int = 0) -> None:
+        if what != self._last:
+            _say(f"{what} …")
+        elif sys.stdout.isatty():
+            print(f"  {done} of {of}", end="\r", flush=True)
+        self._last = what
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

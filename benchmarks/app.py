@@ -1,12 +1,13 @@
-"""How fast the app answers, and whether ten people at once get their own answers.
+"""How fast the app answers, and whether thirty people at once get their own answers.
 
     python benchmarks/app.py                     on the shipped runs
     python benchmarks/app.py --large FOLDER      on 25,000 pictures with 125,000 captions and six runs, made in FOLDER
+    python benchmarks/app.py --only-people       the load alone
 
 The app runs as its users start it, in a process of its own. Over HTTP, as a browser talks to it: a text search over six
 runs (`/search`, never the same text twice), and the time and size of the page's own events, which are those that a
 browser sends. In a browser: the first load of a page that nobody has opened, and the time from a click or a key to a
-drawn answer; a tab is opened as soon as the page is there, after the page has been looked at, and again. Then ten people
+drawn answer; a tab is opened as soon as the page is there, after the page has been looked at, and again. Then thirty people
 search, walk on, open items, look at distributions and judge pairs for a minute; each answer must be about the question of
 its asker.
 
@@ -157,7 +158,7 @@ def serving(options: list[str], cache: str) -> Iterator[tuple[str, float, float]
                 time.sleep(0.2)
         up = time.perf_counter() - started
         while line := server.stdout.readline():
-            if line.startswith("Warm"):
+            if line.startswith("Ready"):
                 break
         yield address, up, time.perf_counter() - started
     finally:
@@ -385,8 +386,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--large", default="", metavar="FOLDER", help="instead of the shipped runs")
-    parser.add_argument("--people", type=int, default=10)
+    parser.add_argument("--people", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--only-people", action="store_true", help="nothing but the load of these people")
     parser.add_argument(
         "--cache", default="", metavar="FOLDER", help="default: an empty one, or FOLDER/cache"
     )
@@ -415,9 +417,10 @@ def main() -> None:
                 "choices"
             ]
             runs = [value for _, value in runs if value != "hybrid"][:6]
-            searches(address, runs)
-            payloads(address, tabs[1:])
-            browsing(address, runs, tabs[1:])
+            if not options.only_people:
+                searches(address, runs)
+                payloads(address, tabs[1:])
+                browsing(address, runs, tabs[1:])
             crowd(address, options.people, options.seconds)
         print(f"load {os.getloadavg()[0]:.1f} at the end")
 

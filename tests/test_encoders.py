@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from xmr import encoders
 from xmr.data.dataset import Dataset
-from xmr.encoders import features, load_encoder
+from xmr.encoders import features, forget_encoders, load_encoder
 
 VISION = {
     "resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 64},
@@ -59,7 +59,7 @@ def dataset(n=150, **changes):
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    load_encoder.cache_clear()
+    forget_encoders()
 
 
 @pytest.fixture(params=sorted(VISION))

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"registry", "cache", "captions", "words", "disk"},
+    {"allowed", "cache", "captions", "disk", "registry", "start", "turns", "words"},
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},

@@ -411,7 +411,7 @@ def test_an_answer_is_small(tmp_path, cache_folder):
 # ---- app.py -------------------------------------------------------------------------------------------------
 
 
-def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
+def test_app_opens_what_its_options_name(monkeypatch, tmp_path, capsys):
     import app
 
     told = {}
@@ -419,6 +419,7 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
     class Recorder:
         def launch(self, **options):
             told.update(options)
+            return None, "http://localhost:7999/", None
 
         def block_thread(self):
             told["blocked"] = True
@@ -429,9 +430,16 @@ def test_app_opens_what_its_options_name(monkeypatch, tmp_path):
         return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
 
     monkeypatch.setenv("PORT", "7999")
-    monkeypatch.setattr(app, "open_pages", opened)
-    monkeypatch.setattr(app, "build_app", lambda workspace, pages: Recorder())
+    monkeypatch.setattr("xmr.workspace.pages.open_pages", opened)
+    monkeypatch.setattr("xmr.ui.build_app", lambda workspace, pages: Recorder())
+    monkeypatch.setattr(app, "why_no_runs", lambda folder: "")
+    monkeypatch.setattr(app, "free_port", lambda host, port: port)
+    monkeypatch.setattr(app, "allow_only", lambda names: told.update(allowed=names))
     app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
+    said = capsys.readouterr().out
+    assert "half_written: run.json ends in the middle" in said and said.endswith("\nhttp://localhost:7999/\n")
+    assert "Ready in" in said and "delete" not in said and "share=True" not in said
+    assert told["allowed"] == []
     assert told["checkpoints"] == "runs"
     assert told["dataset"] == "emoji" and told["recall"] == 1.0
     assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import gradio as gr
 import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+
+from tests.fake_workspace import make_workspace
+from xmr.ui import api
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]  # by name
 
@@ -94,7 +100,7 @@ def test_weights_and_suspects_come_as_matrices_and_pairs(client):
     ("endpoint", "arguments", "words"),
     [
         ("/pair_weights", ("siglipp", 0, 8), "did you mean 'siglip'"),
-        ("/pair_weights", ("siglip", -1, 8), "batch_seed must not be negative"),
+        ("/pair_weights", ("siglip", -1, 8), "batch_seed must be 0 to"),
         ("/pair_weights", ("siglip", 0, 100_000), "batch_size must be 2 to 256"),
         ("/false_negatives", ("siglip", "near_positiv", 5), "did you mean 'near_positive'"),
         ("/false_negatives", ("siglip", "near_positive", 10**9), "limit must be 1 to 500"),
@@ -103,6 +109,116 @@ def test_weights_and_suspects_come_as_matrices_and_pairs(client):
 def test_endpoints_say_what_is_wrong(client, endpoint, arguments, words):
     with pytest.raises(AppError, match=words):
         client.predict(*arguments, api_name=endpoint)
+
+
+SENTENCES = {
+    "search": [
+        (["a ring", "info_nce", 3], "runs is a list of names, found the string 'info_nce'"),
+        (["a ring", [["info_nce"]], 3], "runs is a list of names, found a list in it"),
+        (["a ring", None, 3], "runs is a list of names, found null"),
+        ([{"text": "a ring"}, [], 3], "query is a text, found an object"),
+        (["x" * 501, [], 3], "query has 501 characters, and at most 500 are read"),
+        (["a \ud800", [], 3], "half a character"),
+        (["a ring", [], "3"], "k is a whole number from 1 to 1,000, found the string '3'"),
+        (["a ring", [], 2.5], "k is a whole number from 1 to 1,000, found the number 2.5"),
+        (["a ring", [], True], "found the boolean True"),
+        (["a ring"], "search takes 3 values, found 1"),
+    ],
+    "pair_weights": [
+        ([["siglip"], 0, 8], "run is a text, found a list"),
+        (["siglip", None, 8], "batch_seed is a whole number"),
+        (["siglip", 10**400, 8], "batch_seed must be 0 to 4,294,967,295"),
+        (["siglip", 0, {}], "batch_size is a whole number from 2 to 256, found an object"),
+    ],
+    "false_negatives": [
+        (["siglip", 7, 5], "selector is a text, found the number 7"),
+        (["siglip", "near_positive", [5]], "limit is a whole number from 1 to 500, found a list"),
+    ],
+}  # fmt: skip
+FILE = {"path": "../../etc/passwd", "meta": {"_type": "gradio.FileData"}}
+
+
+def called(url, endpoint, data):
+    """What an endpoint answers to a program that sends anything."""
+    kind = {"Content-Type": "application/json"}
+    body = json.dumps({"data": data})
+    joined = httpx.post(f"{url}gradio_api/call/{endpoint}", content=body, headers=kind)
+    if joined.status_code != 200 or "event_id" not in joined.json():
+        return joined.text
+    return httpx.get(f"{url}gradio_api/call/{endpoint}/{joined.json()['event_id']}", timeout=60).text
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "data", "words"), [(name, *one) for name, all_of in SENTENCES.items() for one in all_of]
+)
+def test_what_is_of_the_wrong_kind_is_told_in_a_sentence(app_url, endpoint, data, words):
+    said = called(app_url, endpoint, data)
+    assert "event: error" in said and words in json.loads(said.split("data: ", 1)[1])["error"]
+
+
+@pytest.mark.parametrize("endpoint", SENTENCES)
+def test_a_file_that_nobody_uploaded_is_not_named_whole(app_url, endpoint):
+    said = called(app_url, endpoint, [FILE, FILE, FILE])
+    assert "No file of this name was uploaded here" in said and os.getcwd() not in said
+
+
+def test_agents_are_told_in_a_sentence_too(app_url):
+    call = {
+        "method": "tools/call",
+        "jsonrpc": "2.0",
+        "id": 1,
+        "params": {"name": "search", "arguments": {"query": "a ring", "runs": "siglip"}},
+    }
+    headers = {"Accept": "application/json, text/event-stream"}
+    answer = httpx.post(
+        f"{app_url}gradio_api/mcp/", json=call, headers=headers, timeout=60, follow_redirects=True
+    )
+    assert "runs is a list of names" in answer.text or "is not of type 'array'" in answer.text
+
+
+def test_a_run_that_fails_is_a_fault_of_its_own(client, tmp_path, serve):
+    found = client.predict("a red ring", ["info_nce", "sigllp"], 3, api_name="/search")["runs"]
+    assert len(found["info_nce"]["results"]) == 3 and found["info_nce"]["fault"] is None
+    assert found["sigllp"]["results"] == [] and "did you mean 'siglip'" in found["sigllp"]["fault"]
+    workspace = make_workspace(tmp_path)
+    embed = workspace.embedder.embed_texts
+    reasons = {
+        "max_of_hinges": FileNotFoundError(
+            2, "No such file or directory", "/srv/models/enc/open_clip.safetensors"
+        ),
+        "siglip": RuntimeError("mat1 and mat2 shapes cannot be multiplied, see /srv/models"),
+    }
+
+    def breaking(run, texts, encoded):
+        if run.name in reasons:
+            raise reasons[run.name]
+        return embed(run, texts, encoded)
+
+    workspace.embedder.embed_texts = breaking
+    found = api.search(workspace)("a red ring", [], 3)["runs"]
+    assert [len(found[run]["results"]) for run in RUNS] == [3, 0, 0]
+    assert "open_clip.safetensors" in found["max_of_hinges"]["fault"]
+    assert found["siglip"]["fault"] == "siglip failed here (RuntimeError); the server's log says where"
+    assert "/srv" not in json.dumps(found)
+
+
+def test_what_nobody_thought_of_is_told_without_its_words(tmp_path, monkeypatch):
+    workspace = make_workspace(tmp_path)
+    monkeypatch.setattr(api, "batch", lambda *_: 1 / 0)
+    with pytest.raises(gr.Error, match=r"failed in the server \(ZeroDivisionError\)"):
+        api.pair_weights(workspace)("siglip", 0, 8)
+
+
+def test_runs_tell_no_folder_of_the_server(tmp_path):
+    workspace = make_workspace(tmp_path)
+    run = workspace.runs["siglip"]
+    workspace.runs["siglip"] = replace(run, config=replace(run.config, dataset="/srv/data/my photos"))
+    workspace.apart["other"] = (
+        run,
+        "trained on '/srv/data/my photos'; to see it: python app.py --dataset /srv/data/b",
+    )
+    said = api.runs(workspace)()
+    assert {one["dataset"] for one in said} == {"shapes", "my photos"} and "/srv" not in json.dumps(said)
 
 
 def test_an_agent_calls_a_tool(app_url):

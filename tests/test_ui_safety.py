@@ -96,7 +96,7 @@ def test_an_event_may_not_name_a_file_or_an_address(web):
 
 
 def test_an_upload_that_is_too_large_is_refused(web):
-    answer = web.post("gradio_api/upload", files={"files": ("big.png", bytes(11 * 2**20), "image/png")})
+    answer = web.post("gradio_api/upload", files={"files": ("big.png", bytes(20 * 2**20), "image/png")})
     assert answer.status_code == 413
     small = web.post("gradio_api/upload", files={"files": ("small.png", _png(), "image/png")})
     assert small.status_code == 200

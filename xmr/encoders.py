@@ -7,13 +7,15 @@ Features are not normalised (L2-free); a matcher decides. They are cached in flo
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from threading import Lock
+from typing import Any, Literal
 
 import numpy as np
 import open_clip
@@ -24,18 +26,20 @@ from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
 from xmr import disk
+from xmr.allowed import SHIPPED, is_allowed
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.registry import Registry, unknown
+from xmr.turns import Turns
 
 Kind = Literal["pooled", "tokens"]
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 
 ENCODERS = Registry("encoder")
-SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
 BATCH = 64
 ROWS = 1024  # texts whose length is looked at together
+RETRY = 600  # seconds
 PATCHES = 9
 RATIO = 16  # of a picture's sides
 # What open_clip and transformers raise on names, files and configurations that are not as they should be.
@@ -50,6 +54,23 @@ LOADING_FAILS = (
     ImportError,
 )
 NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
+
+
+# They are heavy: two batches are encoded at a time, whoever asks.
+ENCODING = Turns(2)
+_loading: dict[str, Lock] = {}
+_failed: dict[str, tuple[float, str]] = {}  # when, and why
+
+
+def in_turn(encode: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """The same, within `ENCODING`."""
+
+    @wraps(encode)
+    def waited(*arguments: Any, **options: Any) -> np.ndarray:
+        with ENCODING:
+            return encode(*arguments, **options)
+
+    return waited
 
 
 @ENCODERS.register
@@ -71,6 +92,7 @@ class Encoder:
     preprocess: Callable[[Image.Image], torch.Tensor]
     tokenizer: Callable[[list[str]], torch.Tensor]
 
+    @in_turn
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image], kind: Kind = "pooled") -> np.ndarray:
         """Raw features of pictures, float32: (B, D) pooled, or (B, T, D) of patches.
@@ -86,6 +108,7 @@ class Encoder:
         fine = [grid for grid in grids if grid.shape[1] >= PATCHES]
         return (fine or grids)[-1].float().numpy()
 
+    @in_turn
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], kind: Kind = "pooled") -> np.ndarray:
         """Raw features of captions, float32: (B, D) pooled, or (B, T, D) with zeros in the place of padding."""
@@ -167,13 +190,37 @@ class Features:
     encoder_hash: str
 
 
-@lru_cache(maxsize=3)
 def load_encoder(name: str) -> Encoder:
     """An encoder by its name: a registered one, `MODEL/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:PATH`.
 
-    Raises ValueError on a name that open_clip doesn't know, with the nearest one, and where there are no
-    weights: an untrained encoder is never what somebody asked for.
+    Raises ValueError on a name that open_clip doesn't know, with the nearest one, where there are no
+    weights (an untrained encoder is never what somebody asked for), and where this process may not load it. What could
+    not be loaded is not tried again for `RETRY` seconds, since a hub that can't be reached takes half a minute each time.
     """
+    if not is_allowed(name):
+        raise ValueError(
+            f"the encoder {name!r} is not loaded, because a run names it and not who started this server; start it with "
+            f"--allow-encoders {name!r} if you trust it"
+        )
+    with _loading.setdefault(name, Lock()):  # who comes meanwhile waits, and doesn't load another
+        since, fault = _failed.get(name, (0.0, ""))
+        if fault and time.monotonic() - since < RETRY:
+            raise ValueError(f"{fault} (tried a while ago, and again {RETRY // 60} minutes after that)")
+        try:
+            return _load(name)
+        except ValueError as error:
+            _failed[name] = time.monotonic(), str(error)
+            raise
+
+
+def forget_encoders() -> None:
+    """Forgets the loaded encoders, and which could not be loaded."""
+    _load.cache_clear()
+    _failed.clear()
+
+
+@lru_cache(maxsize=3)
+def _load(name: str) -> Encoder:
     source, pretrained = (ENCODERS[name]() if name in ENCODERS else name), None
     if not source.startswith(("hf-hub:", "local-dir:")):
         source, _, pretrained = source.partition("/")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from xmr.data.dataset import DataFault
 
@@ -19,7 +19,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 25_000_000
 # No 32-bit float or LAB pictures: what is black and white in them only their maker knows.
 MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "I"}
+MAX_JPEG = (
+    120_000_000  # pixels of a JPEG that is read at a fraction of its size, as large as phones make them
+)
 SMALL = 256 * 256  # pixels; decoding fewer takes 0.5 ms at most
+STRIP = 2**20  # pixels that are made smaller at once
 ENDS = 4096  # bytes at either end of a file that go into the fingerprint
 
 
@@ -133,11 +137,50 @@ def decode(path: str) -> Image.Image:
         raise _unreadable(error) from error
 
 
-def _opened(source: Any) -> Image.Image:
+def decode_small(path: str, side: int) -> Image.Image:
+    """As `decode`, at most `side` pixels on each side, without ever holding the whole picture twice.
+
+    A picture of 25 megapixels takes 100 MB then. A JPEG is read at a fraction of its size where that is enough, so it may
+    have up to `MAX_JPEG` pixels. Raises BadPicture.
+    """
+    try:
+        with open(path, "rb") as file, _opened(file, side) as image:
+            return _shrunk(image, side)
+    except BadPicture:
+        raise
+    except OSError as error:
+        if error.errno is not None:  # of the file, not of what is in it
+            raise BadPicture("missing pictures", f"{error.strerror}") from error
+        raise _unreadable(error) from error
+    except Exception as error:  # as in `check`
+        raise _unreadable(error) from error
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    """Reduced by a whole number strip by strip, which is exact, then resampled to `side`."""
+    image.load()
+    (width, height), factor = image.size, max(1, max(image.size) // (2 * side))
+    rows = max(1, STRIP // (width * factor)) * factor
+    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, rows):
+        strip = _pixels(image.crop((0, top, width, min(top + rows, height))))
+        small.paste(strip.reduce(factor), (0, top // factor))
+    with contextlib.suppress(Exception):  # as in `_flat`
+        small.getexif()[ExifTags.Base.Orientation] = image.getexif()[ExifTags.Base.Orientation]
+        small = ImageOps.exif_transpose(small)
+    small.thumbnail((side, side))
+    return small
+
+
+def _opened(source: Any, side: int = 0) -> Image.Image:
+    """The picture, its pixels unread; with `side`, a JPEG at the smallest fraction of its size that is not below it."""
     try:
         image = Image.open(source, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadPicture("oversized pictures", f"{error}") from error
+    # A progressive one is held whole while it is read, whatever the fraction.
+    if side and not image.info.get("progressive") and image.width * image.height <= MAX_JPEG:
+        image.draft(None, (side, side))
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} × {image.height}"
         image.close()
@@ -175,6 +218,10 @@ def _flat(image: Image.Image) -> Image.Image:
         image.info["transparency"] = clear
     with contextlib.suppress(Exception):  # broken EXIF in a good picture: then it stands as it lies
         image = ImageOps.exif_transpose(image)
+    return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
         values = np.asarray(image).astype(np.int64)
         grey = np.clip(values, 0, 65535) >> 8

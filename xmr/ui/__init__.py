@@ -7,30 +7,45 @@ import os
 # Read when gradio is imported; set here too, so that no importer can come before app.py's own setting.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from collections.abc import Callable, Sequence
+import atexit
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from xmr.ui import api
+from xmr.ui.arrivals import Arrivals
 from xmr.ui.components.notice import Notice, faults, problem
 from xmr.ui.components.plotly_chart import preload
 from xmr.ui.components.tabs_ahead import START, TabsAhead
+from xmr.ui.doors import MOST_UPLOAD, UNREAD, with_doors
 from xmr.ui.events import ENCODE_LIMIT, EVENT, quiet
 from xmr.ui.leaving import Leaving
 from xmr.ui.links import addresses, wire_links
 from xmr.ui.pages import links, route
+from xmr.ui.served import MOST_WAITING, Served
 from xmr.ui.shell import fault_items, sidebar
 from xmr.ui.tabs import TABS
 from xmr.ui.theme import theme
 from xmr.ui.warm import warm_up
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page
+from xmr.workspace.public import public
 
 __all__ = ["build_app", "launch_options", "warm_up"]
 
+# A folder of our own for what visitors upload: what is counted and deleted there is nobody else's.
+UPLOADS_FOLDER = tempfile.mkdtemp(prefix="xmr-uploads-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+os.environ["GRADIO_TEMP_DIR"] = UPLOADS_FOLDER
+atexit.register(shutil.rmtree, UPLOADS_FOLDER, ignore_errors=True)
+
+BUILDING = Lock()  # Gradio keeps what is being built in one place of the process
 # The sidebar lies over the page on a narrow screen, where the first look belongs to the results.
 FOLD_ON_PHONES = """() => {
   if (window.innerWidth <= 768) document.querySelector('#sidebar.open > button')?.click();
@@ -46,9 +61,9 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
     # Served in place, not copied; only the thumbnails and what tabs ask for can be read.
     paths = [workspace.thumbnails, *(path for tab in TABS for path in getattr(tab, "STATIC_PATHS", ()))]
     gr.set_static_paths(paths)
-    with gr.Blocks(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(3600, 3600)) as app:
+    with Served(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD)) as app:
         if workspace.problem:
-            Notice(problem("Nothing to show yet", workspace.problem), elem_id="problem")
+            Notice(problem("Nothing to show yet", public(workspace.problem)), elem_id="problem")
             if items := fault_items(workspace):
                 Notice(faults(items), elem_id="faults", elem_classes="below-problem")
         else:
@@ -72,7 +87,7 @@ def build_app(workspace: Workspace, pages: Sequence[Page] = (), here: str = "") 
             gr.api(api.runs(workspace, pages), api_name="runs", queue=False)
             gr.api(api.pair_weights(workspace, pages), api_name="pair_weights")
             gr.api(api.false_negatives(workspace, pages), api_name="false_negatives")
-    return app
+    return app.queue(max_size=MOST_WAITING)
 
 
 def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
@@ -84,12 +99,21 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
         "mcp_server": True,
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": "10mb",
+        "max_file_size": MOST_UPLOAD,
         "footer_links": ["api", "settings"],
     }
-    routes = [route(page, _laid_out(page, pages), options) for page in pages[1:]]
-    return options | {"app_kwargs": {"routes": routes, "middleware": [Middleware(Leaving)]}}
+    shown: dict[str, gr.Blocks] = {}
+
+    def opened(page: Page) -> gr.Blocks:
+        shown[page.path] = _lay_out(page, pages)
+        return shown[page.path]
+
+    routes = [route(page, partial(opened, page), options) for page in pages[1:]]
+    look = Middleware(Arrivals, pages=pages, shown=shown, lay_out=partial(_lay_out, pages=pages))
+    server = {"routes": routes, "middleware": [look, Middleware(Leaving)], "lifespan": with_doors}
+    return options | {"app_kwargs": server}
 
 
-def _laid_out(page: Page, pages: Sequence[Page]) -> Callable[[], gr.Blocks]:
-    return lambda: build_app(page.workspace, pages, page.path)
+def _lay_out(page: Page, pages: Sequence[Page]) -> gr.Blocks:
+    with BUILDING:
+        return build_app(page.workspace, pages, page.path)

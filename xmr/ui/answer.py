@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xmr.ui.asked import Asked
-from xmr.ui.pictures import film, gallery_picture, inline, open_picture, picture
+from xmr.ui.pictures import UPLOADS, film, gallery_picture, inline, picture
 from xmr.ui.scales import MEANS, SCALES, Scale, Scores
 from xmr.words import counted, fixed, percent
 from xmr.workspace import Column, Result, Style, Workspace, overlap_at_k
@@ -77,7 +77,7 @@ def _query(
     if asked.kind == "upload":
         return {
             "kind": "Uploaded picture",
-            "image": inline(open_picture(asked.path)),
+            "image": inline(UPLOADS.picture(asked.path)),
             "alt": "",
             "facts": "no match is annotated for it",
         }

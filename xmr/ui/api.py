@@ -5,8 +5,10 @@ Each function here returns the function that Gradio serves: its name, docstring 
 
 from __future__ import annotations
 
+import functools
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -16,68 +18,105 @@ from xmr.checkpoints import trains_a_loss
 from xmr.embedding import kind_of_data
 from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
-from xmr.workspace import Query, Workspace
+from xmr.ui import given
+from xmr.workspace import Column, Query, Workspace
 from xmr.workspace.measured import batch, effective, evidence, hard_negatives, loss_of_run, suspects
 from xmr.workspace.pages import Page, holder
+from xmr.workspace.public import public, source_name
 
 MAX_K = 1000
 MAX_BATCH = 256
+MAX_PAIRS = 500
+MAX_SEED = 2**32 - 1
+RELEVANT = {"annotated": True, "true": True, "neither": False, "unknown": None}
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def answering(endpoint: Endpoint) -> Endpoint:
+    """The same, whatever goes wrong in it told in a sentence, without paths of this server."""
+
+    @functools.wraps(endpoint)
+    def answered(*arguments: Any, **options: Any) -> Any:
+        try:
+            return endpoint(*arguments, **options)
+        except (UnknownName, ValueError, OSError) as error:
+            raise gr.Error(public(str(error)), print_exception=False) from error
+        except Exception as error:
+            traceback.print_exc()
+            words = f"This failed in the server ({type(error).__name__}); its log says where."
+            raise gr.Error(words, print_exception=False) from error
+
+    return answered
 
 
 def search(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /search."""
 
+    @answering
     def search(query: str, runs: list[str], k: int = 10) -> dict[str, Any]:
         """Find the visuals of the test split that fit a text best, once per run.
 
         Args:
-            query: What the visual should show. If it reads like a caption of the split, matches are known.
+            query: What the visual should show, at most 500 characters. If it reads like a caption of the split, matches are known.
             runs: Names of the runs to ask, as /runs lists them; an empty list asks all of the first page.
             k: How many results per run, 1 to 1,000.
 
         Returns:
-            {"runs": {run: {"results": [{"id", "score", "rank", "first_rank", "relevant"}]}}}. first_rank is the
-            rank in the first stage of a run that re-ranks, else null. relevant is true for an annotated or true
-            match, false for a known non-match, null where it is not known.
+            {"runs": {run: {"results": [{"id", "score", "rank", "first_rank", "relevant"}], "fault"}}}. first_rank is
+            the rank in the first stage of a run that re-ranks, else null. relevant is true for an annotated or true
+            match, false for a known non-match, null where it is not known. fault says why a run has no results, else
+            null.
         """
-        if not query.strip():
-            raise gr.Error("The query is empty.")
-        if not 1 <= k <= MAX_K:
-            raise gr.Error(f"k must be 1 to {MAX_K}, found {k}.")
-        try:
-            columns = []
-            for name in dict.fromkeys(runs) or workspace.runs:
-                held = holder(name, workspace, pages)
-                columns += held.search(Query(text=query), [held.run(name).name], "test", "t2v", k)
-            if faults := [f"{column.run}: {column.fault}" for column in columns if column.fault]:
-                raise ValueError("; ".join(faults))
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
-        relevant = {"annotated": True, "true": True, "neither": False, "unknown": None}
+        text = given.text("query", query)
+        asked, most = given.names("runs", runs) or list(workspace.runs), given.whole("k", k, 1, MAX_K)
+        columns = [_column(name, Query(text=text), most, workspace, pages) for name in asked]
+        if all(isinstance(column, UnknownName) for column in columns):
+            raise columns[0]
         return {
             "runs": {
-                column.run: {
+                name: {"results": [], "fault": public(str(column))}
+                if isinstance(column, UnknownName)
+                else {
                     "results": [
                         {
                             "id": result.id,
                             "score": round(result.score, 6),
                             "rank": result.rank,
                             "first_rank": result.first_rank,
-                            "relevant": relevant[result.status],
+                            "relevant": RELEVANT[result.status],
                         }
                         for result in column.results
-                    ]
+                    ],
+                    "fault": public(column.fault) or None,
                 }
-                for column in columns
+                for name, column in zip(asked, columns, strict=True)
             }
         }
 
     return search
 
 
+def _column(
+    run: str, query: Query, k: int, workspace: Workspace, pages: Sequence[Page]
+) -> Column | UnknownName:
+    """What one run answers; what it can't is said in its column, and a name that no run has is given back."""
+    try:
+        held = holder(run, workspace, pages)
+        return held.search(query, [held.run(run).name], "test", "t2v", k)[0]
+    except UnknownName as error:
+        return error
+    except (ValueError, OSError) as error:
+        return Column(run, [], None, fault=str(error))
+    except Exception as error:  # its dataset may be anything
+        traceback.print_exc()
+        return Column(run, [], None, fault=f"{run} failed here ({type(error).__name__})")
+
+
 def runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list[dict[str, Any]]]:
     """The function behind the endpoint /runs."""
 
+    @answering
     def runs() -> list[dict[str, Any]]:
         """List the runs: name, loss, matcher, dataset, kind of data ("image" or "clip") and metrics of each, and why one
         cannot be compared with the others of its dataset, as far as that is known before its page is opened."""
@@ -89,11 +128,11 @@ def runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list
                 "loss": run.config.loss,
                 "loss_params": dict(run.config.loss_params),
                 "matcher": run.config.matcher if trains_a_loss(run) else "",
-                "dataset": run.config.dataset,
+                "dataset": source_name(run.config.dataset),
                 "kind": kind_of_data(run),
                 "metrics": run.metrics,
                 "comparable": not reason,
-                "reason": reason,
+                "reason": public(reason),
             }
             for run, reason in (*kept, *workspace.apart.values(), *further)
         ]
@@ -104,6 +143,7 @@ def runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list
 def pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /pair_weights."""
 
+    @answering
     def pair_weights(run: str, batch_seed: int = 0, batch_size: int = 32) -> dict[str, Any]:
         """Measure how much each pair of one test batch weighs in the loss of a run.
 
@@ -117,19 +157,15 @@ def pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., 
             "negatives", "suspected"}; the last five are matrices, rows visuals and columns captions. A weight is
             d loss / d score of the mean over both directions and all queries: positive pushes the pair apart.
         """
-        if not 2 <= batch_size <= MAX_BATCH:
-            raise gr.Error(f"batch_size must be 2 to {MAX_BATCH}, found {batch_size}.")
-        if batch_seed < 0:
-            raise gr.Error(f"batch_seed must not be negative, found {batch_seed}.")
-        try:
-            workspace = holder(run, first, pages)
-            loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
-            pairs, visuals, texts = batch(workspace, run, "test", loss, hyper, batch_seed, batch_size)
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
+        name = given.text("run", run)
+        seed = given.whole("batch_seed", batch_seed, 0, MAX_SEED)
+        size = given.whole("batch_size", batch_size, 2, MAX_BATCH)
+        workspace = holder(name, first, pages)
+        loss, hyper = loss_of_run(workspace, name), effective(workspace, name)
+        pairs, visuals, texts = batch(workspace, name, "test", loss, hyper, seed, size)
         data = workspace.dataset("test")
         return {
-            "run": run,
+            "run": name,
             "loss": loss,
             "parameters": hyper,
             "visuals": [data.visual_ids[i] for i in visuals],
@@ -147,6 +183,7 @@ def pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., 
 def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., dict[str, Any]]:
     """The function behind the endpoint /false_negatives."""
 
+    @answering
     def false_negatives(run: str, selector: str = DEFAULT, limit: int = 20) -> dict[str, Any]:
         """List the hardest negatives of a run that are probably matches, heaviest first (test split, text to visual).
 
@@ -160,22 +197,18 @@ def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..
             "evidence", "nearest_caption", "truth"}], "examined", "suspected", "precision", "recall"}. truth, precision
             and recall are null where they aren't known; precision and recall are of all suspected, not of the listed.
         """
-        if not 1 <= limit <= 500:
-            raise gr.Error(f"limit must be 1 to 500, found {limit}.")
-        try:
-            params = SELECTORS[selector].defaults
-            workspace = holder(run, first, pages)
-            workspace.run(run)
-            found = hard_negatives(workspace, run, "test", "t2v")
-            nearest, near = evidence(workspace, run, "test", "t2v")
-            flagged = suspects(workspace, run, "test", "t2v", selector, params)
-        except (UnknownName, ValueError, OSError) as error:
-            raise gr.Error(str(error)) from error
+        name, most = given.text("run", run), given.whole("limit", limit, 1, MAX_PAIRS)
+        params = SELECTORS[given.text("selector", selector)].defaults
+        workspace = holder(name, first, pages)
+        workspace.run(name)
+        found = hard_negatives(workspace, name, "test", "t2v")
+        nearest, near = evidence(workspace, name, "test", "t2v")
+        flagged = suspects(workspace, name, "test", "t2v", selector.strip(), params)
         data = workspace.dataset("test")
         measured = precision_recall(flagged, found.truth)
         return {
-            "run": run,
-            "selector": selector,
+            "run": name,
+            "selector": selector.strip(),
             "parameters": params,
             "pairs": [
                 {
@@ -189,7 +222,7 @@ def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..
                     "nearest_caption": data.captions[nearest[i]] if nearest[i] >= 0 else None,
                     "truth": None if np.isnan(found.truth[i]) else bool(found.truth[i] > 0),
                 }
-                for i in np.flatnonzero(flagged)[:limit]
+                for i in np.flatnonzero(flagged)[:most]
             ],
             "examined": len(found),
             "suspected": int(flagged.sum()),

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from xmr.core import Direction
-from xmr.ui.pictures import open_picture
+from xmr.ui import given
+from xmr.ui.pictures import UPLOADS
 from xmr.workspace import Query, Workspace
 from xmr.workspace.item_names import find_item, item_link
 
@@ -25,12 +26,12 @@ class Asked:
     direction: Direction
     index: int = 0
     text: str = ""
-    path: str = ""
+    path: str = ""  # of an uploaded picture, its key
 
     def query(self) -> Query:
         if self.kind == "item":
             return Query(index=self.index)
-        return Query(text=self.text) if self.kind == "text" else Query(image=open_picture(self.path))
+        return Query(text=self.text) if self.kind == "text" else Query(image=UPLOADS.picture(self.path))
 
     @property
     def side(self) -> Literal["visual", "caption"]:
@@ -53,7 +54,7 @@ def read_query(workspace: Workspace, text: str, split: str) -> Asked:
             raise ValueError("its query has no words")
         if not asks_text(workspace):
             raise ValueError(f"{workspace.dataset().name} can't be asked by words")
-        return Asked("text", split, "t2v", text=words.strip()[:500])
+        return Asked("text", split, "t2v", text=given.text("its query", words))
     if kind == UPLOAD:
         raise ValueError("an uploaded picture can't be in a link: upload it again")
     side, index = find_item(workspace, split, text)

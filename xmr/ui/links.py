@@ -20,6 +20,7 @@ import gradio as gr
 
 from xmr.registry import unknown
 from xmr.ui.components.copy_link import CopyLink
+from xmr.ui.doors import LONGEST_ADDRESS, TOO_LONG
 from xmr.ui.events import EVENT
 from xmr.ui.said import refused, warn
 from xmr.workspace.pages import Page
@@ -212,6 +213,9 @@ def read(
     """The values of the known keys, the tab ("": none is named), and what can't be used, in words. Pure, but for the
     warnings of `some_of`."""
     found: dict[str, Any] = {}
+    if length := asked.get(TOO_LONG):
+        number = int(length[0]) if re.fullmatch("[0-9]{1,9}", length[0]) else LONGEST_ADDRESS
+        return found, "", [f"its {number:,} characters are more than {LONGEST_ADDRESS:,}, so none was read"]
     ours = [key for key in asked if key in kept or key == "tab"]
     if not ours:
         return found, "", []

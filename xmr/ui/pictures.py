@@ -8,24 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from gradio.utils import get_upload_folder
 from PIL import Image
 
-from xmr.data.pictures import BadPicture, decode
 from xmr.workspace import Workspace
+from xmr.workspace.uploads import Uploads, open_picture
 
+__all__ = ["UPLOADS", "film", "gallery_picture", "inline", "open_picture", "picture"]
 
-@lru_cache(maxsize=16)
-def open_picture(path: str) -> Image.Image:
-    """A picture from outside, read as a dataset's are (upright, on white, at most 25 megapixels), made smaller.
-
-    Raises ValueError, in words for its owner.
-    """
-    try:
-        image = decode(path)
-    except BadPicture as error:
-        raise ValueError(f"This picture could not be used: {error}.") from error
-    image.thumbnail((1024, 1024))
-    return image
+UPLOADS = Uploads(get_upload_folder)
 
 
 def inline(image: Image.Image) -> str:

@@ -12,6 +12,7 @@ from xmr.ui.components.notice import Link, Notice, brand, faults, pages
 from xmr.ui.events import EVENT
 from xmr.ui.links import Links, make_links, number, one_of, some_of
 from xmr.workspace import Workspace
+from xmr.workspace.public import public
 from xmr.workspace.words import words_of
 
 MAX_RUNS = 6  # side by side; more columns, panels or lines can't be told apart
@@ -84,8 +85,8 @@ def sidebar(workspace: Workspace, links: Sequence[Link] = ()) -> Controls:
     split = gr.Dropdown(
         split_choices(workspace), value="test", label="Split", filterable=False, elem_id="split"
     )
-    if items := fault_items(workspace):
-        Notice(faults(items), elem_id="faults")
+    items = fault_items(workspace)  # always a part of the page: some may come while it is served
+    Notice(faults(items), visible=bool(items), elem_id="faults")
 
     def keep(names: list[str], current: str) -> Any:
         return chosen(workspace, names, current)[1] or current
@@ -148,4 +149,5 @@ def dataset_lines(workspace: Workspace) -> list[str]:
 def fault_items(workspace: Workspace) -> list[tuple[str, str]]:
     """Folders that are no whole runs, and runs of other data: name and reason, with what helps."""
     broken = [(fault.path.name, fault.reason) for fault in workspace.faults]
-    return broken + [(name, reason) for name, (_, reason) in workspace.apart.items()]
+    apart = [(name, reason) for name, (_, reason) in workspace.apart.items()]
+    return [(name, public(reason)) for name, reason in broken + apart]

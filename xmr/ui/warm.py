@@ -27,9 +27,11 @@ from xmr.workspace.results import measured
 SPLIT = "test"
 
 
-def warm_up(workspace: Workspace) -> None:
-    """Does it all, one thing after the other; what can't be done is left to the tab that needs it, which says why."""
-    for step in _steps(workspace):
+def warm_up(workspace: Workspace, tell: Callable[[str, int, int], None] = lambda *_: None) -> None:
+    """Does it all, one thing after the other, and tells what, as (what, done, of how many); what can't be done is left
+    to the tab that needs it, which says why."""
+    for what, done, of, step in _steps(workspace):
+        tell(what, done, of)
         try:
             step()
         except (ValueError, OSError, gr.Error):
@@ -38,21 +40,30 @@ def warm_up(workspace: Workspace) -> None:
             traceback.print_exc()
 
 
-def _steps(workspace: Workspace) -> Iterator[Callable[[], Any]]:
+def _steps(workspace: Workspace) -> Iterator[tuple[str, int, int, Callable[[], Any]]]:
     if not workspace.runs:
         return
-    yield workspace.warm_up
-    yield partial(captions, workspace, SPLIT)
-    yield partial(workspace.measure, SPLIT)
-    yield partial(measured, workspace, list(workspace.runs), SPLIT)
-    for run in workspace.runs:
-        yield partial(gap_of, workspace, run, SPLIT)
-    for direction in DIRECTIONS:
-        yield from _first_looks(workspace, direction)
-    for run in workspace.trained:
+    runs, trained = list(workspace.runs), workspace.trained
+    yield "Loading encoders", 0, 1, workspace.warm_up
+    yield "Reading captions", 0, 1, partial(captions, workspace, SPLIT)
+    for done, run in enumerate(runs):
+        yield "Measuring runs", done, len(runs), partial(workspace.measure, SPLIT, [run])
+    yield "Comparing runs", 0, len(runs) + 1, partial(measured, workspace, runs, SPLIT)
+    for done, run in enumerate(runs, 1):
+        yield "Comparing runs", done, len(runs) + 1, partial(gap_of, workspace, run, SPLIT)
+    looks = [look for direction in DIRECTIONS for look in _first_looks(workspace, direction)]
+    for done, look in enumerate(looks):
+        yield "Drawing what tabs show first", done, len(looks), look
+    for done, run in enumerate(trained):
         for direction in DIRECTIONS:
-            yield partial(samples, workspace, run, SPLIT, direction)
-            yield partial(hard_negatives, workspace, run, SPLIT, direction)
+            yield (
+                "Looking for false negatives",
+                done,
+                len(trained),
+                partial(samples, workspace, run, SPLIT, direction),
+            )
+            negatives = partial(hard_negatives, workspace, run, SPLIT, direction)
+            yield "Looking for false negatives", done, len(trained), negatives
 
 
 def _first_looks(workspace: Workspace, direction: Direction) -> Iterator[Callable[[], Any]]:

@@ -6,6 +6,7 @@ interface, so a notebook can use it as the app does.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -28,6 +29,7 @@ from xmr.workspace.parts import (
     overlap_at_k,
     style_at,
 )
+from xmr.workspace.public import publish
 from xmr.workspace.ranked import MAX_PAIRS, TOP, Ranked
 
 __all__ = [
@@ -91,19 +93,35 @@ class Workspace(Ranked):
         columns = []
         for name in runs:
             try:
-                ranked = self._ranked(name, query, split, direction, k, own)
+                columns.append(self._column(name, query, split, direction, k, same, own))
             except (ValueError, OSError) as error:
+                publish(error)
                 columns.append(Column(name, [], None, fault=str(error)))
-                continue
-            listed = self._results(ranked[:k], same, own, split, direction)
-            annotated = next((result for result in listed if result.status == "annotated"), None)
-            if annotated is None and len(own):
-                further = next((place for place in ranked[k:] if place.index in own), None)
-                if further is None:  # not among those that were asked of
-                    further = self._best_of(name, query, split, direction, own, len(ranked))
-                annotated = self._results([further], same, own, split, direction)[0]
-            columns.append(Column(name, listed, annotated))
+            except Exception as error:  # a run is a stranger's: what it breaks is its own column
+                traceback.print_exc()
+                fault = f"{name} failed here ({type(error).__name__}); the server's log says where"
+                columns.append(Column(name, [], None, fault=fault))
         return columns
+
+    def _column(
+        self,
+        run: str,
+        query: Query,
+        split: str,
+        direction: Direction,
+        k: int,
+        same: np.ndarray,
+        own: np.ndarray,
+    ) -> Column:
+        ranked = self._ranked(run, query, split, direction, k, own)
+        listed = self._results(ranked[:k], same, own, split, direction)
+        annotated = next((result for result in listed if result.status == "annotated"), None)
+        if annotated is None and len(own):
+            further = next((place for place in ranked[k:] if place.index in own), None)
+            if further is None:  # not among those that were asked of
+                further = self._best_of(run, query, split, direction, own, len(ranked))
+            annotated = self._results([further], same, own, split, direction)[0]
+        return Column(run, listed, annotated)
 
     def warm_up(self) -> None:
         """Embeds one query per run, so that the first visitor's does not wait for encoders to be loaded."""

@@ -57,9 +57,15 @@ class Holdings:
     _memo: Memo = field(default_factory=Memo, repr=False)
 
     @classmethod
-    def open(cls, checkpoints: str | Path, dataset: str | None = None) -> Self:
-        """The runs below `checkpoints` and their dataset: `dataset`, else the one that most were trained on."""
-        runs, faults = list_runs(Path(checkpoints))
+    def open(
+        cls,
+        checkpoints: str | Path,
+        dataset: str | None = None,
+        found: tuple[Sequence[Run | Combination], Sequence[RunFault]] | None = None,
+    ) -> Self:
+        """The runs below `checkpoints` (`found`: as `list_runs` has read them already) and their dataset: `dataset`, else the
+        one that most were trained on."""
+        runs, faults = found or list_runs(Path(checkpoints))
         sources = Counter(run.config.dataset for run in runs)
         source = dataset or (sources.most_common(1)[0][0] if sources else "")
         # A generated dataset has parameters; the runs of one comparison share them, so the first one's do.
@@ -119,6 +125,17 @@ class Holdings:
                 f"python app.py --dataset {next(iter(ordered.values())).config.dataset}"
             )
         return self
+
+    def add(self, run: Run | Combination) -> None:
+        """Takes in a run that was finished since: among the others, or apart with the reason where its data are others."""
+        mine, theirs = self.dataset("test").fingerprint, run.dataset["fingerprints"].get("test")
+        if theirs == mine:
+            self.runs = dict(
+                sorted({**self.runs, run.name: run}.items())
+            )  # whoever goes through the old ones still may
+        else:
+            reason = f"trained on other data ({run.dataset['name']}) since the start; start the app again to see it"
+            self.apart = {**self.apart, run.name: (run, reason)}
 
     def dataset(self, split: str = "test") -> Dataset:
         """The dataset's split, loaded once. Raises what loading raises."""

@@ -7,17 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from xmr import embedding
-from xmr.checkpoints import Combination, Run, list_runs
+from xmr.checkpoints import Combination, Run, RunFault, RunRefused, list_runs, load_run
+from xmr.checkpoints.run import RUN
 from xmr.data import DATASETS, load_dataset
 from xmr.data.dataset import DataFault
 from xmr.data.sources import kind_of
 from xmr.registry import UnknownName, unknown
 from xmr.workspace import Workspace
 from xmr.workspace.parts import Memo
+from xmr.workspace.public import source_name
 from xmr.workspace.verdict_file import VerdictFile
 
 
@@ -31,6 +32,17 @@ class Page:
     runs: dict[str, Run | Combination]
     open: Callable[[], Workspace]
     _memo: Memo = field(default_factory=Memo, repr=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody has asked for the workspace."""
+        return self._memo.has("workspace")
+
+    def add(self, run: Run | Combination) -> None:
+        """Takes in a run of this page's data that was finished since."""
+        self.runs[run.name] = run
+        if self.is_open:
+            self.workspace.add(run)
 
     @property
     def workspace(self) -> Workspace:
@@ -57,9 +69,10 @@ def open_pages(
 
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
-    if dataset is not None:
-        return [_opened(_set(Workspace.open(folder, dataset), recall, verdicts))]
     runs, faults = list_runs(folder)
+    if dataset is not None:
+        source = trained_on(dataset, runs)
+        return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts))]
     missing: dict[str, tuple[Run | Combination, str]] = {}
     groups: list[list[Run | Combination]] = []
     for group in grouped(runs):
@@ -81,8 +94,60 @@ def open_pages(
     for group in groups[1:]:
         title = _title(group[0], groups)
         path = _path(title, [page.path for page in pages])
-        pages.append(Page(title, path, {run.name: run for run in group}, partial(opened, group)))
+        own = {run.name: run for run in group}
+        pages.append(Page(title, path, own, lambda own=own: opened(list(own.values()))))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
+
+
+def take_in(pages: Sequence[Page]) -> list[Page]:
+    """Takes in the runs that were finished since the pages were made, and returns the pages that show something new. What
+    is no whole run, and runs of data that have no page, are told on the first. Only folders with new names are read."""
+    first, changed = pages[0], []
+    if first.workspace.problem:
+        return []
+    known = {name for page in pages for name in page.runs} | {*first.workspace.apart}
+    known |= {fault.path.name for fault in first.workspace.faults if (fault.path / RUN).exists()}
+    folder = first.workspace.checkpoints.expanduser()
+    arrived = sorted(path.parent for path in folder.glob(f"*/{RUN}") if path.parent.name not in known)
+    for path in arrived:
+        try:
+            run = load_run(path)
+        except (RunRefused, OSError) as error:
+            first.workspace.faults = [*first.workspace.faults, RunFault(path, str(error))]
+            changed.append(first)
+            continue
+        data = run.dataset["fingerprints"].get("test")
+        held = [
+            page
+            for page in pages
+            if any(data == one.dataset["fingerprints"].get("test") for one in page.runs.values())
+        ]
+        if held:
+            held[0].add(run)
+        else:
+            first.workspace.add(run)
+        first.workspace.faults = [fault for fault in first.workspace.faults if fault.path.name != run.name]
+        changed += [first, *held[:1]]
+    return [page for page in pages if any(page is one for one in changed)]
+
+
+def trained_on(dataset: str, runs: Sequence[Run | Combination]) -> str:
+    """The source that runs call `dataset`, or are shown under: as they were trained on it, or by its name or the last
+    part of its path. Raises UnknownName, with the near miss, where there is no such, and where two have the name."""
+    sources = {run.config.dataset for run in runs}
+    if dataset in sources or dataset in DATASETS or Path(dataset).expanduser().exists():
+        return dataset
+    called = {
+        run.config.dataset
+        for run in runs
+        if dataset in (run.dataset["name"], source_name(run.config.dataset))
+    }
+    if len(called) > 1:
+        raise UnknownName(f"{dataset!r} may be {' or '.join(map(repr, sorted(called)))}: name one of them")
+    if not called:
+        names = sorted({source_name(source) for source in sources} | {*DATASETS})
+        raise UnknownName(unknown("dataset", dataset, names))
+    return called.pop()
 
 
 def holder(run: str, workspace: Workspace, pages: Sequence[Page]) -> Workspace:
@@ -142,7 +207,9 @@ def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None) -> W
 
 def _opened(workspace: Workspace) -> Page:
     name = Path(workspace.source).name if workspace.source else ""
-    return Page(name, "", dict(workspace.runs), lambda: workspace)
+    page = Page(name, "", dict(workspace.runs), lambda: workspace)
+    assert page.workspace is workspace  # so it is open
+    return page
 
 
 def _source(run: Run | Combination) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from xmr.workspace.public import publish
+
 if TYPE_CHECKING:
     from xmr.captions import TextsRead
     from xmr.checkpoints import Combination, Run
@@ -115,7 +117,8 @@ class Embedder(Protocol):
 
 
 class Memo:
-    """Values made once per key, by one thread; the others wait for it instead of making their own."""
+    """Values made once per key, by one thread; the others wait for it instead of making their own. What can't be made
+    raises, in words that anyone may read."""
 
     def __init__(self) -> None:
         self._values: dict[Any, Any] = {}
@@ -131,5 +134,9 @@ class Memo:
                 lock = self._locks.setdefault(key, threading.Lock())
             with lock:
                 if key not in self._values:
-                    self._values[key] = make()
+                    try:
+                        self._values[key] = make()
+                    except Exception as error:
+                        publish(error)
+                        raise
         return self._values[key]

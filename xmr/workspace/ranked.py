@@ -143,9 +143,9 @@ class Ranked(Holdings):
             self._memo.has((what, run, split)) for run in runs for what in known
         )
 
-    def measure(self, split: str = "test") -> None:
-        """Measures what `is_measured` asks about, run by run; those that can't be are left out."""
-        for run in self.runs:
+    def measure(self, split: str = "test", runs: Sequence[str] | None = None) -> None:
+        """Measures what `is_measured` asks about, run by run (None: all); those that can't be are left out."""
+        for run in self.runs if runs is None else runs:
             try:
                 for direction in DIRECTIONS:
                     self.ranks(run, split, direction)

@@ -52,8 +52,7 @@ def faults(items: Sequence[tuple[str, str]]) -> str:
     """What could not be shown: names and reasons."""
     rows = "".join(f"<li><b>{escape(name)}</b> {escape(reason)}</li>" for name, reason in items)
     return (
-        f'<details class="xmr-faults" open><summary>{len(items)} not shown</summary><ul>{rows}</ul>'
-        "<p>Train broken ones again with scripts/train.py, or delete their folders.</p></details>"
+        f'<details class="xmr-faults" open><summary>{len(items)} not shown</summary><ul>{rows}</ul></details>'
     )
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 import numpy as np
 
 from xmr.core import Direction
+from xmr.ui import given
 from xmr.ui.answer import answer
 from xmr.ui.asked import (
     Asked,
@@ -22,11 +23,12 @@ from xmr.ui.asked import (
     shown_text,
     written,
 )
+from xmr.ui.components.picture_upload import PictureUpload
 from xmr.ui.components.result_grid import ItemDialog, ResultGrid
 from xmr.ui.details import details
 from xmr.ui.events import ENCODE_LIMIT, EVENT
 from xmr.ui.links import any_text, go, one_of
-from xmr.ui.pictures import open_picture
+from xmr.ui.pictures import UPLOADS
 from xmr.ui.said import refused, warn
 from xmr.ui.scales import SCALES, Scale
 from xmr.ui.shell import Controls, chosen, side_by_side
@@ -67,18 +69,22 @@ def typed(asked: Asked, text: str, noun: str = "picture") -> Asked:
         raise refused(
             f"Type what the {noun} should show, or press Next disagreement.", title="Nothing to search for"
         )
+    try:
+        words = given.text("The query", text)
+    except ValueError as error:
+        raise refused(f"{error}.", title="Not searched") from error
     index = asked.index if asked.direction == "t2v" else 0
-    return Asked("text", asked.split, "t2v", text=text.strip(), index=index)
+    return Asked("text", asked.split, "t2v", text=words, index=index)
 
 
 def uploaded(asked: Asked, path: str) -> Asked:
     """A picture asks for what stands on the other side. Raises gr.Error where it cannot be read."""
     try:
-        open_picture(path)
+        key = UPLOADS.take(path)
     except ValueError as error:
         raise refused(str(error), title="Picture not used") from error
     index = asked.index if asked.direction == "v2t" else 0
-    return Asked("upload", asked.split, "v2t", path=path, index=index)
+    return Asked("upload", asked.split, "v2t", path=key, index=index)
 
 
 def picked_index(workspace: Workspace, asked: Asked, event: gr.EventData) -> int:
@@ -112,7 +118,6 @@ def build(workspace: Workspace, controls: Controls) -> None:
             container=False,
             scale=6,
             min_width=260,
-            max_length=500,
             max_lines=1,  # a line that scrolls: the whole text stands below, and the row keeps its height
             elem_id="query",
         )
@@ -125,7 +130,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
             visible=asks_text(workspace),
             elem_id="go",
         )
-        picture = gr.UploadButton(
+        picture = PictureUpload(
             "Upload a picture",
             size="md",
             file_types=["image"],
@@ -225,7 +230,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         shown = side_by_side(*chosen(workspace, names, base))[0]
         try:
             card = details(workspace, now, shown, picked_index(workspace, now, event))
-        except (ValueError, OSError) as error:  # an uploaded picture is deleted after an hour
+        except (ValueError, OSError) as error:  # of uploaded pictures, only the latest are kept
             raise refused(str(error), title="Not opened") from error
         # Gradio tells a component of changed values only, and a closed card may be asked for again.
         return card | {"opened": time.time_ns()}

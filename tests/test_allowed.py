@@ -1,0 +1,122 @@
+"""Whose encoders a server loads, that one that fails is not tried for every query, and how many encode at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from xmr import allowed, encoders
+from xmr.allowed import allow_only, is_allowed
+from xmr.encoders import Encoder, load_encoder
+
+
+@pytest.fixture(autouse=True)
+def _as_before():
+    encoders.forget_encoders()
+    yield
+    allow_only(None)
+    encoders.forget_encoders()
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("blocks", True),
+        (f"local-dir:{allowed.SHIPPED / 'blocks'}", True),
+        ("ViT-B-32/laion2b_s34b_b79k", True),
+        ("hf-hub:me/mine", True),  # named by the operator
+        ("hf-hub:me/other", False),
+        ("hf-hub:me/mine/", False),
+        ("local-dir:/srv/enc", False),
+        (f"local-dir:{allowed.SHIPPED / '..' / '..'}", False),
+        ("ViT-B-32//srv/weights", False),  # weights may be a file
+        ("ViT-B-32/weights.pt", False),
+        ("ViT-B-32/..\\weights", False),
+    ],
+)
+def test_what_a_server_loads_is_the_operators_own(name, own):
+    assert is_allowed(name)
+    allow_only(["hf-hub:me/mine"])
+    assert is_allowed(name) is own
+
+
+@pytest.mark.parametrize("name", ["hf-hub:me/other", "local-dir:/srv/enc", "ViT-B-32//srv/weights"])
+def test_another_is_not_even_looked_for(monkeypatch, name):
+    monkeypatch.setattr(encoders, "_load", lambda name: pytest.fail("looked for"))
+    allow_only([])
+    with pytest.raises(ValueError, match="--allow-encoders"):
+        load_encoder(name)
+
+
+def test_one_that_failed_is_remembered_and_tried_again_after_a_while(monkeypatch):
+    tried, now = [], [1000.0]
+
+    def load(name):
+        tried.append(name)
+        raise ValueError("the hub does not answer")
+
+    load.cache_clear = lambda: None
+    monkeypatch.setattr(encoders, "_load", load)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for words in ("^the hub does not answer$", r"does not answer \(tried a while ago", "tried a while ago"):
+        with pytest.raises(ValueError, match=words):
+            load_encoder("hf-hub:a/b")
+    assert tried == ["hf-hub:a/b"]
+    now[0] += encoders.RETRY
+    with pytest.raises(ValueError, match="^the hub does not answer$"):
+        load_encoder("hf-hub:a/b")
+    assert len(tried) == 2
+
+
+def test_many_who_ask_for_one_encoder_at_once_load_it_once(monkeypatch):
+    tried = []
+
+    def load(name):
+        tried.append(name)
+        time.sleep(0.05)
+        raise ValueError("no")
+
+    load.cache_clear = lambda: None
+    monkeypatch.setattr(encoders, "_load", load)
+
+    def ask():
+        with pytest.raises(ValueError, match="no"):
+            load_encoder("hf-hub:a/b")
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tried) == 1
+
+
+def test_two_encode_at_a_time_whoever_asks():
+    inside, most, both = [], [], threading.Barrier(2, timeout=20)
+
+    class Slow:
+        def encode_text(self, ids):
+            inside.append(1)
+            most.append(len(inside))
+            both.wait()  # two are let in, else this would end in an error
+            time.sleep(0.02)
+            inside.pop()
+            return ids
+
+        encode_image = encode_text
+
+    import torch
+
+    encoder = Encoder(
+        "slow", "", Slow(), lambda image: torch.zeros(3), lambda texts: torch.zeros(len(texts), 4)
+    )
+    asks = [lambda: encoder.encode_texts(["a"]), lambda: encoder.encode_images([np.zeros(1)])]
+    threads = [threading.Thread(target=asks[n % 2]) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(most) == 10 and max(most) == 2
