@@ -158,7 +158,7 @@ def test_batch_weights_are_those_of_the_symmetric_loss(loss, embeddings):
     visual, text = embeddings
     visuals, texts = sample_batch(LINKS, 8, seed=0)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence(["x"] * len(LINKS), lambda: tuple(features))
+    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: tuple(features))
     found = batch_weights(
         visual[visuals], text[texts], visuals, LINKS[texts], loss, {}, evidence=source, items=(visuals, texts)
     )
@@ -176,7 +176,7 @@ def test_suspects_are_marked_and_lose_their_weight_only_where_they_are_ignored(e
     visual, text = embeddings
     near = np.eye(8, dtype=np.float32)
     near[1] = 0.95 * near[0] + np.sqrt(1 - 0.95**2) * near[1]  # the second caption is near the first
-    source = Evidence(["x"] * 8, lambda: (visual, near))
+    source = Evidence([f"text {i}" for i in range(8)], lambda: (visual, near))
     part = slice(0, 8 * EACH, EACH)
     groups = np.arange(8)
     batch = visual[:8], text[part], groups, groups, "info_nce", {}
@@ -342,7 +342,7 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
     visual, text = embeddings
     groups = np.arange(VISUALS)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence(["x"] * len(LINKS), lambda: (features[0, :VISUALS], features[1]))
+    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: (features[0, :VISUALS], features[1]))
     found = hard_negatives_by_weight(
         visual, text, groups, LINKS, loss, {}, lambda v, t: relevant[np.ix_(v, t)],
         evidence=source, limit=40, per_query=2,
