@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xmr.analysis import PrecisionRecall, precision_recall
+from xmr.analysis import PrecisionRecall, best_words, precision_recall
 from xmr.selection import SELECTORS
 from xmr.ui.components.number_table import table
 from xmr.ui.components.pair_cards import Badge
@@ -15,6 +15,7 @@ from xmr.ui.suspect_lists import ANY, Asked, Examined, listed_by
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.measured import asks_peers, peers
 
+ALL = "all of them"  # the guess that every pair is suspected, beside the selectors
 EMPTY = {
     "suspected": "None of these negatives is suspected. Move the thresholds, or list all.",
     "agreed": "No pair is suspected by all of these selectors.",
@@ -77,7 +78,10 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
         ("suspected", "how many of the hardest negatives"),
         ("precision", "share of the suspected that really match"),
         ("recall", "share of the real matches among them that are suspected"),
-        ("F1", "harmonic mean of precision and recall"),
+        (
+            "informedness",
+            "recall less the share of the others that is suspected: 0 for suspecting all, or by chance",
+        ),
     ]
     yes, no = stands.told("yes"), stands.told("no")
     judged = bool((yes | no).any())
@@ -85,21 +89,25 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
         columns.append(
             ("right as judged", "of the suspected that most people call a match or none, the matches")
         )
+    first = next(iter(measured.values()))
+    every = {}
+    if first.known or judged:  # what a selector has to be better than
+        every[ALL] = np.ones(len(yes), bool)
+        measured[ALL] = precision_recall(every[ALL], examined.found.truth)
     rows = []
-    for i, (name, mask) in enumerate(masks.items()):
+    for i, (name, mask) in enumerate((masks | every).items()):
         one = measured[name]
         cells = [f"{int(mask.sum()):,}", share(one.precision), share(one.recall)]
-        cells.append("–" if one.f1 is None else f"{one.f1:.2f}")
+        cells.append("–" if one.informedness is None else f"{one.informedness:.2f}")
         if judged:
             right, of = int((mask & yes).sum()), int((mask & (yes | no)).sum())
             cells.append(f"{share(right / of)} ({right:,} of {of:,})" if of else "–")
-        rows.append((name, style_at(i), cells))
-    first = next(iter(measured.values()))
+        rows.append((name, None if name == ALL else style_at(i), cells))
     note = f"Similarity between captions: {source}."
     if not first.known:
-        note = f"What really matches isn't known here, so precision, recall and F1 aren't either. {note}"
+        note = f"What really matches isn't known here, so precision, recall and informedness aren't either. {note}"
     elif first.unknown:
-        note = f"{first.unknown:,} pairs of unknown truth are left out of precision, recall and F1. {note}"
+        note = f"{first.unknown:,} pairs of unknown truth are left out of precision, recall and informedness. {note}"
     return table(columns, rows, note)
 
 
@@ -115,7 +123,7 @@ def findings(
         f"by {first}"
     )
     if one.known and one.precision is not None:
-        text += f"; {share(one.precision)} of those truly match (precision)"
+        text += f"; {share(one.precision)} of those truly match (precision), of all {share(one.base_rate)}"
     text += "."
     if one.known:
         surely = "are known to match" if one.unknown else "truly match"
@@ -123,8 +131,9 @@ def findings(
         text += f"; {share(one.recall)} of them are found (recall)." if one.matches else "."
     else:
         text += " What really matches isn't known here."
+    best = best_words(measured)
     if len(masks) == 1:
-        return text
+        return f"{text} {best}".strip()
     groups = {kind: listed_by(kind, masks, truth) for kind in ("suspected", "agreed", "contested")}
     text += (
         f" All {len(masks)} selectors agree on {groups['agreed'].sum():,} of the {groups['suspected'].sum():,} pairs "
@@ -134,11 +143,7 @@ def findings(
         right = {kind: precision_recall(group, truth).precision for kind, group in groups.items()}
         if right["agreed"] is not None and right["contested"] is not None:
             text += f" Of the agreed {share(right['agreed'])} truly match, of the contested {share(right['contested'])}."
-        by_f1 = {name: got.f1 for name, got in measured.items() if got.f1}
-        if by_f1:
-            best = max(by_f1, key=by_f1.__getitem__)
-            text += f" At these settings {best} finds them best (F1 {by_f1[best]:.2f})."
-    return text
+    return f"{text} {best}".strip()
 
 
 def about_selector(workspace: Workspace, run: str, selector: str) -> str:
