@@ -159,22 +159,24 @@ class Workspace(Ranked):
         """The split's items that are this very query, and the gallery items annotated as matching it; both may be
         empty: a visual itself, the captions that read as a text or a caption does (a caption that is asked by its place
         comes first), nothing for a picture from outside. Captions that read alike share their matches."""
-        none = np.array([], np.int64)
+        none, data = np.array([], np.int64), self.dataset(split)
         if query.index is None and query.image is None and not query.text.strip():
             raise ValueError("the query is empty")
         if query.index is not None:
             same = np.array([query.index])
         elif query.image is None and direction == "t2v":
-            numbers, known = self._reading(split)
-            same = np.flatnonzero(numbers == known.get(text_key(query.text), -1))
+            same = np.flatnonzero(data.reading == self._first_of(split).get(text_key(query.text), -1))
         else:
             same = none
         if not len(same):
             return none, none
         if direction == "t2v":
-            same = self._alike(split, same)
+            alike = np.flatnonzero(np.isin(data.reading, data.reading[same]))
+            same = np.concatenate([same, np.setdiff1d(alike, same)])
         own = np.flatnonzero(self.positives(split, direction, same).any(0))
-        return same, np.sort(self._alike(split, own)) if direction == "v2t" else own
+        if direction == "v2t":
+            own = np.flatnonzero(np.isin(data.reading, data.reading[own]))
+        return same, own
 
     def known(
         self, split: str, direction: Direction, same: np.ndarray, items: np.ndarray
@@ -184,48 +186,24 @@ class Workspace(Ranked):
         data = self.dataset(split)
         if data.truth is None or not len(same):
             return None
-        if data.truth.complete or data.classes is not None or data.gallery_visuals is not None:
+        if data.truth.complete:
             return self.truth(split, direction, same[:1], items)[0]
         if direction == "t2v":
             return np.fmax.reduce(self.truth(split, direction, same, items), axis=0)
-        numbers, known = self._reading(split)
-        best = np.full(len(known), np.nan, np.float32)
-        np.fmax.at(best, numbers, self.truth(split, direction, same, np.arange(len(numbers)))[0])
-        return best[numbers[items]]
+        every = np.arange(len(data.captions))
+        best = np.full(len(every), np.nan, np.float32)
+        np.fmax.at(best, data.reading, self.truth(split, direction, same, every)[0])
+        return best[data.reading[items]]
 
     def read_elsewhere(self, split: str) -> int:
         """How many captions read like one of another group of visuals: their matches are shared."""
 
         def make() -> int:
             data = self.dataset(split)
-            numbers, known = self._reading(split)
-            groups = np.unique(np.stack([numbers, data.text_group]), axis=1)[0]
-            return int((np.bincount(groups, minlength=len(known)) > 1)[numbers].sum())
+            first = np.unique(np.stack([data.reading, data.text_group]), axis=1)[0]
+            return int((np.bincount(first, minlength=len(data.captions)) > 1)[data.reading].sum())
 
-        data = self.dataset(split)
-        if data.classes is not None or data.gallery_visuals is not None:
-            return 0
         return self._memo.get(("read elsewhere", split), make)
-
-    def _reading(self, split: str) -> tuple[np.ndarray, dict[str, int]]:
-        """A number of each caption, (N_t,) int64, equal for those that read alike; and the numbers by `text_key`."""
-
-        def make() -> tuple[np.ndarray, dict[str, int]]:
-            known: dict[str, int] = {}
-            keys = map(text_key, self.dataset(split).captions)
-            return np.array([known.setdefault(key, len(known)) for key in keys], np.int64), known
-
-        return self._memo.get(("reading", split), make)
-
-    def _alike(self, split: str, texts: np.ndarray) -> np.ndarray:
-        """Some captions, and behind them all others that read like one of them. What names a picture, or stands for a
-        class, shares nothing by its words."""
-        data = self.dataset(split)
-        if data.classes is not None or data.gallery_visuals is not None:
-            return texts
-        numbers = self._reading(split)[0]
-        every = np.flatnonzero(np.isin(numbers, numbers[texts]))
-        return np.concatenate([texts, np.setdiff1d(every, texts)])
 
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.
@@ -345,6 +323,14 @@ class Workspace(Ranked):
             while len(self._recent) > RECENT:
                 self._recent.pop(next(iter(self._recent)))
         return free
+
+    def _first_of(self, split: str) -> dict[str, int]:
+        """The first of the captions that read alike, by `text_key`."""
+        data = self.dataset(split)
+        return self._memo.get(
+            ("first captions", split),
+            lambda: {text_key(data.captions[i]): int(i) for i in np.unique(data.reading)},
+        )
 
     def _results(
         self,
