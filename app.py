@@ -28,11 +28,17 @@ def main(argv: list[str] | None = None) -> None:
         "--verdicts", type=Path, metavar="FILE",
         help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-verdicts", type=int, default=VerdictFile.most, metavar="N",
+        help="verdicts and undos that are taken from visitors in all; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT", "7860"))
     options = parser.parse_args(argv)
     # A Space starts with an empty disk, unless a volume is mounted.
-    verdicts = VerdictFile(options.verdicts).on_host(loses_files="SPACE_ID" in os.environ)
+    verdicts = VerdictFile(options.verdicts, most=options.max_verdicts).on_host(
+        loses_files="SPACE_ID" in os.environ
+    )
     pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
     app = build_app(pages[0].workspace, pages)
     app.launch(

@@ -17,12 +17,22 @@ from xmr.workspace.measured import asks_peers, peers
 
 ALL = "all of them"  # the guess that every pair is suspected, beside the selectors
 EMPTY = {
+    "first": "None of these negatives is suspected by the first selector. Move its threshold, or list all.",
     "suspected": "None of these negatives is suspected. Move the thresholds, or list all.",
     "agreed": "No pair is suspected by all of these selectors.",
     "contested": "No pair is contested: where one of these selectors suspects, all do.",
     "only": "The first selector suspects no pair that no other does.",
     "missed": "No real match is missed: all of them are suspected.",
     "false": "No false alarm: every suspected pair really matches, as far as is known.",
+}
+OF_LIST = {
+    "first": ", suspected by {first}",
+    "suspected": ", suspected by any of {all}",
+    "agreed": ", suspected by all of {all}",
+    "contested": ", suspected by some of {all}",
+    "only": ", suspected by {first}, not by {other}",
+    "missed": ", real matches that none of {all} suspects",
+    "false": ", suspected by any of {all}, and no match",
 }
 EMPTY_JUDGED = {
     "open": "You have judged all pairs of this list.",
@@ -33,14 +43,18 @@ EMPTY_JUDGED = {
 }
 
 
-def where_words(asked: Asked, places: np.ndarray, page: np.ndarray) -> str:
-    """Where in the list a page is, and of what the list is where that is not plain."""
+def where_words(asked: Asked, places: np.ndarray, page: np.ndarray, repeats: int = 0) -> str:
+    """Where in the list a page is, of what the list is, and how many pairs are not asked again because their texts read
+    like a listed one's."""
     words = "none"
     if len(page):
         at = int(np.searchsorted(places, page[0]))
         words = f"{at + 1:,}–{at + len(page):,} of {len(places):,}"
-    if asked.listed == "only" and asked.not_by != ANY:
-        words += f", suspected by {next(iter(asked.settings))}, not by {asked.not_by}"
+    words += OF_LIST.get(asked.listed, "").format(
+        first=next(iter(asked.settings)), all=", ".join(asked.settings), other=asked.not_by
+    )
+    if repeats:
+        words += f"; {repeats:,} more, whose texts read like a listed one's, are judged with it"
     return words
 
 
@@ -83,7 +97,7 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
             "recall less the share of the others that is suspected: 0 for suspecting all, or by chance",
         ),
     ]
-    yes, no = stands.told("yes"), stands.told("no")
+    yes, no, once = stands.told("yes"), stands.told("no"), examined.once
     judged = bool((yes | no).any())
     if judged:
         columns.append(
@@ -100,7 +114,7 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
         cells = [f"{int(mask.sum()):,}", share(one.precision), share(one.recall)]
         cells.append("–" if one.informedness is None else f"{one.informedness:.2f}")
         if judged:
-            right, of = int((mask & yes).sum()), int((mask & (yes | no)).sum())
+            right, of = int((mask & once & yes).sum()), int((mask & once & (yes | no)).sum())
             cells.append(f"{share(right / of)} ({right:,} of {of:,})" if of else "–")
         rows.append((name, None if name == ALL else style_at(i), cells))
     note = f"Similarity between captions: {source}."
