@@ -43,10 +43,14 @@ OWNERS = (
     "CREATE TABLE names (likeness TEXT PRIMARY KEY, judge TEXT NOT NULL, owner TEXT NOT NULL)",
 )
 STANDING = "answer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = events.id)"
+ALL = f"""
+SELECT visual_id, text_id, judge, max(id) AS id, answer FROM events
+WHERE fingerprint = :fingerprint AND {STANDING} GROUP BY visual_id, text_id, judge"""
+# CROSS JOIN: from the new events to what they say, in this order.
 CHANGES = """
 WITH touched AS (
     SELECT DISTINCT said.visual_id, said.text_id, said.judge
-    FROM events AS new JOIN events AS said ON said.id = coalesce(new.undoes, new.id)
+    FROM events AS new CROSS JOIN events AS said ON said.id = coalesce(new.undoes, new.id)
     WHERE new.id > :after AND said.fingerprint = :fingerprint
 )
 SELECT touched.visual_id, touched.text_id, touched.judge, max(events.id) AS id, events.answer
@@ -181,7 +185,7 @@ class VerdictStore:
             if last == after:
                 return last, []
             given = {"fingerprint": fingerprint, "after": after}
-            rows = self._connection.execute(CHANGES, given).fetchall()
+            rows = self._connection.execute(CHANGES if after else ALL, given).fetchall()
         return last, [
             (Pair(fingerprint, row["visual_id"], row["text_id"]), row["judge"], row["id"] or 0, row["answer"] or "")
             for row in rows
