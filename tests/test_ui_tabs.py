@@ -309,6 +309,7 @@ def test_without_truth_nothing_is_claimed(workspace, tmp_path):
     assert {badge["text"] for card in shown["cards"] for badge in card["badges"]} <= {
         "suspected",
         "not annotated",
+        "reads like its own caption",
     }
     assert [name for _, name in suspect_lists.filters(blind)] == [
         "all",

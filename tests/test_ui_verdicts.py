@@ -436,6 +436,13 @@ def test_the_same_text_against_the_same_picture_is_asked_once_and_answered_for_a
     page = list_page(workspace, asked_of(judge="Ann"), "Ann")
     cards = [card["pair"] for card in page.cards["cards"]]
     assert len({question_of(workspace, pair) for pair in cards}) == len(cards) == 12
+    data = workspace.dataset("test")
+    for card in page.cards["cards"]:
+        visual, text = card["pair"]
+        own = {text_key(data.captions[t]) for t in data.texts_of(visual)}
+        badges = [badge["text"] for badge in card["badges"]]
+        assert ("reads like its own caption" in badges) == (text_key(data.captions[text]) in own)
+        assert card["suspected"] or text_key(data.captions[text]) not in own
     # An answer on any of them, as older versions kept several, is one on all.
     store, names = judging.store_of(workspace), PairNames(workspace.dataset("test"))
     store.record(names.verdict(*same[-1], "Ann", "no"))

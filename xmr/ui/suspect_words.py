@@ -14,6 +14,7 @@ from xmr.ui.components.pair_cards import Badge
 from xmr.ui.suspect_lists import ANY, Asked, Examined, listed_by
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.measured import asks_peers, peers
+from xmr.workspace.words import words_of
 
 ALL = "all of them"  # the guess that every pair is suspected, beside the selectors
 EMPTY = {
@@ -161,8 +162,11 @@ def findings(
 
 
 def about_selector(workspace: Workspace, run: str, selector: str) -> str:
-    """The selector's caption, and which runs it asks where it asks some."""
+    """The selector's caption, what it always suspects, and which runs it asks where it asks some."""
     text = SELECTORS[selector].caption
+    if "text_keys" in SELECTORS[selector].needs:
+        nouns = words_of(workspace.dataset())
+        text += f" A {nouns.text} that reads like one of the {nouns.visual}'s own is always suspected."
     if not asks_peers(selector) or not run:
         return text
     others = peers(workspace, run)

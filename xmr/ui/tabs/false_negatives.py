@@ -173,7 +173,7 @@ def build(workspace: Workspace, controls: Controls) -> None:
         clear = gr.Button(
             "Clear the pair asked for", size="sm", scale=0, min_width=180, visible=False, elem_id="fn-clear"
         )
-        where = Notice(elem_id="fn-where")
+    where = Notice(elem_id="fn-where")
     found = PairCards(elem_id="fn-pairs")
     place = gr.State(None)  # which list, first and last place on the page
     moved = gr.State({})  # parameters that were moved, by selector
