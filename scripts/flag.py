@@ -46,6 +46,7 @@ from xmr.losses import LOSSES
 from xmr.scoring import read_dataset
 from xmr.selection import DEFAULT, SELECTORS, named_runs
 from xmr.store import judged, read_verdicts
+from xmr.words import percent
 
 COLUMNS = (
     "visual", "caption_of", "caption", "score", "weight", "rank_v2t", "rank_t2v", "nearest_caption", "similarity",
@@ -89,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     if done:
         words += ", beside those that are judged already"
     if right.precision is not None:
-        words += f"; {right.precision:.0%} of the suspected whose truth is known do match, of all {right.base_rate:.0%}"
+        words += f"; {percent(right.precision)} of the suspected whose truth is known do match, of all {percent(right.base_rate)}"
     print(" ".join(part for part in (f"{words}.", best_words({selector: right})) if part), file=sys.stderr)
     return 0
 

@@ -16,6 +16,7 @@ from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.registry import Param
 from xmr.selection import SELECTORS, suspected
+from xmr.words import fixed, percent
 
 WITHIN = 1000  # visuals whose similarities within a modality, and those of their captions, are held at once
 
@@ -367,12 +368,12 @@ def best_words(measured: Mapping[str, PrecisionRecall]) -> str:
         who = f"{best} does not tell" if len(measured) == 1 else "none of them tells"
         return (
             f"At {'its setting' if len(measured) == 1 else 'these settings'} {who} matches from the rest better than "
-            f"suspecting all, or by chance, would (informedness {values[best]:.2f}, theirs is 0)."
+            f"suspecting all, or by chance, would (informedness {fixed(values[best], 2)}, theirs is 0)."
         )
     most = "" if len(measured) == 1 else " best"
     return (
         f"At {'its setting' if len(measured) == 1 else 'these settings'} {best} tells matches from the rest{most}: it "
-        f"suspects {one.recall:.0%} of the matches and {one.alarms:.0%} of the others (informedness {values[best]:.2f}; "
+        f"suspects {percent(one.recall)} of the matches and {percent(one.alarms)} of the others (informedness {fixed(values[best], 2)}; "
         "suspecting all, or by chance, has 0)."
     )
 

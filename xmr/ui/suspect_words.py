@@ -12,6 +12,7 @@ from xmr.selection import SELECTORS
 from xmr.ui.components.number_table import table
 from xmr.ui.components.pair_cards import Badge
 from xmr.ui.suspect_lists import ANY, Asked, Examined, listed_by
+from xmr.words import NOTHING, fixed, percent
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.measured import asks_peers, peers
 from xmr.workspace.words import words_of
@@ -113,7 +114,7 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
     for i, (name, mask) in enumerate((masks | every).items()):
         one = measured[name]
         cells = [f"{int(mask.sum()):,}", share(one.precision), share(one.recall)]
-        cells.append("–" if one.informedness is None else f"{one.informedness:.2f}")
+        cells.append(NOTHING if one.informedness is None else fixed(one.informedness, 2))
         if judged:
             right, of = int((mask & once & yes).sum()), int((mask & once & (yes | no)).sum())
             cells.append(f"{share(right / of)} ({right:,} of {of:,})" if of else "–")
@@ -174,7 +175,5 @@ def about_selector(workspace: Workspace, run: str, selector: str) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in words; a few of many are not none."""
-    if value is None:
-        return "–"
-    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
+    """A share in percent, where it is known."""
+    return NOTHING if value is None else percent(value)

@@ -94,7 +94,7 @@ def suspect_parts(subject: Subject) -> Iterator[str]:
                 share_cell(right.matches, right.known),
                 "" if right.precision is None else percent(right.precision),
                 "" if right.recall is None else percent(right.recall),
-                "" if right.informedness is None else f"{right.informedness:.2f}",
+                "" if right.informedness is None else fixed(right.informedness, 2),
             ]
         rows.append([subject.name(name), *cells])
         chosen = np.flatnonzero(mask)[:SUSPECTS].tolist()
