@@ -56,7 +56,8 @@ def main(argv: list[str] | None = None) -> None:
 
     _say(f"Reading the runs in {options.checkpoints} …")
     # A Space starts with an empty disk, unless a volume is mounted.
-    verdicts = VerdictFile(options.verdicts).on_host(loses_files="SPACE_ID" in os.environ)
+    most = {} if options.max_verdicts is None else {"most": options.max_verdicts}
+    verdicts = VerdictFile(options.verdicts, **most).on_host(loses_files="SPACE_ID" in os.environ)
     try:
         pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
     except UnknownName as error:
@@ -98,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verdicts", type=Path, metavar="FILE",
         help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-verdicts", type=int, metavar="N",
+        help="verdicts and undos that are taken from visitors in all; default: 100,000",
     )  # fmt: skip
     parser.add_argument(
         "--allow-encoders", nargs="*", metavar="NAME",

@@ -16,7 +16,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ import numpy as np
 
 from scripts.train import assign
 from xmr.analysis import (
+    PrecisionRecall,
+    best_words,
     hard_negatives_by_weight,
     inner,
     nearest_own_caption,
@@ -44,6 +46,7 @@ from xmr.losses import LOSSES
 from xmr.scoring import read_dataset
 from xmr.selection import DEFAULT, SELECTORS, named_runs
 from xmr.store import judged, read_verdicts
+from xmr.words import percent
 
 COLUMNS = (
     "visual", "caption_of", "caption", "score", "weight", "rank_v2t", "rank_t2v", "nearest_caption", "similarity",
@@ -66,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         dataset_params = run.config.dataset_params if source == run.config.dataset else {}
         data = load_dataset(source, options.split, **dataset_params)
         done = judged_already(options.verdicts, data) if options.verdicts else set()
-        rows, examined = flagged(run, data, selector, params, options.limit, done)
+        rows, examined, repeated, right = flagged(run, data, selector, params, options.limit, done)
     except RunRefused as error:
         print(f"error: {options.run_dir}: {error}", file=sys.stderr)
         return 2
@@ -83,12 +86,15 @@ def main(argv: list[str] | None = None) -> int:
     else:
         sys.stdout.write(text)
     words = f"{len(rows):,} of the {examined:,} negatives that {run.name} pushes hardest are suspected by {selector}"
-    known = precision_recall(
-        np.ones(len(rows), bool), np.array([np.nan if r["truth"] is None else r["truth"] for r in rows])
-    )
-    if known.known:
-        words += f"; {known.matches:,} of the {known.known:,} whose truth is known do match"
-    print(words, file=sys.stderr)
+    if repeated:
+        words += (
+            f" ({repeated:,} more that read alike with one of these, of the same visual, are not repeated)"
+        )
+    if done:
+        words += ", beside those that are judged already"
+    if right.precision is not None:
+        words += f"; {percent(right.precision)} of the suspected whose truth is known do match, of all {percent(right.base_rate)}"
+    print(" ".join(part for part in (f"{words}.", best_words({selector: right})) if part), file=sys.stderr)
     return 0
 
 
@@ -116,9 +122,11 @@ def flagged(
     params: dict[str, Any],
     limit: int,
     without: Set[tuple[int, int]] = frozenset(),
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[dict[str, Any]], int, int, PrecisionRecall]:
     """The suspected ones among the `limit` hardest negatives of each direction, heaviest first, one row a pair with
-    the keys `COLUMNS`, `without` some pairs (visual, text); and how many different pairs were examined.
+    the keys `COLUMNS`, `without` some pairs (visual, text); how many different pairs were examined; how many suspects have
+    no row because their text reads like that of a row of the same visual; and how right the selector is among the
+    examined, as far as the dataset knows.
 
     Raises ValueError where the selector lacks its evidence, or the data is not what the run reads.
     """
@@ -150,10 +158,20 @@ def flagged(
         for pair, weight in zip(pairs, found.weight.tolist(), strict=True):
             heaviest[pair] = max(weight, heaviest.get(pair, 0.0))
         suspects |= {pair for pair, suspect in zip(pairs, mask, strict=True) if suspect}
-    order = sorted(suspects - without, key=lambda pair: -heaviest[pair])
+
+    def truth_of(pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+        sides = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+        return np.full(len(pairs), np.nan) if data.truth is None else data.truth.pairs(*sides)
+
+    every = list(heaviest)
+    right = precision_recall(np.array([pair in suspects for pair in every], bool), truth_of(every))
+    once: dict[tuple[int, int], tuple[int, int]] = {}  # the same text against the same visual is one question
+    for pair in sorted(suspects - without, key=lambda pair: (-heaviest[pair], pair)):
+        once.setdefault((pair[0], int(evidence.text_keys[pair[1]])), pair)
+    order = list(once.values())
     v, t = (np.array([pair[side] for pair in order], np.int64) for side in (0, 1))
     nearest, near = nearest_own_caption(v, t, *groups, evidence.similarity)
-    truth = np.full(len(order), np.nan) if data.truth is None else data.truth.pairs(v, t)
+    truth = truth_of(order)
     rows = []
     for i, pair in enumerate(order):
         # Each rank by its own product, so that the pair never stands above itself by a last bit.
@@ -175,7 +193,7 @@ def flagged(
             int(truth[i] > 0) if known else None,
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return rows, len(heaviest)
+    return rows, len(heaviest), len(suspects - without) - len(order), right
 
 
 def as_csv(rows: Iterable[dict[str, Any]]) -> str:

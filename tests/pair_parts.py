@@ -24,6 +24,7 @@ def evidence(
         rows = unit(size, 4, generator, dtype)
         found[name] = rows @ rows.T
     found["peer_scores"] = torch.rand(2, visuals, texts, generator=generator, dtype=dtype)
+    found["text_keys"] = torch.arange(texts)
     return found
 
 
@@ -38,4 +39,4 @@ def reordered(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
     }  # fmt: skip
     peers = pairs.peer_scores[:, rows][:, :, columns]
     parts = (part[rows][:, columns] for part in (pairs.scores, pairs.positives, pairs.negatives))
-    return Pairs(*parts, **within, peer_scores=peers)
+    return Pairs(*parts, **within, peer_scores=peers, text_keys=pairs.text_keys[columns])

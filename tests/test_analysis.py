@@ -8,6 +8,7 @@ from tests.pair_parts import evidence
 from xmr.analysis import (
     auc,
     batch_weights,
+    best_words,
     effective_negatives,
     hard_negatives_by_weight,
     nearest_own_caption,
@@ -158,7 +159,7 @@ def test_batch_weights_are_those_of_the_symmetric_loss(loss, embeddings):
     visual, text = embeddings
     visuals, texts = sample_batch(LINKS, 8, seed=0)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence(["x"] * len(LINKS), lambda: tuple(features))
+    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: tuple(features))
     found = batch_weights(
         visual[visuals], text[texts], visuals, LINKS[texts], loss, {}, evidence=source, items=(visuals, texts)
     )
@@ -176,7 +177,7 @@ def test_suspects_are_marked_and_lose_their_weight_only_where_they_are_ignored(e
     visual, text = embeddings
     near = np.eye(8, dtype=np.float32)
     near[1] = 0.95 * near[0] + np.sqrt(1 - 0.95**2) * near[1]  # the second caption is near the first
-    source = Evidence(["x"] * 8, lambda: (visual, near))
+    source = Evidence([f"text {i}" for i in range(8)], lambda: (visual, near))
     part = slice(0, 8 * EACH, EACH)
     groups = np.arange(8)
     batch = visual[:8], text[part], groups, groups, "info_nce", {}
@@ -342,7 +343,7 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
     visual, text = embeddings
     groups = np.arange(VISUALS)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence(["x"] * len(LINKS), lambda: (features[0, :VISUALS], features[1]))
+    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: (features[0, :VISUALS], features[1]))
     found = hard_negatives_by_weight(
         visual, text, groups, LINKS, loss, {}, lambda v, t: relevant[np.ix_(v, t)],
         evidence=source, limit=40, per_query=2,
@@ -491,6 +492,45 @@ def test_precision_and_recall_leave_out_what_is_unknown():
     assert nothing.precision is None
     assert nothing.recall is None
     assert precision_recall(~suspects & False, np.ones(5)).recall == 0
+
+
+def guess(hits, missed, alarms, spared):
+    """What is told of a guess that suspects `hits` matches of `hits + missed`, and `alarms` others."""
+    suspects = np.repeat([True, False, True, False], [hits, missed, alarms, spared])
+    return precision_recall(suspects, np.repeat([1.0, 1.0, 0.0, 0.0], [hits, missed, alarms, spared]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "informedness", "informed"),
+    [
+        ((650, 0, 350, 0), 0.0, False),  # all are suspected: F1 is 0.79
+        ((0, 650, 0, 350), 0.0, False),  # nobody is
+        ((325, 325, 175, 175), 0.0, False),  # by chance
+        ((60, 590, 0, 350), 60 / 650, True),  # few, and rightly: F1 is 0.17
+        ((330, 320, 170, 180), 330 / 650 - 170 / 350, False),  # not told from chance by so few pairs
+        ((33000, 32000, 17000, 18000), 33 / 65 - 17 / 35, True),
+        ((100, 550, 300, 50), 100 / 650 - 300 / 350, False),  # worse than chance
+        ((650, 0, 0, 350), 1.0, True),
+    ],
+)
+def test_a_guess_is_judged_against_suspecting_all_and_chance(counts, informedness, informed):
+    found = guess(*counts)
+    assert found.informedness == pytest.approx(informedness)
+    assert found.informed is informed
+    assert found.base_rate == pytest.approx((counts[0] + counts[1]) / sum(counts))
+
+
+def test_no_selector_is_praised_that_does_no_better_than_suspecting_all():
+    everything, chance, few = guess(650, 0, 350, 0), guess(325, 325, 175, 175), guess(60, 590, 0, 350)
+    assert "none of them tells matches from the rest better than suspecting all" in best_words(
+        {"a": everything, "b": chance}
+    )
+    told = best_words({"a": everything, "b": chance, "c": few})
+    assert "c tells matches from the rest best: it suspects 9% of the matches and 0% of the others" in told
+    assert "informedness 0.09" in told
+    assert "a does not tell" in best_words({"a": everything})
+    assert best_words({"a": precision_recall(np.ones(3, bool), np.full(3, np.nan))}) == ""
+    assert best_words({"a": precision_recall(np.ones(3, bool), np.ones(3))}) == ""
 
 
 def test_words_that_are_rare_count_more_than_words_that_are_common():

@@ -32,7 +32,7 @@ from xmr.selector_benchmark import (
     swept,
     swept_parameters,
 )
-from xmr.selector_report import Variant, gain_table, gains, highest
+from xmr.selector_report import Finding, Variant, finding_table, gain_table, gains, highest
 
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 
@@ -260,6 +260,18 @@ def test_what_is_known_beyond_the_annotation():
     assert found["known_rsum"] == 600 and found["t2v/known_recall_at_1"] == 1
     known[1, 0] = 1
     assert beyond_annotation(scores, positives, known)["v2t/known_recall_at_1"] == 1
+
+
+def test_the_table_ranks_selectors_beside_suspecting_all():
+    """Of 65 % matches: F1 would put suspecting nearly all first; its area and informedness are those of a guess."""
+    good = Finding(
+        "posterior", "threshold", 0.5, [0.5], [0.9], [0.2], [0.33], [0.15], [0.8, 0.9], [0.6, 0.7], 100
+    )
+    poor = Finding("top_ranked", "k", 1, [1], [0.65], [0.99], [0.785], [-0.01], [0.5, 0.6], [0.6, 0.7], 100)
+    head, *rows = finding_table({"test": [poor, good]})
+    assert [row[0] for row in rows] == ["posterior", "*suspecting all*", "top_ranked"]
+    assert rows[1][1:7] == ["65.0 ± 5.0", "", "65.0", "100.0", "78.7", "0.0"]  # F1: mean of 75.0 and 82.4
+    assert "best F1" not in head and len({len(row) for row in (head, *rows)}) == 1
 
 
 # ---- what training gained ----------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scripts import train as train_script
 from tests import tiny
 from xmr.analysis import hard_negatives_by_weight
 from xmr.checkpoints import load_run
-from xmr.data import load_dataset
+from xmr.data import Truth, load_dataset
 from xmr.embedding import embed_dataset
 from xmr.evidence import CaptionSimilarity
 
@@ -66,7 +68,12 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
         near = words.block(own, np.array([t]))[:, 0]
         if near.max() >= 0.3:
             expected[v, t] = (weight, data.captions[own[near.argmax()]], near.max())
-    assert len(rows) == len(expected) < len(heaviest)
+    # The same words against the same picture are one row, the heaviest.
+    once = {}
+    for v, t in sorted(expected, key=lambda pair: (-heaviest[pair], pair)):
+        once.setdefault((v, data.captions[t]), (v, t))
+    assert len(rows) == len(once) < len(expected) < len(heaviest)
+    assert f"({len(expected) - len(once)} more that read alike" in printed.err
     assert f"{len(rows):,} of the {len(heaviest):,} negatives" in printed.err
     weights = [float(row["weight"]) for row in rows]
     assert weights == sorted(weights, reverse=True)
@@ -76,6 +83,7 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
     }
     for row in rows:
         v, t = data.visual_ids.index(row["visual"]), of_caption[row["caption"], row["caption_of"]]
+        assert heaviest[v, t] == heaviest[once.pop((v, row["caption"]))]
         weight, nearest, near = expected[v, t]
         assert float(row["weight"]) == pytest.approx(weight, rel=1e-4)
         assert float(row["similarity"]) == pytest.approx(near, abs=1e-4) and row["nearest_caption"] == nearest
@@ -186,3 +194,24 @@ def test_a_file_that_can_not_be_written_is_told(runs, tmp_path, capsys):
         flag.main([str(runs / "info_nce"), "--split", "test", "--out", str(tmp_path / "file" / "x.csv")]) == 2
     )
     assert f"{tmp_path / 'file' / 'x.csv'} could not be written" in capsys.readouterr().err
+
+
+def test_the_summary_compares_with_suspecting_all(runs, capsys, monkeypatch):
+    """A selector that suspects every pair is told apart from a good one by the sentence, not by its precision."""
+    run = load_run(runs / "info_nce")
+    data = load_dataset(run.config.dataset, "test")
+    known = (np.arange(len(data.visual_ids))[:, None] + np.arange(len(data.captions))) % 4 > 0
+
+    def pairs(visuals, texts):
+        return known[visuals, texts].astype(np.float32)
+
+    told = Truth(lambda v, t: known[v][:, t].astype(np.float32), pairs, complete=True, source="made up")
+    monkeypatch.setattr(flag, "load_dataset", lambda *a, **k: replace(data, truth=told))
+    all_of_them = ["--split", "test", "--selector", "caption_similarity", "--set", "threshold=-1"]
+    assert flag.main([str(run.path), *all_of_them, "--out", str(runs / "all.csv")]) == 0
+    printed = capsys.readouterr().err
+    share, of_all = re.search(
+        r"; (\d+)% of the suspected whose truth is known do match, of all (\d+)%", printed
+    ).groups()
+    assert share == of_all
+    assert "does not tell matches from the rest better than suspecting all" in printed

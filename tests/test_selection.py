@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from tests import tiny
 from tests.pair_parts import evidence, reordered
 from xmr.core import Pairs
+from xmr.evidence import Evidence
 from xmr.losses import LOSSES, symmetric
 from xmr.selection import (
     SELECTORS,
@@ -18,6 +21,8 @@ from xmr.selection import (
     visual_evidence,
     without,
 )
+from xmr.training.loop import _Trainer
+from xmr.training.task import prepare
 
 
 def pairs(seed=0, visuals=5, texts=9):
@@ -283,3 +288,76 @@ def test_only_masks_and_scores_decide_not_the_order(name):
     rows, cols = torch.randperm(5), torch.randperm(9)
     shuffled = reordered(asked, rows, cols)
     assert torch.equal(suspected(name, shuffled), suspected(name, asked)[rows][:, cols])
+
+
+# ---- captions that read alike ---------------------------------------------------------------------------------
+
+SAID = ["A dog runs.", "a red car", "a  DOG runs", "two cats", "a dog runs ahead", "a red car", "A dog runs"]
+OWNERS = torch.tensor([0, 0, 1, 1, 2, 2, 3])  # the visual of each caption
+ALIKE = {(0, 2), (0, 6), (0, 5), (1, 0), (1, 6), (2, 1), (3, 0), (3, 2)}  # visual and text of another visual
+
+
+def far_apart():
+    """Pairs whose evidence of every kind says that no caption is near any other."""
+    texts, positives = len(SAID), OWNERS[None] == torch.arange(4)[:, None]
+    numbers = Evidence(SAID).text_keys
+    near = {name: torch.eye(texts) for name in ("text_scores", "word_scores", "text_within")}
+    scores = torch.rand(4, texts, generator=torch.Generator().manual_seed(1))
+    return Pairs.of(
+        scores, positives, visual_scores=torch.eye(4), text_keys=torch.from_numpy(numbers), **near
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adaptive_caption_similarity",
+        "both_modalities",
+        "caption_similarity",
+        "trained_caption_similarity",
+        "word_overlap",
+    ],
+)
+def test_what_reads_alike_is_suspected_by_every_selector_of_captions_whatever_its_threshold(name):
+    asked = far_apart()
+    for side in (asked, asked.transpose()):
+        found = {tuple(pair) for pair in suspected(name, side).nonzero().tolist()}
+        assert found == (ALIKE if side is asked else {pair[::-1] for pair in ALIKE})
+    confirmed = replace(asked, negatives=asked.negatives & (torch.rand(4, 7) < 0.5))
+    assert not (suspected(name, confirmed) & ~confirmed.negatives).any()
+
+
+def test_a_selector_that_looks_at_scores_only_is_not_told_of_captions():
+    asked = far_apart()
+    assert torch.equal(
+        suspected("top_ranked", asked), suspected("top_ranked", replace(asked, text_keys=None))
+    )
+
+
+def test_the_evidence_tells_which_captions_read_alike():
+    none, texts = torch.empty(0), np.array([2, 1, 0])
+    keys = Evidence(SAID).of(["text_keys"], np.arange(3), texts, none, none)["text_keys"].tolist()
+    assert keys[0] == keys[2] != keys[1]
+    with pytest.raises(ValueError, match="text_keys must be"):
+        Pairs.of(torch.eye(3), text_keys=torch.arange(2))
+
+
+def test_training_takes_what_reads_alike_out_of_the_negatives():
+    """Frozen features that hold all captions for different say nothing; the words do."""
+    captions = [
+        text for i in range(60) for text in (("a red dog", "the same") if i % 2 else (f"{i} one", f"{i} two"))
+    ]
+    config = tiny.config(selector="adaptive_caption_similarity", selector_params={"kappa": 6.0})
+    task = prepare(
+        config,
+        lambda split: tiny.dataset(split, **({"captions": captions} if split == "train" else {})),
+        None,
+    )
+    one, texts = _Trainer(task, ""), np.array([2, 6, 10, 0, 4, 8])
+    visuals = task.data["train"].visual_of_text[texts]
+    inputs = task.inputs["train"]
+    states = one.matcher.visual(inputs.visual_batch(visuals)), one.matcher.text(inputs.text_batch(texts))
+    for side in one.pairs(one.loss, *states, visuals, texts):
+        alike = torch.zeros(6, 6, dtype=torch.bool)
+        alike[:3, :3] = True
+        assert torch.equal(side.negatives, ~torch.eye(6, dtype=torch.bool) & ~alike)

@@ -9,31 +9,37 @@ import signal
 import sqlite3
 import threading
 import time
+from collections import Counter
 from dataclasses import astuple, replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import tiny
+from xmr.captions import text_key
 from xmr.checkpoints import CannotSave
-from xmr.data import DataFault
+from xmr.data import DataFault, Dataset
 from xmr.store import (
     ANSWERS,
     PairNames,
+    Standings,
     StoreRefused,
     Tally,
     Verdict,
     VerdictStore,
-    agreed,
     as_csv,
     as_jsonl,
     database,
     export,
     judge_name,
+    judged,
     read_verdicts,
+    standing,
     verdicts_digest,
 )
+from xmr.store.verdicts import likeness
 
 FORK = multiprocessing.get_context("fork") if os.name == "posix" else None
 posix = pytest.mark.skipif(os.name != "posix", reason="kill -9")
@@ -111,23 +117,253 @@ def test_a_double_click_counts_once(store):
 
 def test_the_majority_agrees_and_ties_are_unsure():
     for given in product(ANSWERS, repeat=4):
-        votes = [verdict(answer=a, judge=f"judge {i}") for i, a in enumerate(given)]
-        ((pair, tally),) = agreed(votes).items()
+        tally = Tally.of(given)
         count = {a: given.count(a) for a in ANSWERS}
         most = [a for a in ANSWERS if count[a] == max(count.values())]
-        assert tally == Tally(**count) and pair == votes[0].pair
+        assert tally == Tally(**count)
         assert tally.answer == (most[0] if len(most) == 1 else "unsure")
 
 
-def test_progress(store):
-    for number, judge, answer in [(0, "Ann", "yes"), (0, "Bo", "no"), (1, "Ann", "no"), (2, "Bo", "yes")]:
-        store.record(verdict(number, answer, judge))
-    store.record(verdict(3, fingerprint="another"))
-    assert store.progress("f" * 16) == {
-        "pairs": 3, "yes": 1, "no": 1, "unsure": 1, "judges": {"Ann": 2, "Bo": 2},
-    }  # fmt: skip
-    assert store.progress()["pairs"] == 4 and store.progress("nothing")["judges"] == {}
-    assert [t.answer for t in store.agreed("f" * 16).values()] == ["unsure", "no", "yes"]
+# ---- what stands on a split ---------------------------------------------------------------------------------
+
+SAID = [
+    "A red dog.",
+    "a cat",
+    "a red  dog",
+    "two dogs",
+    "a red dog",
+    "a cat!",
+]  # the captions of three visuals
+
+
+def split_of(captions=tuple(SAID)):
+    links = np.repeat(np.arange(3), 2)
+    features = np.ones((3, 2), np.float32)
+    return Dataset("d", "test", list(captions), links, ["u", "v", "w"], "f" * 16, visual_features=features)
+
+
+def standing_by_loop(log, data):
+    """{question: {person: answer}}: of every person on all texts that read alike the last that is not undone."""
+    stands = {}
+    for visual, text, person, answer in log:  # without what was undone, in its order
+        said = stands.setdefault((visual, text_key(data.captions[text])), {})
+        said.pop(person, None)
+        said[person] = answer
+    return stands
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tallies_that_are_kept_are_what_a_count_of_all_events_says(store, seed):
+    data, rng = split_of(), np.random.default_rng(seed)
+    names = PairNames(data)
+    kept, log = Standings(names), []
+    with VerdictStore(store.path) as other:  # another process
+        for step in range(60):
+            person = ("Ann", "Bo", "Cy")[int(rng.integers(3))]
+            writer = (store, other)[step % 2]
+            if rng.random() < 0.3:
+                writer.undo(person)
+                mine = [place for place, one in enumerate(log) if one[2] == person]
+                log = [one for place, one in enumerate(log) if not mine or place != mine[-1]]
+            else:
+                visual, text = int(rng.integers(3)), int(rng.integers(6))
+                answer = ANSWERS[int(rng.integers(3))]
+                exact = [one[3] for one in log if one[:3] == (visual, text, person)]
+                if exact[-1:] != [answer]:
+                    log.append((visual, text, person, answer))
+                writer.record(names.verdict(visual, text, person, answer))
+            if step % 7 == 0 or step == 59:
+                stands = standing_by_loop(log, data)
+                for answers in (kept.answers(store, "Ann"), Standings(names).answers(store, "Ann")):
+                    found = {
+                        (v, text_key(data.captions[t])): tally for (v, t), tally in answers.tallies.items()
+                    }
+                    assert found == {ask: Tally.of(said.values()) for ask, said in stands.items()}
+                    mine = {(v, text_key(data.captions[t])): a for (v, t), a in answers.mine.items()}
+                    assert mine == {ask: said["Ann"] for ask, said in stands.items() if "Ann" in said}
+                    counts = Counter(person for said in stands.values() for person in said)
+                    assert answers.people == counts and answers.more == 0
+                    assert answers.version == events(store)
+
+
+def test_only_what_is_new_is_read(store, monkeypatch):
+    names = PairNames(split_of())
+    kept, read = Standings(names), []
+    for text in range(6):
+        store.record(names.verdict(0, text, "Ann", "yes"))
+    changes = VerdictStore.changes
+    monkeypatch.setattr(
+        VerdictStore,
+        "changes",
+        lambda self, *of: (found := changes(self, *of), read.append(len(found[1])))[0],
+    )
+    for _ in range(3):
+        kept.answers(store, "Ann")
+    store.record(names.verdict(1, 0, "Bo", "no"))
+    store.record(verdict(5, fingerprint="another"))
+    kept.answers(store, "Ann")
+    store.undo("Bo")
+    kept.answers(store, "Ann")
+    assert read == [6, 0, 0, 1, 1]
+
+
+def test_who_answered_most_is_named_and_the_others_are_counted(store):
+    names = PairNames(split_of())
+    for i in range(11):
+        for text in (1, 3)[: 1 + (i < 3)]:
+            store.record(names.verdict(0, text, f"P{i}", "yes"))
+    answers = Standings(names).answers(store, "")
+    assert set(list(answers.people.items())[:3]) == {("P0", 2), ("P1", 2), ("P2", 2)}
+    assert len(answers.people) + answers.more == 11 and len(answers.people) == 8
+
+
+def test_training_and_the_page_agree_on_what_reads_alike(store):
+    """Captions 0, 2 and 4 read alike: one answer on any of them counts for all that are not annotated."""
+    data = split_of()
+    names = PairNames(data)
+    for visual, text, person, answer in [
+        (0, 4, "Ann", "yes"), (0, 2, "Ann", "no"), (0, 2, "Bo", "no"), (1, 0, "Ann", "yes"), (2, 3, "Cy", "unsure"),
+    ]:  # fmt: skip
+        store.record(names.verdict(visual, text, person, answer))
+    found = judged(store.path, store.verdicts(), data)
+    assert found.refuted.tolist() == [[0, 2], [0, 4]]  # Ann's last word is no
+    assert found.confirmed.tolist() == [[1, 0], [1, 4]]
+    assert found.unsure.tolist() == [[2, 3]]
+    answers = Standings(names).answers(store, "Ann")
+    stands = standing(answers, [(0, 0), (1, 0), (2, 3), (2, 1)])
+    assert stands.agreed.tolist() == [2, 1, 3, 0] and stands.mine.tolist() == [2, 1, 0, 0]
+    assert answers.mark((0, 0)) == ["no", "Others: 1 no."] and answers.mark((2, 3)) == ["", ""]
+
+
+# ---- owners, names, limits ----------------------------------------------------------------------------------
+
+
+def test_only_the_owner_takes_back(store):
+    store.record(verdict(0), key="mine", owner="one")
+    store.record(verdict(1))  # of before there were owners, or by a script
+    for stranger in ("two", ""):
+        before = events(store)
+        gone = store.undo("Ann", owner=stranger)
+        assert (gone is None) == (stranger == "two")
+        assert events(store) == before + (stranger == "")
+    assert answers(store) == [("Ann", "v0", "yes")]
+    with pytest.raises(ValueError, match="used for something else"):
+        store.record(verdict(0), key="mine", owner="two")
+    assert store.undo("Ann", key="back", owner="one").visual_id == "v0"
+    with pytest.raises(ValueError, match="used for something else"):
+        store.undo("Ann", key="back", owner="two")
+    assert answers(store) == []
+
+
+def test_a_name_is_of_the_owner_who_judged_under_it_first(store):
+    store.record(verdict(0, judge="Ann"))  # anybody's: there were no owners
+    store.check_name("Ann", "one")
+    store.record(verdict(1, judge="Ann"), owner="one")
+    store.record(verdict(2, judge="ANN"), owner="one")
+    count = events(store)
+    for name in ("Ann", "ann", "Аnn", "Ann.", "Ａｎｎ", "Ánn"):
+        for check in (
+            store.check_name,
+            lambda name, owner: store.record(verdict(3, judge=name), owner=owner),
+        ):
+            with pytest.raises(ValueError, match="somebody who judges in another browser"):
+                check(name, "two")
+    assert events(store) == count
+    store.record(verdict(3, judge="Anna"), owner="two")
+    store.record(verdict(4, judge="Ann"))  # a script may write what it wants: it may write the file, too
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ann", "ann"), ("Ann", "Аnn"), ("Ann", "АΝΝ"), ("Paul", "Рaul"), ("Paul", "Pau1"), ("Ian", "lan"), ("Bob", "B0b"),
+        ("José", "Jose\u0301"), ("José", "jose"), ("Ann B.", "ann_b"), ("Ｂｏｂ", "bob"), ("modern", "modem"), ("Søren", "Soren"),
+        ("Straße", "STRASSE"), ("Ann", "A\u200dnn"), ("ℌans", "Hans"), ("Борис", "БОРИС"), ("🐈", "🐈"),
+    ],
+)  # fmt: skip
+def test_names_that_look_alike(one, other):
+    assert likeness(judge_name(one)) == likeness(judge_name(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Ann", "Anna"), ("Bob", "Rob"), ("राम", "राम2"), ("राम", "रम"), ("猫", "犬"), ("🐈", "🐕"), ("Ann 2", "Ann 3"), ("Борис", "Boris")],
+)  # fmt: skip
+def test_names_that_do_not(one, other):
+    assert likeness(judge_name(one)) != likeness(judge_name(other)) != ""
+
+
+def test_one_browser_and_all_of_them_have_their_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "HOURLY", 3)
+    with VerdictStore(tmp_path / "v.sqlite", most=7) as store:
+        for i in range(2):
+            store.record(verdict(i), key=f"{i}", owner="one")
+        store.undo("Ann", owner="one")
+        for refused in (
+            lambda: store.record(verdict(5), owner="one"),
+            lambda: store.undo("Ann", owner="one"),
+        ):
+            with pytest.raises(ValueError, match="3 verdicts and undos an hour"):
+                refused()
+        assert store.record(verdict(0), key="0", owner="one")  # sent again: kept already
+        with sqlite3.connect(store.path) as connection:  # an hour later
+            connection.execute("UPDATE events SET at = '2026-01-01T00:00:00.000+00:00'")
+        connection.close()
+        store.record(verdict(6), owner="one")
+        for i in range(3):
+            store.record(verdict(i, judge="Bo"), owner="two")
+        with pytest.raises(ValueError, match="all 7 verdicts that are kept here"):
+            store.record(verdict(0, judge="Cy"), owner="three")
+        with pytest.raises(ValueError, match="all 7"):
+            store.undo("Bo", owner="two")
+        store.record(verdict(7, judge="Script"))  # whoever can write the file
+        assert events(store) == 8
+
+
+# ---- version 1 ----------------------------------------------------------------------------------------------
+
+
+def version_1(path):
+    connection = sqlite3.connect(path)
+    connection.executescript((Path(__file__).parent / "samples" / "verdicts_1.sql").read_text())
+    connection.executescript("PRAGMA application_id = 0x786D7276; PRAGMA user_version = 1;")
+    connection.close()
+    return path
+
+
+OF_1 = [("Ann", "v0", "yes"), ("Ann", "v1", "no"), ("Bo", "v0", "unsure")]
+
+
+def test_a_database_of_version_1_keeps_all_its_events(tmp_path):
+    path = version_1(tmp_path / "old.sqlite")
+    before = path.read_bytes()
+    old = read_verdicts(path)
+    assert [(v.judge, v.visual_id, v.answer) for v in old] == OF_1
+    assert path.read_bytes() == before  # who only reads it changes nothing
+    with VerdictStore(path) as store:
+        assert store.verdicts() == old and events(store) == 5
+        assert store.record(verdict(0, "no"), key="k3").answer == "no" and events(store) == 5  # a replay
+        assert store.undo("Ann", owner="one") is None
+        store.record(verdict(1, "yes"), key="new", owner="one")
+        assert store.undo("Ann", owner="one").answer == "yes"
+        assert [(v.judge, v.visual_id, v.answer) for v in store.verdicts()] == OF_1
+    assert verdicts_digest(path, read_verdicts(path)) == verdicts_digest(path, old)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT key, owner FROM events LIMIT 5").fetchall() == [
+            (f"k{i}", "") for i in range(5)
+        ]
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_version_1(tmp_path, monkeypatch):
+    path = version_1(tmp_path / "old.sqlite")
+    with monkeypatch.context() as broken:
+        broken.setattr(database, "OWNERS", (*database.OWNERS[:2], "CREATE TABLE names ("))
+        with pytest.raises(CannotSave):
+            VerdictStore(path)
+    assert [(v.judge, v.visual_id, v.answer) for v in read_verdicts(path)] == OF_1
+    with VerdictStore(path) as store:
+        assert answers(store) == OF_1
 
 
 # ---- names --------------------------------------------------------------------------------------------------
@@ -308,8 +544,8 @@ def test_damaged_and_foreign_databases_are_refused_and_left_alone(tmp_path):
 
     path.write_bytes(whole)
     for statement, message in [
-        ("PRAGMA user_version = 2", "version 2, this xmr reads 1"),
-        ("PRAGMA user_version = 1", None),
+        ("PRAGMA user_version = 3", "version 3, this xmr reads 1 to 2"),
+        ("PRAGMA user_version = 2", None),
         ("ALTER TABLE events RENAME COLUMN judge TO judges", "damaged: no judge"),
     ]:
         connection = sqlite3.connect(path)
@@ -375,7 +611,7 @@ def test_threads_share_a_store(store):
         for i in range(20):
             store.record(verdict(i, ANSWERS[i % 3], f"judge {worker}"), key=f"{worker} {i}")
             store.record(verdict(i, ANSWERS[i % 3], f"judge {worker}"), key=f"{worker} {i}")
-            store.progress()
+            store.changes("f" * 16)
         for i in range(10):
             store.undo(f"judge {worker}", key=f"undo {worker} {i}")
 
@@ -384,7 +620,7 @@ def test_threads_share_a_store(store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.progress()["judges"] == {f"judge {i}": 10 for i in range(4)}
+    assert Counter(v.judge for v in store.verdicts()) == {f"judge {i}": 10 for i in range(4)}
     assert events(store) == 4 * (20 + 10)
 
 

@@ -1,19 +1,23 @@
 """Verdicts in the false-negatives tab: lists and answers as functions, then people with keyboards in browsers."""
 
+import hashlib
 import time
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
 import pytest
+from gradio.context import LocalContext
 from playwright.sync_api import expect
 
 from tests.charts import see_chart
 from tests.fake_workspace import make_workspace
+from xmr.captions import text_key
 from xmr.checkpoints import CannotSave
 from xmr.selection import SELECTORS
-from xmr.store import ANSWERS, PairNames, VerdictStore, read_verdicts
+from xmr.store import ANSWERS, Answers, PairNames, VerdictStore, read_verdicts, standing
 from xmr.ui import judging
 from xmr.ui.components.verdict_panel import progress
 from xmr.ui.suspect_cards import asked_card, pair_asked_for
@@ -52,6 +56,21 @@ def pairs_on(workspace, run=RUN):
     return list(zip(found.candidate.tolist(), found.query.tolist(), strict=True))
 
 
+def question_of(workspace, pair):
+    """What a pair asks, slowly: its visual and the words."""
+    return pair[0], text_key(workspace.dataset("test").captions[pair[1]])
+
+
+def listed_pairs(workspace, run=RUN):
+    """The run's hard negatives without those whose text reads like one before of the same visual: (place, pair)."""
+    seen, found = set(), []
+    for place, pair in enumerate(pairs_on(workspace, run)):
+        if question_of(workspace, pair) not in seen:
+            found.append((place, pair))
+        seen.add(question_of(workspace, pair))
+    return found
+
+
 def sent(*answers, judge="Ann", run=RUN, shown=()):
     """What a browser sends: (key, answer, pair) each."""
     of = {"run": run, "split": "test", "direction": "t2v"}
@@ -61,7 +80,8 @@ def sent(*answers, judge="Ann", run=RUN, shown=()):
 
 def judge(workspace, *answers, name="Ann", shown=(), **changes):
     data = sent(*answers, judge=name, shown=shown)
-    return judge_pairs(workspace, asked_of(judge=name, **changes), name, data, SPLITS)
+    asked = asked_of(judge=name, **{"owner": f"browser of {name}", **changes})
+    return judge_pairs(workspace, asked, name, data, SPLITS)
 
 
 def kept(workspace):
@@ -82,11 +102,13 @@ def test_what_stands_on_a_list_is_what_a_slow_count_says(workspace):
         for place in rng.choice(min(len(pairs), 40), 20, replace=False).tolist():
             answer = ANSWERS[int(rng.integers(3))]
             store.record(names.verdict(*pairs[place], person, answer))
-            given[person, names.pair(*pairs[place])] = answer  # pairs of one name share their verdicts
+            given[person, question_of(workspace, pairs[place])] = (
+                answer  # what reads alike shares its verdicts
+            )
     answers = judging.answers_on(workspace, "test", "Ann")
-    stands = judging.standing_of(workspace, RUN, "test", "t2v", answers)
+    stands = standing(answers, judging.questions(workspace, RUN, "test", "t2v"))
     for place, pair in enumerate(pairs):
-        name = names.pair(*pair)
+        name = question_of(workspace, pair)
         said = [answer for (_, one), answer in given.items() if one == name]
         counts = [said.count(answer) for answer in ANSWERS]
         most = max(counts)
@@ -113,15 +135,24 @@ def test_suspected_by_one_and_not_by_another_whether_compared_or_not(workspace):
     three = {name: SELECTORS[name].defaults for name in ("caption_similarity", "word_overlap", "top_ranked")}
     masks = examine(workspace, asked_of(settings=three)).masks
     a, b, c = masks.values()
+    asks = [question_of(workspace, pair) for pair in pairs_on(workspace)]
+
+    def once(mask):
+        """Of what reads alike the first, by a loop."""
+        hits = [asks[i] if hit else None for i, hit in enumerate(mask)]
+        return [ask is not None and ask not in hits[:i] for i, ask in enumerate(hits)]
+
     for other, mask in (("word_overlap", b), ("top_ranked", c)):
         for settings in (
             three,
             {"caption_similarity": three["caption_similarity"]},
         ):  # the other is not compared
             asked = asked_of(settings=settings, listed="only", not_by=other)
-            assert (examine(workspace, asked).base == (a & ~mask)).all()
-    alone = examine(workspace, asked_of(settings=three, listed="only")).base
-    assert (alone == (a & ~b & ~c)).all()
+            assert examine(workspace, asked).base.tolist() == once(a & ~mask)
+    for listed, mask in (("only", a & ~b & ~c), ("first", a), ("suspected", a | b | c), ("all", a | True)):
+        found_of = examine(workspace, asked_of(settings=three, listed=listed))
+        assert found_of.base.tolist() == once(mask)
+        assert found_of.repeats == mask.sum() - sum(once(mask))
     assert (listed_by("only", masks, found.truth, a)).sum() == 0
 
 
@@ -150,18 +181,20 @@ def test_another_list_begins_at_its_start_and_the_same_keeps_its_page(workspace)
     assert left[0].key != left[1].key  # what another person has not judged is another list
     for other in (replace(asked, listed="suspected"), replace(asked, run="info_nce")):
         assert list_page(workspace, other, place=second.place).place[1] < second.place[1]
-    assert second.panel["progress"]["listed"] == len(pairs_on(workspace))
+    listed, every = len(listed_pairs(workspace)), len(pairs_on(workspace))
+    assert second.panel["progress"]["listed"] == listed < every
+    assert f"of {listed:,}; {every - listed:,} more, whose texts read like" in second.where
 
 
 # ---- answers ----------------------------------------------------------------------------------------------------
 
 
 def test_answers_are_kept_once_and_told_with_what_others_said(workspace):
-    one, two = pairs_on(workspace)[:2]
+    (_, one), (place, two) = listed_pairs(workspace)[:2]
     shown = [one, two]
     first, _ = judge(workspace, ("a", "yes", one), ("b", "no", two), shown=shown)
     assert first["kept"] == ["a", "b"]
-    assert first["said"].startswith("Judged no: pair #2. 2 of ")
+    assert first["said"].startswith(f"Judged no: pair #{place + 1}. 2 of ")
     assert first["marks"][f"{one[0]}:{one[1]}"] == ["yes", "Nobody else has judged it."]
     again, _ = judge(workspace, ("a", "yes", one), shown=shown)  # the answer got lost, and it is sent again
     assert again["kept"] == ["a"]
@@ -180,7 +213,7 @@ def test_answers_are_kept_once_and_told_with_what_others_said(workspace):
 
 
 def test_an_undo_takes_back_the_last_and_says_what(workspace):
-    one, two = pairs_on(workspace)[:2]
+    one, two = (pair for _, pair in listed_pairs(workspace)[:2])
     judge(workspace, ("a", "yes", one), ("b", "no", two), ("c", "unsure", one))
     told, _ = judge(workspace, ("d", "undo", (0, 0)))
     assert told["said"].startswith("Taken back: unsure on pair #1.")
@@ -190,21 +223,22 @@ def test_an_undo_takes_back_the_last_and_says_what(workspace):
     assert sorted(answer for *_, answer in kept(workspace)) == ["no", "yes"]
     assert judge(workspace, ("e", "undo", (0, 0)), name="Bob")[0]["said"].startswith("Nothing to take back")
     # In the list of another run, the pair may not be listed.
-    other = next(pair for pair in pairs_on(workspace, "info_nce") if pair not in pairs_on(workspace))
+    here = [question_of(workspace, pair) for pair in pairs_on(workspace)]
+    other = next(pair for pair in pairs_on(workspace, "info_nce") if question_of(workspace, pair) not in here)
     data = sent(("f", "yes", other), run="info_nce")
-    judge_pairs(workspace, asked_of(), "Ann", data, SPLITS)
+    judge_pairs(workspace, asked_of(owner="browser of Ann"), "Ann", data, SPLITS)
     told, _ = judge(workspace, ("g", "undo", (0, 0)))
     assert "not in this list" in told["said"]
 
 
 def test_what_cannot_be_kept_is_told_and_the_next_is_kept(workspace, monkeypatch):
-    one, two = pairs_on(workspace)[:2]
+    one, two = (pair for _, pair in listed_pairs(workspace)[:2])
     record = VerdictStore.record
 
-    def full(self, verdict, key=""):
+    def full(self, verdict, key="", owner=""):
         if key == "a":
             raise CannotSave("the disk is full; nothing was changed")
-        return record(self, verdict, key)
+        return record(self, verdict, key, owner)
 
     monkeypatch.setattr(VerdictStore, "record", full)
     told, _ = judge(workspace, ("a", "yes", one), ("b", "no", two), shown=[one, two])
@@ -256,20 +290,19 @@ def test_an_event_that_is_none_of_ours_is_an_error_in_words(workspace, data):
 
 
 def test_a_pair_outside_the_list_is_judged_only_where_it_was_asked_for(workspace):
-    data, listed = workspace.dataset("test"), set(pairs_on(workspace))
+    data = workspace.dataset("test")
+    listed = {question_of(workspace, pair) for pair in pairs_on(workspace)}
     other = next(
         (v, t)
         for v in range(60)
         for t in range(120)
-        if (v, t) not in listed and data.visual_group[v] != data.text_group[t]
+        if question_of(workspace, (v, t)) not in listed and data.visual_group[v] != data.text_group[t]
     )
-    event = sent(("a", "yes", other))
-    told, _ = judge_pairs(workspace, asked_of(), "Ann", event, SPLITS)
+    event, mine = sent(("a", "yes", other)), asked_of(judge="Ann", owner="browser of Ann")
+    told, _ = judge_pairs(workspace, mine, "Ann", event, SPLITS)
     assert "not among the negatives" in told["failed"][0][1]
     event["items"][0] |= {"key": "b", "asked": True}
-    told, _ = judge_pairs(
-        workspace, asked_of(judge="Ann"), "Ann", event | {"shown": [list(other), "x", [0, -1]]}, SPLITS
-    )
+    told, _ = judge_pairs(workspace, mine, "Ann", event | {"shown": [list(other), "x", [0, -1]]}, SPLITS)
     assert told["said"].startswith("Judged yes: the pair asked for.")
     assert told["marks"] == {f"{other[0]}:{other[1]}": ["yes", "Nobody else has judged it."]}
     assert len(kept(workspace)) == 1
@@ -318,16 +351,12 @@ def test_selectors_are_told_right_by_what_people_say(workspace):
         c["text"] for c in selector_table(examine(workspace, asked), "words")["columns"]
     ]
     mask = examine(workspace, asked).masks["word_overlap"]
-    names = PairNames(workspace.dataset("test"))
-    pairs, seen, given = pairs_on(workspace), set(), []
-    for place in range(30):
-        if names.pair(*pairs[place]) not in seen:
-            seen.add(names.pair(*pairs[place]))
-            given.append((f"k{place}", ANSWERS[place % 3], pairs[place], place))
+    given = []
+    for place, pair in listed_pairs(workspace)[:30]:
+        given.append((f"k{place}", ANSWERS[len(given) % 3], pair, place))
     _, numbers = judge(workspace, *(one[:3] for one in given))
     assert numbers["columns"][-1]["text"] == "right as judged"
-    said = {names.pair(*pair): answer for _, answer, pair, _ in given}
-    flagged = [said.get(names.pair(*pair)) for pair, hit in zip(pairs, mask, strict=True) if hit]
+    flagged = [answer for _, answer, _, place in given if mask[place]]
     right, wrong = flagged.count("yes"), flagged.count("no")
     assert right
     assert numbers["rows"][1]["cells"][-1] == f"{right / (right + wrong):.0%} ({right} of {right + wrong})"
@@ -345,14 +374,86 @@ def test_a_click_on_the_chart_asks_for_a_setting_and_anything_else_is_refused():
 
 def test_progress_is_told_in_words():
     agreed = {"yes": 2, "no": 1, "unsure": 0}
-    told = progress(120, 2, agreed, {"Ann": 2, "Bob": 1}, "Ann")
+    told = progress(120, 2, agreed, Answers(people={"Ann": 2, "Bob": 1}), "Ann")
     assert told["words"] == (
         "Of the 120 listed pairs 3 are judged by anyone (2 yes, 1 no, 0 unsure), 2 by you. "
         "Verdicts on this split: Ann 2, Bob 1."
     )
-    crowd = progress(1, 0, dict.fromkeys(agreed, 0), {f"P{i}": 1 for i in range(10)}, "")["words"]
+    people = Answers(people={f"P{i}": 1 for i in range(8)}, more=2)
+    crowd = progress(1, 0, dict.fromkeys(agreed, 0), people, "")["words"]
     assert crowd.startswith("Of the 1 listed pair 0 are judged by anyone. ")
     assert crowd.endswith("P7 1 and 2 more people.")
+
+
+# ---- whose a verdict is ------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_of_the_browser_that_judged_under_it_first(workspace):
+    one, two = (pair for _, pair in listed_pairs(workspace)[:2])
+    judge(workspace, ("a", "yes", one), name="Ann", owner="one")
+    for name in ("Ann", "ANN", "Аnn"):
+        panel = list_page(workspace, asked_of(judge="", owner="two"), name).panel
+        assert panel["judge"] == "" and "somebody who judges in another browser" in panel["hint"]
+        told, _ = judge(
+            workspace, (f"b{name}", "no", one), (f"c{name}", "undo", (0, 0)), name=name, owner="two"
+        )
+        assert "somebody who judges in another browser" in told["failed"][0][1]
+        assert told["said"].startswith("Nothing to take back")
+    assert kept(workspace) == [("Ann", workspace.dataset("test").visual_ids[one[0]], "yes")]
+    assert list_page(workspace, asked_of(judge="Ann", owner="one"), "Ann").panel["judge"] == "Ann"
+    told, _ = judge(workspace, ("d", "yes", two), ("e", "undo", (0, 0)), owner="")
+    assert [reason for _, reason in told["failed"]] == [
+        "the page has no secret of this browser; reload it"
+    ] * 2
+
+
+def test_the_owner_is_the_login_else_the_hash_of_a_good_secret():
+    secret = "0123456789abcdef" * 3
+    owner = judging.owner_of(secret)
+    assert len(owner) == 64 and secret not in owner and owner == judging.owner_of(secret)
+    assert judging.owner_of(secret[::-1]) != owner
+    for poor in ("", "short", "x" * 129, None, 7, ["x" * 48], "\n" * 48, secret + "\n"):
+        assert judging.owner_of(poor) == ""
+    session = {"oauth_info": {"userinfo": {"preferred_username": "ann"}}}
+    requests = [
+        SimpleNamespace(username="ann", request=None),
+        SimpleNamespace(username=None, request=SimpleNamespace(scope={"session": session})),
+    ]
+    for request in requests:
+        token = LocalContext.request.set(request)
+        try:
+            assert judging.owner_of(secret) == judging.owner_of("") == "login ann"
+        finally:
+            LocalContext.request.reset(token)
+
+
+def test_the_same_text_against_the_same_picture_is_asked_once_and_answered_for_all(workspace):
+    pairs = pairs_on(workspace)
+    asks = [question_of(workspace, pair) for pair in pairs]
+    most = Counter(asks).most_common(1)[0][0]
+    same = [pair for pair, ask in zip(pairs, asks, strict=True) if ask == most]
+    assert len(same) > 2
+    page = list_page(workspace, asked_of(judge="Ann"), "Ann")
+    cards = [card["pair"] for card in page.cards["cards"]]
+    assert len({question_of(workspace, pair) for pair in cards}) == len(cards) == 12
+    data = workspace.dataset("test")
+    for card in page.cards["cards"]:
+        visual, text = card["pair"]
+        own = {text_key(data.captions[t]) for t in data.texts_of(visual)}
+        badges = [badge["text"] for badge in card["badges"]]
+        assert ("reads like its own caption" in badges) == (text_key(data.captions[text]) in own)
+        assert card["suspected"] or text_key(data.captions[text]) not in own
+    # An answer on any of them, as older versions kept several, is one on all.
+    store, names = judging.store_of(workspace), PairNames(workspace.dataset("test"))
+    store.record(names.verdict(*same[-1], "Ann", "no"))
+    store.record(names.verdict(*same[1], "Ann", "yes"))
+    store.record(names.verdict(*same[2], "Bob", "yes"))
+    answers = judging.answers_on(workspace, "test", "Ann")
+    stands = standing(answers, judging.questions(workspace, RUN, "test", "t2v"))
+    assert stands.counts.sum() == 2 * len(same) and answers.people == {"Ann": 1, "Bob": 1}
+    assert stands.told("yes").sum() == len(same)
+    left = examine(workspace, asked_of(judge="Ann", judged="open"))
+    assert left.listed.sum() == len(set(asks)) - 1
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -464,20 +565,23 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     keys = "yn?ynnyy?ny"
     for key in keys:
         page.keyboard.press(key)
-    expect(page.locator("#fn-verdicts .said")).to_contain_text("pair #11. 11 of ")
+    asked = listed_pairs(server.workspace)
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"pair #{asked[10][0] + 1}. 11 of ")
     expect(cards.nth(11)).to_be_focused()
     said = {"y": "yes", "n": "no", "?": "unsure"}
     found = judged_on(page, server.workspace, "Keys")
     assert [one.answer for one in found] == [said[key] for key in keys]
     assert [(one.run, one.selector) for one in found] == [("siglip", "caption_similarity")] * 11
     names = PairNames(server.workspace.dataset("test"))
-    assert [one.pair for one in found] == [names.pair(*pair) for pair in pairs_on(server.workspace)[:11]]
+    assert [one.pair for one in found] == [names.pair(*pair) for _, pair in asked[:11]]
     expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(11)
     page.keyboard.press("u")
-    expect(page.locator("#fn-verdicts .said")).to_contain_text("Taken back: yes on pair #11.")
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(
+        f"Taken back: yes on pair #{asked[10][0] + 1}."
+    )
     expect(cards.nth(10)).to_be_focused()
     page.keyboard.press("Control+z")
-    expect(page.locator("#fn-verdicts .said")).to_contain_text("Taken back: no on pair #10.")
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"Taken back: no on pair #{asked[9][0] + 1}.")
     assert len(judged_on(page, server.workspace, "Keys")) == 9
     # After the last card the focus is on Next, and then on the first card of the next page.
     cards.nth(11).focus()
@@ -492,7 +596,7 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     expect(page.locator("#fn-name input")).to_have_value("Keys")
     expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(10)
     page.locator("#fn-judged").get_by_label("not by me").check()
-    expect(page.locator("#fn-pairs .name").first).to_have_text("#10")
+    expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{asked[9][0] + 1}")
 
 
 def test_the_mouse_judges_too_and_next_skips_nothing_of_what_is_left(page, server):
@@ -502,12 +606,9 @@ def test_the_mouse_judges_too_and_next_skips_nothing_of_what_is_left(page, serve
     expect(page.locator("#fn-verdicts .said")).to_contain_text("12 of ")
     expect_settled(page)
     page.locator("#fn-next").click()
-    expect(page.locator("#fn-pairs .name").first).to_have_text("#13")
-    total = len(pairs_on(server.workspace))
-    left = total - len(
-        {PairNames(server.workspace.dataset("test")).pair(*p) for p in pairs_on(server.workspace)[:12]}
-    )
-    expect(page.locator("#fn-where")).to_have_text(f"1–12 of {left}")
+    asked = listed_pairs(server.workspace)
+    expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{asked[12][0] + 1}")
+    expect(page.locator("#fn-where")).to_contain_text(f"1–12 of {len(asked) - 12};")
     assert [one.answer for one in judged_on(page, server.workspace, "Mouse")] == ["no"] * 12
     cards.first.locator("[data-answer=yes]").focus()
     page.keyboard.press("Enter")
@@ -524,9 +625,9 @@ def test_two_people_judge_the_same_pair_and_both_are_kept(page, browser, server)
     expect(ann.first.locator(".stands")).not_to_have_text("Being kept …")
     bob.first.get_by_role("button", name="No", exact=True).click()
     expect(bob.first.locator(".stands")).to_contain_text("Others:")
-    pair = PairNames(server.workspace.dataset("test")).pair(*pairs_on(server.workspace)[0])
+    ask = judging.questions(server.workspace, RUN, "test", "t2v")[0]
     words = {
-        name: judging.answers_on(server.workspace, "test", name).mark(pair)[1] for name in ("Two-A", "Two-B")
+        name: judging.answers_on(server.workspace, "test", name).mark(ask)[1] for name in ("Two-A", "Two-B")
     }
     expect(bob.first.locator(".stands")).to_have_text(words["Two-B"])
     before = ann.first.locator(".stands").inner_text()
@@ -543,7 +644,7 @@ def test_two_people_judge_the_same_pair_and_both_are_kept(page, browser, server)
 def test_what_is_not_kept_is_said_on_the_card(page, server, monkeypatch):
     cards = open_list(page, server.url, "Full")
 
-    def full(self, verdict, key=""):
+    def full(self, verdict, key="", owner=""):
         raise CannotSave("the disk is full; nothing was changed")
 
     with monkeypatch.context() as broken:
@@ -603,6 +704,33 @@ def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
         page.keyboard.press(key)
     expect(page.locator("#fn-chart figcaption")).to_contain_text("threshold of caption_similarity is set to")
     expect(page.locator("#fn-slider-0 input[type=number]")).to_have_value(str(round(point[1], 6)))
+
+
+def test_a_name_of_another_browser_is_told_and_its_verdicts_cannot_be_taken_back(page, browser, server):
+    cards = open_list(page, server.url, "Owner")
+    cards.first.get_by_role("button", name="Yes").click()
+    expect_settled(page)
+    other = browser.browser.new_context().new_page()
+    other.goto(server.url + LINK)
+    for name in ("Owner", "0wner", "ОWNER."):
+        other.locator("#fn-name input").fill(name)
+        expect(other.locator("#fn-verdicts .hint")).to_contain_text("somebody who judges in another browser")
+        expect(other.locator("#fn-pairs button[data-answer]").first).to_be_disabled()
+        expect(other.locator("#fn-pairs [aria-pressed=true]")).to_have_count(0)
+    # The browser that gave them knows itself again, after a reload and on other pages.
+    page.goto(server.url + LINK)
+    expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(1)
+    secret = page.evaluate("localStorage.getItem('xmr-secret')")
+    assert len(secret) == 48 and secret != other.evaluate("localStorage.getItem('xmr-secret')")
+    page.locator("#fn-pairs article").first.focus()
+    page.keyboard.press("u")
+    expect(page.locator("#fn-verdicts .said")).to_contain_text("Taken back: yes")
+    other.context.close()
+    with VerdictStore(server.workspace.verdicts.place) as store:
+        owners = [
+            row[0] for row in store._connection.execute("SELECT owner FROM events WHERE judge = 'Owner'")
+        ]
+    assert owners and set(owners) == {hashlib.sha256(f"xmr verdicts {secret}".encode()).hexdigest()}
 
 
 def test_a_refused_file_is_said_and_the_rest_works(page, serve, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.fake_workspace import RUNS, FakeEmbedder, make_dataset, make_workspace
-from xmr.captions import TextsRead
+from xmr.captions import TextsRead, text_key
+from xmr.data import Truth
 from xmr.metrics import evaluate
 from xmr.registry import UnknownName
 from xmr.search import ExactIndex
@@ -19,7 +20,7 @@ from xmr.ui.answer import answer
 from xmr.ui.asked import Asked
 from xmr.workspace import Query, Workspace, overlap_at_k
 from xmr.workspace.parts import Memo, style_at, styles_of
-from xmr.workspace.words import unread_words
+from xmr.workspace.words import known_words, unread_words
 
 NAMES = list(RUNS)
 DIRECTIONS = ("t2v", "v2t")
@@ -89,10 +90,18 @@ def test_queries_of_another_width_are_refused():
 # ---- queries ------------------------------------------------------------------------------------------------
 
 
+def shared_matches(data, direction):
+    """Which pairs match, (Q, G) bool, by a loop: annotated, or with a text that reads like one annotated to the visual."""
+    said = [{text_key(data.captions[t]) for t in data.texts_of(v)} for v in range(len(data.visual_ids))]
+    keys = [text_key(caption) for caption in data.captions]
+    found = np.array([[key in of for key in keys] for of in said])
+    return found if direction == "v2t" else found.T
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_results_are_ranked_and_their_status_is_the_truth(workspace, direction):
     scores = workspace.scores("siglip", "test", direction)
-    own = workspace.positives("test", direction)
+    own = shared_matches(workspace.dataset(), direction)
     everything = np.arange(len(scores)), np.arange(scores.shape[1])
     truth = workspace.truth("test", direction, *everything)
     for index in (0, 7, 30):
@@ -111,8 +120,14 @@ def test_results_are_ranked_and_their_status_is_the_truth(workspace, direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_annotated_match_is_told_at_every_k_with_the_rank_of_the_metrics(workspace, direction):
-    ranks = workspace.ranks("siglip", "test", direction)
+def test_annotated_match_is_told_at_every_k_with_its_rank(workspace, direction):
+    scores = workspace.scores("siglip", "test", direction).astype(np.float64).round(6)
+    own = shared_matches(workspace.dataset(), direction)
+    best = np.where(own, scores, -9).max(1, keepdims=True)
+    ranks = 1 + (np.where(own, -9, scores) >= best).sum(1)  # ties count against it
+    assert (
+        ranks <= workspace.ranks("siglip", "test", direction)
+    ).all()  # metrics are by each one's own annotation
     for index in range(0, 60, 7):
         for k in (1, 4, 60):
             (column,) = workspace.search(Query(index=index), ["siglip"], "test", direction, k)
@@ -146,6 +161,91 @@ def test_a_text_that_reads_like_captions_has_their_annotation(workspace):
         data.visual_ids[v] for c, v in zip(data.captions, data.visual_of_text, strict=True) if c == caption
     }
     assert {result.id for result in column.results if result.status == "annotated"} == same
+
+
+ALIKE = [
+    "A dog.",
+    "a  DOG",
+    "a cat",
+    "A dog!",
+    "two dogs",
+    "Cafe\u0301",
+    "caf\u00e9 .",
+]  # of visuals 0 1 1 2 2 3 4
+
+
+def dogs(**changes):
+    """Five pictures, three of which have a caption that reads "a dog"."""
+    data = make_dataset()
+    parts = {"captions": ALIKE, "visual_of_text": np.array([0, 1, 1, 2, 2, 3, 4]), "truth": None}
+    pictures = {"visual_ids": data.visual_ids[:5], "visuals": data.visuals[:5], "visual_group": np.arange(5)}
+    columns = {name: values[:5] for name, values in data.columns.items()}
+    return replace(data, **parts | pictures | changes, columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("query", "direction", "own", "words"),
+    [
+        (Query(text="a dog"), "t2v", {0, 1, 2}, "3 annotated images"),
+        (Query(text=" A  Dog.!"), "t2v", {0, 1, 2}, "3 annotated images"),
+        (Query(text="a dog runs"), "t2v", set(), ""),
+        (
+            Query(index=0),
+            "t2v",
+            {0, 1, 2},
+            "3 annotated images, 1 of this caption, 2 of captions that read alike",
+        ),
+        (
+            Query(index=3),
+            "t2v",
+            {0, 1, 2},
+            "3 annotated images, 1 of this caption, 2 of captions that read alike",
+        ),
+        (Query(index=2), "t2v", {1}, "1 annotated image"),
+        (
+            Query(index=6),
+            "t2v",
+            {3, 4},
+            "2 annotated images, 1 of this caption, 1 of captions that read alike",
+        ),
+        (Query(index=0), "v2t", {0, 1, 3}, "3 annotated captions, 1 of this image, 2 that read alike"),
+        (Query(index=1), "v2t", {0, 1, 2, 3}, "4 annotated captions, 2 of this image, 2 that read alike"),
+    ],
+)
+def test_a_text_has_the_same_matches_typed_or_picked_with_its_full_stop_or_without(
+    query, direction, own, words
+):
+    data = dogs()
+    workspace = Workspace({}, "dogs", lambda split: data, FakeEmbedder())
+    same, found = workspace.annotation(query, "test", direction)
+    assert set(found.tolist()) == own
+    assert known_words(workspace, "test", direction, same, found, query.index) == words
+    assert query.index is None or same[0] == query.index
+    assert workspace.read_elsewhere("test") == 5
+
+
+def test_what_is_known_of_one_caption_is_known_of_all_that_read_alike():
+    table = np.full((5, 7), np.nan, np.float32)
+    table[[3, 4, 0], [1, 0, 1]] = 1, 0, 1
+    truth = Truth(lambda v, t: table[np.ix_(v, t)], lambda v, t: table[v, t], complete=False, source="people")
+    data = dogs(truth=truth)
+    workspace = Workspace({}, "dogs", lambda split: data, FakeEmbedder())
+    expected = np.array([1, np.nan, np.nan, 1, 0], np.float32)
+    for query in (Query(index=0), Query(index=3), Query(text="a dog")):
+        same, _ = workspace.annotation(query, "test", "t2v")
+        np.testing.assert_array_equal(workspace.known("test", "t2v", same, np.arange(5)), expected)
+    found = workspace.known("test", "v2t", np.array([3]), np.array([6, 3, 1, 0]))
+    np.testing.assert_array_equal(found, np.array([np.nan, 1, 1, 1], np.float32))
+
+
+def test_names_of_pictures_and_texts_of_classes_share_nothing():
+    for changes in ({"classes": ["one", "two"], "visual_group": np.array([0, 0, 1, 1, 1])},
+                    {"gallery_visuals": make_dataset().visuals[:7]}):  # fmt: skip
+        data = dogs(**changes)
+        workspace = Workspace({}, "dogs", lambda split, data=data: data, FakeEmbedder())
+        own = workspace.annotation(Query(index=0), "test", "t2v")[1]
+        assert own.tolist() == ([0, 1] if "classes" in changes else [0])
+        assert workspace.read_elsewhere("test") == 0
 
 
 def test_nothing_is_known_of_a_free_text_or_a_picture_from_outside(workspace):

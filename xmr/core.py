@@ -30,6 +30,7 @@ class Pairs:
     features, `word_scores` (T, T) of the captions' words, `visual_within` (V, V) and `text_within` (T, T) of the
     embeddings that `scores` are made of. `peer_scores` (K, Q, G): the same pairs scored by K other models.
     `moments`: mean and deviation of positives, then of hardest negatives, as training has met them.
+    `text_keys` (T,) int: equal for captions that read alike (`xmr.captions.text_key`).
     Raises ValueError where shapes or types don't fit. Values of masks are looked at by `of` alone, because that waits
     for the device: make pairs with it, outside of what `torch.compile` compiles.
     """
@@ -45,6 +46,7 @@ class Pairs:
     text_within: Tensor | None = None
     peer_scores: Tensor | None = None
     moments: tuple[float, float, float, float] | None = None
+    text_keys: Tensor | None = None
     # The most positives of one query and of one gallery item where counted, see `most_positives`; `replace` forgets it.
     _most: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -113,6 +115,8 @@ class Pairs:
             within = getattr(self, name)
             if within is not None and tuple(within.shape) != (size, size):
                 raise ValueError(f"{name} must be {(size, size)}, found {tuple(within.shape)}")
+        if self.text_keys is not None and tuple(self.text_keys.shape) != (texts,):
+            raise ValueError(f"text_keys must be {(texts,)}, found {tuple(self.text_keys.shape)}")
         if self.peer_scores is not None and tuple(self.peer_scores.shape[1:]) != shape:
             raise ValueError(f"peer_scores must be (K, {shape}), found {tuple(self.peer_scores.shape)}")
 
@@ -165,6 +169,10 @@ EVIDENCE = {
     "visual_within": ("the scores of the model's visual embeddings among themselves", "v @ v.T"),
     "text_within": ("the scores of the model's text embeddings among themselves", "t @ t.T"),
     "peer_scores": ("the scores of other models", "their scores (K, Q, G), stacked"),
+    "text_keys": (
+        "which captions read alike",
+        "equal whole numbers (T,) for equal `xmr.captions.text_key` of the captions",
+    ),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xmr.captions import words_of
+from xmr.captions import text_key, words_of
 
 
 class CaptionSimilarity:
@@ -97,6 +97,14 @@ class Evidence:
         """How near captions are by their words alone."""
         return CaptionSimilarity(self.captions)
 
+    @cached_property
+    def text_keys(self) -> np.ndarray:
+        """A number of each caption, (N_t,) int64: equal for those that read alike."""
+        keys: dict[str, int] = {}
+        return np.array(
+            [keys.setdefault(text_key(caption), len(keys)) for caption in self.captions], np.int64
+        )
+
     def of(
         self, needs: Iterable[str], visuals: np.ndarray, texts: np.ndarray, visual: Tensor, text: Tensor
     ) -> dict[str, Tensor]:
@@ -115,6 +123,8 @@ class Evidence:
                 rows = torch.from_numpy(np.asarray(self._frozen[0][visuals], np.float32)).flatten(1)
                 rows = normalize(rows, dim=1)
                 found[name] = rows @ rows.T
+            elif name == "text_keys":
+                found[name] = torch.from_numpy(self.text_keys[texts])
             elif name == "visual_within":
                 found[name] = visual @ visual.T
             elif name == "text_within":

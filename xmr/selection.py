@@ -3,7 +3,8 @@
 A selector takes `Pairs` and returns a mask (Q, G), True where a negative is suspected, for the side that asks:
 what looks at a query's row may judge a pair differently in the two directions. `treat` edits the pairs before any
 loss sees them, so that selection composes with every loss. A selector that looks at more than scores and masks
-declares it with `needs`.
+declares it with `needs`. One that looks at captions declares `text_keys`, and where they are given always suspects a pair whose
+text reads like a caption annotated to its visual: nobody can tell the two apart, whatever a threshold says.
 """
 
 from __future__ import annotations
@@ -35,7 +36,24 @@ def suspected(name: str, pairs: Pairs, **hyper: Any) -> Tensor:
     selector needs the within-modality scores and `pairs` has none.
     """
     entry = SELECTORS[name]
-    return entry.make(pairs, **entry.checked(hyper)) & pairs.negatives
+    mask = entry.make(pairs, **entry.checked(hyper))
+    if "text_keys" in entry.needs and pairs.text_keys is not None:
+        mask = mask | reads_alike(pairs)
+    return mask & pairs.negatives
+
+
+def reads_alike(pairs: Pairs) -> Tensor:
+    """Whether the text of a pair reads like a text annotated to the visual of the pair, (Q, G) bool."""
+    keys = pairs.evidence("text_keys").to(pairs.scores.device)
+    upright = pairs.direction == "v2t"
+    visual, text = (pairs.positives if upright else pairs.positives.T).nonzero(as_tuple=True)
+    numbers, place = keys.unique(return_inverse=True)
+    said = torch.zeros(
+        pairs.scores.shape[0 if upright else 1], len(numbers), dtype=torch.bool, device=keys.device
+    )
+    said[visual, place[text]] = True
+    alike = said[:, place]
+    return alike if upright else alike.T
 
 
 def without(pairs: Pairs, mask: Tensor) -> Pairs:
@@ -61,7 +79,7 @@ def treat(pairs: Pairs, mask: Tensor, action: str = "ignore") -> Pairs:
 
 
 @SELECTORS.register
-@needs("text_scores")
+@needs("text_scores", "text_keys")
 def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.9) -> Tensor:
     """The candidate's caption says nearly the same as the query's own.
 
@@ -74,7 +92,7 @@ def caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)
 
 
 @SELECTORS.register
-@needs("word_scores")
+@needs("word_scores", "text_keys")
 def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.6) -> Tensor:
     """The candidate's caption shares many words with the query's own, rare words counting more.
 
@@ -85,7 +103,7 @@ def word_overlap(pairs: Pairs, *, threshold: Annotated[float, Range(0, 1)] = 0.6
 
 
 @SELECTORS.register
-@needs("text_within")
+@needs("text_within", "text_keys")
 def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Range(-1, 1)] = 0.85) -> Tensor:
     """The candidate's caption is near the query's own for the text tower in training itself.
 
@@ -97,7 +115,7 @@ def trained_caption_similarity(pairs: Pairs, *, threshold: Annotated[float, Rang
 
 
 @SELECTORS.register
-@needs("text_scores", "visual_scores")
+@needs("text_scores", "visual_scores", "text_keys")
 def both_modalities(
     pairs: Pairs,
     *,
@@ -116,7 +134,7 @@ def both_modalities(
 
 
 @SELECTORS.register
-@needs("text_scores")
+@needs("text_scores", "text_keys")
 def adaptive_caption_similarity(pairs: Pairs, *, kappa: Annotated[float, Range(0, 6)] = 2.5) -> Tensor:
     """The candidate's caption is unusually near, measured by how near captions are to this query.
 

@@ -30,7 +30,7 @@ PER_QUERY, LIMIT = 3, 2000  # of the hardest negatives by weight, as the app sho
 JUDGED_RANK = (
     100  # where few pairs are judged, hard means: among so many negatives that the query ranks first
 )
-FROZEN = {"visual_scores", "text_scores", "word_scores"}
+FROZEN = {"visual_scores", "text_scores", "word_scores", "text_keys"}
 SWEPT_TOGETHER = {"both_modalities": ("text_threshold", "visual_threshold")}
 
 

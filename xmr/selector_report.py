@@ -77,10 +77,6 @@ class Finding:
         """The value that tells matches from the rest best, however many are matches."""
         return self.values[highest(self.informedness)]
 
-    @property
-    def best_f1(self) -> float:
-        return self.values[highest(self.f1)]
-
     def at(self, value: float) -> list[str]:
         """Precision, recall, F1 and informedness there, in per cent."""
         place = self.values.index(value)
@@ -127,8 +123,8 @@ def base_rates(finding: Finding) -> str:
     rates = np.array(finding.rates)
     return (
         f"Of {finding.pairs} hardest negatives of {len(rates)} models, {percent(rates.mean())} % are matches "
-        f"({', '.join(map(percent, rates))}): the precision of suspecting all, and the area of a guess; its F1 is "
-        f"{percent(np.mean(2 * rates / (1 + rates)))}. Area: average precision over the range of the parameter. "
+        f"({', '.join(map(percent, rates))}): the precision of suspecting all, and the area of a guess. F1 can't rank "
+        "selectors where that is high. Area: average precision over the range of the parameter. "
         "Informedness: share of the matches less share of the others that is suspected; 0 by chance. Means over models; "
         "±: deviation between them. In per cent."
     )
@@ -138,8 +134,19 @@ def finding_table(findings: dict[str, list[Finding]]) -> list[list[str]]:
     validated = {one.selector: one.chosen for one in findings.get("validation", [])}
     titles = ["precision", "recall", "F1", "informedness"]
     where = "best informedness on validation" if validated else "best informedness"
-    rows = [["selector", "area", "default", *titles, where, *titles, "best F1"]]
-    for one in sorted(findings["test"], key=lambda one: -one.area):
+    rows = [["selector", "area", "default", *titles, where, *titles]]
+    rates = np.array(findings["test"][0].rates)
+    whole = [percent(part) for part in (rates.mean(), 1.0, np.mean(2 * rates / (1 + rates)), 0.0)]
+    every = [
+        "*suspecting all*",
+        f"{percent(rates.mean())} ± {percent(np.std(rates))}",
+        "",
+        *whole,
+        "",
+        *whole,
+    ]
+    ranked = sorted(findings["test"], key=lambda one: -one.area)
+    for one in ranked:
         value = validated.get(one.selector, one.chosen)
         rows.append(
             [
@@ -149,9 +156,9 @@ def finding_table(findings: dict[str, list[Finding]]) -> list[list[str]]:
                 *one.at(one.default),
                 f"{value:g}",
                 *one.at(value),
-                f"{one.at(one.best_f1)[2]} at {one.best_f1:g}",
             ]
         )
+    rows.insert(1 + sum(one.area > rates.mean() for one in ranked), every)
     return rows
 
 

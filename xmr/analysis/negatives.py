@@ -16,6 +16,7 @@ from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.registry import Param
 from xmr.selection import SELECTORS, suspected
+from xmr.words import fixed, percent
 
 WITHIN = 1000  # visuals whose similarities within a modality, and those of their captions, are held at once
 
@@ -314,11 +315,30 @@ class PrecisionRecall:
     unknown: int
 
     @property
-    def f1(self) -> float | None:
-        """Harmonic mean of precision and recall; None where one of them is."""
-        if self.precision is None or self.recall is None:
-            return None
-        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-12)
+    def base_rate(self) -> float | None:
+        """The precision of suspecting all."""
+        return self.matches / self.known if self.known else None
+
+    @property
+    def alarms(self) -> float | None:
+        """Share of what does not match that is suspected."""
+        others = self.known - self.matches
+        return (self.suspected - round((self.recall or 0) * self.matches)) / others if others else None
+
+    @property
+    def informedness(self) -> float | None:
+        """Recall less `alarms` (Youden's J): 0 for suspecting all, nobody, or by chance, whatever the share of matches,
+        1 for the truth. F1 would praise suspecting all wherever most pairs match."""
+        return None if self.recall is None or self.alarms is None else self.recall - self.alarms
+
+    @property
+    def informed(self) -> bool:
+        """Whether informedness is above 0 by more than chance: its normal 95 % interval lies above."""
+        if self.informedness is None:
+            return False
+        spread = self.recall * (1 - self.recall) / self.matches
+        spread += self.alarms * (1 - self.alarms) / (self.known - self.matches)
+        return self.informedness > 1.96 * spread**0.5
 
 
 def precision_recall(suspects: np.ndarray, truth: np.ndarray) -> PrecisionRecall:
@@ -333,6 +353,28 @@ def precision_recall(suspects: np.ndarray, truth: np.ndarray) -> PrecisionRecall
         matches,
         int(known.sum()),
         int((~known).sum()),
+    )
+
+
+def best_words(measured: Mapping[str, PrecisionRecall]) -> str:
+    """Which selector tells matches from the rest best at its setting, or that none does better than suspecting all; ""
+    where nothing is known, or there is nothing to tell apart."""
+    values = {name: one.informedness for name, one in measured.items() if one.informedness is not None}
+    if not values:
+        return ""
+    best = max(values, key=values.__getitem__)
+    one = measured[best]
+    if not one.informed:
+        who = f"{best} does not tell" if len(measured) == 1 else "none of them tells"
+        return (
+            f"At {'its setting' if len(measured) == 1 else 'these settings'} {who} matches from the rest better than "
+            f"suspecting all, or by chance, would (informedness {fixed(values[best], 2)}, theirs is 0)."
+        )
+    most = "" if len(measured) == 1 else " best"
+    return (
+        f"At {'its setting' if len(measured) == 1 else 'these settings'} {best} tells matches from the rest{most}: it "
+        f"suspects {percent(one.recall)} of the matches and {percent(one.alarms)} of the others (informedness {fixed(values[best], 2)}; "
+        "suspecting all, or by chance, has 0)."
     )
 
 

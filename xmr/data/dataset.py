@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from xmr.captions import text_key
 from xmr.registry import Registry
 
 # Each entry is a function (split, **params) -> Dataset; kinds of folders are recognised by `load_dataset`.
@@ -124,6 +125,16 @@ class Dataset:
         numbers = np.empty(len(order), np.int64)
         numbers[order] = np.arange(len(order)) - starts[self.visual_of_text[order]]
         return numbers
+
+    @cached_property
+    def reading(self) -> np.ndarray:
+        """Of each caption the first that reads alike, (N_t,) int64; itself where captions name pictures or stand for
+        classes, whose words match nothing."""
+        if self.classes is not None or self.gallery_visuals is not None:
+            return np.arange(len(self.captions))
+        first: dict[str, int] = {}
+        keys = map(text_key, self.captions)
+        return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
 
     def texts_of(self, visual: int) -> np.ndarray:
         """The captions that were written for a visual, ascending."""

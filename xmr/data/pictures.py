@@ -158,12 +158,15 @@ def decode_small(path: str, side: int) -> Image.Image:
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     """Reduced by a whole number strip by strip, which is exact, then resampled to `side`."""
+    clear = _scaled(image)
     image.load()
+    if clear is not None:
+        image.info["transparency"] = clear
     (width, height), factor = image.size, max(1, max(image.size) // (2 * side))
     rows = max(1, STRIP // (width * factor)) * factor
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, height, rows):
-        strip = _pixels(image.crop((0, top, width, min(top + rows, height))))
+        strip = _pixels(image.crop((0, top, width, min(top + rows, height))), clear)
         small.paste(strip.reduce(factor), (0, top // factor))
     with contextlib.suppress(Exception):  # as in `_flat`
         small.getexif()[ExifTags.Base.Orientation] = image.getexif()[ExifTags.Base.Orientation]
@@ -218,10 +221,11 @@ def _flat(image: Image.Image) -> Image.Image:
         image.info["transparency"] = clear
     with contextlib.suppress(Exception):  # broken EXIF in a good picture: then it stands as it lies
         image = ImageOps.exif_transpose(image)
-    return _pixels(image)
+    return _pixels(image, clear)
 
 
-def _pixels(image: Image.Image) -> Image.Image:
+def _pixels(image: Image.Image, clear: Any) -> Image.Image:
+    """The picture as RGB on white; `clear` is the transparent value of its grey where that has 16 bits."""
     if image.mode.startswith("I"):  # 16 bits of grey, which convert() would clip to white
         values = np.asarray(image).astype(np.int64)
         grey = np.clip(values, 0, 65535) >> 8

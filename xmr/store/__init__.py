@@ -6,8 +6,8 @@ their last one that is not undone. A write is on disk before `record` returns (w
 a process that is killed loses nothing that it was told is kept; several processes and threads may write at once.
 
 A pair is known by the fingerprint of its split, the visual's id, and the id of the caption: the id of the visual that it
-was written for and a hash of its words. So a verdict stays valid when a dataset is loaded again, fits equal captions of
-one visual alike, and is foreign to data of which anything has changed.
+was written for and a hash of its words. So a verdict stays valid when a dataset is loaded again, and is foreign to data of
+which anything has changed. It counts for all captions that read alike.
 
     with VerdictStore("verdicts.sqlite") as store:
         store.record(PairNames(data).verdict(visual, text, "Ann", "yes"), key=request_id)
@@ -16,18 +16,22 @@ one visual alike, and is foreign to data of which anything has changed.
 from xmr.store.database import StoreRefused, VerdictStore
 from xmr.store.files import as_csv, as_jsonl, export, read_verdicts, verdicts_digest
 from xmr.store.judged import Judged, among, credited, judged
-from xmr.store.verdicts import ANSWERS, Pair, PairNames, Tally, Verdict, agreed, judge_name
+from xmr.store.standing import Answers, Standing, Standings, standing
+from xmr.store.verdicts import ANSWERS, Pair, PairNames, Question, Tally, Verdict, judge_name
 
 __all__ = [
     "ANSWERS",
+    "Answers",
     "Judged",
     "Pair",
     "PairNames",
+    "Question",
+    "Standing",
+    "Standings",
     "StoreRefused",
     "Tally",
     "Verdict",
     "VerdictStore",
-    "agreed",
     "among",
     "as_csv",
     "as_jsonl",
@@ -36,5 +40,6 @@ __all__ = [
     "judge_name",
     "judged",
     "read_verdicts",
+    "standing",
     "verdicts_digest",
 ]

@@ -5,24 +5,25 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from xmr.disk import CannotSave
-from xmr.store.verdicts import ANSWERS, COLUMNS, Pair, Tally, Verdict, judge_name, storable, tallies, utc
+from xmr.store.verdicts import COLUMNS, Pair, Verdict, judge_name, likeness, storable, utc
 
-SCHEMA = 1  # of the database, its user_version
+SCHEMA = 2  # of the database, its user_version; 1 knew no owners
 APPLICATION = 0x786D7276  # "xmrv": tells the database from others
 MAGIC = b"SQLite format 3\0"
 WAIT_SECONDS = 30.0  # for other processes that write
+HOURLY = 300  # events of one owner in an hour
+MOST = 100_000  # events of all owners, unless the operator says otherwise
 
-TABLE = """
+EVENTS = """
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL UNIQUE,
@@ -34,9 +35,29 @@ CREATE TABLE events (
     run TEXT, selector TEXT, score REAL,
     CHECK ((undoes IS NULL) = (answer IS NOT NULL))
 )"""
-# All that a tally asks for, so that counting never reads the table.
 INDEX = "CREATE INDEX by_pair ON events (fingerprint, visual_id, text_id, judge, answer)"
+# What version 2 has more: whose an event is, and whose a name is, with all that look like it.
+OWNERS = (
+    "ALTER TABLE events ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX by_owner ON events (owner, at)",
+    "CREATE TABLE names (likeness TEXT PRIMARY KEY, judge TEXT NOT NULL, owner TEXT NOT NULL)",
+)
 STANDING = "answer IS NOT NULL AND NOT EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = events.id)"
+ALL = f"""
+SELECT visual_id, text_id, judge, max(id) AS id, answer FROM events
+WHERE fingerprint = :fingerprint AND {STANDING} GROUP BY visual_id, text_id, judge"""
+# CROSS JOIN: from the new events to what they say, in this order.
+CHANGES = """
+WITH touched AS (
+    SELECT DISTINCT said.visual_id, said.text_id, said.judge
+    FROM events AS new CROSS JOIN events AS said ON said.id = coalesce(new.undoes, new.id)
+    WHERE new.id > :after AND said.fingerprint = :fingerprint
+)
+SELECT touched.visual_id, touched.text_id, touched.judge, max(events.id) AS id, events.answer
+FROM touched LEFT JOIN events ON events.fingerprint = :fingerprint AND events.visual_id = touched.visual_id
+    AND events.text_id = touched.text_id AND events.judge = touched.judge AND events.answer IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = events.id)
+GROUP BY touched.visual_id, touched.text_id, touched.judge"""  # with max(), the other columns are of the row that has it
 
 
 class StoreRefused(ValueError):
@@ -46,12 +67,13 @@ class StoreRefused(ValueError):
 class VerdictStore:
     """Verdicts in one SQLite file, opened or made. Threads may share it; every process opens its own.
 
-    Raises StoreRefused on a file that is something else, damaged, or of another version (it is left as it is), and
-    CannotSave where it can't be opened or written.
+    A file of version 1 gets what version 2 has more, in one transaction, and keeps all its events. `most` events of
+    owners are taken. Raises StoreRefused on a file that is something else, damaged, or of another version (it is left as it
+    is), and CannotSave where it can't be opened or written.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: str | Path, most: int = MOST):
+        self.path, self.most = Path(path), most
         _refuse_other_files(self.path)
         self._lock = threading.Lock()
         try:
@@ -60,8 +82,8 @@ class VerdictStore:
         except (OSError, sqlite3.Error) as error:
             raise CannotSave(f"{self.path} can't be opened: {error}") from error
         try:
-            if not _is_ours(self._connection, self.path):
-                self._create()
+            if _version(self._connection, self.path) < SCHEMA:
+                self._prepare()
             self._connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             self.close()
@@ -81,17 +103,20 @@ class VerdictStore:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def record(self, verdict: Verdict, key: str = "") -> Verdict:
+    def record(self, verdict: Verdict, key: str = "", owner: str = "") -> Verdict:
         """Keeps a verdict, and returns it as kept, with its time.
 
-        The same `key` again (a request sent twice), or the answer that the person has on this pair already, changes
-        nothing and returns what is kept. Raises ValueError where the key was used for something else, and CannotSave.
+        `owner` is who sent it, as far as a server can know (the hash of a browser's secret, or a login); "" is whoever
+        may write the file anyway, to whom no limit applies. The same `key` again (a request sent twice), or the answer
+        that the person has on this pair already, changes nothing and returns what is kept. Raises ValueError where the
+        key was used for something else, the name is another owner's or looks like it, or there are too many events; and
+        CannotSave.
         """
         key = key or uuid4().hex
         with self._writing() as ask:
             before = self._event(ask, key)
             if before is not None:
-                if before["undoes"] is not None or not _same(_verdict(before), verdict):
+                if before["undoes"] is not None or before["owner"] != owner or not _same(before, verdict):
                     raise ValueError(
                         f"the key {key[:40]!r} was used for something else; give each verdict its own"
                     )
@@ -99,39 +124,51 @@ class VerdictStore:
             where = f"fingerprint = ? AND visual_id = ? AND text_id = ? AND judge = ? AND {STANDING}"
             query = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT 1"
             now = ask(query, (*verdict.pair, verdict.judge)).fetchone()
-            if now is not None and now["answer"] == verdict.answer:
+            if now is not None and (now["answer"], now["owner"]) == (verdict.answer, owner):
                 return _verdict(now)
+            if owner:
+                self._limit(ask, owner)
+                if not _check_name(ask, verdict.judge, owner):
+                    ask("INSERT INTO names VALUES (?, ?, ?)", (likeness(verdict.judge), verdict.judge, owner))
             kept = replace(verdict, at=verdict.at or utc(datetime.now(timezone.utc)))
-            marks = ", ".join("?" * (1 + len(COLUMNS)))
+            marks = ", ".join("?" * (2 + len(COLUMNS)))
             ask(
-                f"INSERT INTO events (key, {', '.join(COLUMNS)}) VALUES ({marks})",
-                (storable(key), *astuple(kept)),
+                f"INSERT INTO events (key, owner, {', '.join(COLUMNS)}) VALUES ({marks})",
+                (storable(key), owner, *astuple(kept)),
             )
             return kept
 
-    def undo(self, judge: str, fingerprint: str = "", key: str = "") -> Verdict | None:
-        """Takes back the person's last verdict that stands (of one split, if its fingerprint is given), so that what
-        they said before on that pair holds again; returns the one taken back, None where there is none.
+    def undo(self, judge: str, fingerprint: str = "", key: str = "", owner: str = "") -> Verdict | None:
+        """Takes back the last verdict that stands of the person and `owner` (of one split, if its fingerprint is given), so
+        that what they said before on that pair holds again; returns the one taken back, None where there is none.
 
-        The same `key` again changes nothing. Raises ValueError where it was used for something else, and CannotSave.
+        The same `key` again changes nothing. Raises ValueError where it was used for something else, and where there are
+        too many events; and CannotSave.
         """
         judge, key = judge_name(judge), key or uuid4().hex
         with self._writing() as ask:
             before = self._event(ask, key)
             if before is not None:
-                if before["undoes"] is None or before["judge"] != judge:
+                if before["undoes"] is None or (before["judge"], before["owner"]) != (judge, owner):
                     raise ValueError(
                         f"the key {key[:40]!r} was used for something else; give each undo its own"
                     )
                 return _verdict(ask("SELECT * FROM events WHERE id = ?", (before["undoes"],)).fetchone())
-            where = f"judge = ? AND (? = '' OR fingerprint = ?) AND {STANDING}"
+            where = f"judge = ? AND owner = ? AND (? = '' OR fingerprint = ?) AND {STANDING}"
             query = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT 1"
-            last = ask(query, (judge, fingerprint, fingerprint)).fetchone()
+            last = ask(query, (judge, owner, fingerprint, fingerprint)).fetchone()
             if last is None:
                 return None
-            event = storable(key), last["id"], judge, utc(datetime.now(timezone.utc))
-            ask("INSERT INTO events (key, undoes, judge, at) VALUES (?, ?, ?, ?)", event)
+            if owner:
+                self._limit(ask, owner)
+            event = storable(key), last["id"], judge, utc(datetime.now(timezone.utc)), owner
+            ask("INSERT INTO events (key, undoes, judge, at, owner) VALUES (?, ?, ?, ?, ?)", event)
             return _verdict(last)
+
+    def check_name(self, judge: str, owner: str) -> None:
+        """Raises ValueError where the name is another owner's, or looks like it."""
+        with self._lock, _told(self.path):
+            _check_name(self._connection.execute, judge, owner)
 
     def verdicts(self, judge: str = "", fingerprint: str = "") -> list[Verdict]:
         """What stands, of one person or all and of one split or all, in the order in which it was given."""
@@ -139,33 +176,35 @@ class VerdictStore:
             rows = _standing(self._connection, judge and judge_name(judge), fingerprint)
         return [_verdict(row) for row in rows]
 
-    def answers(self, fingerprint: str) -> tuple[int, list[tuple[Pair, str, str]]]:
-        """What stands of one split, pair, person and answer, and a version: the number of the last event of all, so that
-        of two readings the one with the higher number is the newer."""
+    def changes(self, fingerprint: str, after: int = 0) -> tuple[int, list[tuple[Pair, str, int, str]]]:
+        """The number of the last event of all, and what stands wherever events of a split with higher numbers than `after`
+        changed it: pair, person, number of the event and answer ("" where nothing stands any more)."""
         with self._lock, _told(self.path):
-            # Read first: what another process writes in between belongs to a later version, and may be told early.
+            # Read first: what another process writes in between belongs to a later number, and may be told twice.
             last = self._connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
-            rows = _answers(self._connection, fingerprint)
-        return last, [(_pair(row), row["judge"], row["answer"]) for row in rows]
+            if last == after:
+                return last, []
+            given = {"fingerprint": fingerprint, "after": after}
+            rows = self._connection.execute(CHANGES if after else ALL, given).fetchall()
+        return last, [
+            (Pair(fingerprint, row["visual_id"], row["text_id"]), row["judge"], row["id"] or 0, row["answer"] or "")
+            for row in rows
+        ]  # fmt: skip
 
-    def agreed(self, fingerprint: str = "") -> dict[Pair, Tally]:
-        """What stands, pair by pair; `Tally.answer` is what most say."""
-        with self._lock, _told(self.path):
-            rows = _answers(self._connection, fingerprint)
-        return tallies((_pair(row), row["answer"]) for row in rows)
+    def _limit(self, ask: Any, owner: str) -> None:
+        """Raises ValueError where no more events are taken."""
+        count = ask("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]  # none is ever deleted
+        if count >= self.most:
+            raise ValueError(
+                f"all {self.most:,} verdicts that are kept here have been given (--max-verdicts)"
+            )
+        since = utc(datetime.now(timezone.utc) - timedelta(hours=1))
+        query = "SELECT count(*) FROM events WHERE owner = ? AND at > ?"
+        if ask(query, (owner, since)).fetchone()[0] >= HOURLY:
+            raise ValueError(f"{HOURLY:,} verdicts and undos an hour are kept of one browser; go on later")
 
-    def progress(self, fingerprint: str = "") -> dict[str, Any]:
-        """{"pairs", "yes", "no", "unsure": how many pairs are judged, and what is agreed on them; "judges": {name: how
-        many}}, of one split or all."""
-        with self._lock, _told(self.path):
-            rows = _answers(self._connection, fingerprint)
-        found = tallies((_pair(row), row["answer"]) for row in rows)
-        answers = Counter(tally.answer for tally in found.values())
-        judges = dict(Counter(row["judge"] for row in rows))
-        return {"pairs": answers.total(), **{a: answers[a] for a in ANSWERS}, "judges": judges}
-
-    def _create(self) -> None:
-        """Makes the table, unless another process did meanwhile."""
+    def _prepare(self) -> None:
+        """Makes the tables, or those of version 2, unless another process did meanwhile."""
         until = time.monotonic() + WAIT_SECONDS
         while True:
             try:
@@ -176,11 +215,13 @@ class VerdictStore:
                     raise
                 time.sleep(0.01)
         with self._writing() as ask:
-            if not _is_ours(self._connection, self.path):
-                for statement in (TABLE, INDEX):
-                    ask(statement)
-                ask(f"PRAGMA application_id = {APPLICATION}")
-                ask(f"PRAGMA user_version = {SCHEMA}")
+            version = _version(self._connection, self.path)
+            if version == SCHEMA:
+                return
+            for statement in (*(() if version else (EVENTS, INDEX)), *OWNERS):
+                ask(statement)
+            ask(f"PRAGMA application_id = {APPLICATION}")
+            ask(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def _writing(self) -> Iterator[Any]:
@@ -197,6 +238,15 @@ class VerdictStore:
 
     def _event(self, ask: Any, key: str) -> sqlite3.Row | None:
         return ask("SELECT * FROM events WHERE key = ?", (storable(key),)).fetchone()
+
+
+def _check_name(ask: Any, judge: str, owner: str) -> bool:
+    """Whether the owner has the name already. Raises ValueError where another has it, or one that looks like it."""
+    row = ask("SELECT judge, owner FROM names WHERE likeness = ?", (likeness(judge),)).fetchone()
+    if row is not None and row["owner"] != owner:
+        same = "is" if row["judge"] == judge else f"looks like {row['judge']!r},"
+        raise ValueError(f"{judge!r} {same} the name of somebody who judges in another browser")
+    return row is not None
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -237,25 +287,32 @@ def _refuse_other_files(path: Path) -> None:
         raise StoreRefused(f"{path} is no database of verdicts; {_REMEDY}")
 
 
-def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """True for a whole database of verdicts, False for an empty one. Raises StoreRefused on any other."""
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a whole database of verdicts, 0 for an empty file. Raises StoreRefused on any other."""
     try:
         ask = connection.execute
-        application, version, things = (
-            ask(query).fetchone()[0]
-            for query in (
-                "PRAGMA application_id",
-                "PRAGMA user_version",
-                "SELECT count(*) FROM sqlite_master",
+        alone = not connection.in_transaction
+        if alone:
+            ask("BEGIN")  # else another process may make the tables between two of the questions
+        try:
+            things, application, version = (
+                ask(query).fetchone()[0]
+                for query in (
+                    "SELECT count(*) FROM sqlite_master",
+                    "PRAGMA application_id",
+                    "PRAGMA user_version",
+                )
             )
-        )
+        finally:
+            if alone:
+                ask("ROLLBACK")
         if not (application or version or things):
-            return False
+            return 0
         if application != APPLICATION:
             raise StoreRefused(f"{path} is a database of something else; {_REMEDY}")
-        if version != SCHEMA:
+        if not 1 <= version <= SCHEMA:
             raise StoreRefused(
-                f"{path} is of version {version}, this xmr reads {SCHEMA}: use the xmr that wrote it, and export"
+                f"{path} is of version {version}, this xmr reads 1 to {SCHEMA}: use the xmr that wrote it, and export"
             )
         fault = ask("PRAGMA quick_check(1)").fetchone()[0]
         found = {row["name"] for row in ask("PRAGMA table_info(events)")}
@@ -263,49 +320,33 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreRefused(f"{path} is damaged: {error}; {_REMEDY}") from error
-    missing = {"id", "key", "undoes", *COLUMNS} - found
+    missing = {"id", "key", "undoes", *COLUMNS, *(["owner"] if version > 1 else [])} - found
     if fault != "ok" or missing:
         what = fault.strip().replace("\n", " ") if fault != "ok" else f"no {', '.join(sorted(missing))}"
         raise StoreRefused(f"{path} is damaged: {what}; {_REMEDY}")
-    return True
+    return version
 
 
 def _standing(connection: sqlite3.Connection, judge: str, fingerprint: str) -> list[sqlite3.Row]:
-    """What stands, with all columns, in the order in which it was given."""
-    query, given = _last(judge, fingerprint)
-    query = f"SELECT * FROM events WHERE id IN (SELECT id FROM ({query})) ORDER BY id"
-    return connection.execute(query, given).fetchall()
-
-
-def _answers(connection: sqlite3.Connection, fingerprint: str) -> list[sqlite3.Row]:
-    """Of what stands id, pair, judge and answer."""
-    query, given = _last("", fingerprint)
-    return connection.execute(f"{query} ORDER BY id", given).fetchall()
-
-
-def _last(judge: str, fingerprint: str) -> tuple[str, dict[str, str]]:
-    """A query, and its values, for the last verdict that stands of every person on every pair."""
+    """The last verdict that stands of every person on every pair, in the order in which they were given."""
     given = {"judge": judge, "fingerprint": fingerprint}
     where = "".join(f"{name} = :{name} AND " for name, value in given.items() if value) + STANDING
-    pair = "fingerprint, visual_id, text_id, judge"
-    # With max(), SQLite takes the other columns from the row that has it.
-    return f"SELECT max(id) AS id, {pair}, answer FROM events WHERE {where} GROUP BY {pair}", given
+    last = f"SELECT max(id) FROM events WHERE {where} GROUP BY fingerprint, visual_id, text_id, judge"
+    return connection.execute(f"SELECT * FROM events WHERE id IN ({last}) ORDER BY id", given).fetchall()
 
 
 def _verdict(row: sqlite3.Row) -> Verdict:
     return Verdict(**{name: row[name] for name in COLUMNS})
 
 
-def _pair(row: sqlite3.Row) -> Pair:
-    return Pair(row["fingerprint"], row["visual_id"], row["text_id"])
-
-
-def _same(one: Verdict, other: Verdict) -> bool:
-    return (one.pair, one.judge, one.answer) == (other.pair, other.judge, other.answer)
+def _same(row: sqlite3.Row, verdict: Verdict) -> bool:
+    one = _verdict(row)
+    return (one.pair, one.judge, one.answer) == (verdict.pair, verdict.judge, verdict.answer)
 
 
 def read_database(path: Path) -> list[Verdict]:
-    """What stands in a database, which is left as it is. Raises StoreRefused, and CannotSave where it is locked."""
+    """What stands in a database of any version, which is left as it is. Raises StoreRefused, and CannotSave where it is
+    locked."""
     _refuse_other_files(path)
     with _told(path):
         try:
@@ -321,5 +362,5 @@ def read_database(path: Path) -> list[Verdict]:
 
 def _read(path: Path, mode: str) -> list[Verdict]:
     with closing(_connect(path, mode)) as connection:
-        rows = _standing(connection, "", "") if _is_ours(connection, path) else []
+        rows = _standing(connection, "", "") if _version(connection, path) else []
     return [_verdict(row) for row in rows]

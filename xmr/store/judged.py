@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from xmr.data import DataFault, Dataset, Truth
-from xmr.store.verdicts import ANSWERS, PairNames, Verdict, agreed
+from xmr.store.verdicts import ANSWERS, PairNames, Question, Tally, Verdict
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What is agreed on a split's pairs: `confirmed`, `refuted` and `unsure`, each (P, 2) int64 of visual and text, and
+    """What is agreed on a split's pairs that are not annotated: `confirmed`, `refuted` and `unsure`, each (P, 2) int64 of
+    visual and text, with every text that reads like a judged one, and
     how many verdicts fit the split or are of `others` (dataset and split in words: number)."""
 
     confirmed: np.ndarray
@@ -43,15 +44,15 @@ def judged(path: str | Path, verdicts: Sequence[Verdict], data: Dataset) -> Judg
     """What the verdicts read from `path` agree on in one split. Raises DataFault where none is of this split."""
     where = f"{data.name} ({data.split}, fingerprint {data.fingerprint})"
     names = PairNames(data)
-    visuals, texts = _places(names.visuals), _places(names.texts)
-    fitting, others = [], {}
+    latest: dict[Question, dict[str, Verdict]] = {}  # of each person on texts that read alike the last
+    fitting, others = 0, {}
     for verdict in verdicts:
-        if (
-            verdict.fingerprint == data.fingerprint
-            and verdict.visual_id in visuals
-            and verdict.text_id in texts
-        ):
-            fitting.append(verdict)
+        question = names.question(verdict.pair)
+        if question is not None:
+            said = latest.setdefault(question, {})
+            before = said.get(verdict.judge, verdict)
+            said[verdict.judge] = verdict if verdict.at >= before.at else before
+            fitting += 1
         else:
             name = f"{verdict.dataset} ({verdict.split}, fingerprint {verdict.fingerprint[:40]})"
             if verdict.fingerprint == data.fingerprint:
@@ -63,19 +64,14 @@ def judged(path: str | Path, verdicts: Sequence[Verdict], data: Dataset) -> Judg
             f"{path}: none of its {len(verdicts):,} verdicts is of {where}; it holds {there}. Judge pairs of this split, "
             "or load the data that was judged"
         )
+    texts: dict[int, list[int]] = {}
+    for text, first in enumerate(data.reading.tolist()):
+        texts.setdefault(first, []).append(text)
     pairs: dict[str, list[tuple[int, int]]] = {answer: [] for answer in ANSWERS}
-    for pair, tally in agreed(fitting).items():
-        pairs[tally.answer] += [(v, t) for v in visuals[pair.visual_id] for t in texts[pair.text_id]]
-    return Judged(
-        *(np.array(pairs[answer], np.int64).reshape(-1, 2) for answer in ANSWERS), len(fitting), others
-    )
-
-
-def _places(names: Iterable[str]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        places.setdefault(name, []).append(index)
-    return places
+    for (visual, first), said in latest.items():
+        own, answer = data.visual_group[visual], Tally.of(one.answer for one in said.values()).answer
+        pairs[answer] += [(visual, text) for text in texts[first] if data.text_group[text] != own]
+    return Judged(*(np.array(pairs[answer], np.int64).reshape(-1, 2) for answer in ANSWERS), fitting, others)
 
 
 def among(pairs: np.ndarray, visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:

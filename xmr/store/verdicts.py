@@ -95,6 +95,31 @@ def judge_name(text: str) -> str:
     return name
 
 
+# Letters of other alphabets above those of ours that they look like: capitals and small ones; then what looks alike in ours.
+_LOOKS = str.maketrans(
+    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧАВЕКМНОРСТУХІЈЅ" + "аеорсухіјѕһԁԛԝвкмнтгьαβεηικμνορτυχωγıłøđħսօոհ",
+    "ABEZHIKMNOPTYXABEKMHOPCTYXIJS" + "aeopcyxijshdqwbkmhtrbabenikmvoptuxwyilodhuonh",
+)
+_ALIKE = str.maketrans("0i1", "oll")
+
+
+def likeness(name: str) -> str:
+    """Equal for names that look alike: without regard to case, width, accents, marks between letters, and which of the
+    Latin, Cyrillic, Greek and Armenian letters of one form, or digits, stand there.
+
+    >>> likeness("Аnn  B.") == likeness("ANN-B")
+    True
+    """
+    wide = unicodedata.normalize("NFKC", name)
+    plain = unicodedata.normalize("NFKD", wide.translate(_LOOKS).casefold()).translate(_LOOKS)
+    letters = (c for c in plain if (c.isalnum() or unicodedata.category(c)[0] == "M") and not _accent(c))
+    return "".join(letters).translate(_ALIKE).replace("rn", "m").replace("vv", "w") or wide.casefold()
+
+
+def _accent(character: str) -> bool:
+    return "\u0300" <= character <= "\u036f"
+
+
 @lru_cache
 def _cleaned(text: str) -> str:
     kept = (c for c in text if c.isspace() or c in JOINERS or unicodedata.category(c)[0] != "C")
@@ -124,6 +149,9 @@ def told_apart(ids: Iterable[str]) -> list[str]:
     return names
 
 
+Question = tuple[int, int]  # a visual, and the first of all texts that read alike: what a verdict is on
+
+
 class PairNames:
     """Names of a split's pairs, by which verdicts find them again.
 
@@ -137,9 +165,17 @@ class PairNames:
             f"{self.visuals[own]}#{hashlib.blake2b(words.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
             for own, words in zip(data.visual_of_text.tolist(), data.captions, strict=True)
         ]
+        self._visual = {name: index for index, name in enumerate(self.visuals)}
+        self._text = {name: int(data.reading[index]) for index, name in enumerate(self.texts)}
 
     def pair(self, visual: int, text: int) -> Pair:
         return Pair(self.data.fingerprint, self.visuals[visual], self.texts[text])
+
+    def question(self, pair: Pair) -> Question | None:
+        """What a verdict on the pair answers, for all texts that read alike; None where it is no pair of this split."""
+        visual, text = self._visual.get(pair.visual_id), self._text.get(pair.text_id)
+        here = pair.fingerprint == self.data.fingerprint and visual is not None and text is not None
+        return (visual, text) if here else None
 
     def verdict(self, visual: int, text: int, judge: str, answer: str, **seen: Any) -> Verdict:
         """A verdict on the pair of two indices; `seen` are `run`, `selector` and `score`. Raises as `Verdict`."""
@@ -156,24 +192,16 @@ class Tally(NamedTuple):
     no: int
     unsure: int
 
+    @classmethod
+    def of(cls, answers: Iterable[str]) -> Tally:
+        given = list(answers)
+        return cls(*map(given.count, ANSWERS))
+
     @property
     def answer(self) -> str:
         """What most of them say; "unsure" where two answers tie for it."""
         most = max(self)
         return ANSWERS[self.index(most)] if self.count(most) == 1 else "unsure"
-
-
-def agreed(verdicts: Iterable[Verdict]) -> dict[Pair, Tally]:
-    """The tally of every pair, in the order of appearance; of each person and pair the verdicts hold one."""
-    return tallies((verdict.pair, verdict.answer) for verdict in verdicts)
-
-
-def tallies(given: Iterable[tuple[Pair, str]]) -> dict[Pair, Tally]:
-    """The tally of every pair, from pairs with an answer each."""
-    counts: dict[Pair, list[int]] = {}
-    for pair, answer in given:
-        counts.setdefault(pair, [0, 0, 0])[ANSWERS.index(answer)] += 1
-    return {pair: Tally(*count) for pair, count in counts.items()}
 
 
 def utc(at: datetime) -> str:

@@ -81,9 +81,11 @@ def _query(
             "alt": "",
             "facts": "no match is annotated for it",
         }
-    known = known_words(workspace, asked.split, asked.direction, same, own)
+    index = asked.index if asked.kind == "item" else None
+    known = known_words(workspace, asked.split, asked.direction, same, own, index)
     if asked.kind == "text":
-        read = f"reads like a caption of the {asked.split} split"
+        alike = "a caption" if len(same) == 1 else f"{len(same):,} captions"
+        read = f"reads like {alike} of the {asked.split} split"
         facts = read if len(same) else "free text: no match is annotated"
         facts = [facts, known, unread_words(workspace, asked.text, runs)]
         return {"kind": "Text", "text": asked.text, "facts": " · ".join(filter(None, facts))}
@@ -151,7 +153,12 @@ def _column(
         "setup": run_words(workspace, column.run),
         "stage": stage_words(workspace, column.run),
         "about": " · ".join(about) or f"no metrics of the {asked.split} split",
-        "protocol": f"Share of the {asked.split} split's queries with a match at rank 1, in percent",
+        "protocol": f"Share of the {asked.split} split's queries with a match at rank 1, in percent"
+        + (
+            ", by each caption's own annotation: there, captions that read alike do not share their matches"
+            if workspace.read_elsewhere(asked.split)
+            else ""
+        ),
         "hits": hits,
         "rank": best.rank if best else None,
         "place": f"#{best.rank:,}" if best else "",

@@ -194,8 +194,10 @@ def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..
 
         Returns:
             {"run", "selector", "parameters", "pairs": [{"query", "query_id", "candidate_id", "score", "weight", "rank",
-            "evidence", "nearest_caption", "truth"}], "examined", "suspected", "precision", "recall"}. truth, precision
-            and recall are null where they aren't known; precision and recall are of all suspected, not of the listed.
+            "evidence", "nearest_caption", "truth"}], "examined", "suspected", "precision", "recall", "precision_of_all",
+            "informedness"}. truth and the last four are null where they aren't known; these are of all suspected, not of
+            the listed: precision_of_all is that of suspecting every examined pair, and informedness is recall less the
+            share of the others that is suspected, 0 for suspecting all or by chance.
         """
         name, most = given.text("run", run), given.whole("limit", limit, 1, MAX_PAIRS)
         params = SELECTORS[given.text("selector", selector)].defaults
@@ -228,6 +230,8 @@ def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..
             "suspected": int(flagged.sum()),
             "precision": measured.precision,
             "recall": measured.recall,
+            "precision_of_all": measured.base_rate,
+            "informedness": measured.informedness,
         }
 
     return false_negatives

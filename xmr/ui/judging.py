@@ -6,20 +6,32 @@ store keeps each key once. A person is told what others said of a pair only when
 
 from __future__ import annotations
 
+import hashlib
+import re
 import threading
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import gradio as gr
 import numpy as np
+from gradio.context import LocalContext
 
 from xmr.core import DIRECTIONS, Direction
 from xmr.disk import CannotSave
 from xmr.registry import unknown
-from xmr.store import ANSWERS, Pair, PairNames, StoreRefused, Tally, VerdictStore, judge_name
-from xmr.store.verdicts import tallies
+from xmr.store import (
+    ANSWERS,
+    Answers,
+    PairNames,
+    Question,
+    Standings,
+    StoreRefused,
+    VerdictStore,
+    judge_name,
+)
 from xmr.ui.said import refused
 from xmr.workspace import Workspace
 from xmr.workspace.measured import hard_negatives, visual_and_text
@@ -27,9 +39,13 @@ from xmr.workspace.measured import hard_negatives, visual_and_text
 MOST = 50  # answers of one event; the component sends no more
 SHOWN = 24  # pairs that a browser may ask the marks of
 UNDO = "undo"
+SECRET = re.compile(r"[0-9a-zA-Z_-]{32,128}")  # as a browser makes it
 NAMELESS = "Give your name to judge pairs: verdicts are kept under it."
 
 _opened: dict[Path, tuple[VerdictStore, int]] = {}
+_standings: WeakKeyDictionary[VerdictStore, dict[str, Standings]] = (
+    WeakKeyDictionary()
+)  # by fingerprint of a split
 _opening = threading.Lock()
 
 
@@ -41,7 +57,7 @@ def store_of(workspace: Workspace) -> VerdictStore:
         store, number = _opened.get(place, (None, 0))
         # A file that was deleted or replaced meanwhile would take verdicts that nobody can find again.
         if store is None or not place.exists() or place.stat().st_ino != number:
-            store = VerdictStore(place)
+            store = VerdictStore(place, workspace.verdicts.most)
             _opened[place] = store, place.stat().st_ino
         return store
 
@@ -59,103 +75,82 @@ def pair_names(workspace: Workspace, split: str) -> PairNames:
     return workspace.remember(("pair names", split), lambda: PairNames(workspace.dataset(split)))
 
 
-def pairs_of(workspace: Workspace, run: str, split: str, direction: Direction) -> dict[Pair, int]:
-    """The names of the run's hard negatives, in their order, and the place of the first one of each name; equal captions
-    of one visual share theirs, so there may be fewer than pairs."""
-    return _pairs_of(workspace, run, split, direction)[1]
+def questions(workspace: Workspace, run: str, split: str, direction: Direction) -> list[Question]:
+    """What each of the run's hard negatives asks, in their order; pairs whose texts read alike ask the same."""
+
+    def make() -> list[Question]:
+        visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+        return list(zip(visuals.tolist(), workspace.dataset(split).reading[texts].tolist(), strict=True))
+
+    return workspace.remember(("questions", run, split, direction), make)
 
 
-def _pairs_of(
-    workspace: Workspace, run: str, split: str, direction: Direction
-) -> tuple[list[Pair], dict[Pair, int]]:
-    def make() -> tuple[list[Pair], dict[Pair, int]]:
-        names = pair_names(workspace, split)
-        sides = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
-        listed = [names.pair(v, t) for v, t in zip(*(side.tolist() for side in sides), strict=True)]
-        places: dict[Pair, int] = {}
-        for place, pair in enumerate(listed):
-            places.setdefault(pair, place)
-        return listed, places
+def places_of(workspace: Workspace, run: str, split: str, direction: Direction) -> dict[Question, int]:
+    """The place of the first hard negative that asks each question."""
 
-    return workspace.remember(("pairs of", run, split, direction), make)
+    def make() -> dict[Question, int]:
+        listed = questions(workspace, run, split, direction)
+        return {question: place for place, question in reversed([*enumerate(listed)])}
+
+    return workspace.remember(("places of", run, split, direction), make)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What stands on a split as of a version of the store: one person's answers, everybody's, and how many verdicts each
-    person gave."""
-
-    version: int = 0
-    mine: dict[Pair, str] = field(default_factory=dict)
-    tallies: dict[Pair, Tally] = field(default_factory=dict)
-    people: dict[str, int] = field(default_factory=dict)
-
-    def mark(self, pair: Pair) -> list[str]:
-        """The person's own answer on a pair and, once they gave it, what others said; empty where they did not."""
-        mine = self.mine.get(pair, "")
-        if not mine:
-            return ["", ""]
-        others = Counter(dict(zip(ANSWERS, self.tallies[pair], strict=True)))
-        others[mine] -= 1
-        said = ", ".join(f"{others[answer]} {answer}" for answer in ANSWERS if others[answer])
-        return [mine, f"Others: {said}." if said else "Nobody else has judged it."]
+def asked_once(mask: np.ndarray, listed: Sequence[Question]) -> np.ndarray:
+    """Of the pairs in the mask (P,) the first of each question, (P,) bool."""
+    once = np.zeros(len(mask), bool)
+    seen: set[Question] = set()
+    for place in np.flatnonzero(mask).tolist():
+        once[place] = listed[place] not in seen
+        seen.add(listed[place])
+    return once
 
 
 def answers_on(workspace: Workspace, split: str, judge: str) -> Answers:
     """What stands on a split, `judge` ("": nobody) being the person who asks; nothing where verdicts can't be kept."""
     try:
-        version, rows = store_of(workspace).answers(workspace.dataset(split).fingerprint)
+        store = store_of(workspace)
+        with _opening:
+            held = _standings.setdefault(store, {})
+            key = workspace.dataset(split).fingerprint
+            stands = held[key] = held.get(key) or Standings(pair_names(workspace, split))
+        return stands.answers(store, judge)
     except (StoreRefused, OSError):
         return Answers()
-    mine = {pair: answer for pair, name, answer in rows if name == judge}
-    people = dict(Counter(name for _, name, _ in rows).most_common())
-    return Answers(version, mine, tallies((pair, answer) for pair, _, answer in rows), people)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What stands on listed pairs: the person's own answer `mine` and what is `agreed`, both (P,) int8, 0 for none, else
-    1 + the place in `ANSWERS`; and how many people gave each answer, `counts` (P, 3)."""
-
-    mine: np.ndarray
-    agreed: np.ndarray
-    counts: np.ndarray
-
-    def told(self, answer: str) -> np.ndarray:
-        """The pairs on which that is agreed, (P,) bool."""
-        return self.agreed == 1 + ANSWERS.index(answer)
+def owner_of(secret: Any) -> str:
+    """Who sends the present event, as far as it can be known: the login that the host vouches for, where there is one,
+    else the hash of the secret that the browser keeps; "" where there is neither."""
+    login = _login(LocalContext.request.get(None))
+    if login:
+        return f"login {login}"[:200]
+    if not isinstance(secret, str) or not SECRET.fullmatch(secret):
+        return ""
+    return hashlib.sha256(f"xmr verdicts {secret}".encode()).hexdigest()
 
 
-def standing(answers: Answers, pairs: Sequence[Pair]) -> Standing:
-    """What stands on these pairs, in their order."""
-    none = Tally(0, 0, 0)
-    counts = np.array([answers.tallies.get(pair, none) for pair in pairs], np.int64).reshape(-1, len(ANSWERS))
-    mine = np.array([_place(answers.mine.get(pair, "")) for pair in pairs], np.int8)
-    most = counts.max(1, initial=0)
-    tied = (counts == most[:, None]).sum(1) > 1
-    agreed = np.where(tied, _place("unsure"), counts.argmax(1) + 1)
-    return Standing(mine, np.where(most > 0, agreed, 0).astype(np.int8), counts)
+def _login(request: gr.Request | None) -> str:
+    """The name that a visitor has logged in by: Gradio's own login, or a Space's ("Sign in with Hugging Face")."""
+    if request is None:
+        return ""
+    scope = getattr(getattr(request, "request", None), "scope", None) or {}
+    info = (scope.get("session") or {}).get("oauth_info") or {}
+    return str(getattr(request, "username", None) or info.get("userinfo", {}).get("preferred_username") or "")
 
 
-def standing_of(
-    workspace: Workspace, run: str, split: str, direction: Direction, answers: Answers
-) -> Standing:
-    """What stands on the run's hard negatives."""
-    return standing(answers, _pairs_of(workspace, run, split, direction)[0])
-
-
-def _place(answer: str) -> int:
-    return 1 + ANSWERS.index(answer) if answer else 0
-
-
-def judge_of(typed: Any) -> tuple[str, str]:
-    """The name as it is kept, "" where there is none that can be, and what to do about that."""
+def judge_of(workspace: Workspace, typed: Any, owner: str) -> tuple[str, str]:
+    """The name as it is kept, "" where there is none that can be, and what to do about that: a name is of the `owner` who
+    judged under it first."""
     if not isinstance(typed, str) or not typed.strip():
         return "", NAMELESS
     try:
-        return judge_name(typed), ""
+        name = judge_name(typed)
+        store_of(workspace).check_name(name, owner)
+    except (StoreRefused, OSError):  # said in place of the panel
+        return name, ""
     except ValueError as error:
         return "", f"Another name, please: {error}."
+    return name, ""
 
 
 @dataclass(frozen=True)
@@ -225,8 +220,10 @@ def _item(workspace: Workspace, key: str, one: dict[str, Any], splits: Collectio
     data = workspace.dataset(values["split"])
     if data.visual_group[pair[0]] == data.text_group[pair[1]]:
         raise ValueError("that pair is annotated as matching already")
-    name = pair_names(workspace, values["split"]).pair(*pair)
-    if not asked and name not in pairs_of(workspace, values["run"], values["split"], values["direction"]):
+    question = pair[0], int(data.reading[pair[1]])
+    if not asked and question not in places_of(
+        workspace, values["run"], values["split"], values["direction"]
+    ):
         raise ValueError(f"that pair is not among the negatives that {values['run']} pushes hardest")
     return Item(key, **values, pair=pair, asked=asked)
 
@@ -253,16 +250,18 @@ def shown_pairs(workspace: Workspace, split: str, data: Any) -> list[tuple[int, 
     return found
 
 
-def take(workspace: Workspace, items: Iterable[Item], selector: str) -> Taken:
-    """Keeps answers and undoes, one after the other; what can't be kept is told, not raised."""
+def take(workspace: Workspace, items: Iterable[Item], selector: str, owner: str) -> Taken:
+    """Keeps answers and undoes of one `owner`, one after the other; what can't be kept is told, not raised."""
     taken = Taken()
     for item in items:
         try:
+            if not owner:
+                raise ValueError("the page has no secret of this browser; reload it")
             store = store_of(workspace)
             if item.answer == UNDO:
-                _undo(workspace, store, item, taken)
+                _undo(workspace, store, item, owner, taken)
             else:
-                _record(workspace, store, item, selector, taken)
+                _record(workspace, store, item, selector, owner, taken)
         except (ValueError, CannotSave, OSError) as error:
             taken.failed.append((item.key, str(error)))
         else:
@@ -270,31 +269,30 @@ def take(workspace: Workspace, items: Iterable[Item], selector: str) -> Taken:
     return taken
 
 
-def _record(workspace: Workspace, store: VerdictStore, item: Item, selector: str, taken: Taken) -> None:
-    names = pair_names(workspace, item.split)
-    place = pairs_of(workspace, item.run, item.split, item.direction).get(names.pair(*item.pair))
-    score = None
-    if place is not None:
-        score = float(hard_negatives(workspace, item.run, item.split, item.direction).score[place])
+def _record(
+    workspace: Workspace, store: VerdictStore, item: Item, selector: str, owner: str, taken: Taken
+) -> None:
+    names, of = pair_names(workspace, item.split), (item.run, item.split, item.direction)
+    place = places_of(workspace, *of).get(names.question(names.pair(*item.pair)))
+    score = None if place is None else float(hard_negatives(workspace, *of).score[place])
     seen = {"run": item.run, "selector": selector, "score": score}
-    store.record(names.verdict(*item.pair, item.judge, item.answer, **seen), item.key)
+    store.record(names.verdict(*item.pair, item.judge, item.answer, **seen), item.key, owner)
     name = f"pair #{place + 1:,}" if place is not None and not item.asked else "the pair asked for"
     taken.said, taken.back = f"Judged {item.answer}: {name}.", None
 
 
-def _undo(workspace: Workspace, store: VerdictStore, item: Item, taken: Taken) -> None:
-    data = workspace.dataset(item.split)
-    gone = store.undo(item.judge, data.fingerprint, item.key)
+def _undo(workspace: Workspace, store: VerdictStore, item: Item, owner: str, taken: Taken) -> None:
+    names, of = pair_names(workspace, item.split), (item.run, item.split, item.direction)
+    gone = store.undo(item.judge, names.data.fingerprint, item.key, owner)
     if gone is None:
-        taken.said = f"Nothing to take back: {item.judge} has no verdict on this split."
-        return
-    place = pairs_of(workspace, item.run, item.split, item.direction).get(gone.pair)
-    names, name = pair_names(workspace, item.split), f"a pair that is not in this list, “{gone.caption[:60]}”"
-    if gone.visual_id in names.visuals and gone.text_id in names.texts:
-        taken.back = names.visuals.index(gone.visual_id), names.texts.index(gone.text_id)
-    if place is not None:
-        visuals, texts = visual_and_text(
-            hard_negatives(workspace, item.run, item.split, item.direction), item.direction
+        taken.said = (
+            f"Nothing to take back: {item.judge} has given no verdict on this split from this browser."
         )
+        return
+    question = names.question(gone.pair)
+    place = places_of(workspace, *of).get(question)
+    name, taken.back = f"a pair that is not in this list, “{gone.caption[:60]}”", question
+    if place is not None:
+        visuals, texts = visual_and_text(hard_negatives(workspace, *of), item.direction)
         name, taken.back = f"pair #{place + 1:,}", (int(visuals[place]), int(texts[place]))
     taken.said = f"Taken back: {gone.answer} on {name}."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from xmr.core import Direction
+from xmr.data import Dataset
 from xmr.ui.components.pair_cards import Badge, Card, Side
 from xmr.ui.pictures import film, gallery_picture, picture
 from xmr.workspace import Workspace
 from xmr.workspace.measured import truth_of
-from xmr.workspace.words import text_words
+from xmr.workspace.words import text_words, words_of
 
 
 def visual_side(workspace: Workspace, split: str, index: int, role: str, own: int = 5) -> Side:
@@ -56,7 +57,14 @@ def pair_card(
         )
     annotated = bool(data.visual_group[visual] == data.text_group[text])
     truth = truth_of(workspace, split, visual, text)
-    return Card(name, sides, numbers, pair_badges(annotated, False, truth, data.truth is not None))
+    badges = pair_badges(annotated, False, truth, data.truth is not None)
+    return Card(name, sides, numbers, badges if annotated else [*alike_badges(data, visual, text), *badges])
+
+
+def alike_badges(data: Dataset, visual: int, text: int) -> list[Badge]:
+    """That a text reads like one that is annotated to the visual: Search counts it as a match."""
+    own = data.reading[data.text_group == data.visual_group[visual]]
+    return [Badge(f"reads like its own {words_of(data).text}", "own")] if data.reading[text] in own else []
 
 
 def pair_badges(annotated: bool, suspected: bool, truth: float | None, known: bool) -> list[Badge]:

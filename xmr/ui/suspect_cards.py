@@ -8,7 +8,7 @@ import numpy as np
 
 from xmr.core import Direction
 from xmr.ui.components.pair_cards import Badge, Card, Side
-from xmr.ui.pair_sides import text_side, truth_badges, visual_side
+from xmr.ui.pair_sides import alike_badges, text_side, truth_badges, visual_side
 from xmr.ui.suspect_lists import Asked, Examined
 from xmr.ui.suspect_words import vote_badges, vote_words
 from xmr.workspace import Workspace
@@ -51,6 +51,7 @@ def asked_card(workspace: Workspace, asked: Asked, examined: Examined, pair: tup
         note = f"Its {words_of(data).match} is known, so it is no negative, and there is nothing to judge."
     else:
         badges = truth_badges(truth, data.truth is not None) or [Badge("not annotated", "other")]
+        badges = [*alike_badges(data, *pair), *badges]
         note = f"It is not among the {len(examined.found):,} negatives that {asked.run} pushes hardest."
     rank = 1 + int((row > row[candidate]).sum())
     numbers = [("score", f"{row[candidate]:.3f}"), ("rank", f"{rank:,}")]
@@ -75,7 +76,8 @@ def _card(workspace: Workspace, asked: Asked, examined: Examined, i: int, pinned
     ]
     votes = {name: bool(mask[i]) for name, mask in examined.masks.items()}
     truth = None if np.isnan(found.truth[i]) else float(found.truth[i])
-    badges = [*vote_badges(votes), *truth_badges(truth, data.truth is not None)]
+    known = truth_badges(truth, data.truth is not None)
+    badges = [*vote_badges(votes), *alike_badges(data, *pair), *known]
     name, note = f"#{i + 1:,}", vote_words(votes)
     if pinned:
         name, numbers = ASKED, [("place", name), *numbers]

@@ -12,7 +12,8 @@ import numpy as np
 from xmr.analysis import HardNegatives
 from xmr.core import Direction
 from xmr.selection import SELECTORS
-from xmr.ui.judging import Answers, Standing, answers_on, standing_of
+from xmr.store import Answers, Standing, standing
+from xmr.ui.judging import answers_on, asked_once, questions
 from xmr.workspace import Workspace
 from xmr.workspace.measured import hard_negatives, suspects
 
@@ -21,7 +22,8 @@ RECENT = 64  # settings of selectors whose suspects are kept: turning pages and 
 # What is listed, by the suspecting selectors; "only" is what the first of them suspects and another does not.
 FILTERS = [
     ("all", "all"),
-    ("suspected", "suspected"),
+    ("suspected by the first selector", "first"),
+    ("suspected by any of them", "suspected"),
     ("agreed by all", "agreed"),
     ("contested", "contested"),
     ("only the first selector", "only"),
@@ -59,6 +61,7 @@ class Asked:
     not_by: str = ANY
     judged: str = "any"
     judge: str = ""
+    owner: str = ""  # who asks, as far as it can be known (`judging.owner_of`)
 
     @property
     def key(self) -> str:
@@ -80,7 +83,8 @@ class Asked:
 @dataclass(frozen=True)
 class Examined:
     """The run's hard negatives, the suspects by selector (P,) bool, in words which selectors can't judge here, what
-    stands on them, the pairs `base` of the list whatever was judged, and those of them that are `listed`."""
+    stands on them, the pairs `base` of the list whatever was judged, of those whose texts read alike the first, how many
+    others `repeat` it, and those of `base` that are `listed`."""
 
     found: HardNegatives
     masks: dict[str, np.ndarray]
@@ -88,7 +92,9 @@ class Examined:
     answers: Answers
     standing: Standing
     base: np.ndarray
+    repeats: int
     listed: np.ndarray
+    once: np.ndarray  # of all pairs the first of those whose texts read alike
 
 
 def filters(workspace: Workspace) -> list[tuple[str, str]]:
@@ -119,9 +125,22 @@ def examine(workspace: Workspace, asked: Asked) -> Examined:
         other = beside.get(asked.not_by)
         faults += [fault for fault in more if fault not in faults]
     answers = answers_on(workspace, split, asked.judge)
-    stands = standing_of(workspace, run, split, direction, answers)
-    base = listed_by(asked.listed, masks, found.truth, other)
-    return Examined(found, masks, faults, answers, stands, base, base & judged_by(asked.judged, stands))
+    asks = questions(workspace, run, split, direction)
+    stands = standing(answers, asks)
+    every = listed_by(asked.listed, masks, found.truth, other)
+    base = asked_once(every, asks)
+    repeats = int(every.sum() - base.sum())
+    return Examined(
+        found,
+        masks,
+        faults,
+        answers,
+        stands,
+        base,
+        repeats,
+        base & judged_by(asked.judged, stands),
+        asked_once(np.ones(len(found), bool), asks),
+    )
 
 
 def ask(
@@ -153,6 +172,7 @@ def listed_by(
     first = next(iter(masks.values()))
     match = truth > 0  # NaN, unknown, is not
     return {
+        "first": first,
         "suspected": votes > 0,
         "agreed": votes == len(masks),
         "contested": (votes > 0) & (votes < len(masks)),

@@ -60,7 +60,7 @@ def list_page(
     kept = closed(why) if why else verdict_panel(workspace, asked, examined, typed, shown)
     here = (asked.key, int(at[0]), int(at[-1])) if len(at) else None
     found = cards(listing, empty_words(asked, examined.base), None if why else of)
-    return Listed(found, kept, where_words(asked, places, at) + fault, here)
+    return Listed(found, kept, where_words(asked, places, at, examined.repeats) + fault, here)
 
 
 def of_list(asked: Asked) -> dict[str, str]:
@@ -77,12 +77,12 @@ def verdict_panel(
     taken: judging.Taken | None = None,
 ) -> dict[str, Any]:
     """What stands on the list and on the `shown` pairs, and what became of the answers that were `taken`."""
-    judge, hint = judging.judge_of(typed)
-    names, base = judging.pair_names(workspace, asked.split), examined.base
-    marks = {pair: examined.answers.mark(names.pair(*pair)) for pair in shown}
+    judge, hint = judging.judge_of(workspace, typed, asked.owner)
+    reading, base = workspace.dataset(asked.split).reading, examined.base
+    marks = {(v, t): examined.answers.mark((v, int(reading[t]))) for v, t in shown}
     mine = int((examined.standing.mine[base] > 0).sum())
     agreed = {answer: int(examined.standing.told(answer)[base].sum()) for answer in ANSWERS}
-    done = progress(int(base.sum()), mine, agreed, examined.answers.people, judge)
+    done = progress(int(base.sum()), mine, agreed, examined.answers, judge)
     taken = taken or judging.Taken()
     said = f"{taken.said} {mine:,} of {int(base.sum()):,}." if taken.said else ""
     return panel(
@@ -96,7 +96,7 @@ def judge_pairs(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keeps the answers of an event; the panel, and the table of selectors as people judge them now. Raises gr.Error."""
     items, refused = judging.read_items(workspace, data, splits)
-    taken = judging.take(workspace, items, next(iter(asked.settings)))
+    taken = judging.take(workspace, items, next(iter(asked.settings)), asked.owner)
     taken.failed[:0] = refused
     try:
         examined = examine(workspace, asked)

@@ -7,21 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from xmr.analysis import PrecisionRecall, precision_recall
+from xmr.analysis import PrecisionRecall, best_words, precision_recall
 from xmr.selection import SELECTORS
 from xmr.ui.components.number_table import table
 from xmr.ui.components.pair_cards import Badge
 from xmr.ui.suspect_lists import ANY, Asked, Examined, listed_by
+from xmr.words import NOTHING, fixed, percent
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.measured import asks_peers, peers
+from xmr.workspace.words import words_of
 
+ALL = "all of them"  # the guess that every pair is suspected, beside the selectors
 EMPTY = {
+    "first": "None of these negatives is suspected by the first selector. Move its threshold, or list all.",
     "suspected": "None of these negatives is suspected. Move the thresholds, or list all.",
     "agreed": "No pair is suspected by all of these selectors.",
     "contested": "No pair is contested: where one of these selectors suspects, all do.",
     "only": "The first selector suspects no pair that no other does.",
     "missed": "No real match is missed: all of them are suspected.",
     "false": "No false alarm: every suspected pair really matches, as far as is known.",
+}
+OF_LIST = {
+    "first": ", suspected by {first}",
+    "suspected": ", suspected by any of {all}",
+    "agreed": ", suspected by all of {all}",
+    "contested": ", suspected by some of {all}",
+    "only": ", suspected by {first}, not by {other}",
+    "missed": ", real matches that none of {all} suspects",
+    "false": ", suspected by any of {all}, and no match",
 }
 EMPTY_JUDGED = {
     "open": "You have judged all pairs of this list.",
@@ -32,14 +45,18 @@ EMPTY_JUDGED = {
 }
 
 
-def where_words(asked: Asked, places: np.ndarray, page: np.ndarray) -> str:
-    """Where in the list a page is, and of what the list is where that is not plain."""
+def where_words(asked: Asked, places: np.ndarray, page: np.ndarray, repeats: int = 0) -> str:
+    """Where in the list a page is, of what the list is, and how many pairs are not asked again because their texts read
+    like a listed one's."""
     words = "none"
     if len(page):
         at = int(np.searchsorted(places, page[0]))
         words = f"{at + 1:,}–{at + len(page):,} of {len(places):,}"
-    if asked.listed == "only" and asked.not_by != ANY:
-        words += f", suspected by {next(iter(asked.settings))}, not by {asked.not_by}"
+    words += OF_LIST.get(asked.listed, "").format(
+        first=next(iter(asked.settings)), all=", ".join(asked.settings), other=asked.not_by
+    )
+    if repeats:
+        words += f"; {repeats:,} more, whose texts read like a listed one's, are judged with it"
     return words
 
 
@@ -77,29 +94,36 @@ def selector_table(examined: Examined, source: str) -> dict[str, Any]:
         ("suspected", "how many of the hardest negatives"),
         ("precision", "share of the suspected that really match"),
         ("recall", "share of the real matches among them that are suspected"),
-        ("F1", "harmonic mean of precision and recall"),
+        (
+            "informedness",
+            "recall less the share of the others that is suspected: 0 for suspecting all, or by chance",
+        ),
     ]
-    yes, no = stands.told("yes"), stands.told("no")
+    yes, no, once = stands.told("yes"), stands.told("no"), examined.once
     judged = bool((yes | no).any())
     if judged:
         columns.append(
             ("right as judged", "of the suspected that most people call a match or none, the matches")
         )
+    first = next(iter(measured.values()))
+    every = {}
+    if first.known or judged:  # what a selector has to be better than
+        every[ALL] = np.ones(len(yes), bool)
+        measured[ALL] = precision_recall(every[ALL], examined.found.truth)
     rows = []
-    for i, (name, mask) in enumerate(masks.items()):
+    for i, (name, mask) in enumerate((masks | every).items()):
         one = measured[name]
         cells = [f"{int(mask.sum()):,}", share(one.precision), share(one.recall)]
-        cells.append("–" if one.f1 is None else f"{one.f1:.2f}")
+        cells.append(NOTHING if one.informedness is None else fixed(one.informedness, 2))
         if judged:
-            right, of = int((mask & yes).sum()), int((mask & (yes | no)).sum())
+            right, of = int((mask & once & yes).sum()), int((mask & once & (yes | no)).sum())
             cells.append(f"{share(right / of)} ({right:,} of {of:,})" if of else "–")
-        rows.append((name, style_at(i), cells))
-    first = next(iter(measured.values()))
+        rows.append((name, None if name == ALL else style_at(i), cells))
     note = f"Similarity between captions: {source}."
     if not first.known:
-        note = f"What really matches isn't known here, so precision, recall and F1 aren't either. {note}"
+        note = f"What really matches isn't known here, so precision, recall and informedness aren't either. {note}"
     elif first.unknown:
-        note = f"{first.unknown:,} pairs of unknown truth are left out of precision, recall and F1. {note}"
+        note = f"{first.unknown:,} pairs of unknown truth are left out of precision, recall and informedness. {note}"
     return table(columns, rows, note)
 
 
@@ -115,7 +139,7 @@ def findings(
         f"by {first}"
     )
     if one.known and one.precision is not None:
-        text += f"; {share(one.precision)} of those truly match (precision)"
+        text += f"; {share(one.precision)} of those truly match (precision), of all {share(one.base_rate)}"
     text += "."
     if one.known:
         surely = "are known to match" if one.unknown else "truly match"
@@ -123,8 +147,9 @@ def findings(
         text += f"; {share(one.recall)} of them are found (recall)." if one.matches else "."
     else:
         text += " What really matches isn't known here."
+    best = best_words(measured)
     if len(masks) == 1:
-        return text
+        return f"{text} {best}".strip()
     groups = {kind: listed_by(kind, masks, truth) for kind in ("suspected", "agreed", "contested")}
     text += (
         f" All {len(masks)} selectors agree on {groups['agreed'].sum():,} of the {groups['suspected'].sum():,} pairs "
@@ -134,16 +159,15 @@ def findings(
         right = {kind: precision_recall(group, truth).precision for kind, group in groups.items()}
         if right["agreed"] is not None and right["contested"] is not None:
             text += f" Of the agreed {share(right['agreed'])} truly match, of the contested {share(right['contested'])}."
-        by_f1 = {name: got.f1 for name, got in measured.items() if got.f1}
-        if by_f1:
-            best = max(by_f1, key=by_f1.__getitem__)
-            text += f" At these settings {best} finds them best (F1 {by_f1[best]:.2f})."
-    return text
+    return f"{text} {best}".strip()
 
 
 def about_selector(workspace: Workspace, run: str, selector: str) -> str:
-    """The selector's caption, and which runs it asks where it asks some."""
+    """The selector's caption, what it always suspects, and which runs it asks where it asks some."""
     text = SELECTORS[selector].caption
+    if "text_keys" in SELECTORS[selector].needs:
+        nouns = words_of(workspace.dataset())
+        text += f" A {nouns.text} that reads like one of the {nouns.visual}'s own is always suspected."
     if not asks_peers(selector) or not run:
         return text
     others = peers(workspace, run)
@@ -151,7 +175,5 @@ def about_selector(workspace: Workspace, run: str, selector: str) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in words; a few of many are not none."""
-    if value is None:
-        return "–"
-    return "under 1%" if 0 < value < 0.005 else f"{value:.0%}"
+    """A share in percent, where it is known."""
+    return NOTHING if value is None else percent(value)

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from xmr.captions import text_key
 from xmr.core import Direction
 from xmr.embedding import Encoded
 from xmr.search import ExactIndex, two_stage
@@ -174,19 +175,53 @@ class Workspace(Ranked):
 
     def annotation(self, query: Query, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
         """The split's items that are this very query, and the gallery items annotated as matching it; both may be
-        empty: the item itself, the captions that read as the text does, nothing for a picture from outside."""
-        none = np.array([], np.int64)
+        empty: a visual itself, the captions that read as a text or a caption does (a caption that is asked by its place
+        comes first), nothing for a picture from outside. Captions that read alike share their matches."""
+        none, data = np.array([], np.int64), self.dataset(split)
+        if query.index is None and query.image is None and not query.text.strip():
+            raise ValueError("the query is empty")
         if query.index is not None:
             same = np.array([query.index])
-        elif query.image is not None:
-            same = none
-        elif not query.text.strip():
-            raise ValueError("the query is empty")
+        elif query.image is None and direction == "t2v":
+            same = np.flatnonzero(data.reading == self._first_of(split).get(text_key(query.text), -1))
         else:
-            same = self._captions(split).get(_plain(query.text), none) if direction == "t2v" else none
+            same = none
         if not len(same):
             return none, none
-        return same, np.flatnonzero(self.positives(split, direction, same).any(0))
+        if direction == "t2v":
+            alike = np.flatnonzero(np.isin(data.reading, data.reading[same]))
+            same = np.concatenate([same, np.setdiff1d(alike, same)])
+        own = np.flatnonzero(self.positives(split, direction, same).any(0))
+        if direction == "v2t":
+            own = np.flatnonzero(np.isin(data.reading, data.reading[own]))
+        return same, own
+
+    def known(
+        self, split: str, direction: Direction, same: np.ndarray, items: np.ndarray
+    ) -> np.ndarray | None:
+        """What really matches the query that is `same` (`annotation`), of gallery `items` (N,): (N,) float32 as `truth`,
+        and of captions that read alike what is known of any of them; None where nothing is known."""
+        data = self.dataset(split)
+        if data.truth is None or not len(same):
+            return None
+        if data.truth.complete:
+            return self.truth(split, direction, same[:1], items)[0]
+        if direction == "t2v":
+            return np.fmax.reduce(self.truth(split, direction, same, items), axis=0)
+        every = np.arange(len(data.captions))
+        best = np.full(len(every), np.nan, np.float32)
+        np.fmax.at(best, data.reading, self.truth(split, direction, same, every)[0])
+        return best[data.reading[items]]
+
+    def read_elsewhere(self, split: str) -> int:
+        """How many captions read like one of another group of visuals: their matches are shared."""
+
+        def make() -> int:
+            data = self.dataset(split)
+            first = np.unique(np.stack([data.reading, data.text_group]), axis=1)[0]
+            return int((np.bincount(first, minlength=len(data.captions)) > 1)[data.reading].sum())
+
+        return self._memo.get(("read elsewhere", split), make)
 
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.
@@ -307,14 +342,13 @@ class Workspace(Ranked):
                 self._recent.pop(next(iter(self._recent)))
         return free
 
-    def _captions(self, split: str) -> dict[str, np.ndarray]:
-        def make() -> dict[str, np.ndarray]:
-            places: dict[str, list[int]] = {}
-            for index, caption in enumerate(self.dataset(split).captions):
-                places.setdefault(_plain(caption), []).append(index)
-            return {text: np.array(indices) for text, indices in places.items()}
-
-        return self._memo.get(("captions", split), make)
+    def _first_of(self, split: str) -> dict[str, int]:
+        """The first of the captions that read alike, by `text_key`."""
+        data = self.dataset(split)
+        return self._memo.get(
+            ("first captions", split),
+            lambda: {text_key(data.captions[i]): int(i) for i in np.unique(data.reading)},
+        )
 
     def _results(
         self,
@@ -326,16 +360,15 @@ class Workspace(Ranked):
     ) -> list[Result]:
         """Results from places, with what is known of each pair."""
         indices = np.array([place.index for place in ranked])
-        # Captions that read alike say the same, so the first stands for all of them.
-        known = self.truth(split, direction, same[:1], indices) if len(same) else None
+        known = self.known(split, direction, same, indices)
         results = []
         for at, (index, score, rank, first) in enumerate(ranked):
             if index in own:
                 status: Status = "annotated"
-            elif known is None or np.isnan(known[0, at]):
+            elif known is None or np.isnan(known[at]):
                 status = "unknown"
             else:
-                status = "true" if known[0, at] > 0.5 else "neither"
+                status = "true" if known[at] > 0.5 else "neither"
             results.append(Result(self.item_id(split, direction, index), index, score, rank, status, first))
         return results
 
@@ -379,7 +412,3 @@ def _rank(row: np.ndarray, index: int, own: np.ndarray) -> int:
     earlier = np.arange(len(row)) < index
     tied = equal & (~mine | earlier) if mine[index] else equal & ~mine & earlier
     return int((row > row[index]).sum() + tied.sum()) + 1
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

@@ -35,6 +35,11 @@ def data_facts(workspace: Workspace, split: str) -> dict[str, str]:
         facts["matches"] = f"decided by {len(data.classes)} class labels"
     elif len(np.unique(data.visual_group)) < len(data.visual_ids):
         facts["matches"] = f"{words.visual}s of the same group count as matches of each other's {words.text}s"
+    if shared := workspace.read_elsewhere(split):
+        facts["read alike"] = (
+            f"{shared:,} {words.text}s read like one of another {words.visual}; here each matches its own annotation only, "
+            "in Search they share their matches"
+        )
     if data.truth is not None:
         known = "every pair" if data.truth.complete else "some pairs"
         facts["truth"] = f"known of {known}, also where nobody annotated it: {data.truth.source}"

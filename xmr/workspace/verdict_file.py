@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xmr.cache import cache_folder
+from xmr.store.database import MOST
 
 PASSING = ("/", "/tmp", "/dev/shm", "/run")  # mounts that go with a container
 
 
 @dataclass(frozen=True)
 class VerdictFile:
-    """The database of verdicts (None: the usual one), and whether this host loses it when it restarts."""
+    """The database of verdicts (None: the usual one), whether this host loses it when it restarts, and how many verdicts and
+    undos of visitors it takes."""
 
     path: Path | None = None
     forgotten: bool = False
+    most: int = MOST
 
     @property
     def place(self) -> Path:

@@ -76,9 +76,15 @@ def item_name(workspace: Workspace, split: str, direction: Direction, index: int
 
 
 def known_words(
-    workspace: Workspace, split: str, direction: Direction, same: np.ndarray, own: np.ndarray
+    workspace: Workspace,
+    split: str,
+    direction: Direction,
+    same: np.ndarray,
+    own: np.ndarray,
+    index: int | None = None,
 ) -> str:
-    """How many items of the gallery are annotated as matching, and how many truly match; "" where none is."""
+    """How many items of the gallery are annotated as matching, whose they are where not all are of the item `index`
+    itself, and how many truly match; "" where none is. `same` and `own` as of `Workspace.annotation`."""
     if not len(own):
         return ""
     data = workspace.dataset(split)
@@ -86,8 +92,14 @@ def known_words(
     gallery = len(data.visual_ids) if direction == "t2v" else len(data.captions)
     if data.classes is not None:
         return f"{len(own):,} of {gallery:,} {noun}s are of its class"
-    text = f"{len(own)} annotated {noun}{'s' if len(own) > 1 else ''}"
-    known = workspace.truth(split, direction, same[:1], np.arange(gallery))
+    text = f"{len(own):,} annotated {noun}{'s' if len(own) > 1 else ''}"
+    if index is not None:
+        mine = int(workspace.positives(split, direction, np.array([index])).sum())
+        asks = words_of(data).text if direction == "t2v" else words_of(data).visual
+        alike = "of captions that read alike" if direction == "t2v" else "that read alike"
+        if mine < len(own):
+            text += f", {mine:,} of this {asks}, {len(own) - mine:,} {alike}"
+    known = workspace.known(split, direction, same, np.arange(gallery))
     if known is None:
         return text
     true = int(np.nansum(known))

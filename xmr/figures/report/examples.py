@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xmr.analysis import HardNegatives, precision_recall
+from xmr.analysis import HardNegatives, best_words, precision_recall
 from xmr.core import DIRECTIONS, Direction
 from xmr.figures.report.page import Tile, heading, paragraph, query_grid, suspect_cards, table
 from xmr.figures.report.subject import Subject, share_cell
@@ -77,7 +77,7 @@ def suspect_parts(subject: Subject) -> Iterator[str]:
             "A combination of runs has no loss, so nothing says which negatives it pushes hardest."
         )
         return
-    rows, cards = [], []
+    rows, cards, told = [], [], {}
     for name in subject.trained:
         try:
             found = hard_negatives(workspace, name, split, "t2v")
@@ -87,12 +87,14 @@ def suspect_parts(subject: Subject) -> Iterator[str]:
             yield paragraph(f"{name}: {error}", "warning")
             continue
         right = precision_recall(mask, found.truth)
+        told[name] = best_words({DEFAULT: right})
         cells = [f"{len(found):,}", share_cell(int(mask.sum()), len(mask))]
         if data.truth is not None:
             cells += [
                 share_cell(right.matches, right.known),
                 "" if right.precision is None else percent(right.precision),
                 "" if right.recall is None else percent(right.recall),
+                "" if right.informedness is None else fixed(right.informedness, 2),
             ]
         rows.append([subject.name(name), *cells])
         chosen = np.flatnonzero(mask)[:SUSPECTS].tolist()
@@ -103,9 +105,12 @@ def suspect_parts(subject: Subject) -> Iterator[str]:
     )
     heads = ["run", "hard negatives", "suspected"]
     if data.truth is not None:
-        heads += ["truly matches", "precision", "recall"]
+        heads += ["truly matches", "precision", "recall", "informedness"]
     if rows:
         yield table(heads, rows, "Suspected false negatives")
+    for name, words in told.items():
+        if words:
+            yield paragraph(f"{name}: {words}")
     for name, shown in cards:
         yield heading(f"{name}: the heaviest suspects")
         yield suspect_cards(shown) if shown else paragraph("It pushes no pair that is suspected.")

@@ -11,13 +11,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xmr.store import Answers
 from xmr.ui.components import Drawn
 
-NAMES = 8  # of people, told with how many verdicts they gave
+KEPT = "xmr-judge"  # where the browser keeps the person's name, for all datasets
+# A verdict can be taken back by the browser only that gave it: it makes itself a secret, of which the server keeps a hash.
+RECALL = f"""() => {{
+  const fresh = [...crypto.getRandomValues(new Uint8Array(24))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  try {{
+    if (!localStorage.getItem('xmr-secret')) localStorage.setItem('xmr-secret', fresh);
+    return [localStorage.getItem('{KEPT}') ?? '', localStorage.getItem('xmr-secret')];
+  }} catch {{ return ['', fresh]; }}
+}}"""
+REMEMBER = f"(name) => {{ try {{ localStorage.setItem('{KEPT}', name); }} catch {{ /* a browser that keeps nothing */ }} }}"
 
 
 def progress(
-    listed: int, mine: int, agreed: Mapping[str, int], people: Mapping[str, int], judge: str
+    listed: int, mine: int, agreed: Mapping[str, int], answers: Answers, judge: str
 ) -> dict[str, Any]:
     """How much of a list is judged: by the person `judge` ("": nobody), by anyone with what is agreed (pairs by answer),
     and how many verdicts each person gave on the split."""
@@ -28,15 +38,10 @@ def progress(
     words += f", {mine:,} by you." if judge else "."
     if not listed:
         words = "Nothing is listed."
-    some = [f"{name} {count:,}" for name, count in list(people.items())[:NAMES]]
-    left = len(people) - len(some)
-    if some:
-        words += (
-            " Verdicts on this split: "
-            + ", ".join(some)
-            + (f" and {left:,} more people" if left else "")
-            + "."
-        )
+    if answers.people:
+        some = ", ".join(f"{name} {count:,}" for name, count in answers.people.items())
+        more = f" and {answers.more:,} more people" if answers.more else ""
+        words += f" Verdicts on this split: {some}{more}."
     return {"listed": listed, "mine": mine, "anyone": anyone, "words": words}
 
 

@@ -23,10 +23,10 @@ from xmr.ui.components.number_table import NumberTable, table
 from xmr.ui.components.pair_cards import PairCards
 from xmr.ui.components.params import ParamPool
 from xmr.ui.components.plotly_chart import PlotlyChart, chart
-from xmr.ui.components.verdict_panel import VerdictPanel
+from xmr.ui.components.verdict_panel import RECALL, REMEMBER, VerdictPanel
 from xmr.ui.components.when_shown import when_shown
 from xmr.ui.events import EVENT
-from xmr.ui.judging import judge_of, store_of
+from xmr.ui.judging import judge_of, owner_of, store_of
 from xmr.ui.links import any_text, one_of, some_of
 from xmr.ui.said import refused, warn
 from xmr.ui.shell import NO_LOSS, Controls
@@ -40,9 +40,6 @@ TITLE = "False negatives"
 ID = "false_negatives"
 
 BESIDE = ("word_overlap", "near_positive")  # compared with at first: they look at other things than most
-KEPT = "xmr-judge"  # where the browser keeps the person's name, for all datasets
-RECALL = f"() => {{ try {{ return localStorage.getItem('{KEPT}') ?? ''; }} catch {{ return ''; }} }}"
-REMEMBER = f"(name) => {{ try {{ localStorage.setItem('{KEPT}', name); }} catch {{ /* a browser that keeps nothing */ }} }}"
 # Saves the file that was made, and tells the panel of verdicts which split has been exported.
 SAVE = """(file, split) => {
   if (!file?.url) return;
@@ -60,7 +57,7 @@ matches, and no selector suspects what people refuted:
     python scripts/train.py --dataset DATASET --loss LOSS --verdicts FILE
     python scripts/evaluate.py RUN --split SPLIT --verdicts FILE
 
-FILE is what JSONL or CSV saves, or the database itself. Names are no accounts: anyone may write any name."""
+FILE is what JSONL or CSV saves, or the database itself. A name is no account: it is of the browser that judged under it first."""
 
 
 def draw(workspace: Workspace, asked: Asked, told: str = "") -> tuple[str, dict[str, Any]]:
@@ -176,13 +173,16 @@ def build(workspace: Workspace, controls: Controls) -> None:
         clear = gr.Button(
             "Clear the pair asked for", size="sm", scale=0, min_width=180, visible=False, elem_id="fn-clear"
         )
-        where = Notice(elem_id="fn-where")
+    where = Notice(elem_id="fn-where")
     found = PairCards(elem_id="fn-pairs")
     place = gr.State(None)  # which list, first and last place on the page
     moved = gr.State({})  # parameters that were moved, by selector
     # The same as text: the list follows it, so that a filter chosen meanwhile never leaves an older setting's list.
     turned = gr.Textbox("", visible="hidden", label="moved parameters", elem_id="fn-moved")
     filled = gr.State(DEFAULT)  # the selector that the sliders are of
+    secret = gr.Textbox(
+        "", visible="hidden", label="secret of this browser", max_length=128, elem_id="fn-secret"
+    )
 
     keep = controls.links.keep
     keep("fn_run", run, one_of("run", names), ID)
@@ -194,17 +194,19 @@ def build(workspace: Workspace, controls: Controls) -> None:
     pair = [controls.links.hidden(f"suspect_{side}", any_text, ID) for side in ("visual", "text")]
 
     of_run = [run, controls.split, controls.direction, selector, beside]
-    of = [*of_run, moved, filled, listed, not_by, judged, name]
+    of = [*of_run, moved, filled, listed, not_by, judged, name, secret]
     # Without the sliders: Gradio refuses values that are on their way while the sliders become another selector's.
     inputs = [*of, *pair, place]
     of_list = [found, kept, where, place, clear, not_by]
     of_selector = [about, filled, *pool.components]
 
     def read(values: tuple[Any, ...]) -> tuple[Asked, str, tuple[str, str], Any]:
-        one, split, direction, kind, others, held, _, which, other, answer, typed = values[: len(of)]
+        one, split, direction, kind, others, held, _, which, other, answer, typed, kept_by = values[: len(of)]
         visual, text, at = values[len(of) :]
         settings = settings_of(kind, held.get(kind, SELECTORS[kind].defaults), others, held)
-        asked = Asked(one or "", split, direction, settings, which, other, answer, judge_of(typed)[0])
+        owner = owner_of(kept_by)
+        who = judge_of(workspace, typed, owner)[0]
+        asked = Asked(one or "", split, direction, settings, which, other, answer, who, owner)
         return asked, typed or "", (visual or "", text or ""), at
 
     def lists(move: int = 0) -> Callable[..., tuple[Any, ...]]:
@@ -289,4 +291,4 @@ def build(workspace: Workspace, controls: Controls) -> None:
             None, [file, controls.split], None, js=SAVE, **EVENT
         )
     name.change(None, name, None, js=REMEMBER, **EVENT)
-    gr.context.Context.root_block.load(None, None, name, js=RECALL, **EVENT)
+    gr.context.Context.root_block.load(None, None, [name, secret], js=RECALL, **EVENT)
