@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-import numpy as np
 import pytest
+from PIL import Image
 
 from xmr import allowed, encoders
 from xmr.allowed import allow_only, is_allowed
@@ -113,7 +113,7 @@ def test_two_encode_at_a_time_whoever_asks():
     encoder = Encoder(
         "slow", "", Slow(), lambda image: torch.zeros(3), lambda texts: torch.zeros(len(texts), 4)
     )
-    asks = [lambda: encoder.encode_texts(["a"]), lambda: encoder.encode_images([np.zeros(1)])]
+    asks = [lambda: encoder.encode_texts(["a"]), lambda: encoder.encode_images([Image.new("RGB", (4, 4))])]
     threads = [threading.Thread(target=asks[n % 2]) for n in range(10)]
     for thread in threads:
         thread.start()

@@ -232,6 +232,11 @@ CLOSE = {
     "transparent": (gradient(2600, 2100, "RGBA"), "PNG", {}),
     "few colours": (gradient(2500, 2300).quantize(64), "PNG", {}),
     "16 bits": (Image.fromarray(np.asarray(gradient(2500, 2200, "L")).astype(np.uint16) << 8), "PNG", {}),
+    "16 bits, one of them clear": (
+        Image.fromarray((np.asarray(gradient(2500, 2200, "L")).astype(np.uint16) // 64) << 14),
+        "PNG",
+        {"transparency": 0},
+    ),
     "a photo": (gradient(4100, 3100), "JPEG", {"quality": 95}),
     "progressive": (gradient(4100, 3100), "JPEG", {"quality": 95, "progressive": True}),
     "small": (gradient(90, 70), "PNG", {}),
