@@ -27,19 +27,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 import numpy as np
 import torch
 
+from scripts import told
+from scripts.command import Bars, check_encoder, say
 from scripts.compare import load
-from scripts.train import Encoding, Parser, add_training_options, assign, config_of, refuse_another, scopes
-from xmr.checkpoints import CannotSave, Run, Trained, is_finished, load_run
+from scripts.train import Parser, add_training_options, assign, config_of, difference, scopes
+from xmr.checkpoints import Run, Trained, is_finished, load_run
 from xmr.core import TrainConfig
 from xmr.data import Dataset
 from xmr.disk import holding, write
-from xmr.embedding import embed_dataset, frozen_features
+from xmr.embedding import Progress, embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.registry import unknown
 from xmr.selection import ACTIONS, SELECTORS
@@ -71,34 +76,29 @@ LOSSES = ["max_of_hinges", "info_nce"]
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     command = "python scripts/benchmark_selectors.py " + shlex.join(sys.argv[1:] if argv is None else argv)
-    try:
+
+    def work() -> int:
         with holding(Path(options.out)):
             return run(options, command)
-    except (ValueError, TypeError, CannotSave, TrainingDiverged) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+
+    return told(work, "the same command goes on")
 
 
 def run(options: argparse.Namespace, command: str) -> int:
     """The whole benchmark: what is missing is trained, then the report is written. Returns the exit code."""
     configs, selectors = plan(options)
     base = configs[options.models[0]]
+    check_encoder(base.dataset, base.encoder)
     stem = options.out.removesuffix(".md")
     Path(stem).parent.mkdir(parents=True, exist_ok=True)
-    encoding = Encoding()
-    data = load(base, encoding)
+    bars = Bars()
+    data = load(base, bars, options.strict)
     if data["test"].truth is None:
         raise ValueError(
             f"nothing is known of {data['test'].name} beyond its annotation, so nothing to measure against"
         )
     log = Log(Path(stem + ".jsonl"), {split: part.fingerprint for split, part in data.items()})
-    runs = [model(configs[name], Path(stem + ".runs"), data) for name in options.models]
+    runs = [model(configs[name], Path(stem + ".runs"), data, bars) for name in options.models]
     findings = {}
     for split in ("validation", "test"):
         if data[split].truth is not None:
@@ -149,16 +149,17 @@ def plan(options: argparse.Namespace) -> tuple[dict[str, TrainConfig], dict[str,
 # ---- detection ---------------------------------------------------------------------------------------------
 
 
-def model(config: TrainConfig, folder: Path, data: dict[str, Dataset]) -> Run:
+def model(config: TrainConfig, folder: Path, data: dict[str, Dataset], progress: Progress) -> Run:
     """A run of that loss below `folder`, trained or gone on with where it is not finished."""
     path = folder / config.loss
     if not is_finished(path):
-        tell(f"model {config.loss}")
-        finished(train(config, path, resume=True, load=data.__getitem__))
-    try:
-        refuse_another(path, config)
-    except ValueError as error:
-        raise ValueError(f"{path} was trained otherwise; choose another --out") from error
+        say(f"model {config.loss}")
+        try:
+            finished(train(config, path, resume=True, load=data.__getitem__, progress=progress))
+        except TrainingDiverged as error:
+            raise ValueError(str(error)) from error
+    if differs := difference(path, config):
+        raise ValueError(f"{path} was trained otherwise, with {differs}; choose another --out")
     run = load_run(path)
     if run.dataset["fingerprints"]["test"] != data["test"].fingerprint:
         raise ValueError(f"{path} was trained on other data; choose another --out")
@@ -178,7 +179,7 @@ def detection(
 
     @cache
     def models() -> list[list[Side]]:
-        tell(f"{dataset.split}: the hardest negatives of {len(runs)} models")
+        say(f"{dataset.split}: the hardest negatives of {len(runs)} models")
         return hard_negatives(runs, dataset, visuals)
 
     findings = []
@@ -191,12 +192,12 @@ def detection(
             try:
                 record = asdict(Finding.of(name, params, sweep(name, params, models(), wanted)))
             except ValueError as error:
-                tell(f"  {name} is left out: {error}")
+                say(f"  {name} is left out: {error}")
                 continue
             log.append(key, record)
         finding = Finding(**record)
         findings.append(finding)
-        tell(
+        say(
             f"  {name}: at {finding.default:g} precision, recall, F1, informedness "
             f"{', '.join(finding.at(finding.default))}; at {finding.chosen:g} {', '.join(finding.at(finding.chosen))}; "
             f"area {percent(finding.area)}"
@@ -256,8 +257,8 @@ def effects(
                 log.append(key, record)
                 spent.append(record["seconds"])
                 rest = left * sum(spent) / len(spent) / 60
-                tell(
-                    f"{variant.loss}, {variant.title}, seed {config.seed}: {told(record)}, about {rest:.0f} min left"
+                say(
+                    f"{variant.loss}, {variant.title}, seed {config.seed}: {in_words(record)}, about {rest:.0f} min left"
                 )
             records[variant][config.seed] = record
     return records
@@ -338,7 +339,7 @@ def facts(options: argparse.Namespace, base: TrainConfig, records: dict[Variant,
     )
 
 
-def told(record: dict[str, Any]) -> str:
+def in_words(record: dict[str, Any]) -> str:
     if record["diverged"]:
         return f"diverged, {record['seconds']:.0f} s"
     shown = {
@@ -350,10 +351,6 @@ def told(record: dict[str, Any]) -> str:
         ", ".join(f"{title} {value:.1f}" for title, value in list(shown.items())[:3])
         + f", {record['seconds']:.0f} s"
     )
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -18,12 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 import numpy as np
 
-from scripts.evaluate import aligned
+from scripts import told
+from scripts.command import Bars, say, the_runs
+from scripts.evaluate import aligned, percent
 from xmr.checkpoints import Combination, Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
 from xmr.core import DIRECTIONS
@@ -76,41 +81,42 @@ Embeddings = list[tuple[np.ndarray, np.ndarray]]  # of each run: visual (N_v, E)
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     command = shlex.join(["python", "scripts/combine.py", *(sys.argv[1:] if argv is None else argv)])
-    try:
-        runs = load_runs(options.run_dir)
-        if options.rule != "rank":
-            check_place(
-                place(options, runs, options.rule or SAVED[0]), runs
-            )  # told now, and not after minutes
-        validation = load_split(runs, "validation")
-        embeddings = [embed_dataset(run, validation) for run in runs]
-        weights, tried = choose(runs, embeddings, validation)
-        results = {"validation": measure(runs, embeddings, weights, validation)}
-        reached = {rule: headline(results["validation"][rule])[1] for rule in RULES}
-        figure = headline(results["validation"]["mean"])[0]
-        rule = options.rule or max(SAVED, key=reached.__getitem__)
-        # Everything is chosen; only now is the test split opened.
-        test = load_split(runs, "test")
-        results["test"] = measure(runs, [sides_of(run, test) for run in runs], weights, test)
-        report = reported(runs, weights, results) | {"chosen": rule, "path": None}
-        if rule != "rank":
-            training = {"command": command, "combinations_tried": tried, f"validation_{figure}": reached}
-            members = [
-                Member(run, float(weight), group(run))
-                for run, weight in zip(runs, weights[rule], strict=True)
-                if weight > 0
-            ]
-            metrics = report["rules"][rule]["metrics"]
-            saved = save_combination(place(options, runs, rule), rule, members, metrics, training)
-            report["path"] = str(saved.path)
-    except (ValueError, OSError) as error:  # RunRefused and CannotSave are among them
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report, indent=1) if options.json else told(report))
+    return told(lambda: run_all(options, command))
+
+
+def run_all(options: argparse.Namespace, command: str) -> int:
+    """Chooses on validation, measures on test, saves; returns the exit code."""
+    bars = Bars()
+    runs = load_runs(the_runs(options.run_dir, "combine.py"))
+    if options.rule != "rank":
+        check_place(place(options, runs, options.rule or SAVED[0]), runs)  # told now, and not after minutes
+    validation = load_split(runs, "validation")
+    embeddings = [embed_dataset(run, validation, bars) for run in runs]
+    say("choosing weights on validation")
+    weights, tried = choose(runs, embeddings, validation)
+    results = {"validation": measure(runs, embeddings, weights, validation)}
+    reached = {rule: headline(results["validation"][rule])[1] for rule in RULES}
+    figure = headline(results["validation"]["mean"])[0]
+    rule = options.rule or max(SAVED, key=reached.__getitem__)
+    # Everything is chosen; only now is the test split opened.
+    test = load_split(runs, "test")
+    results["test"] = measure(runs, [sides_of(run, test, bars) for run in runs], weights, test)
+    report = reported(runs, weights, results) | {"chosen": rule, "path": None}
+    if rule != "rank":
+        training = {"command": command, "combinations_tried": tried, f"validation_{figure}": reached}
+        members = [
+            Member(run, float(weight), group(run))
+            for run, weight in zip(runs, weights[rule], strict=True)
+            if weight > 0
+        ]
+        metrics = report["rules"][rule]["metrics"]
+        saved = save_combination(place(options, runs, rule), rule, members, metrics, training)
+        report["path"] = str(saved.path)
+    print(json.dumps(in_percent(report), indent=1) if options.json else in_words(report))
     return 0
 
 
-def load_runs(folders: Sequence[str]) -> list[Run]:
+def load_runs(folders: Sequence[Path]) -> list[Run]:
     """The trained runs in these folders by name: their order on the command line changes nothing."""
     runs: dict[Path, Run] = {}
     for folder in folders:
@@ -119,7 +125,7 @@ def load_runs(folders: Sequence[str]) -> list[Run]:
         except RunRefused as error:
             raise RunRefused(f"{folder}: {error}") from error
         if isinstance(run, Combination):  # as from an earlier call, caught by runs/*
-            print(f"{folder} is a combination itself and left out", file=sys.stderr)
+            say(f"{folder} is a combination itself and left out")
         else:
             runs[run.path] = run
     if not runs:
@@ -222,7 +228,7 @@ def of_ranks(embeddings: Embeddings, data: Dataset) -> dict[str, float]:
 def reported(
     runs: Sequence[Run], weights: dict[str, np.ndarray], results: dict[str, dict[str, dict[str, float]]]
 ) -> dict[str, Any]:
-    """What --json prints: members and rules with their metrics by split; a rule with the weights it gives."""
+    """What is told: members and rules with their metrics by split; a rule with the weights it gives."""
 
     def of(key: str) -> Metrics:
         return {split: found[key] for split, found in results.items()}
@@ -242,7 +248,17 @@ def reported(
     }
 
 
-def told(report: dict[str, Any]) -> str:
+def in_percent(report: dict[str, Any]) -> dict[str, Any]:
+    """What --json prints: the report with all shares in per cent, as scripts/evaluate.py."""
+
+    def of(one: dict[str, Any]) -> dict[str, Any]:
+        return one | {"metrics": percent(one["metrics"])}
+
+    rules = {rule: of(one) for rule, one in report["rules"].items()}
+    return report | {"unit": "per cent", "members": [of(one) for one in report["members"]], "rules": rules}
+
+
+def in_words(report: dict[str, Any]) -> str:
     """The table, the chosen rule's weights, and how it does beside the run that is best on validation."""
     members, rules, chosen = report["members"], report["rules"], report["chosen"]
     shown = {
@@ -284,13 +300,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "run_dir", nargs="+", metavar="RUN_DIR", help="trained runs of the same data, in one folder"
+        "run_dir", nargs="+", metavar="RUN_DIR|FOLDER", help="trained runs of the same data, in one folder"
     )
     parser.add_argument("--rule", choices=RULES, help="default: the one that is best on validation")
     parser.add_argument(
         "--out", default="", metavar="DIR", help="beside the runs; default: a folder named after the rule"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
     options = parser.parse_args(argv)
     if options.rule == "rank" and options.out:
         parser.error("reciprocal ranks are no weighted sum, so nothing can be saved: leave --out away")

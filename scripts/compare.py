@@ -17,6 +17,9 @@ for one, is words_conv or words_gru in linear and words elsewhere.
 Every finished training is a line of FILE's .jsonl (of FILE-MATCHER.jsonl with several matchers), so the same command
 goes on where it was stopped, and more losses, matchers, trials or seeds train what is missing. Logs of the same
 comparison can be joined: cat a.jsonl b.jsonl > all.jsonl.
+
+--keep best keeps of each loss the seed that is best on validation as a run in the folder FILE.runs, --keep all every seed,
+for the app and all scripts. What was trained without it is trained again for it.
 """
 
 from __future__ import annotations
@@ -27,19 +30,24 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 import numpy as np
 import torch
 
-from scripts.train import Encoding, Parser, add_training_options, assign, config_of, scopes
-from xmr.checkpoints import CannotSave, Trained
+from scripts import told
+from scripts.command import Bars, check_encoder, reader, say
+from scripts.train import Parser, add_training_options, assign, config_of, difference, scopes
+from xmr.checkpoints import Trained, clear_run, is_finished, is_started
 from xmr.comparison import (
     Comparison,
     Log,
@@ -61,7 +69,7 @@ from xmr.comparison import (
     shares_by_visual,
 )
 from xmr.core import DIRECTIONS, TrainConfig
-from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.data import SPLITS, Dataset
 from xmr.disk import write
 from xmr.embedding import Progress, frozen_features, zero_shot
 from xmr.losses import LOSSES
@@ -79,17 +87,7 @@ ENDINGS = (".md", ".csv", ".tex", ".html", ".jsonl")
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     command = "python scripts/compare.py " + shlex.join(sys.argv[1:] if argv is None else argv)
-    try:
-        return run(options, command)
-    except (ValueError, TypeError, CannotSave) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
+    return told(lambda: run(options, command), "the same command goes on")
 
 
 def run(options: argparse.Namespace, command: str) -> int:
@@ -99,42 +97,56 @@ def run(options: argparse.Namespace, command: str) -> int:
     baseline = options.baseline or (BASELINE if BASELINE in rows else rows[0])
     if baseline not in rows:
         raise ValueError(unknown("baseline", baseline, rows))
+    first = next(iter(plans[matchers[0]][0].values()))
+    check_encoder(first.dataset, first.encoder)
     if options.threads:
         torch.set_num_threads(options.threads)
     stem = options.out.removesuffix(next((end for end in ENDINGS if options.out.endswith(end)), ""))
     comparisons, datasets, whole = [], {}, True
     for matcher, planned in plans.items():
         several = f"-{matcher}" if len(plans) > 1 else ""
-        one, data = compared(options, planned, Path(f"{stem}{several}.jsonl"), datasets, several[1:])
+        folder = None if options.keep == "none" else kept_in(stem, matcher, len(plans))
+        path = Path(f"{stem}{several}.jsonl")
+        one, data = compared(options, planned, path, datasets, several[1:], folder, command)
         comparisons.append(one)
         whole &= len(one.outcomes) == len(rows)
     if not any(one.outcomes for one in comparisons):
         return 2
-    told = [f"    {command}"]
+    lines = [f"    {command}"]
     if len(comparisons) == 1:
         one = comparisons[0]
         title = f"{len(one.outcomes)} losses on {data['train'].name}"
-        told += one.about
+        lines += one.about
         cells = one.cells(baseline)
         texts = {
-            ".md": markdown(one.rows, cells, baseline, title, told),
+            ".md": markdown(one.rows, cells, baseline, title, lines),
             ".csv": csv_table(one.rows, cells),
             ".tex": latex_tables(one.rows, cells, baseline, command),
-            ".html": html_page(one.rows, cells, baseline, title, told),
+            ".html": html_page(one.rows, cells, baseline, title, lines),
         }
     else:
         title = f"{len(comparisons)} matchers × {len(rows)} losses on {data['train'].name}"
         texts = {
-            ".md": grid_markdown(comparisons, rows, baseline, title, told),
+            ".md": grid_markdown(comparisons, rows, baseline, title, lines),
             ".csv": grid_csv(comparisons, baseline),
             ".tex": grid_latex(comparisons, rows, baseline, command),
-            ".html": grid_page(comparisons, baseline, title, told),
+            ".html": grid_page(comparisons, baseline, title, lines),
         }
     for ending, text in texts.items():
         write(Path(stem + ending), text)
     logs = [".jsonl"] if len(plans) == 1 else [f"-{matcher}.jsonl" for matcher in plans]
     print(f"{stem}.md, and {', '.join([*ENDINGS[1:-1], *logs])} beside it")
+    if options.keep == "none":
+        print(f"to open the trained runs, keep them: {command} --keep best")
+    else:
+        for matcher in plans:
+            print(f"python app.py --checkpoints {shlex.quote(str(kept_in(stem, matcher, len(plans))))}")
     return 0 if whole else 1
+
+
+def kept_in(stem: str, matcher: str, matchers: int) -> Path:
+    """The folder of the runs that are kept of one matcher."""
+    return Path(f"{stem}-{matcher}.runs" if matchers > 1 else f"{stem}.runs")
 
 
 def compared(
@@ -143,20 +155,22 @@ def compared(
     path: Path,
     datasets: dict[str, dict[str, Dataset]],
     label: str,
+    kept: Path | None,
+    command: str,
 ) -> tuple[Comparison, dict[str, Dataset]]:
     """All losses with one matcher, and the data. `datasets` keeps it for the next matcher that reads the same kind of
-    features; `label` goes before what is told."""
+    features; `label` goes before what is told; `kept` is the folder for what --keep keeps."""
     configs, tried, shared = planned
-    bars = encoding = Encoding()
+    bars = Bars()
     first = next(iter(configs.values()))
     kind = MATCHERS[first.matcher].make.inputs
     with opened(path) as log:
         if kind not in datasets:
-            datasets[kind] = load(first, encoding)
+            datasets[kind] = load(first, bars, options.strict)
         data = datasets[kind]
         alike = replace(first, selector=options.selector, selector_params=shared["selector"])
         log.identify(identity(alike, shared["loss"], data))
-        runner = Runner(log, data.__getitem__, encoding, label)
+        runner = Runner(log, data.__getitem__, bars, label, options.keep, kept, command)
         outcomes, refused = [], {}
         for place, name in enumerate(configs):
             runner.left = (len(configs) - place) * (options.trials + options.seeds)
@@ -277,14 +291,15 @@ def assigned(options: argparse.Namespace, losses: list[str], matcher: str) -> di
     return given
 
 
-def load(config: TrainConfig, progress: Progress) -> dict[str, Dataset]:
-    """All splits, once for all trainings; features computed where they have to be, and averaged where they can be."""
-    data = {split: load_dataset(config.dataset, split, **config.dataset_params) for split in SPLITS}
-    kind = MATCHERS[config.matcher].make.inputs
-    for split, part in data.items():
-        frozen = frozen_features(part, config.encoder, kind, progress)
-        if not frozen.encoder and kind == "pooled":
-            data[split] = replace(part, visual_features=frozen.visual)
+def load(config: TrainConfig, progress: Progress, strict: bool = False) -> dict[str, Dataset]:
+    """All splits, once for all trainings; given features averaged where they can be."""
+    read = reader(strict)
+    data = {split: read(config.dataset, split, config.dataset_params) for split in SPLITS}
+    if not config.encoder and MATCHERS[config.matcher].make.inputs == "pooled":
+        for split, part in data.items():
+            if part.visual_features is not None:
+                pooled = frozen_features(part, "", "pooled", progress).visual
+                data[split] = replace(part, visual_features=pooled)
     return data
 
 
@@ -299,10 +314,20 @@ def identity(config: TrainConfig, loss_params: dict[str, Any], data: dict[str, D
 
 
 class Runner:
-    """Trains what the log does not hold yet, and tells on stderr how it goes."""
+    """Trains what the log does not hold yet, or what is to be kept and no folder holds, and tells on stderr how it goes."""
 
-    def __init__(self, log: Log, load: Callable[[str], Dataset], progress: Progress, label: str = ""):
+    def __init__(
+        self,
+        log: Log,
+        load: Callable[[str], Dataset],
+        progress: Progress,
+        label: str = "",
+        keep: str = "none",
+        kept: Path | None = None,
+        command: str = "",
+    ):
         self.log, self.load, self.progress, self.label = log, load, progress, label
+        self.keep, self.kept, self.command = keep, kept, command
         self.left = 0  # trainings, at most
         self.spent: list[float] = []
 
@@ -312,11 +337,39 @@ class Runner:
         known = self.log.find(config, role, selector)
         if known is not None:
             return known
-        record = replace(trained(config, role, self.load, self.progress), selector=selector)
+        folder = self.place(config, selector) if role == "test" and self.keep == "all" else None
+        if folder is not None and is_finished(folder):
+            folder = None  # of a log that is lost; what it is, `keep_runs` asks
+        record = replace(
+            trained(config, role, self.load, self.progress, folder, self.command), selector=selector
+        )
         self.log.append(record)
         self.spent.append(record.seconds)
         self._tell(what, record)
         return record
+
+    def place(self, config: TrainConfig, selector: str) -> Path:
+        """The run folder of one training; a best one has the row's name, one of all also its seed."""
+        name = "-".join([config.loss, *([selector] if selector else [])])
+        return self.kept / (f"{name}-seed{config.seed}" if self.keep == "all" else name)
+
+    def keep_runs(self, configs: Sequence[TrainConfig], records: Sequence[Record], selector: str) -> None:
+        """Sees that --keep's trainings of one row have their folders: trains those again that have none."""
+        if self.kept is None:
+            return
+        best = chosen(records)  # the highest on validation, as of the search
+        for config, record in zip(configs, records, strict=True):
+            if record.score is None or (self.keep == "best" and record is not best):
+                continue
+            folder = self.place(config, selector)
+            differs = difference(folder, config) if is_started(folder) else ""
+            if differs and self.keep == "best":  # another seed was best, of fewer
+                clear_run(folder)
+            elif differs:
+                raise ValueError(f"{folder} holds another run, with {differs}; choose another --out")
+            if not is_finished(folder):
+                say(f"{folder}: kept, so trained with its folder")
+                trained(config, "test", self.load, self.progress, folder, self.command)
 
     def _tell(self, what: str, record: Record) -> None:
         score = "diverged" if record.score is None else f"validation {record.figure} {record.score:.1f}"
@@ -327,7 +380,7 @@ class Runner:
         changed = {name: value for name, value in record.params.items() if value != defaults[name]}
         setting = ", ".join(f"{name} {value}" for name, value in {"lr": record.lr, **changed}.items())
         name = "  ".join([*([self.label] if self.label else []), record.row])
-        print(f"{name}  {what}  {setting}: {score}, {record.seconds:.0f} s{rest}", file=sys.stderr)
+        say(f"{name}  {what}  {setting}: {score}, {record.seconds:.0f} s{rest}")
 
 
 def outcome(row: str, config: TrainConfig, tried: list[Setting], seeds: int, runner: Runner) -> Outcome:
@@ -343,18 +396,24 @@ def outcome(row: str, config: TrainConfig, tried: list[Setting], seeds: int, run
     if best is None:
         return Outcome(row, searched)
     config = replace(config, lr=best.lr, loss_params=best.params)
-    tested = [
-        runner(replace(config, seed=config.seed + i), "test", f"seed {i}/{seeds}", own)
-        for i in range(1, seeds + 1)
-    ]
+    seeded = [replace(config, seed=config.seed + i) for i in range(1, seeds + 1)]
+    tested = [runner(one, "test", f"seed {i}/{seeds}", own) for i, one in enumerate(seeded, 1)]
+    runner.keep_runs(seeded, tested, own)
     return Outcome(row, searched, tested)
 
 
-def trained(config: TrainConfig, role: str, load: Callable[[str], Dataset], progress: Progress) -> Record:
-    """One training. A search stops before the test split would be looked at."""
+def trained(
+    config: TrainConfig,
+    role: str,
+    load: Callable[[str], Dataset],
+    progress: Progress,
+    folder: Path | None = None,
+    command: str = "",
+) -> Record:
+    """One training, kept in `folder` if there is one. A search stops before the test split would be looked at."""
     began = time.monotonic()
     score, epoch, metrics, diverged, by_visual = None, 0, {}, "", []
-    steps = train(config, load=load, progress=progress)
+    steps = train(config, folder, resume=True, load=load, progress=progress, command=command)
     try:
         while True:
             step = next(steps)
@@ -408,6 +467,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="default: PyTorch's choice")
     parser.add_argument(
         "--out", default="comparison.md", metavar="FILE", help="and .csv, .tex, .html and .jsonl beside it"
+    )
+    parser.add_argument(
+        "--keep",
+        choices=("none", "best", "all"),
+        default="none",
+        help="runs to open, see above; default: %(default)s",
     )
     add_training_options(parser, matchers=True)
     return parser.parse_args(argv)

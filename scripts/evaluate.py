@@ -1,7 +1,11 @@
 """Measure runs (trained ones and combinations), and print their metrics as a table or JSON.
 
-    python scripts/evaluate.py runs/info_nce runs/siglip
-    python scripts/evaluate.py runs/* --split validation --json
+    python scripts/evaluate.py runs
+    python scripts/evaluate.py runs/info_nce runs/siglip --split validation --json
+
+A folder of run folders stands for the runs in it. Runs of several data sets have a table for each of them. --json has the
+same figures: "metrics" of each run with the keys of run.json, all shares in per cent (rsum, the sum of six of them, goes to
+600), ranks and counts as they are.
 
 A run's own test split is measured by the embeddings that the run keeps, so that its figures are those of run.json and the app;
 any other one is embedded by its matcher.
@@ -20,16 +24,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 import numpy as np
+from tqdm import tqdm
 
+from scripts import told
+from scripts.command import Bars, Read, reader, run_folders, say
+from scripts.train import add_strict
 from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS, Ranking
-from xmr.data import SPLITS, Dataset, load_dataset
-from xmr.data.summary import in_train, line
-from xmr.embedding import run_reads, zero_shot
+from xmr.data import SPLITS, Dataset
+from xmr.data.summary import in_train
+from xmr.embedding import Progress, run_reads, zero_shot
 from xmr.metrics import (
     average_precision,
     class_map,
@@ -58,69 +69,68 @@ COLUMNS = {
     "true nDCG": ("true_ndcg", 100, ".1f"),
     "true xinfAP": ("true_xinf_ap", 100, ".1f"),
 }
+METRICS_OF = ("metrics", "first_stage", "with_verdicts")  # of a result
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    results, failed = [], False
-    loaded: dict[str, Dataset] = {}
+    return told(lambda: run_all(options))
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Evaluates what can be evaluated; returns the exit code."""
+    verdicts = read_verdicts(options.verdicts) if options.verdicts else []
+    folders, faults = run_folders(options.run_dir, "evaluate.py")
+    for fault in faults:
+        say(f"error: {fault}")
     encoders: dict[tuple[str, str], tuple[Dataset, str]] = {}
-    try:
-        verdicts = read_verdicts(options.verdicts) if options.verdicts else []
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for path in options.run_dir:
+    results: list[dict[str, Any]] = []
+    read, bars = reader(options.strict), Bars()
+    for path in tqdm(folders, desc="measure", unit=" runs", delay=2, leave=False, disable=len(folders) < 2):
         try:
             run = load_run(path)
-            dataset = dataset_of(run, options, loaded)
+            dataset = dataset_of(run, options, read)
             people = people_of(options.verdicts, verdicts, dataset) if options.verdicts else None
-            result = evaluated(run, dataset, options.per_class, people)
+            result = evaluated(run, dataset, options.per_class, people, bars)
             if people is not None:
                 sha256 = verdicts_digest(options.verdicts, verdicts)
                 result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
             results.append(result)
-            for read in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
-                if read.said:
-                    print(f"{run.name}, {dataset.name} ({dataset.split}): {read.said}", file=sys.stderr)
+            for texts in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
+                if texts.said:
+                    say(f"{run.name}, {dataset.name} ({dataset.split}): {texts.said}")
             encoder = run.encoder["name"]
             encoders[dataset.fingerprint, encoder] = dataset, encoder
         except RunRefused as error:
-            print(f"error: {path}: {error}", file=sys.stderr)
-            failed = True
+            faults.append(f"{path}: {error}")
+            say(f"error: {faults[-1]}")
         except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
+            faults.append(str(error))
+            say(f"error: {error}")
+        finally:
+            bars.close()
     rows, reasons = frozen(encoders)
     results += rows
     for reason in reasons:
-        print(reason, file=sys.stderr)
+        say(reason)
     if options.json:
-        print(json.dumps({"split": options.split, "runs": results}, indent=1))
+        runs = [as_percent(result) for result in results]
+        print(json.dumps({"split": options.split, "unit": "per cent", "runs": runs}, indent=1))
     elif results:
-        print(table(results))
-        if options.per_class:
-            print("\n" + class_table(results))
-    return 2 if failed else 0
+        print("\n\n".join(tables(results, options.split, options.per_class)))
+    return 2 if faults else 0
 
 
-def dataset_of(run: Run | Combination, options: argparse.Namespace, loaded: dict[str, Dataset]) -> Dataset:
-    """The split to evaluate on: the run's own dataset, or the one that is asked for; each loaded once."""
+def dataset_of(run: Run | Combination, options: argparse.Namespace, read: Read) -> Dataset:
+    """The split to evaluate on: the run's own dataset, or the one that is asked for."""
     source = options.dataset or run.config.dataset
-    params = run.config.dataset_params if source == run.config.dataset else {}
-    key = json.dumps([source, params], sort_keys=True)
-    if key not in loaded:
-        loaded[key] = load_dataset(source, options.split, **params)
-        print(line(loaded[key]), file=sys.stderr)
+    dataset = read(source, options.split, run.config.dataset_params if source == run.config.dataset else {})
     trained = run.dataset["fingerprints"].get(options.split)
-    if source == run.config.dataset and loaded[key].fingerprint != trained:
-        print(
-            f"warning: {source} ({options.split}) is not the version that {run.name} was trained with",
-            file=sys.stderr,
-        )
-    elif loaded[key].fingerprint == trained and (words := in_train(run.dataset, options.split)):
-        print(f"warning: {run.name}: {words}", file=sys.stderr)
-    return loaded[key]
+    if source == run.config.dataset and dataset.fingerprint != trained:
+        say(f"warning: {source} ({options.split}) is not the version that {run.name} was trained with")
+    elif dataset.fingerprint == trained and (words := in_train(run.dataset, options.split)):
+        say(f"warning: {run.name}: {words}")
+    return dataset
 
 
 def people_of(path: str, verdicts: list[Verdict], dataset: Dataset) -> Judged:
@@ -131,19 +141,23 @@ def people_of(path: str, verdicts: list[Verdict], dataset: Dataset) -> Judged:
 
 
 def evaluated(
-    run: Run | Combination, dataset: Dataset, per_class: bool = False, people: Judged | None = None
+    run: Run | Combination,
+    dataset: Dataset,
+    per_class: bool = False,
+    people: Judged | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """What --json prints of a run; with `people`, also the metrics where the pairs that they confirm are matches.
+    """What is told of a run, shares in 0 … 1; with `people`, also the metrics where the pairs that they confirm are matches.
 
     Raises ValueError where classes are asked for and there are none.
     """
     if per_class and dataset.classes is None:
         raise ValueError(f"--per-class: {dataset.name} has no class labels")
     groups = dataset.visual_group, dataset.text_group
-    visual, text = sides_of(run, dataset)
+    visual, text = sides_of(run, dataset, progress)
     metrics = split_metrics(dataset, visual, text)
     more: dict[str, Any] = {}
-    scores = scores_of(run, dataset)
+    scores = scores_of(run, dataset, progress)
     if scores is not None:
         more["first_stage"] = metrics
         metrics = split_metrics(dataset, visual, text, scores)
@@ -203,17 +217,58 @@ def metrics_of(rankings: Sequence[Ranking], classes: bool) -> dict[str, float]:
     return metrics
 
 
+def as_percent(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with its shares in per cent, also those of each class."""
+    parts = {name: percent(result[name]) for name in METRICS_OF if name in result}
+    if "per_class" in result:
+        classes = result["per_class"].items()
+        parts["per_class"] = {
+            side: {name: 100 * share for name, share in one.items()} for side, one in classes
+        }
+    return result | parts
+
+
+def percent(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics, of one split or by split, with their shares in per cent; rsum is, ranks and counts are none."""
+    return {
+        name: percent(value) if isinstance(value, dict) else value if _no_share(name) else 100 * value
+        for name, value in metrics.items()
+    }
+
+
+def _no_share(name: str) -> bool:
+    return name == "rsum" or name.endswith(("_rank", "without_positives"))
+
+
+def tables(results: list[dict[str, Any]], split: str, per_class: bool) -> list[str]:
+    """The table of all results; where they are of several data sets, one for each with its name above."""
+    by_data: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for result in results:
+        by_data.setdefault((result["dataset"], result["fingerprint"]), []).append(result)
+    shown = []
+    for some in by_data.values():
+        lines = [table(some)]
+        if len(by_data) > 1:
+            first = some[0]
+            sizes = f"{first['visuals']:,} visuals, {first['texts']:,} texts"
+            lines.insert(0, f"{first['dataset']} ({split}, {first['fingerprint']}): {sizes}")
+        if per_class:
+            lines.append("\n" + class_table(some))
+        shown.append("\n".join(lines))
+    return shown
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """An aligned table: a row per run and direction, rsum (mAP of class labels) in the first row of each; then the same
     of a pair scorer's first stage, and with what people confirmed as matches."""
     stages = {"with_verdicts": "with verdicts", "first_stage": "first stage"}
-    told = [r[name] for r in results for name in ("metrics", *stages) if name in r]
+    parts = [r[name] for r in results for name in ("metrics", *stages) if name in r]
     shown = {
         title: column
         for title, column in COLUMNS.items()
-        if any(figure(metrics, "v2t", column[0]) is not None for metrics in told)
+        if any(figure(metrics, "v2t", column[0]) is not None for metrics in parts)
     }
-    figures = list(dict.fromkeys(headline(metrics)[0] for metrics in told))
+    figures = list(dict.fromkeys(headline(metrics)[0] for metrics in parts))
     rows = [["run", "matcher", "direction", *shown, *(f"mean {f}" if f == "mAP" else f for f in figures)]]
     for result in results:
         rows += _rows(result["name"], result["matcher"], result["metrics"], shown, figures)
@@ -296,7 +351,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR")
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR|FOLDER", help="runs, or folders of runs")
     parser.add_argument(
         "--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on"
     )
@@ -306,7 +361,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="also tell the metrics where pairs that people confirmed are matches (.jsonl, .csv or the app's database)",
     )  # fmt: skip
     parser.add_argument("--per-class", action="store_true", help="mean average precision of each class label")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
+    add_strict(parser)
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,7 @@
 """Write the pairs of a run that are probably matches which nobody annotated, with the evidence, for relabelling.
 
     python scripts/flag.py runs/info_nce --out suspects.csv
-    python scripts/flag.py runs/info_nce --split test --selector agreement --set runs=runs/siglip,runs/unified --out s.jsonl
+    python scripts/flag.py runs/info_nce --split train --selector agreement --set runs=runs/siglip,runs/unified --out s.jsonl
 
 Of both directions the negatives that the run's loss pushes hardest are asked for, and those that the selector suspects
 are written, heaviest first, one line a pair: picture, caption, score, weight (d loss / d score in the loss of the query
@@ -17,15 +17,21 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 import numpy as np
 
-from scripts.train import assign
+from scripts import told
+from scripts.command import Bars, one_run, reader, say
+from scripts.train import add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
     best_words,
@@ -38,9 +44,9 @@ from xmr.analysis import (
 )
 from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS
-from xmr.data import SPLITS, Dataset, load_dataset
-from xmr.disk import CannotSave, write
-from xmr.embedding import embed_dataset, frozen_features
+from xmr.data import SPLITS, Dataset
+from xmr.disk import write
+from xmr.embedding import Progress, embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.scoring import read_dataset
@@ -56,36 +62,41 @@ COLUMNS = (
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
+    return told(lambda: run_all(options))
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Writes the pairs, and tells how many they are; returns the exit code."""
+    folder = one_run(options.run_dir, "flag.py")
     try:
-        run = load_run(options.run_dir)
-        if not trains_a_loss(run):
-            raise ValueError(
-                f"{run.name} is a combination: no loss pushes its negatives; name one of its members"
-            )
-        selector = options.selector or run.config.selector or DEFAULT
-        own = run.config.selector_params if selector == run.config.selector else {}
-        params = SELECTORS[selector].parse(own | settings(options.set, selector))
-        source = options.dataset or run.config.dataset
-        dataset_params = run.config.dataset_params if source == run.config.dataset else {}
-        data = load_dataset(source, options.split, **dataset_params)
-        done = judged_already(options.verdicts, data) if options.verdicts else set()
-        rows, examined, repeated, right = flagged(run, data, selector, params, options.limit, done)
+        run = load_run(folder)
     except RunRefused as error:
-        print(f"error: {options.run_dir}: {error}", file=sys.stderr)
-        return 2
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise RunRefused(f"{folder}: {error}") from error
+    if not trains_a_loss(run):
+        raise ValueError(
+            f"{run.name} is a combination: no loss pushes its negatives; name one of its members"
+        )
+    selector = options.selector or run.config.selector or DEFAULT
+    own = run.config.selector_params if selector == run.config.selector else {}
+    params = SELECTORS[selector].parse(own | settings(options.set, selector))
+    source = options.dataset or run.config.dataset
+    dataset_params = run.config.dataset_params if source == run.config.dataset else {}
+    data = reader(options.strict)(source, options.split, dataset_params)
+    done = judged_already(options.verdicts, data) if options.verdicts else set()
+    bars = Bars()
+    try:
+        rows, examined, repeated, right = flagged(run, data, selector, params, options.limit, done, bars)
+    finally:
+        bars.close()
     text = as_csv(rows) if not (options.out or "").endswith(".jsonl") else as_jsonl(rows)
     if options.out:
-        try:
-            write(Path(options.out), text)
-        except CannotSave as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        write(Path(options.out), text)
     else:
         sys.stdout.write(text)
-    words = f"{len(rows):,} of the {examined:,} negatives that {run.name} pushes hardest are suspected by {selector}"
+    words = (
+        f"{len(rows):,} of the {examined:,} negatives that {run.name} pushes hardest on the {options.split} split are "
+        f"suspected by {selector}"
+    )
     if repeated:
         words += (
             f" ({repeated:,} more that read alike with one of these, of the same visual, are not repeated)"
@@ -94,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         words += ", beside those that are judged already"
     if right.precision is not None:
         words += f"; {percent(right.precision)} of the suspected whose truth is known do match, of all {percent(right.base_rate)}"
-    print(" ".join(part for part in (f"{words}.", best_words({selector: right})) if part), file=sys.stderr)
+    say(" ".join(part for part in (f"{words}.", best_words({selector: right})) if part))
     return 0
 
 
@@ -122,6 +133,7 @@ def flagged(
     params: dict[str, Any],
     limit: int,
     without: Set[tuple[int, int]] = frozenset(),
+    progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], int, int, PrecisionRecall]:
     """The suspected ones among the `limit` hardest negatives of each direction, heaviest first, one row a pair with
     the keys `COLUMNS`, `without` some pairs (visual, text); how many different pairs were examined; how many suspects have
@@ -130,14 +142,15 @@ def flagged(
 
     Raises ValueError where the selector lacks its evidence, or the data is not what the run reads.
     """
-    visual, text = embed_dataset(run, data)
+    report = progress or (lambda *_: None)
+    visual, text = embed_dataset(run, data, progress)
     if not run.independent:
-        visual, text = scored_sides(read_dataset(run, data).matrix(), visual, text)
+        visual, text = scored_sides(read_dataset(run, data, progress).matrix(progress), visual, text)
     encoder = run.encoder["name"]
-    peers = [embed_dataset(load_run(folder), data) for folder in named_runs(params)]
+    peers = [embed_dataset(load_run(folder), data, progress) for folder in named_runs(params)]
 
     def features() -> tuple[np.ndarray, np.ndarray | None]:
-        frozen = frozen_features(data, encoder)
+        frozen = frozen_features(data, encoder, progress=progress)
         return frozen.visual, frozen.text
 
     evidence = Evidence(data.captions, features, peers)
@@ -150,10 +163,17 @@ def flagged(
         upright = direction == "v2t"
         sides = (visual, text, *groups) if upright else (text, visual, *groups[::-1])
         found = hard_negatives_by_weight(
-            *sides, loss, hyper, evidence=evidence, direction=direction, limit=limit
+            *sides,
+            loss,
+            hyper,
+            evidence=evidence,
+            direction=direction,
+            limit=limit,
+            progress=partial(report, f"weigh the negatives of {direction} queries"),
         )
         v, t = (found.query, found.candidate) if upright else (found.candidate, found.query)
-        mask = suspected_pairs(selector, params, v, t, visual, text, *groups, evidence, direction)
+        heard = partial(report, f"ask {selector} of {direction} pairs")
+        mask = suspected_pairs(selector, params, v, t, visual, text, *groups, evidence, direction, heard)
         pairs = list(zip(v.tolist(), t.tolist(), strict=True))
         for pair, weight in zip(pairs, found.weight.tolist(), strict=True):
             heaviest[pair] = max(weight, heaviest.get(pair, 0.0))
@@ -174,6 +194,7 @@ def flagged(
     truth = truth_of(order)
     rows = []
     for i, pair in enumerate(order):
+        report("rank suspected pairs", i, len(order))
         # Each rank by its own product, so that the pair never stands above itself by a last bit.
         if run.independent:
             row, column = text @ visual[v[i]], visual @ text[t[i]]
@@ -193,6 +214,7 @@ def flagged(
             int(truth[i] > 0) if known else None,
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
+    report("rank suspected pairs", len(order), len(order))
     return rows, len(heaviest), len(suspects - without) - len(order), right
 
 
@@ -226,7 +248,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", default="", metavar="NAME|PATH", help="default: what the run was trained on"
     )
-    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="test",
+        help="default: %(default)s, which is small; train takes minutes",
+    )
     parser.add_argument(
         "--verdicts", default="", metavar="FILE",
         help="leave out pairs that people judged already (.jsonl, .csv or the app's database)",
@@ -238,6 +265,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="hardest negatives of each direction to look at, default: 2000",
     )
     parser.add_argument("--out", default=None, type=named, metavar="FILE.csv|FILE.jsonl")
+    add_strict(parser)
     return parser.parse_args(argv)
 
 

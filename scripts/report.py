@@ -19,13 +19,18 @@ from datetime import datetime, timezone
 from itertools import count
 from pathlib import Path
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
 
+    leave_at_once()
+
+from scripts import began, told
+from scripts.command import duration, say, the_runs
 from xmr import __version__, embedding
 from xmr.checkpoints import Combination, Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
-from xmr.disk import CannotSave, write
+from xmr.disk import write
 from xmr.figures.report import SECTIONS, Subject, protocol_words
 from xmr.figures.report.page import Section, page, paragraph
 from xmr.workspace import Workspace
@@ -34,25 +39,27 @@ from xmr.workspace.pages import grouped
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    started = time.perf_counter()
-    try:
-        out = Path(options.out)
-        if out.is_dir():
-            raise ValueError(f"--out {out} is a folder; name a file in it: {out / 'report.html'}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        runs = [load_run(folder) for folder in options.run_dir]
-        subject, left_out = open_subject(named_apart(runs), options.dataset, options.split, options.seed)
-    except (RunRefused, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return told(lambda: run_all(options))
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Writes the page; returns the exit code."""
+    started = began()
+    out = Path(options.out)
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; name a file in it: {out / 'report.html'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for folder in the_runs(options.run_dir, "report.py"):
+        try:
+            runs.append(load_run(folder))
+        except RunRefused as error:
+            raise RunRefused(f"{folder}: {error}") from error
+    say("reading the data")
+    subject, left_out = open_subject(named_apart(runs), options.dataset, options.split, options.seed)
     text = report(subject, left_out, told_again(options))
-    try:
-        write(out, text)
-    except CannotSave as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    size = len(text.encode()) / 1e6
-    print(f"{out}: {size:.1f} MB, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    write(out, text)
+    say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, {duration(time.monotonic() - started)}")
     return 0
 
 
@@ -60,7 +67,7 @@ def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) ->
     """The page. `left_out` are warnings to begin with, `command` the arguments that made it."""
     sections = []
     for title, parts in SECTIONS.items():
-        print(f"{title} …", file=sys.stderr)
+        say(f"{title} …")
         sections.append(Section(title, list(parts(subject))))
     sections[0].parts[:0] = [paragraph(line, "warning") for line in left_out]
     baseline, *others = subject.names
@@ -140,7 +147,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR")
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR|FOLDER")
     parser.add_argument(
         "--dataset", default="", metavar="NAME|PATH", help="default: what most of the runs were trained on"
     )

@@ -18,10 +18,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
 
-from scripts import combine, pretrain, train
+    leave_at_once()
+
+from scripts import combine, pretrain, told, train
 from xmr.checkpoints import list_runs, trains_a_loss
 from xmr.checkpoints.files import digest
 from xmr.checkpoints.run import CARD, HISTORY, RUN, Run, read_about
@@ -56,6 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--encoder", action="store_true", help="pre-train the encoder too")
     parser.add_argument("--measure", action="store_true", help="only measure what is there again")
     options = parser.parse_args(argv)
+    return told(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Makes all of it again; returns the exit code of the first that fails."""
     os.chdir(CHECKPOINTS.parent)  # runs remember their command, which should hold no path of this machine
     if options.measure:
         runs = [run for run in list_runs(Path("checkpoints"))[0] if trains_a_loss(run)]
@@ -70,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     SHIPPED.mkdir(parents=True)
     render_to(SHIPPED / table_name("test"), "test")
     moving_blocks.render_to(SHIPPED / moving_blocks.table_name("test"), "test", clips_of("test"))
-    if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks"])):
+    if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks", "--overwrite"])):
         return code
     for name in LOSSES:  # each with its own command in its card
         if code := train.main(

@@ -12,27 +12,33 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-if __package__ in (None, ""):
+if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
 
 from tqdm import tqdm
 
+from scripts import began, told
+from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from xmr.captions import TextsRead
-from xmr.checkpoints import CannotSave, is_finished, is_started, load_run
+from xmr.checkpoints import Run, is_finished, is_started, load_run
+from xmr.checkpoints.resume import load_state
 from xmr.core import VERDICTS_AS, TrainConfig
-from xmr.data import DATASETS, load_dataset
+from xmr.data import DATASETS, Dataset
 from xmr.data.sources import KINDS, kind_of
-from xmr.data.summary import told
 from xmr.disk import holding
+from xmr.embedding import zero_shot
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
-from xmr.metrics import headline
+from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS
 from xmr.training import TrainingDiverged, plateau, train
@@ -43,18 +49,78 @@ SCOPES = ("loss", "matcher", "selector", "dataset")
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     command = "python scripts/train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    return told(lambda: run_all(options, command), "the same command with --resume goes on")
+
+
+def run_all(options: argparse.Namespace, command: str) -> int:
+    """Trains what is not trained yet, one run after the other on data that is read once; returns the exit code."""
+    start = started = began()
+    code, left = 0, []
+    for folder, config in plan(options):
+        if options.resume and is_finished(folder):
+            print(f"{folder} is finished already")
+        else:
+            left.append((folder, config))
+    if not left:
+        return 0
+    config = left[0][1]
+    check_encoder(config.dataset, config.encoder)
+    read = reader(options.strict)
+
+    def load(split: str) -> Dataset:
+        return read(config.dataset, split, config.dataset_params)
+
+    bars = Bars()
     try:
-        jobs = plan(options)
-        code = 0
-        for folder, config in jobs:
-            code = max(code, run(folder, config, options, command))
-        return code
-    except (ValueError, TypeError, CannotSave) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on", file=sys.stderr)
-        return 130
+        warn_of_encoder(config, load, bars)
+        for folder, one in left:
+            code = max(code, run(folder, one, options, command, load, bars, started))
+            started = time.monotonic()
+    finally:
+        bars.close()
+    if len(left) > 1:
+        runs = [load_run(folder) for folder, _ in left if is_finished(folder)]
+        best = max(runs, key=lambda run: headline(run.metrics["validation"])[1], default=None)
+        words = f"; best on validation: {best.name}, test {of_test(best, load)}" if best else ""
+        print(f"{len(left)} runs, {duration(started - start)} in all{words}")
+    return code
+
+
+def warn_of_encoder(config: TrainConfig, load: Callable[[str], Dataset], bars: Bars) -> None:
+    """Tells, before anything is learned, where the frozen encoder itself tells validation's pairs apart no better than
+    chance: a head on it can't make up for that."""
+    data = load("validation")
+    encoder = config.encoder or data.encoder
+    # Tokens are other features: encoding twice would take longer than what is warned of.
+    if (
+        data.visuals is None
+        or not encoder
+        or data.classes
+        or MATCHERS[config.matcher].make.inputs != "pooled"
+    ):
+        return
+    try:
+        pair = zero_shot(data, encoder, bars)
+    except ValueError:
+        return  # no space that both sides share, which a head makes
+    groups = data.visual_group, data.text_group
+    rsum = evaluate_embeddings(*pair, *groups)["rsum"]
+    if is_chance(rsum, *groups):
+        say(
+            f"warning: the encoder {encoder!r} is far from this data: by itself it reaches {of_all(rsum, data)} "
+            "on validation. An encoder that was trained on pictures and words like these will do better"
+        )
+
+
+def of_test(run: Run, load: Callable[[str], Dataset]) -> str:
+    figure, score = headline(run.metrics["test"])
+    return of_all(score, load("test"), figure)
+
+
+def of_all(score: float, data: Dataset, figure: str = "rsum") -> str:
+    """A headline figure beside its highest value and what chance reaches, as "rsum 20.9 of 600, chance 1.2"."""
+    chance = headline(by_chance(data.visual_group, data.text_group, classes=data.classes is not None))[1]
+    return f"{figure} {score:.1f} of {600 if figure == 'rsum' else 100}, chance {chance:.1f}"
 
 
 def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
@@ -78,14 +144,29 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
         folder = Path(options.out) / "-".join(words)
         with holding(folder):  # another training is told before anything is read
             pass
-        if not (options.resume or options.overwrite) and is_started(folder):
-            raise ValueError(
-                f"{folder} holds a run already; --resume goes on with it, --overwrite replaces it"
-            )
-        if options.resume and is_finished(folder):
-            refuse_another(folder, config)
+        if is_started(folder) and not options.overwrite:
+            check_kept(folder, config, options.resume)
         jobs.append((folder, config))
     return jobs
+
+
+def check_kept(folder: Path, config: TrainConfig, resume: bool) -> None:
+    """Raises ValueError, with what can be done, where `folder` holds another run than `config` asks for, or the very same
+    and nobody said that it is to be gone on with."""
+    try:
+        differs = difference(folder, config)
+    except ValueError as error:  # RunRefused is one
+        raise ValueError(
+            f"{folder} holds a run that can't be read ({error}); --overwrite replaces it"
+        ) from error
+    if differs:
+        raise ValueError(
+            f"{folder} holds another run, with {differs}; --suffix trains beside it, as --suffix seed{config.seed}, and "
+            "--overwrite replaces it"
+        )
+    if not resume:
+        goes = "is finished already" if is_finished(folder) else "is not finished: --resume goes on with it"
+        raise ValueError(f"{folder} {goes}; --overwrite replaces it")
 
 
 def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str, Any]]) -> TrainConfig:
@@ -107,17 +188,19 @@ def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str,
     )
 
 
-def refuse_another(folder: Path, config: TrainConfig) -> None:
-    """Raises ValueError where the finished run in `folder` is not what `config` asks for."""
-    there = load_run(folder).config
+def difference(folder: Path, config: TrainConfig) -> str:
+    """In which setting the run in `folder`, finished or not, is not what `config` asks for; "" where it is."""
+    if is_finished(folder):
+        there = load_run(folder).config
+    else:
+        there = TrainConfig.from_json(load_state(folder)[1]["configuration"])
     for name in (field.name for field in fields(TrainConfig)):
         wanted, found = getattr(config, name), getattr(there, name)
-        # A finished run has all parameters settled; only the given ones can disagree.
+        # A run has all parameters settled; only the given ones can disagree.
         same = wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
         if not same:
-            raise ValueError(
-                f"{folder} is finished, with {name} {found}, not {wanted}; --overwrite replaces it"
-            )
+            return f"{name} {found}, not {wanted}"
+    return ""
 
 
 def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:
@@ -165,39 +248,49 @@ def assign(settings: Iterable[str], owners: dict[str, list[Entry]]) -> dict[str,
     return found
 
 
-def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command: str) -> int:
-    """Trains one run with a progress bar; returns the exit code."""
-    if options.resume and is_finished(folder):
-        print(f"{folder} is finished already")
-        return 0
-    encoding = Encoding()
+def run(
+    folder: Path,
+    config: TrainConfig,
+    options: argparse.Namespace,
+    command: str,
+    load: Callable[[str], Dataset],
+    bars: Bars,
+    started: float,
+) -> int:
+    """Trains one run with a bar of its steps, which begins with the first; returns the exit code."""
+    bar = None
     try:
-        often = 0.1 if sys.stderr.isatty() else 10  # seconds; a log needs no animation
-        with tqdm(desc=folder.name, unit="step", dynamic_ncols=True, mininterval=often) as bar:
-            shown: dict[str, str] = {}
-            load = told(partial(load_dataset, config.dataset, **config.dataset_params), tqdm.write)
-            steps = train(
-                config,
-                folder,
-                options.resume,
-                overwrite=options.overwrite,
-                load=load,
-                progress=encoding,
-                command=command,
-            )
-            for step in steps:
-                bar.total = step.steps
-                if step.metrics:
-                    figure, score = headline(step.metrics)
-                    shown[figure] = f"{score:.1f}"
-                shown["loss"] = f"{step.loss:.3f}"
-                bar.set_postfix(shown, refresh=False)
-                bar.update(step.step - bar.n)
+        shown: dict[str, str] = {}
+        steps = train(
+            config,
+            folder,
+            options.resume,
+            overwrite=options.overwrite,
+            load=load,
+            progress=bars,
+            command=command,
+        )
+        for step in steps:
+            if bar is None:
+                bar = tqdm(
+                    desc=folder.name, total=step.steps, initial=step.step - 1, unit="step", dynamic_ncols=True,
+                    mininterval=OFTEN,
+                )  # fmt: skip
+            if step.metrics:
+                figure, score = headline(step.metrics)
+                shown[figure] = f"{score:.1f}"
+            shown["loss"] = f"{step.loss:.3f}"
+            bar.set_postfix(shown, refresh=False)
+            bar.update(step.step - bar.n)
+            if step.step == step.steps:
+                bar.close()
+                say(f"{folder.name}: measuring the test split")
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
-        encoding.close()
+        if bar is not None:
+            bar.close()
     done = load_run(folder)
     if config.selector:
         print(f"{folder}: {suspect_words(config.selector, done.history)}")
@@ -206,11 +299,11 @@ def run(folder: Path, config: TrainConfig, options: argparse.Namespace, command:
     reads = {split: TextsRead(**read).said for split, read in done.training["texts_read"].items()}
     if any(reads.values()):
         print(f"{folder}: " + "; ".join(f"{split}: {said}" for split, said in reads.items() if said))
-    figure, score = headline(done.metrics["test"])
+    figure, _ = headline(done.metrics["validation"])
     print(
-        f"{folder}: test {figure} {score:.1f}, validation {figure} "
-        f"{headline(done.metrics['validation'])[1]:.1f} at epoch {done.training['best_epoch']} "
-        f"of {done.training['epochs']}, {done.training['seconds']:.0f} s"
+        f"{folder}: test {of_test(done, load)}; validation {figure} "
+        f"{headline(done.metrics['validation'])[1]:.1f} at epoch {done.training['best_epoch']} of "
+        f"{done.training['epochs']}; {duration(time.monotonic() - started)}, {duration(done.training['seconds'])} of it training"
     )
     if stuck := plateau(done):
         print(f"{folder}: {stuck}")
@@ -233,26 +326,6 @@ def verdict_words(counts: dict[str, int]) -> str:
         f"{counts['count']:,} verdicts fit, {counts['confirmed']:,} pairs confirmed, {counts['refuted']:,} refuted, "
         f"{counts['others']:,} verdicts of other data not used"
     )
-
-
-class Encoding:
-    """A progress bar for features being encoded, which happens once per dataset and encoder."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm | None = None
-
-    def __call__(self, what: str, done: int, rows: int) -> None:
-        if self.bar is None or self.bar.desc != f"encode {what}":
-            self.close()
-            self.bar = tqdm(desc=f"encode {what}", total=rows, mininterval=0.1 if sys.stderr.isatty() else 10)
-        self.bar.update(done - self.bar.n)
-        if done == rows:
-            self.close()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
 
 class Parser(argparse.ArgumentParser):
@@ -340,6 +413,13 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
         help="stop after so many epochs without a better validation rsum (mAP with class labels); 0, the default, never does",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
+    add_strict(parser)
+
+
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strict", action="store_true", help="a fault in the data is an error, not left out and counted"
+    )
 
 
 def first(text: str) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from scripts import combine, evaluate
 from scripts import train as train_script
+from scripts.evaluate import percent
 from tests import tiny
 from xmr import embedding, encoders
 from xmr.captions import TextsRead
@@ -432,7 +433,9 @@ def test_the_script_saves_what_evaluate_finds_again(folders, capsys):
     report = called(capsys, *folders, "--rule", "mean")
     run = load_run(Path(folders[0]).parent / "mean")
     assert report["path"] == str(run.path) and report["chosen"] == run.rule == "mean"
-    assert run.metrics == report["rules"]["mean"]["metrics"]
+    assert report["unit"] == "per cent"
+    told = report["rules"]["mean"]["metrics"]
+    assert told == {split: percent(values) for split, values in run.metrics.items()}
     assert {m.run.name: m.weight for m in run.members} == report["rules"]["mean"]["weights"]
     assert {m.run.name: m.group for m in run.members} == {
         "info_nce": "softmax, linear", "siglip": "softmax, linear", "max_of_hinges": "hinge, linear",
@@ -440,7 +443,7 @@ def test_the_script_saves_what_evaluate_finds_again(folders, capsys):
     for split in ("validation", "test"):
         assert evaluate.main([str(run.path), "--split", split, "--json"]) == 0
         (found,) = json.loads(capsys.readouterr().out)["runs"]
-        assert found["name"] == "mean" and found["metrics"] == pytest.approx(run.metrics[split])
+        assert found["name"] == "mean" and found["metrics"] == pytest.approx(percent(run.metrics[split]))
     for one in report["members"]:
         told = load_run(one["path"]).metrics
         assert {split: one["metrics"][split]["rsum"] for split in told} == pytest.approx(
@@ -515,7 +518,7 @@ def test_what_the_script_refuses(folders, capsys, tmp_path):
     assert combine.main([*folders, "--out", folders[0]]) == 2
     assert "one of the members" in capsys.readouterr().err
     assert combine.main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere: there is no folder" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
     about = json.loads((Path(folders[1]) / RUN).read_text())
     about["dataset"]["fingerprints"]["validation"] = "else"
     (Path(folders[1]) / RUN).write_text(json.dumps(about))

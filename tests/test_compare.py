@@ -22,6 +22,7 @@ from scipy import stats
 
 from scripts import compare as script
 from tests import tiny, tiny_classes
+from xmr.checkpoints import list_runs
 from xmr.comparison import (
     Axis,
     Comparison,
@@ -607,7 +608,36 @@ def test_a_comparison_from_end_to_end(data, tmp_path, capsys):
     assert "differ from max_of_hinges" in text and "seeds 1 … 2" in text
     told = captured.err.splitlines()
     assert len([line for line in told if "validation rsum" in line]) == 8
-    assert told[0].startswith("info_nce  trial 1/2  lr 0.02: validation rsum ")
+    assert told[3].startswith("info_nce  trial 1/2  lr 0.02: validation rsum ")  # after a line for each split
+
+
+def test_what_is_kept_can_be_opened_and_is_what_was_compared(data, tmp_path, capsys):
+    out = tmp_path / "c.md"
+    assert script.main(command(data, out, seeds=2)) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("to open the trained runs, keep them: python scripts/compare.py --dataset ")
+    assert told.endswith(" --keep best") and not (tmp_path / "c.runs").exists()
+    tested = [Record(**one) for one in lines(tmp_path / "c.jsonl")[1:] if one["role"] == "test"]
+    assert script.main(command(data, out, "--keep", "best")) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"python app.py --checkpoints {tmp_path / 'c.runs'}"
+    runs, faults = list_runs(tmp_path / "c.runs")
+    assert [run.name for run in runs] == ["info_nce", "max_of_hinges"] and not faults
+    for run in runs:
+        best = max((one for one in tested if one.loss == run.name), key=lambda one: one.score)
+        assert run.config.seed == best.seed and run.metrics["test"] == best.metrics
+        assert run.config.lr == best.lr and run.config.loss_params == best.params
+    assert len(lines(tmp_path / "c.jsonl")) == 9  # nothing was tried anew
+    assert script.main(command(data, out, "--keep", "all")) == 0
+    kept = {run.name: run for run in list_runs(tmp_path / "c.runs")[0] if "seed" in run.name}
+    assert {name: run.metrics["test"] for name, run in kept.items()} == {
+        f"{one.loss}-seed{one.seed}": one.metrics for one in tested
+    }
+    fresh = tmp_path / "d.md"
+    assert script.main(command(data, fresh, "--keep", "all", seeds=1)) == 0  # trained once, with its folder
+    assert [run.name for run in list_runs(tmp_path / "d.runs")[0]] == [
+        "info_nce-seed1",
+        "max_of_hinges-seed1",
+    ]
 
 
 def test_a_record_is_what_training_gives(data, tmp_path):
@@ -932,7 +962,8 @@ def test_pooled_features_are_averaged_once(data, tmp_path, monkeypatch):
     frames = {split: np.stack([part.visual_features] * 3, 1) for split, part in
               ((split, tiny.dataset(split)) for split in ("train", "validation", "test"))}  # fmt: skip
     monkeypatch.setattr(
-        script, "load_dataset", lambda _, split, **__: tiny.dataset(split, visual_features=frames[split])
+        "scripts.command.load_dataset",
+        lambda _, split, **__: tiny.dataset(split, visual_features=frames[split]),
     )
     found = script.load(tiny.config(), lambda *_: None)
     for split, part in found.items():

@@ -91,6 +91,53 @@ def test_token_features_have_a_token_axis_and_zeros_after_a_captions_end(tiny):
     assert (found.text[0, :length] != 0).any(axis=1).all()
 
 
+@pytest.mark.parametrize("kind", ["pooled", "tokens"])
+def test_equal_texts_are_encoded_once_and_stand_in_every_place(tiny, kind, monkeypatch):
+    """Within a batch and in later ones, whatever captions stand between them."""
+    captions = [f"number {i % 7}" if i % 3 else f"only {i}" for i in range(200)]
+    texts = dataset(100, captions=captions, fingerprint="repeated")
+    asked = []
+    encoder = load_encoder(tiny)
+    monkeypatch.setattr(encoders, "load_encoder", lambda name: encoder)
+    original = encoders.Encoder.encode_texts
+    monkeypatch.setattr(
+        encoders.Encoder,
+        "encode_texts",
+        lambda self, texts, kind: asked.extend(texts) or original(self, texts, kind),
+    )
+    found = features(texts, tiny, kind)
+    assert sorted(asked) == sorted(set(captions))
+    for row in (0, 1, 8, 64, 65, 199):
+        np.testing.assert_allclose(
+            found.text[row], original(encoder, [captions[row]], kind)[0], rtol=2e-3, atol=2e-3
+        )
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_offline_one_line_after_one_quick_try(tmp_path, stored):
+    """Nobody answers at that address. What the machine has is read at once; of what it lacks is said what to do."""
+    import os
+    import subprocess
+    import sys
+
+    name = "ViT-B-32/laion2b_s34b_b79k"
+    told = "import sys; from xmr.encoders import load_encoder\ntry: load_encoder(sys.argv[1])\nexcept ValueError as e: print(e)"
+    if stored:
+        name = save_tiny(tmp_path / "here")
+    env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [sys.executable, "-c", told, name], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in done.stderr and "Retry" not in done.stderr
+    if stored:
+        assert done.stdout == ""
+    else:
+        assert done.stdout.startswith(
+            f"the encoder {name!r} can't be read from this machine, and the Hub can't be reached"
+        )
+        assert "local-dir:PATH" in done.stdout and done.stdout.count("\n") == 1
+
+
 def test_a_clip_gives_features_per_frame(tiny):
     clips = [pictures(4, seed) for seed in range(3)]
     found = features(dataset(3, visuals=clips, kind="clip"), tiny)
@@ -126,7 +173,7 @@ def test_resumes_after_an_interruption_with_the_same_result(tiny):
     assert not list(encoders.cache_dir("features").glob("*again*/visual.npy"))
     seen = []
     resumed = features(other, tiny, progress=lambda what, done, total: seen.append((what, done)))
-    assert seen[:2] == [("visual", 128), ("visual", 150)]  # only the last batch was left
+    assert seen[:2] == [("encode test pictures", n) for n in (128, 150)]  # only the last batch was left
     np.testing.assert_array_equal(resumed.visual, whole)
 
 

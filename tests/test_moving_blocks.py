@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmr.data import load_dataset, moving_blocks
-from xmr.data.blocks import COLOURS, SHAPES, SIZES, TABLES, Scenes, render, render_parallel, scenes_of
+from xmr.data import blocks_dataset, load_dataset, moving_blocks
+from xmr.data.blocks import COLOURS, SHAPES, SIZES, SPLITS, TABLES, Scenes, render, render_parallel, scenes_of
 from xmr.data.blocks.camera import footprint
 from xmr.data.blocks.motion import (
     ACTIONS,
@@ -696,8 +696,41 @@ def test_the_dataset_gives_lists_of_frames_and_complete_truth(few_clips):
     assert set(data.columns) == {"objects", "events"}
 
 
+@pytest.mark.parametrize("name", ["blocks", "moving_blocks"])
+def test_of_a_part_only_its_own_pictures_are_rendered_and_they_are_those_of_the_whole(
+    few_clips, name, monkeypatch
+):
+    monkeypatch.setitem(SPLITS, "train", 8)
+    seen = []
+    original = blocks_dataset.rendered
+    for module in (blocks_dataset, moving_blocks):
+        monkeypatch.setattr(
+            module,
+            "rendered",
+            lambda what, scenes, *a, **k: seen.append(len(scenes)) or original(what, scenes, *a, **k),
+        )
+    rows, each = np.array([1, 4, 6]), FRAMES if name == "moving_blocks" else 1
+    part = load_dataset(name, "train").some(rows)
+    assert seen == [] and len(part.visuals) == 3  # nothing is rendered before it is asked for
+    alone = [np.asarray(part.visuals[i]) for i in range(3)]
+    assert seen == [3 * each]
+    whole = load_dataset(name, "train")
+    for row, picture in zip(rows, alone, strict=True):
+        np.testing.assert_array_equal(np.asarray(whole.visuals[row]), picture)
+    assert seen == [3 * each, 8 * each]
+    assert (
+        np.asarray(whole.some(rows).visuals[2]).shape == alone[2].shape and len(seen) == 2
+    )  # the table is there
+    assert part.fingerprint not in (whole.fingerprint, whole.some(rows[:2]).fingerprint)
+    assert part.captions == [whole.captions[t] for t in np.flatnonzero(np.isin(whole.visual_of_text, rows))]
+    visuals, texts = np.arange(3), np.arange(len(part.captions))
+    expected = whole.truth.block(rows, np.flatnonzero(np.isin(whole.visual_of_text, rows)))
+    np.testing.assert_array_equal(part.truth.block(visuals, texts), expected)
+    assert part.truth.pairs(part.visual_of_text, texts).all()
+
+
 def test_fingerprints_tell_datasets_apart(few_clips, monkeypatch):
-    monkeypatch.setattr(moving_blocks, "stored", lambda *_: [None] * 8)  # nothing to render
+    monkeypatch.setattr(moving_blocks, "strips", None)  # a picture is rendered when it is asked for
     data = [
         load_dataset("moving_blocks", split, seed=seed, difficulty=difficulty)
         for split, seed, difficulty in (

@@ -1,6 +1,7 @@
 """Small open_clip models from scratch: the loss falls, and what is written loads as any open_clip folder."""
 
 import json
+import re
 
 import numpy as np
 import open_clip
@@ -9,9 +10,13 @@ import torch
 from PIL import Image
 
 from scripts import pretrain as script
-from xmr.encoders import load_encoder
+from xmr.data import load_dataset
+from xmr.embedding import zero_shot
+from xmr.encoders import forget_encoders, load_encoder
+from xmr.metrics import by_chance, evaluate_embeddings
 from xmr.pretraining import (
     Batch,
+    Pretraining,
     augment,
     folder_batches,
     model_config,
@@ -23,9 +28,15 @@ from xmr.pretraining import (
 CONFIG = model_config(size=32, width=4, text_width=16)
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
+    forget_encoders()
+
+
 def test_loss_and_attributes_fall_on_scenes():
     batches = scene_batches(total=320, pool=32, size=32, batch=16, seed=0)
-    seen = [progress for progress, _ in pretrain(batches, 320, CONFIG, lr=3e-3, seed=0)]
+    seen = list(pretrain(batches, 320, 0, Pretraining(CONFIG, 3e-3, 0)))
     assert seen[-1].seen == 320
     assert np.mean([p.attributes for p in seen[-5:]]) < 0.5 * seen[0].attributes
     assert np.mean([p.loss for p in seen[-5:]]) < seen[0].loss
@@ -34,8 +45,9 @@ def test_loss_and_attributes_fall_on_scenes():
 def test_same_seed_same_model():
     def weights():
         batches = scene_batches(total=48, pool=16, size=32, batch=16, seed=3)
-        *_, (_, model) = pretrain(batches, 48, CONFIG, lr=1e-3, seed=3)
-        return model.state_dict()
+        state = Pretraining(CONFIG, 1e-3, 3)
+        list(pretrain(batches, 48, 3, state))
+        return state.model.state_dict()
 
     first, again = weights(), weights()
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -51,7 +63,9 @@ def test_a_batch_of_scenes_knows_every_true_pair():
 
 def test_the_folder_written_is_a_plain_open_clip_model(tmp_path):
     batch = Batch(np.zeros((2, 32, 32, 3), np.uint8), ["a red cube", "a ball"], np.eye(2, dtype=bool), None)
-    *_, (_, model) = pretrain(iter([batch]), 2, CONFIG, lr=1e-3, seed=0)
+    state = Pretraining(CONFIG, 1e-3, 0)
+    list(pretrain(iter([batch]), 2, 0, state))
+    model = state.model
     save_encoder(model, CONFIG, batch.captions, tmp_path / "tiny", "# card\n")
     name = f"local-dir:{tmp_path / 'tiny'}"
     loaded, _, preprocess = open_clip.create_model_and_transforms(name)
@@ -93,8 +107,6 @@ def folder(tmp_path):
 
 
 def test_folder_batches_take_equal_concepts_as_positives(folder):
-    from xmr.data import load_dataset
-
     batch = next(folder_batches(load_dataset(str(folder), "train"), total=8, size=32, batch=8, seed=0))
     colours = [caption.split()[1] for caption in batch.captions]
     expected = np.array([[a == b for b in colours] for a in colours])
@@ -110,6 +122,110 @@ def test_the_script_trains_on_a_folder_and_the_result_encodes(folder, tmp_path):
     card = (tmp_path / "encoder" / "README.md").read_text()
     assert "--pictures 48" in card
     assert str(tmp_path) not in card
+
+
+SMALL = ["--pictures", "48", "--batch-size", "8", "--size", "32", "--width", "4"]
+
+
+def weights(folder):
+    return (folder / script.WEIGHTS).read_bytes()
+
+
+def test_batches_that_were_met_are_left_out_and_change_no_other():
+    def met(skip):
+        return list(scene_batches(total=64, pool=16, size=32, batch=16, seed=5, skip=skip))
+
+    whole, rest = met(0), met(2)
+    assert len(rest) == 2
+    for one, other in zip(whole[2:], rest, strict=True):
+        assert one.captions == other.captions
+        for name in ("pictures", "positives", "attributes"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_stopped_pretraining_goes_on_bit_for_bit(folder, tmp_path, monkeypatch, capsys):
+    """Stopped after a state was written and some steps more, as by Ctrl-C or kill -9."""
+    options = ["--dataset", str(folder), *SMALL]
+    assert script.main([*options, "--out", str(tmp_path / "whole")]) == 0
+    monkeypatch.setattr(script, "SAVE_SECONDS", -1.0)
+    original = script.pretrain
+
+    def stopped(*arguments):
+        for step, progress in enumerate(original(*arguments), 1):
+            yield progress
+            if step == 3:
+                monkeypatch.setattr(script, "SAVE_SECONDS", 60.0)
+            if step == 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "pretrain", stopped)
+    out = tmp_path / "stopped"
+    assert script.main([*options, "--out", str(out)]) == 130
+    assert "interrupted; the same command with --resume goes on" in capsys.readouterr().err
+    assert load_encoder(f"local-dir:{out}").encode_texts(["a red square"]).shape == (
+        1,
+        256,
+    )  # what there is so far
+    forget_encoders()
+    monkeypatch.setattr(script, "pretrain", original)
+    assert script.main([*options, "--out", str(out)]) == 2
+    assert "--resume goes on with it" in capsys.readouterr().err
+    assert script.main([*options, "--out", str(out), "--resume", "--lr", "0.1"]) == 2
+    assert "lr: 0.002 there, 0.1 now" in capsys.readouterr().err
+    assert script.main([*options, "--out", str(out), "--resume"]) == 0
+    assert weights(out) == weights(tmp_path / "whole")
+    assert not list(out.glob("resume*"))
+    capsys.readouterr()
+    assert script.main([*options, "--out", str(out), "--resume"]) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_its_last_lines_are_what_it_reaches_and_the_next_command(folder, tmp_path, capsys):
+    assert script.main(["--dataset", str(folder), "--out", str(tmp_path / "e"), *SMALL]) == 0
+    told = capsys.readouterr()
+    reached, written, command = told.out.splitlines()
+    found = re.fullmatch(
+        r"validation: rsum ([\d.]+) of 600, chance ([\d.]+) \(v2t R@1 ([\d.]+), t2v R@1 ([\d.]+)\)", reached
+    )
+    data = load_dataset(str(folder), "validation")
+    groups = data.visual_group, data.text_group
+    expected = evaluate_embeddings(*zero_shot(data, f"local-dir:{tmp_path / 'e'}"), *groups)
+    chance = by_chance(*groups)["rsum"]
+    assert [float(number) for number in found.groups()] == pytest.approx(
+        [expected["rsum"], chance, *(100 * expected[f"{d}/recall_at_1"] for d in ("v2t", "t2v"))], abs=0.051
+    )
+    assert written.startswith(f"written to {tmp_path / 'e'}, ")
+    assert command.startswith(
+        f"python scripts/train.py --dataset {folder} --encoder local-dir:{tmp_path / 'e'} --loss "
+    )
+    assert "attributes" not in told.err  # those of another data set
+    assert reached in (tmp_path / "e" / "README.md").read_text()
+
+
+def test_nothing_is_written_over_that_is_no_encoder(folder, tmp_path, capsys):
+    before = sorted(path.name for path in folder.rglob("*"))
+    assert script.main(["--dataset", str(folder), "--out", str(folder), *SMALL]) == 2
+    assert "holds something that is no encoder" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    assert script.main(["--dataset", str(folder), "--out", str(tmp_path / "e"), *SMALL]) == 0
+    made = weights(tmp_path / "e")
+    assert script.main(["--dataset", str(folder), "--out", str(tmp_path / "e"), *SMALL, "--seed", "1"]) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err and weights(tmp_path / "e") == made
+    assert (
+        script.main(
+            ["--dataset", str(folder), "--out", str(tmp_path / "e"), *SMALL, "--seed", "1", "--overwrite"]
+        )
+        == 0
+    )
+    assert weights(tmp_path / "e") != made
+
+
+def test_help_tells_every_default(capsys):
+    with pytest.raises(SystemExit):
+        script.parse(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for value in ("320000", "40000", "192", "64", "28", "0.002", "blocks"):
+        assert f"default: {value}" in told
 
 
 def test_the_script_tells_faults_in_one_line(tmp_path, capsys):

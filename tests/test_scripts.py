@@ -228,7 +228,13 @@ def test_evaluating_gives_what_the_run_tells(runs, capsys):
     told = json.loads(capsys.readouterr().out)
     assert [run["name"] for run in told["runs"]] == ["info_nce", "max_of_hinges"]
     for run in told["runs"]:
-        assert run["metrics"] == load_run(runs / run["name"]).metrics["test"]
+        test = load_run(runs / run["name"]).metrics["test"]
+        for name, value in test.items():
+            factor = 1 if name.endswith(("rsum", "rank")) else 100
+            assert run["metrics"][name] == pytest.approx(factor * value), name
+        recalls = [value for name, value in run["metrics"].items() if "/recall_at_" in name]
+        assert sum(recalls) == pytest.approx(run["metrics"]["rsum"])  # one unit throughout
+    assert told["unit"] == "per cent"
 
 
 def test_evaluating_prints_an_aligned_table(runs, capsys):
@@ -342,7 +348,7 @@ def test_what_can_not_be_evaluated_is_told_and_the_rest_goes_on(runs, tmp_path, 
     (tmp_path / "foreign").mkdir()
     assert evaluate.main([str(tmp_path / "foreign"), str(runs / "info_nce")]) == 2
     captured = capsys.readouterr()
-    assert "run.json is missing" in captured.err and "info_nce" in captured.out
+    assert "holds no run: no run.json in it or in its folders" in captured.err and "info_nce" in captured.out
     assert evaluate.main([str(runs / "info_nce"), "--dataset", "/nowhere"]) == 2
     assert "no such folder" in capsys.readouterr().err
 
@@ -368,13 +374,13 @@ def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair
     run = load_run(pair_scorer)
     assert evaluate.main([str(pair_scorer), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["runs"]
-    assert told["metrics"] == pytest.approx(run.metrics["test"])
-    assert told["first_stage"] == pytest.approx(run.metrics["first_stage"])
+    assert told["metrics"] == pytest.approx(evaluate.percent(run.metrics["test"]))
+    assert told["first_stage"] == pytest.approx(evaluate.percent(run.metrics["first_stage"]))
     assert told["metrics"] != told["first_stage"]
     scores = run.scores()
     own = np.repeat(np.arange(len(scores)), 2)[None] == np.arange(len(scores))[:, None]
     first = (scores.argmax(1)[:, None] // 2 == np.arange(len(scores))[:, None]).mean()
-    assert own.sum() == 2 * len(scores) and told["metrics"]["v2t/recall_at_1"] == pytest.approx(first)
+    assert own.sum() == 2 * len(scores) and told["metrics"]["v2t/recall_at_1"] == pytest.approx(100 * first)
     assert evaluate.main([str(pair_scorer)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[1][:3] == ["info_nce-cross_attention", "cross_attention", "v2t"] and rows[3][:3] == [
@@ -412,17 +418,17 @@ def test_class_labels_have_mean_average_precision_of_each_class(labelled, capsys
             right = (gallery == label)[np.argsort(-row)]
             ranks = np.flatnonzero(right) + 1
             by_class[test.classes[label]].append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
-        expected = {name: np.mean(values) for name, values in by_class.items()}
-        assert told["per_class"][direction] == pytest.approx(expected, abs=2e-3)  # stored in half precision
-        every = np.mean([value for values in by_class.values() for value in values])
-        assert told["metrics"][f"{direction}/map"] == pytest.approx(every, abs=2e-3)
+        expected = {name: 100 * np.mean(values) for name, values in by_class.items()}
+        assert told["per_class"][direction] == pytest.approx(expected, abs=0.2)  # stored in half precision
+        every = 100 * np.mean([value for values in by_class.values() for value in values])
+        assert told["metrics"][f"{direction}/map"] == pytest.approx(every, abs=0.2)
     assert evaluate.main([str(labelled), "--per-class"]) == 0
     table, classes = capsys.readouterr().out.rstrip().split("\n\n")
     assert "each side asks among all" in table
     assert {"mAP", "mAP@50", "R@1"} <= {*table.split("\n")[0].split()} and "rsum" not in table
     assert len(classes.splitlines()) == len(test.classes) + 2
     assert classes.splitlines()[-1].split() == [
-        "all", *(f"{100 * told['metrics'][f'{d}/map']:.1f}" for d in ("v2t", "t2v")),
+        "all", *(f"{told['metrics'][f'{d}/map']:.1f}" for d in ("v2t", "t2v")),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -631,17 +632,47 @@ def test_some_visuals_are_learned_from_and_no_others(monkeypatch):
     original = loop._Trainer.update
 
     def watched(self, texts):
-        seen.update(texts.tolist())
+        part = self.task.data["train"]
+        seen.update((part.visual_ids[part.visual_of_text[t]], part.captions[t]) for t in texts)
         return original(self, texts)
 
     monkeypatch.setattr(loop._Trainer, "update", watched)
     steps, trained = tiny.fit(tiny.config(train_visuals=20, epochs=2))
     data = tiny.dataset("train")
-    visuals = set(data.visual_of_text[sorted(seen)])
-    assert len(visuals) == 20 and seen == set(np.flatnonzero(np.isin(data.visual_of_text, list(visuals))))
+    visuals = {name for name, _ in seen}
+    pairs = {(data.visual_ids[v], data.captions[t]) for t, v in enumerate(data.visual_of_text)}
+    assert len(visuals) == 20 and seen == {pair for pair in pairs if pair[0] in visuals}
     assert len(steps) == 2 * 2  # 40 captions in batches of 32
-    features = data.visual_features[sorted(visuals)]
+    features = data.visual_features[[data.visual_ids.index(name) for name in sorted(visuals)]]
     np.testing.assert_allclose(trained.matcher.standardise_visual.mean, features.mean(0), atol=1e-5)
+    assert trained.dataset["learned_from"] == {"visuals": 20, "texts": 40}
+    assert trained.dataset["sizes"]["train"] == {"visuals": 60, "texts": 120}  # the split is what it was
+    assert trained.dataset["fingerprints"]["train"] == "tiny train"
     seen.clear()
     tiny.fit(tiny.config(train_visuals=20, epochs=1, seed=1))
-    assert set(data.visual_of_text[sorted(seen)]) != visuals
+    assert {name for name, _ in seen} != visuals
+
+
+def test_of_a_subset_nothing_else_is_encoded(monkeypatch):
+    """Neither the pictures nor the captions that are not learned from."""
+    asked = {}
+
+    def encoded(data, encoder, kind, progress):
+        asked[data.split] = (len(data.visual_ids), len(data.captions))
+        some = tiny.with_text_features(data.split)
+        rows = [some.visual_ids.index(name) for name in data.visual_ids]
+        texts = np.flatnonzero(np.isin(some.visual_of_text, rows))
+        return SimpleNamespace(
+            visual=some.visual_features[rows], text=some.text_features[texts], encoder_hash="h"
+        )
+
+    monkeypatch.setattr("xmr.encoders.features", encoded)
+    monkeypatch.setattr("xmr.training.task.Task.texts_read", {})  # it would ask the encoder
+
+    def pictured(split):
+        return replace(tiny.dataset(split), visual_features=None, visuals=[None] * tiny.SIZES[split])
+
+    small = {"embed_dim": 16}
+    settings = tiny.config(train_visuals=20, epochs=1, encoder="some", matcher_params=small)
+    tiny.fit(settings, load=pictured)
+    assert asked == {"train": (20, 40), "validation": (30, 60), "test": (24, 48)}

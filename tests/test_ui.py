@@ -399,7 +399,7 @@ def test_missing_dataset_screen_says_why(tmp_path):
     text = str(app.get_config_file())
     assert "is not there" in text
     assert "&lt;b&gt;gone" in text
-    assert "python app.py --dataset NAME|PATH" in text
+    assert "python app.py --checkpoints checkpoints --dataset shapes" in text
 
 
 def test_an_answer_is_small(tmp_path, cache_folder):

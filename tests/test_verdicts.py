@@ -340,10 +340,10 @@ def test_evaluate_credits_confirmed_pairs_beside_the_plain_metrics(runs, tmp_pat
         printed = capsys.readouterr()
         (result,) = json.loads(printed.out)["runs"]
     assert result["metrics"] == plain["metrics"] and "with_verdicts" not in plain
-    assert result["with_verdicts"]["v2t/recall_at_1"] == 1 > plain["metrics"]["v2t/recall_at_1"]
+    assert result["with_verdicts"]["v2t/recall_at_1"] == 100 > plain["metrics"]["v2t/recall_at_1"]
     confirmed = judged("f", verdicts_on(data, tops), data).confirmed
     recalls, median = recalls_by_loop(scores.T, with_confirmed(data, confirmed).T)
-    assert result["with_verdicts"]["t2v/recall_at_1"] == pytest.approx(recalls[1])
+    assert result["with_verdicts"]["t2v/recall_at_1"] == pytest.approx(100 * recalls[1])
     assert result["with_verdicts"]["t2v/median_rank"] == median
     assert result["verdicts"]["confirmed"] == len(confirmed)
     assert f"{len(tops)} verdicts fit" in printed.err

@@ -321,13 +321,16 @@ def test_runs_of_other_data_are_set_apart_with_the_reason(tmp_path):
     workspace = Workspace.of([other, older, *runs], "shapes", make_dataset, FakeEmbedder())
     assert list(workspace.runs) == NAMES
     assert not workspace.problem
-    assert "trained on 'emoji'; to see it: python app.py --dataset emoji" in workspace.apart["foreign"][1]
+    assert (
+        "trained on 'emoji'; to see it: python app.py --checkpoints checkpoints --dataset emoji"
+        in workspace.apart["foreign"][1]
+    )
     assert "another version" in workspace.apart["older"][1]
     with pytest.raises(UnknownName, match="not comparable here: trained on 'emoji'"):
         workspace.run("foreign")
     alone = Workspace.of([other], "shapes", make_dataset, FakeEmbedder())
     assert "No run in checkpoints was trained on 'shapes'" in alone.problem
-    assert "python app.py --dataset emoji" in alone.problem
+    assert "python app.py --checkpoints checkpoints --dataset emoji" in alone.problem
 
 
 def test_unknown_runs_are_answered_with_the_near_miss(workspace):

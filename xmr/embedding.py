@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 Encoded = dict[tuple[str, str, str], np.ndarray]  # features by encoder, its hash, and their kind
 ROWS = 512  # embedded at once
+ENCODER = "ViT-B-32/laion2b_s34b_b79k"  # one that is often taken, to show how encoders are named
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ def frozen_features(
                 f"{dataset.name} has features and no pictures, so no encoder ({encoder!r}) can read it"
             )
         if not encoder:
-            raise DataFault(f"{dataset.name} has no features: choose an encoder, --encoder NAME")
+            raise DataFault(encoder_wanted(dataset.name))
         from xmr.encoders import features  # open_clip takes seconds to import
 
         found = features(dataset, encoder, kind, progress)
@@ -102,6 +105,18 @@ def frozen_features(
     if kind == "pooled":
         visual = pooled_features(visual)
     return Frozen(visual, text, encoder, encoder_hash)
+
+
+def encoder_wanted(source: str) -> str:
+    """What to do where the pictures of `source` have no encoder, in lines."""
+    own = f"{Path(source).name or 'my'}-encoder"
+    made = shlex.join(["python", "scripts/pretrain.py", "--dataset", source, "--out", own])
+    return (
+        f"{source} has pictures and no features: name the encoder that reads them. Three ways on:\n"
+        f"  --encoder {ENCODER}   a model of open_clip or of the Hub, downloaded once\n"
+        "  --encoder local-dir:PATH   an open_clip folder on this disk\n"
+        f"  {made}   a small one of your own, for --encoder local-dir:{own}"
+    )
 
 
 def pooled_features(features: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import open_clip
 import torch
+from huggingface_hub import constants, get_session
 from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from safetensors import SafetensorError
@@ -54,6 +55,7 @@ LOADING_FAILS = (
     ImportError,
 )
 NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
+QUICK = 5.0  # seconds in which the Hub has to answer
 
 
 # They are heavy: two batches are encoded at a time, whoever asks.
@@ -229,15 +231,25 @@ def _load(name: str) -> Encoder:
         tags = open_clip.list_pretrained_tags_by_model(source)
         if pretrained not in tags and not Path(pretrained).is_file():
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
+    away, lacking = None if source.startswith("local-dir:") else _unreachable(), False
+    offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
     try:
-        if needs_transformers(source) and not find_spec("transformers"):
+        lacking = needs_transformers(source) and not find_spec("transformers")
+        if lacking:
             raise ValueError(
                 f"its texts are read with the package transformers, which is not installed: pip install {NEEDS}"
             )
         model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
         tokenizer = open_clip.get_tokenizer(source)
     except LOADING_FAILS as error:
+        if away is not None and not lacking:
+            raise ValueError(
+                f"the encoder {name!r} can't be read from this machine, and the Hub can't be reached ({away}); go online once, or "
+                "name a folder that holds an encoder: local-dir:PATH"
+            ) from error
         raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
     model.eval().requires_grad_(False)
     digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)
     for key, tensor in sorted(model.state_dict().items()):
@@ -249,6 +261,18 @@ def needs_transformers(source: str) -> bool:
     """Whether open_clip reads texts for the model `source` with Hugging Face's package, which it does not require."""
     text = (open_clip.get_model_config(source) or {}).get("text_cfg", {})
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
+
+
+def _unreachable() -> str | None:
+    """Why the Hub can't be asked, after one quick try; None where it answers. Its own client tries for minutes, and then
+    takes what is on this machine; told that it is offline it does so at once."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=QUICK)
+    except Exception as error:  # the client's own, whose library differs by version
+        return str(error) or type(error).__name__
+    return None
 
 
 def features(
@@ -267,30 +291,51 @@ def features(
     folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
 
     def visuals(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
+        # The first one here: it may render all, and Ctrl-C can't reach a thread.
+        first = dataset.visuals[start]
         with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL
-            items = list(pool.map(dataset.visuals.__getitem__, range(start, stop)))
+            items = [first, *pool.map(dataset.visuals.__getitem__, range(start + 1, stop))]
         if dataset.kind == "image":
             return loaded.encode_images(items, kind)
         frames = loaded.encode_images([frame for clip in items for frame in clip])
         return frames.reshape(len(items), -1, frames.shape[-1])
 
-    def texts(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
+    first: dict[str, int] = {}
+    known = np.array([first.setdefault(caption, row) for row, caption in enumerate(dataset.captions)])
+
+    def texts(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
         if dataset.gallery_visuals is not None:
             return loaded.encode_images([dataset.gallery_visuals[i] for i in range(start, stop)], kind)
-        return loaded.encode_texts(dataset.captions[start:stop], kind)
+        rows = known[start:stop]
+        new = np.flatnonzero(rows == np.arange(start, stop))
+        if len(new) == stop - start:
+            return loaded.encode_texts(dataset.captions[start:stop], kind)
+        # Of equal texts the first is encoded, and the others are copied from it.
+        found = (
+            loaded.encode_texts([dataset.captions[start + i] for i in new], kind) if len(new) else done[:0]
+        )
+        batch = np.empty((stop - start, *found.shape[1:]), np.float32)
+        batch[new] = found
+        for i in np.setdiff1d(np.arange(stop - start), new):
+            batch[i] = batch[rows[i] - start] if rows[i] >= start else done[rows[i]]
+        return batch
 
     report = progress or (lambda *_: None)
 
-    def filled(name: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
+    def filled(name: str, what: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
         def half(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
             batch = compute(start, stop, done).astype(np.float16)
             if not np.isfinite(batch).all():
                 raise ValueError(f"{name} features of rows {start} … {stop - 1} are not finite in float16")
             return batch
 
-        return disk.filled(folder / f"{name}.npy", rows, half, partial(report, name), BATCH)
+        heard = partial(report, f"encode {dataset.split} {what}")
+        return disk.filled(folder / f"{name}.npy", rows, half, heard, BATCH)
 
+    second = "captions" if dataset.gallery_visuals is None else "gallery pictures"
     with disk.holding(folder, wait=True):
-        visual = filled("visual", len(dataset.visual_ids), visuals)
-        text = filled("text", len(dataset.captions), texts)
+        visual = filled(
+            "visual", "clips" if dataset.kind == "clip" else "pictures", len(dataset.visual_ids), visuals
+        )
+        text = filled("text", second, len(dataset.captions), texts)
     return Features(visual, text, loaded.hash)

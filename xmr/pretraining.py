@@ -17,7 +17,7 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from xmr.core import Pairs
@@ -32,10 +32,11 @@ from xmr.data.blocks import (
     sample_scenes,
 )
 from xmr.data.dataset import Dataset
-from xmr.disk import aside
+from xmr.disk import write_files
 from xmr.losses import LOSSES, symmetric
 
 MEAN = STD = 0.5
+WEIGHTS, CONFIG, CARD = "open_clip_model.safetensors", "open_clip_config.json", "README.md"
 FRACTION_WARMUP = 0.05
 
 
@@ -80,41 +81,58 @@ class Batch:
 
 
 def scene_batches(
-    total: int, pool: int, size: int, batch: int, seed: int, progress: Callable[[int], None] | None = None
+    total: int,
+    pool: int,
+    size: int,
+    batch: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Batches of generated scenes: `pool` pictures are rendered once and met many times, mirrored half of the
-    time, each time with new captions of a new difficulty and the truth of every pair."""
+    time, each time with new captions of a new difficulty and the truth of every pair. The first `skip` are left out."""
     scenes = sample_scenes(pool, pretraining_seed(2 * seed))
     pictures = render_parallel(scenes, size, progress=progress)
     mirrored = flip(scenes)
     rng = np.random.default_rng(pretraining_seed(2 * seed + 1))
-    for _ in range(math.ceil(total / batch)):
+    for step in range(math.ceil(total / batch)):
         chosen = np.sort(rng.choice(pool, batch, replace=False))
         mirror = rng.random() < 0.5
+        difficulty, own = float(rng.uniform(0.1, 0.9)), int(rng.integers(2**31))
+        if step < skip:
+            continue
         here: Scenes = (mirrored if mirror else scenes)[chosen]
-        captions, forms = sample_captions(
-            here, per_scene=1, difficulty=float(rng.uniform(0.1, 0.9)), seed=int(rng.integers(2**31))
-        )
+        captions, forms = sample_captions(here, per_scene=1, difficulty=difficulty, seed=own)
         shown = pictures[chosen]
         yield Batch(
             shown[:, :, ::-1] if mirror else shown, captions, holds(here, forms), attribute_targets(here)
         )
 
 
-def folder_batches(dataset: Dataset, total: int, size: int, batch: int, seed: int) -> Iterator[Batch]:
-    """Batches of a dataset's pictures, each with one of its captions; equal groups are positives."""
-    pictures = np.stack(
-        [
-            np.asarray(dataset.image(i).convert("RGB").resize((size, size)))
-            for i in range(len(dataset.visual_ids))
-        ]
-    )
+def folder_batches(
+    dataset: Dataset,
+    total: int,
+    size: int,
+    batch: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    skip: int = 0,
+) -> Iterator[Batch]:
+    """Batches of a dataset's pictures, each with one of its captions; equal groups are positives. The first `skip` are left
+    out. `progress` hears of pictures that are read, all of which happens before the first batch."""
+    pictures = np.empty((len(dataset.visual_ids), size, size, 3), np.uint8)
+    for i in range(len(pictures)):
+        pictures[i] = np.asarray(dataset.image(i).convert("RGB").resize((size, size)))
+        if progress:
+            progress(i + 1)
     rng = np.random.default_rng(seed)
     texts = np.arange(len(dataset.captions))
     batch = min(batch, len(texts))
     for step in range(math.ceil(total / batch)):
         if step % (len(texts) // batch) == 0:
             rng.shuffle(texts)
+        if step < skip:
+            continue
         start = step % (len(texts) // batch) * batch
         chosen = texts[start : start + batch]
         visuals = dataset.visual_of_text[chosen]
@@ -127,36 +145,74 @@ def folder_batches(dataset: Dataset, total: int, size: int, batch: int, seed: in
         )
 
 
+class Pretraining:
+    """A model in training with all that decides how it goes on: `seen` pictures in `steps` batches."""
+
+    def __init__(self, config: dict, lr: float, seed: int, device: str = "cpu"):
+        torch.manual_seed(seed)
+        self.model = CLIP(**config).to(device)
+        self.model.visual.to(memory_format=torch.channels_last)
+        self.heads: nn.ModuleDict = nn.ModuleDict()
+        self.lr, self.device, self.seen, self.steps = lr, device, 0, 0
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.held: dict[str, Tensor] = {}
+
+    def begin(self, batch: Batch) -> None:
+        """Makes what the first batch decides, or takes it from what was restored."""
+        if batch.attributes is not None:
+            width = self.model.visual.output_dim
+            self.heads["attributes"] = nn.Linear(width, batch.attributes.shape[1]).to(self.device)
+        self.optimizer = torch.optim.AdamW(_groups(self.model, self.heads), lr=self.lr, betas=(0.9, 0.98))
+        if not self.held:
+            return
+        for part, module in (("model", self.model), ("heads", self.heads)):
+            state = {k.removeprefix(f"{part}."): t for k, t in self.held.items() if k.startswith(f"{part}.")}
+            module.load_state_dict(state)
+        for name, parameter in self._named():
+            kept = f"optimizer.{name}."
+            self.optimizer.state[parameter] = {
+                key.removeprefix(kept): tensor.to(self.device) if tensor.ndim else tensor
+                for key, tensor in self.held.items()
+                if key.startswith(kept)
+            }
+        self.held = {}
+
+    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
+        yield from self.model.named_parameters(prefix="model")
+        yield from self.heads.named_parameters(prefix="heads")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that is learned, and the optimiser's moments."""
+        found = {f"model.{key}": tensor for key, tensor in self.model.state_dict().items()}
+        found |= {f"heads.{key}": tensor for key, tensor in self.heads.state_dict().items()}
+        for name, parameter in self._named():
+            for key, tensor in self.optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{name}.{key}"] = tensor
+        return {key: tensor.detach().cpu().clone() for key, tensor in found.items()}
+
+    def restore(self, tensors: dict[str, Tensor], seen: int, steps: int) -> None:
+        """Goes on where `tensors` were taken; they are put in place with the next batch."""
+        self.held, self.seen, self.steps = tensors, seen, steps
+
+
 def pretrain(
-    batches: Iterator[Batch],
-    total: int,
-    config: dict,
-    lr: float,
-    seed: int,
-    device: str = "cpu",
-    compiled: bool = False,
-) -> Iterator[tuple[Progress, CLIP]]:
-    """Train the model that `config` describes on `batches` of in all `total` pictures.
+    batches: Iterator[Batch], total: int, seed: int, state: Pretraining, compiled: bool = False
+) -> Iterator[Progress]:
+    """Train `state` on `batches` up to in all `total` pictures.
 
     Yields after every batch. AdamW with warm-up and cosine; the temperature is learnt. `compiled` has torch
     compile the image tower (it needs a C++ compiler): three times as fast on two cores.
     """
-    torch.manual_seed(seed)
-    model = CLIP(**config).to(device)
-    model.visual.to(memory_format=torch.channels_last)
+    model, device, heads = state.model, state.device, state.heads
     tower = torch.compile(model.visual) if compiled else model.visual
-    heads: nn.ModuleDict = nn.ModuleDict()
-    tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
-    optimizer, seen = None, 0
+    tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
     for batch in batches:
-        if optimizer is None:
-            if batch.attributes is not None:
-                heads["attributes"] = nn.Linear(config["embed_dim"], batch.attributes.shape[1])
-            heads.to(device)
-            optimizer = torch.optim.AdamW(_groups(model, heads), lr=lr, betas=(0.9, 0.98))
+        if state.optimizer is None:
+            state.begin(batch)
+        optimizer = state.optimizer
         for group in optimizer.param_groups:
-            group["lr"] = lr * schedule(seen / total)
-        images = augment(batch.pictures, seed + seen).to(device)
+            group["lr"] = state.lr * schedule(state.seen / total)
+        images = augment(batch.pictures, seed + state.seen).to(device)
         visual = tower(images.to(memory_format=torch.channels_last))
         text = model.encode_text(tokenizer(batch.captions).to(device), normalize=True)
         scores = nn.functional.normalize(visual, dim=1) @ text.T
@@ -178,8 +234,9 @@ def pretrain(
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
-        seen += len(batch.pictures)
-        yield Progress(min(seen, total), total, loss.item(), attributes.item()), model
+        state.seen += len(batch.pictures)
+        state.steps += 1
+        yield Progress(min(state.seen, total), total, loss.item(), attributes.item())
 
 
 def schedule(fraction: float) -> float:
@@ -227,7 +284,7 @@ def true_first(model: CLIP, pictures: np.ndarray, captions: list[str], truth: np
 
 
 def save_encoder(model: CLIP, config: dict, seen_captions: list[str], folder: Path, card: str) -> None:
-    """Write `model` as an open_clip folder in float16; it appears whole or not at all.
+    """Write `model` as an open_clip folder in float16, each file whole or not at all. Raises CannotSave.
 
     Rows of the token embedding that no caption of the training used are zeroed: they hold noise, and zeros
     compress in a repository.
@@ -250,12 +307,13 @@ def save_encoder(model: CLIP, config: dict, seen_captions: list[str], folder: Pa
         "interpolation": "bicubic",
         "resize_mode": "squash",
     }
-    with aside(folder) as made:
-        made.mkdir()
-        save_file(half, made / "open_clip_model.safetensors", metadata={"format": "pt"})
-        told = {"model_cfg": config, "preprocess_cfg": preprocess}
-        (made / "open_clip_config.json").write_text(json.dumps(told, indent=2) + "\n")
-        (made / "README.md").write_text(card)
+    about = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=2) + "\n"
+    files = {
+        WEIGHTS: tensor_bytes(half, metadata={"format": "pt"}),
+        CARD: card.encode(),
+        CONFIG: about.encode(),
+    }
+    write_files(folder, files)
 
 
 def _groups(model: CLIP, heads: nn.Module) -> list[dict]:

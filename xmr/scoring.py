@@ -44,7 +44,7 @@ class ReadSplit:
             rows = np.arange(start, min(start + ROWS, len(found)))
             found[rows] = self.block(rows, every)
             if progress is not None:
-                progress("pairs", rows[-1] + 1, len(found))
+                progress("score pairs", rows[-1] + 1, len(found))
         return found
 
 

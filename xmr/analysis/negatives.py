@@ -55,13 +55,14 @@ def hard_negatives_by_weight(
     limit: int = 2000,
     per_query: int = 3,
     asked: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> HardNegatives:
     """The unannotated pairs that the loss pushes apart the most, over the whole gallery.
 
     Every query's loss is taken against all of the gallery (not against a batch), in the asked direction, and the
     `per_query` heaviest negatives of each are kept; the `limit` heaviest of all are returned, heaviest first, equal
     weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied. `asked` are indices of
-    the queries to look at, all by default.
+    the queries to look at, all by default. `progress` hears of queries that are done, and of how many.
 
     A loss that looks within a modality needs `evidence`, and is asked of at most `WITHIN` items and their matches at
     a time, because similarities within a modality are held whole; elsewhere `direction` doesn't matter.
@@ -81,6 +82,9 @@ def hard_negatives_by_weight(
         rows = np.arange(len(queries)) if asked is None else np.sort(asked)
         parts = ((some, whole) for some in np.split(rows, range(step, len(rows), step)))
     every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
+    done, total = 0, len(queries) if asked is None else len(asked)
+    if progress:
+        progress(done, total)
     for rows, columns in parts:
         if asked is not None and needs and not len(rows := np.intersect1d(rows, asked)):
             continue
@@ -98,6 +102,9 @@ def hard_negatives_by_weight(
         column[rows, :many], score[rows, :many] = columns[best.indices.numpy()], found.numpy()
         weight[rows, :many] = weights.gather(1, best.indices).where(best.values > -torch.inf, 0.0).numpy()
         against = scores if len(columns) == len(every) else torch.from_numpy(inner(queries[rows], every))
+        if progress:
+            done += len(rows)
+            progress(done, total)
         for place in range(many):
             rank[rows, place] = (against > found[:, place, None]).sum(1).numpy() + 1
     query, place = np.nonzero(weight > 0)
@@ -177,17 +184,24 @@ def suspected_pairs(
     text_group: np.ndarray,
     evidence: Evidence,
     direction: Direction = "v2t",
+    progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Which of the pairs (visuals[i], texts[i]) the selector suspects when `direction` asks, (P,) bool.
 
     The registered selector itself is asked, of the whole matrix where there are at most `WITHIN` visuals. Of more, it
     is asked of some of the pairs at a time: their visuals, those that their texts were written for, others evenly
-    spread to make up `WITHIN`, and all of their captions. Raises what the selector raises.
+    spread to make up `WITHIN`, and all of their captions. `progress` hears of pairs that are done, and of how many.
+    Raises what the selector raises.
     """
-    result = np.zeros(len(visuals), bool)
+    result, done = np.zeros(len(visuals), bool), 0
     sides = (visual_embeddings, text_embeddings, visual_group, text_group)
+    if progress:
+        progress(done, len(visuals))
     for part, asked, at in _asked(selector, visuals, texts, *sides, evidence, direction):
         result[part] = suspected(selector, asked, **params)[at].numpy()
+        if progress:
+            done += len(part)
+            progress(done, len(visuals))
     return result
 
 

@@ -107,6 +107,12 @@ def model_card(name: str, trained: Trained) -> str:
         f"{split} {size['visuals']:,} visuals and {size['texts']:,} captions"
         for split, size in trained.dataset["sizes"].items()
     )
+    learned = trained.dataset.get("learned_from")
+    if learned:
+        sizes += (
+            f"; learned from {learned['visuals']:,} visuals of the training split, chosen by seed {config.seed}, and their "
+            f"{learned['texts']:,} captions"
+        )
     values = ", ".join(f"{key} = {_short(value)}" for key, value in trained.loss_values.items())
     diverged = trained.training.get("diverged")
     figure, score = headline(test)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +14,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from xmr.cache import cache_dir
+from xmr.cache import cache_dir, cache_folder
 from xmr.data.blocks import (
     CAPTIONS_PER_SCENE,
     SPLITS,
+    Scenes,
     annotated_ceiling,
     captions_of,
     holds,
@@ -25,7 +28,7 @@ from xmr.data.blocks import (
     scenes_of,
     unannotated_share,
 )
-from xmr.data.dataset import DATASETS, Dataset, Truth
+from xmr.data.dataset import DATASETS, Dataset, Rows, Truth
 from xmr.disk import aside, holding
 from xmr.registry import Range, unknown
 
@@ -37,17 +40,58 @@ SIZE = 128
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "pictures"
 
 
-class Pictures(Sequence[Image.Image]):
-    """Pictures in an arrow table, decoded when asked for."""
+@dataclass(frozen=True, eq=False)
+class Rendered(Sequence[Any]):
+    """Generated pictures, of an arrow table that is rendered when the first is asked for, and kept.
 
-    def __init__(self, table: datasets.Dataset):
-        self.table = table
+    `name` and `table` say where the table lies, `render(rows)` gives the pictures of some rows, (n, H, W, 3) uint8, and `cut`
+    makes an item of a picture.
+    """
+
+    name: str
+    table: str
+    length: int
+    render: Callable[[np.ndarray], np.ndarray]
+    cut: Callable[[Image.Image], Any] | None = None
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self.length
 
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.table[int(index)]["image"].convert("RGB")
+    @cached_property
+    def _stored(self) -> datasets.Dataset:
+        return stored(
+            self.name,
+            self.table,
+            lambda folder: write_pictures(folder, self.render(np.arange(self.length))),
+        )
+
+    def __getitem__(self, index: int) -> Any:
+        return self.item(self._stored[int(index)]["image"])
+
+    def item(self, picture: Image.Image) -> Any:
+        picture = picture.convert("RGB")
+        return picture if self.cut is None else self.cut(picture)
+
+    def some(self, rows: np.ndarray) -> Sequence[Any]:
+        """Some of them; where there is no table yet, no others are rendered."""
+        there = any(path.exists() for path in _places(self.name, self.table))
+        return Rows(self, rows) if there else _Part(self, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part(Sequence[Any]):
+    whole: Rendered
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def _files(self) -> list[bytes]:  # as in the table, so that a picture has one value
+        return [_webp(picture) for picture in self.whole.render(self.rows)]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.whole.item(Image.open(io.BytesIO(self._files[int(index)])))
 
 
 @DATASETS.register
@@ -82,7 +126,12 @@ def blocks(
         visual_of_text=links,
         visual_ids=[f"{split}-{i:05d}" for i in range(len(scenes))],
         fingerprint=digest.hexdigest(),
-        visuals=Pictures(pictures(split, seed)),
+        visuals=Rendered(
+            "blocks",
+            table_name(split, seed),
+            len(scenes),
+            lambda rows: rendered(f"blocks {split}", scenes[rows], SIZE),
+        ),
         columns={"objects": scenes.count.tolist()},
         truth=Truth(
             block, pairs, complete=True, source="computed from the scene and the caption's logical form"
@@ -109,9 +158,15 @@ def table_name(split: str, seed: int = 0) -> str:
     return f"{split}-{seed}-{SIZE}-v{VERSION}"
 
 
-def pictures(split: str, seed: int) -> datasets.Dataset:
-    """The split's pictures as an arrow table, memory-mapped: rendered once, with a progress bar, then cached."""
-    return stored("blocks", table_name(split, seed), lambda folder: render_to(folder, split, seed))
+def rendered(what: str, scenes: Scenes, size: int, **options: Any) -> np.ndarray:
+    """`render_parallel` with a bar."""
+    with tqdm(total=len(scenes), desc=f"render {what}", unit=" pictures") as bar:
+        return render_parallel(scenes, size, progress=lambda done: bar.update(done - bar.n), **options)
+
+
+def _places(name: str, table: str) -> tuple[Path, Path]:
+    """Where a table may lie: in the repository, or in the cache."""
+    return SHIPPED / table, cache_folder() / name / table
 
 
 def stored(name: str, table: str, render: Callable[[Path], None]) -> datasets.Dataset:
@@ -133,10 +188,7 @@ def stored(name: str, table: str, render: Callable[[Path], None]) -> datasets.Da
 
 def render_to(folder: Path, split: str, seed: int = 0) -> None:
     """Render a split's pictures and write them as an arrow table, which appears whole or not at all."""
-    scenes = scenes_of(split, seed)
-    with tqdm(total=len(scenes), desc=f"render blocks {split}", unit="picture") as bar:
-        rendered = render_parallel(scenes, SIZE, progress=lambda done: bar.update(done - bar.n))
-    write_pictures(folder, rendered)
+    write_pictures(folder, rendered(f"blocks {split}", scenes_of(split, seed), SIZE))
 
 
 def write_pictures(folder: Path, rendered: Iterable[np.ndarray]) -> None:

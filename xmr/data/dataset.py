@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -37,6 +38,25 @@ class Truth:
     pairs: Callable[[np.ndarray, np.ndarray], np.ndarray]
     complete: bool
     source: str  # one line: where this knowledge comes from
+
+
+class Rows(Sequence[Any]):
+    """Some rows of a sequence, fetched when they are asked for."""
+
+    def __init__(self, whole: Sequence[Any], rows: np.ndarray):
+        self.whole, self.rows = whole, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.whole[int(self.rows[index])]
+
+    @property
+    def content(self) -> Callable[[int], bytes] | None:
+        """What reads all bytes of one, where the whole has it."""
+        whole = getattr(self.whole, "content", None)
+        return whole and (lambda index: whole(int(self.rows[index])))
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,42 @@ class Dataset:
         """The captions that were written for a visual, ascending."""
         order, starts = self._by_visual
         return order[starts[visual] : starts[visual + 1]]
+
+    def some(self, visuals: np.ndarray) -> Dataset:
+        """The `visuals` (ascending indices) with all of their captions, as a split by itself. A picture is opened when it is
+        asked for, as in the whole."""
+        texts = np.flatnonzero(np.isin(self.visual_of_text, visuals))
+        digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=8)
+        digest.update(visuals.astype("<i8").tobytes())
+
+        def of(part: Any, rows: np.ndarray) -> Any:
+            if part is None or isinstance(part, np.ndarray):
+                return part if part is None else part[rows]
+            return part.some(rows) if hasattr(part, "some") else Rows(part, rows)
+
+        truth = self.truth
+        if truth is not None:
+            block, pairs = truth.block, truth.pairs
+            truth = replace(
+                truth,
+                block=lambda v, t: block(visuals[v], texts[t]),
+                pairs=lambda v, t: pairs(visuals[v], texts[t]),
+            )
+        return replace(
+            self,
+            captions=[self.captions[text] for text in texts],
+            visual_of_text=np.searchsorted(visuals, self.visual_of_text[texts]),
+            visual_ids=[self.visual_ids[visual] for visual in visuals],
+            fingerprint=digest.hexdigest(),
+            visual_group=self.visual_group[visuals],
+            visuals=of(self.visuals, visuals),
+            visual_features=of(self.visual_features, visuals),
+            text_features=of(self.text_features, texts),
+            gallery_visuals=of(self.gallery_visuals, texts),
+            contents=of(self.contents, visuals),
+            columns={name: [values[i] for i in visuals] for name, values in self.columns.items()},
+            truth=truth,
+        )
 
     def image(self, index: int) -> Image.Image:
         """The picture that stands for visual `index`: itself, or the middle frame of a clip."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from xmr.data import pictures, splits
 from xmr.data.dataset import DataFault, Split, Truth
@@ -194,7 +195,7 @@ def usable(
     """
     kept, evidence = [], []
     root = os.path.realpath(folder)
-    for item in items:
+    for item in tqdm(items, desc=f"read {folder.name}", unit=f" {noun}s", delay=1):
         row, name = item.row, item.row.text("file_name")
         captions = [caption for caption in item.captions if caption.strip()]
         if not captions:

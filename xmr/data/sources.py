@@ -21,6 +21,7 @@ from xmr.registry import Registry, unknown
 KINDS = Registry("kind of folder")
 for kind in (imagefolder, videofolder, clips, features, msrvtt, precomp, class_views):
     KINDS.register(kind)
+PICTURED = ("imagefolder", "videofolder", "clips")  # an encoder has to read them
 
 
 def load_dataset(
@@ -47,6 +48,11 @@ def load_dataset(
     accepted = {param.name for param in entry.params}
     given = {key: value for key, value in (("strict", strict), ("seed", seed)) if key in accepted}
     return entry(*where, split, **entry.parse(given | params))
+
+
+def holds_pictures(name_or_path: str) -> bool:
+    """Whether an encoder has to read this dataset's pictures or clips. Raises DataFault as `kind_of`."""
+    return name_or_path in DATASETS or kind_of(Path(name_or_path).expanduser()) in PICTURED
 
 
 def kind_of(folder: Path) -> str:

@@ -10,6 +10,7 @@ in each other's way. A query without positives has the value NaN in every metric
 and `<direction>/without_positives` tells their number where there are any.
 """
 
+from xmr.metrics.chance import by_chance, is_chance
 from xmr.metrics.flips import flip_test
 from xmr.metrics.measures import (
     METRICS,
@@ -49,6 +50,7 @@ __all__ = [
     "average_precision",
     "average_precision_at_k",
     "bootstrap_interval",
+    "by_chance",
     "by_visual",
     "class_map",
     "evaluate",
@@ -58,6 +60,7 @@ __all__ = [
     "first_rank",
     "flip_test",
     "headline",
+    "is_chance",
     "map_at_r",
     "ndcg",
     "r_precision",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,18 @@ class Judged:
     unsure: np.ndarray
     fitting: int
     others: dict[str, int]
+
+    def some(self, data: Dataset, visuals: np.ndarray) -> Judged:
+        """What is agreed on the pairs of `data.some(visuals)`, by its indices."""
+        texts = np.flatnonzero(np.isin(data.visual_of_text, visuals))
+
+        def within(pairs: np.ndarray) -> np.ndarray:
+            kept = pairs[np.isin(pairs[:, 0], visuals) & np.isin(pairs[:, 1], texts)]
+            return np.stack([np.searchsorted(visuals, kept[:, 0]), np.searchsorted(texts, kept[:, 1])], 1)
+
+        return replace(
+            self, **{name: within(getattr(self, name)) for name in ("confirmed", "refuted", "unsure")}
+        )
 
     @property
     def counts(self) -> dict[str, int]:

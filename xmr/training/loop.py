@@ -172,7 +172,7 @@ class _Trainer:
         self.state = _State()
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
-        self.per_epoch = math.ceil(len(task.texts) / self.config.batch_size)
+        self.per_epoch = math.ceil(len(task.data["train"].captions) / self.config.batch_size)
         self.parameters = dict(self.matcher.named_parameters(prefix="matcher"))
         self.parameters |= dict(self.hyper.named_parameters(prefix="loss"))
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
@@ -197,9 +197,9 @@ class _Trainer:
             if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
                 break
             self.begin_epoch()
-            order = batches(len(self.task.texts), config.batch_size, config.seed, epoch)
+            order = batches(len(self.task.data["train"].captions), config.batch_size, config.seed, epoch)
             for chosen in order[state.position :]:
-                loss, lr = self.update(self.task.texts[chosen])
+                loss, lr = self.update(chosen)
                 state.position += 1
                 state.seconds = before + time.monotonic() - started
                 metrics = self.end_epoch(lr) if state.position == len(order) else None

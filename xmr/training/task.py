@@ -48,7 +48,7 @@ class Task:
     vocabulary: Vocabulary | None
     matcher: nn.Module
     evidence: Evidence  # of the training split
-    texts: np.ndarray  # captions of the training split that are learned from
+    split: Dataset  # the whole training split, of which data["train"] is what is learned from
     judged: Judged | None = None  # what people say of the training split's pairs
     judged_digest: str = ""  # SHA-256 of their verdicts
 
@@ -77,21 +77,25 @@ class Task:
         verdicts = {}
         if self.judged is not None:
             verdicts["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
+        whole = self.data | {"train": self.split}
         twins = {split: len(shared(data, self.data["train"])) for split, data in self.data.items()}
         leaks = {split: count for split, count in twins.items() if count and split != "train"}
         leaks = {"also_in_train": leaks} if leaks else {}
+        sizes = {
+            split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
+            for split, data in {**whole, "learned": self.data["train"]}.items()
+        }
+        learned = sizes.pop("learned")
         return (
             verdicts
             | leaks
             | {
-                "name": self.data["train"].name,
-                "kind": self.data["train"].kind,
-                "fingerprints": {split: data.fingerprint for split, data in self.data.items()},
-                "sizes": {
-                    split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
-                    for split, data in self.data.items()
-                },
+                "name": self.split.name,
+                "kind": self.split.kind,
+                "fingerprints": {split: data.fingerprint for split, data in whole.items()},
+                "sizes": sizes,
             }
+            | ({"learned_from": learned} if learned != sizes["train"] else {})
         )
 
 
@@ -112,17 +116,20 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     data = {split: load(split) for split in SPLITS}
     if len(data["train"].captions) < 2:
         raise ValueError(f"{data['train'].name} has one training caption; a batch needs at least two")
-    people = judged(config.verdicts, verdicts, data["train"]) if config.verdicts else None
+    split = data["train"]
+    people = judged(config.verdicts, verdicts, split) if config.verdicts else None
     if people is not None and people.others:
         warnings.warn(f"{config.verdicts}: {people.words}", stacklevel=3)  # of who called `train`
+    chosen = learned_from(split, config.train_visuals, config.seed)
+    if chosen is not None:
+        data["train"] = split.some(chosen)
+        people = None if people is None else people.some(split, chosen)
     frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
     train = frozen["train"]
-    visuals, texts = learned_from(data["train"], config.train_visuals, config.seed)
     params = settled_params(config.matcher, config.matcher_params, train.text_dim)
     vocabulary = None
     if MATCHERS[config.matcher].make.reads_words(params):
-        captions = np.array(data["train"].captions, object)[texts]
-        vocabulary = Vocabulary.build(captions, params["min_count"])
+        vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
     inputs = {
         split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
         for split in SPLITS
@@ -133,7 +140,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         raise ValueError(
             f"metric_epochs {matcher.metric_epochs} are the last of {config.epochs} epochs: leave some before them"
         )
-    matcher.fit(train.visual[visuals], None if train.text is None else train.text[texts])
+    matcher.fit(train.visual, train.text)
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
     evidence = Evidence(
         data["train"].captions,
@@ -148,7 +155,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         vocabulary,
         matcher,
         evidence,
-        np.arange(len(data["train"].captions))[texts],
+        split,
         people,
         sha256,
     )
@@ -162,12 +169,11 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     return task
 
 
-def learned_from(data: Dataset, count: int, seed: int) -> tuple[np.ndarray | slice, np.ndarray | slice]:
-    """Rows of the visuals and captions that are learned from: those of `count` visuals chosen by seed, or all."""
+def learned_from(data: Dataset, count: int, seed: int) -> np.ndarray | None:
+    """The visuals that are learned from, ascending: `count` of them chosen by seed; None for all."""
     if not 0 < count < len(data.visual_ids):
-        return slice(None), slice(None)
-    visuals = np.sort(np.random.default_rng([seed, count]).permutation(len(data.visual_ids))[:count])
-    return visuals, np.flatnonzero(np.isin(data.visual_of_text, visuals))
+        return None
+    return np.sort(np.random.default_rng([seed, count]).permutation(len(data.visual_ids))[:count])
 
 
 def _peers(selector: str, params: dict[str, Any]) -> list[Run]:

@@ -22,6 +22,7 @@ from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
+from xmr.workspace.commands import command
 from xmr.workspace.parts import Embedder, Memo, Style, styles_of
 from xmr.workspace.verdict_file import VerdictFile
 
@@ -93,17 +94,29 @@ class Holdings:
         ordered = {run.name: run for run in sorted(runs, key=lambda run: run.name)}
         self = cls({}, source, load, embedder, list(faults), checkpoints=checkpoints)
         if not ordered:
-            self.problem = (
-                f"There is no whole run in {checkpoints}. Train some:\n"
-                "python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial "
-                f"--out {checkpoints}"
+            self.problem = f"There is no whole run in {checkpoints}. Train some:\n" + command(
+                "scripts/train.py",
+                "--dataset",
+                "blocks",
+                "--loss",
+                "max_of_hinges",
+                "info_nce",
+                "siglip",
+                "polynomial",
+                "--out",
+                checkpoints,
             )
             return self
         try:
             fingerprint = self.dataset("test").fingerprint
         except Exception as error:  # whatever the user's data does, the app must open and say it
-            self.problem = (
-                f"The dataset {source!r} could not be loaded: {error}\npython app.py --dataset NAME|PATH"
+            others = [run.config.dataset for run in ordered.values() if run.config.dataset != source]
+            self.problem = f"The dataset {source!r} could not be loaded: {error}\n" + (
+                command("app.py", "--checkpoints", checkpoints, "--dataset", others[0])
+                if others
+                else command(
+                    "scripts/train.py", "--dataset", "blocks", "--loss", "info_nce", "--out", checkpoints
+                )
             )
             self.apart = {name: (run, "its dataset is missing") for name, run in ordered.items()}
             return self
@@ -115,14 +128,22 @@ class Holdings:
                 hint = (
                     f"trained on another version of {source!r}; train it again"
                     if other == source
-                    else f"trained on {other!r}; to see it: python app.py --dataset {other}"
+                    else f"trained on {other!r}; to see it: "
+                    + command("app.py", "--checkpoints", checkpoints, "--dataset", other)
                 )
                 self.apart[name] = (run, hint)
         if not self.runs:
             self.problem = (
                 f"No run in {checkpoints} was trained on {source!r}. Train one, or show another dataset:\n"
-                f"python scripts/train.py --dataset {source} --loss info_nce\n"
-                f"python app.py --dataset {next(iter(ordered.values())).config.dataset}"
+                + command("scripts/train.py", "--dataset", source, "--loss", "info_nce", "--out", checkpoints)
+                + "\n"
+                + command(
+                    "app.py",
+                    "--checkpoints",
+                    checkpoints,
+                    "--dataset",
+                    next(iter(ordered.values())).config.dataset,
+                )
             )
         return self
 

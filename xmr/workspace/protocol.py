@@ -63,7 +63,7 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     space = f"{run.embed_dim} dimensions" + ("" if run.independent else f", {stage_words(workspace, name)}")
     suspects = f"suspects: {config.suspects}" if config.selector else ""
     verdicts = f"confirmed pairs: {config.verdicts_as}" if config.verdicts else ""
-    pairs = run.dataset["sizes"].get("train", {}).get("texts")
+    pairs = run.dataset.get("learned_from", run.dataset["sizes"].get("train", {})).get("texts")
     epochs, best = run.training.get("epochs", config.epochs), run.training.get("best_epoch")
     training = [f"best epoch {best}"] if best is not None else []
     training += [f"batch {config.batch_size}", f"lr {config.lr:g}"]

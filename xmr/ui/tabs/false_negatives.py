@@ -34,6 +34,7 @@ from xmr.ui.suspect_lists import ANY, JUDGED, Asked, NothingToShow, Settings, ex
 from xmr.ui.suspect_pages import judge_pairs, list_page, standing_table
 from xmr.ui.suspect_words import about_selector, findings, selector_table, share
 from xmr.workspace import Workspace, style_at
+from xmr.workspace.commands import verdict_commands
 from xmr.workspace.measured import captions, sample_words, suspects_curve
 
 TITLE = "False negatives"
@@ -52,12 +53,11 @@ FORGETS = (
     "You are asked when you leave with verdicts that were not exported."
 )
 USE = """Train with verdicts on the train split, evaluate with those on the split that is evaluated; confirmed pairs count as
-matches, and no selector suspects what people refuted:
+matches, and no selector suspects what people refuted. With what *JSONL* saves of either split, in the folder of xmr:
 
-    python scripts/train.py --dataset DATASET --loss LOSS --verdicts FILE
-    python scripts/evaluate.py RUN --split SPLIT --verdicts FILE
+{commands}
 
-FILE is what JSONL or CSV saves, or the database itself. A name is no account: it is of the browser that judged under it first."""
+A name is no account: it is of the browser that judged under it first."""
 
 
 def draw(workspace: Workspace, asked: Asked, told: str = "") -> tuple[str, dict[str, Any]]:
@@ -165,7 +165,10 @@ def build(workspace: Workspace, controls: Controls) -> None:
                     kind: gr.Button(label, size="sm", scale=0, min_width=110, elem_id=f"fn-{kind}")
                     for kind, label in (("jsonl", "JSONL"), ("csv", "CSV"))
                 }
-            gr.Markdown(USE)
+            exported = f"verdicts-{slug(workspace.dataset().name)}-{{split}}.jsonl"
+            held = list(workspace.runs.values()), workspace.source, workspace.checkpoints, exported
+            lines = "\n".join(f"    {line}" for line in verdict_commands(*held))
+            gr.Markdown(USE.format(commands=lines))
             file = gr.File(visible="hidden", elem_id="fn-file")
     with gr.Row():
         back = gr.Button("Previous", size="sm", scale=0, min_width=110, elem_id="fn-previous")

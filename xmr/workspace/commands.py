@@ -1,0 +1,32 @@
+"""Commands that the app shows, filled in: what is shown can be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from xmr.checkpoints import Combination, Run, trains_a_loss
+
+
+def command(script: str, *words: object) -> str:
+    """One command line, quoted where a shell needs it."""
+    return shlex.join(["python", script, *map(str, words)])
+
+
+def verdict_commands(
+    runs: Sequence[Run | Combination], source: str, checkpoints: Path, exported: str
+) -> list[str]:
+    """How to train and to evaluate with the verdicts that were exported: of the split train and of the split test to files
+    `exported` names with "{split}" in it. The first run with a loss is the example."""
+    one = next((run for run in runs if trains_a_loss(run)), None)
+    if one is None:
+        return []
+    train, test = exported.format(split="train"), exported.format(split="test")
+    alike = ["--encoder", one.config.encoder] if one.config.encoder else []
+    return [
+        command(
+            "scripts/train.py", "--dataset", source, *alike, "--loss", one.config.loss, "--verdicts", train, "--out", checkpoints
+        ),
+        command("scripts/evaluate.py", checkpoints / one.name, "--split", "test", "--verdicts", test),
+    ]  # fmt: skip
