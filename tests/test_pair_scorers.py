@@ -1,5 +1,7 @@
 """Pair scorers from training to search: their scores are kept, measured and searched in two stages, and stages resume."""
 
+import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -106,6 +108,11 @@ def test_scores_that_do_not_fit_are_refused(scorer, tmp_path):
 
     tensors = load_file(folder / EMBEDDINGS)
     save_file({key: value for key, value in tensors.items() if key != "scores"}, folder / EMBEDDINGS)
+    about = json.loads(
+        (folder / "run.json").read_text()
+    )  # the sum is that of the new file, so that its parts are looked at
+    about["files"][EMBEDDINGS] = hashlib.sha256((folder / EMBEDDINGS).read_bytes()).hexdigest()
+    (folder / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunRefused, match="scores"):
         load_run(folder)
 

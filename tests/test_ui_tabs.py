@@ -350,7 +350,7 @@ def test_endpoints_return_plain_json_and_name_the_near_miss(workspace):
     for wrong, said in (
         (lambda: measure("siglib", 0, 8), "did you mean 'siglip'"),
         (lambda: measure("siglip", 0, 1), "2 to 256"),
-        (lambda: measure("siglip", -1, 8), "negative"),
+        (lambda: measure("siglip", -1, 8), "batch_seed must be 0 to"),
     ):
         with pytest.raises(gr.Error, match=said):
             wrong()
