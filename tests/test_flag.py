@@ -206,7 +206,7 @@ def test_the_summary_compares_with_suspecting_all(runs, capsys, monkeypatch):
         return known[visuals, texts].astype(np.float32)
 
     told = Truth(lambda v, t: known[v][:, t].astype(np.float32), pairs, complete=True, source="made up")
-    monkeypatch.setattr(flag, "load_dataset", lambda *a, **k: replace(data, truth=told))
+    monkeypatch.setattr("scripts.command.load_dataset", lambda *a, **k: replace(data, truth=told))
     all_of_them = ["--split", "test", "--selector", "caption_similarity", "--set", "threshold=-1"]
     assert flag.main([str(run.path), *all_of_them, "--out", str(runs / "all.csv")]) == 0
     printed = capsys.readouterr().err
