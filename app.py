@@ -22,7 +22,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmr.allowed import allow_only, is_allowed
-from xmr.start import again, free_port, why_no_runs
+from xmr.start import again, free_port, plain_warnings, why_no_runs
 
 
 def stop() -> None:
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     began = time.monotonic()
     words = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(words)
+    plain_warnings()
     if reason := why_no_runs(options.checkpoints):
         sys.exit(reason)
     try:
