@@ -68,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         _say(line)
     if first.problem and not first.apart:
         sys.exit(first.problem)
+    if first.problem:
+        _say(f"Nothing can be shown yet. {first.problem}")
     app = build_app(first, pages)
     with contextlib.redirect_stdout(
         io.StringIO()

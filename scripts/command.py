@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xmr.checkpoints import is_finished, is_started
+from xmr.checkpoints import Combination, Run, is_finished, is_started
 from xmr.data import DATASETS, DataFault, Dataset, load_dataset
 from xmr.data.sources import holds_pictures, kind_of
 from xmr.data.summary import line
@@ -124,6 +124,19 @@ def reader(strict: bool = False) -> Read:
         return read[key]
 
     return load
+
+
+def source_of(run: Run | Combination, given: str) -> str:
+    """What data to read: those that are `given`, else the run's own. Raises DataFault where these are not there, as in
+    another working folder than that of the training."""
+    source = given or run.config.dataset
+    if given or source in DATASETS or Path(source).expanduser().exists():
+        return source
+    near = run.path.expanduser().absolute().parent.parent / source
+    place = shlex.quote(str(near)) if near.is_dir() else "FOLDER"
+    raise DataFault(
+        f"{run.path} was trained on {source!r}, and there is no such folder here; name where it lies: --dataset {place}"
+    )
 
 
 def check_encoder(source: str, encoder: str) -> None:

@@ -31,7 +31,9 @@ from scripts.command import training_command
 from tests import tiny, tiny_classes
 from xmr.checkpoints import list_runs
 from xmr.checkpoints.run import RUN, STATE
+from xmr.workspace import Workspace
 from xmr.workspace.commands import verdict_commands
+from xmr.workspace.pages import open_pages
 
 ROOT = Path(__file__).parent.parent
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
@@ -102,6 +104,45 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(place, capsys):
         f"is a folder of 2 runs; name one, as python scripts/flag.py {place / 'runs' / 'info_nce'}"
         in capsys.readouterr().err
     )
+
+
+def test_runs_whose_data_lie_elsewhere_say_so_with_what_helps(place, tmp_path, capsys, monkeypatch):
+    """Trained in another working folder, by a relative path."""
+    shutil.copytree(place / "runs", tmp_path / "runs")
+    shutil.copytree(place / "data", tmp_path / "data")
+    for folder in ("info_nce", "siglip"):
+        path = tmp_path / "runs" / folder / "run.json"
+        about = json.loads(path.read_text())
+        about["config"]["dataset"] = "data"
+        path.write_text(json.dumps(about))
+    monkeypatch.chdir(place / "empty")
+    for script in (evaluate, flag):
+        assert script.main([str(tmp_path / "runs" / "info_nce")]) == 2
+        (told,) = (line for line in capsys.readouterr().err.splitlines() if "trained on" in line)
+        assert told.endswith(
+            f"was trained on 'data', and there is no such folder here; name where it lies: --dataset {tmp_path / 'data'}"
+        )
+        assert script.main([str(tmp_path / "runs" / "info_nce"), "--dataset", str(tmp_path / "data")]) == 0
+        capsys.readouterr()
+    (page,) = open_pages(tmp_path / "runs")
+    command = page.workspace.problem.splitlines()[-1]
+    assert command == f"python app.py --checkpoints {tmp_path / 'runs'} --dataset {tmp_path / 'data'}"
+    assert not Workspace.open(tmp_path / "runs", str(tmp_path / "data")).problem
+    shutil.rmtree(tmp_path / "data")
+    assert flag.main([str(tmp_path / "runs" / "info_nce")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("name where it lies: --dataset FOLDER")
+    (page,) = open_pages(tmp_path / "runs")
+    assert page.workspace.problem.splitlines()[-1].endswith("--dataset FOLDER")
+
+
+def test_an_encoder_that_is_gone_is_no_fault_of_kept_embeddings(place, capsys, monkeypatch):
+    def gone(*_):
+        raise ValueError("no such encoder")
+
+    monkeypatch.setattr(evaluate, "run_reads", gone)
+    assert evaluate.main([str(place / "runs" / "info_nce")]) == 0
+    out, err = capsys.readouterr()
+    assert "info_nce" in out and "whether captions are cut is not known: no such encoder" in err
 
 
 def test_runs_of_several_data_sets_have_tables_of_their_own(place, tmp_path, capsys):
