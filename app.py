@@ -22,7 +22,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is i
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from xmr.allowed import allow_only, is_allowed
-from xmr.start import again, free_port, why_no_runs
+from xmr.start import again, free_port, plain_warnings, why_no_runs
 
 
 def stop() -> None:
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     began = time.monotonic()
     words = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(words)
+    plain_warnings()
     if reason := why_no_runs(options.checkpoints):
         sys.exit(reason)
     try:
@@ -67,6 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         _say(line)
     if first.problem and not first.apart:
         sys.exit(first.problem)
+    if first.problem:
+        _say(f"Nothing can be shown yet. {first.problem}")
     app = build_app(first, pages)
     with contextlib.redirect_stdout(
         io.StringIO()

@@ -16,6 +16,9 @@ def leave_at_once() -> None:
     and an exception would come out of the middle of a library."""
     _begun.append(time.monotonic())
     signal.signal(signal.SIGINT, _leave)
+    from xmr.start import plain_warnings  # the path to xmr is known by now
+
+    plain_warnings()
 
 
 def began() -> float:

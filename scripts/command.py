@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xmr.checkpoints import is_finished, is_started
+from xmr.checkpoints import Combination, Run, is_finished, is_started
 from xmr.data import DATASETS, DataFault, Dataset, load_dataset
-from xmr.data.sources import PICTURED, holds_pictures, kind_of
+from xmr.data.sources import holds_pictures, kind_of
 from xmr.data.summary import line
 from xmr.embedding import ENCODER, encoder_wanted
 
@@ -84,8 +84,7 @@ def _no_run(folder: Path, script: str) -> str:
         kind = kind_of(folder)
     except DataFault:
         return f"{folder} holds no run: no run.json in it or in its folders; {_train('blocks', str(folder))}"
-    encoder = ["--encoder", ENCODER] if kind in PICTURED else []
-    return f"{folder} is data ({kind}) and holds no run; {_train(str(folder), 'runs', encoder)}"
+    return f"{folder} is data ({kind}) and holds no run; {_train(str(folder), 'runs')}"
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -98,9 +97,16 @@ def _command(script: str, path: Path) -> str:
     return f"python scripts/{script} {shlex.quote(str(path))}"
 
 
-def _train(source: str, out: str, more: Sequence[str] = ()) -> str:
-    words = ["--dataset", source, *more, "--loss", "info_nce", "--out", out]
-    return "train one: " + shlex.join(["python", "scripts/train.py", *words])
+def _train(source: str, out: str) -> str:
+    return f"train one: {training_command(source, out)}"
+
+
+def training_command(source: str, out: str, params: Sequence[str] = ()) -> str:
+    """A command that trains on the data `source`, with an encoder where pictures need one. Raises DataFault as `kind_of`."""
+    encoder = ["--encoder", ENCODER] if source not in DATASETS and holds_pictures(source) else []
+    sets = [word for param in params for word in ("--set", param)]
+    words = ["--dataset", source, *encoder, *sets, "--loss", "info_nce", "--out", out]
+    return shlex.join(["python", "scripts/train.py", *words])
 
 
 # ---- data and encoders -------------------------------------------------------------------------------------
@@ -118,6 +124,19 @@ def reader(strict: bool = False) -> Read:
         return read[key]
 
     return load
+
+
+def source_of(run: Run | Combination, given: str) -> str:
+    """What data to read: those that are `given`, else the run's own. Raises DataFault where these are not there, as in
+    another working folder than that of the training."""
+    source = given or run.config.dataset
+    if given or source in DATASETS or Path(source).expanduser().exists():
+        return source
+    near = run.path.expanduser().absolute().parent.parent / source
+    place = shlex.quote(str(near)) if near.is_dir() else "FOLDER"
+    raise DataFault(
+        f"{run.path} was trained on {source!r}, and there is no such folder here; name where it lies: --dataset {place}"
+    )
 
 
 def check_encoder(source: str, encoder: str) -> None:

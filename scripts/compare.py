@@ -18,8 +18,8 @@ Every finished training is a line of FILE's .jsonl (of FILE-MATCHER.jsonl with s
 goes on where it was stopped, and more losses, matchers, trials or seeds train what is missing. Logs of the same
 comparison can be joined: cat a.jsonl b.jsonl > all.jsonl.
 
---keep best keeps of each loss the seed that is best on validation as a run in the folder FILE.runs, --keep all every seed,
-for the app and all scripts. What was trained without it is trained again for it.
+--keep best keeps of each loss the seed that is best on validation as a run in a folder beside FILE (comparison.runs of
+comparison.md), --keep all every seed, for the app and all scripts. What was trained without it is trained again for it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ import numpy as np
 from tqdm import tqdm
 
 from scripts import told
-from scripts.command import Bars, Read, reader, run_folders, say
+from scripts.command import Bars, Read, reader, run_folders, say, source_of
 from scripts.train import add_strict
 from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
 from xmr.core import DIRECTIONS, Ranking
@@ -96,11 +96,9 @@ def run_all(options: argparse.Namespace) -> int:
                 sha256 = verdicts_digest(options.verdicts, verdicts)
                 result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
             results.append(result)
-            for texts in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
-                if texts.said:
-                    say(f"{run.name}, {dataset.name} ({dataset.split}): {texts.said}")
             encoder = run.encoder["name"]
             encoders[dataset.fingerprint, encoder] = dataset, encoder
+            tell_texts(run, dataset)
         except RunRefused as error:
             faults.append(f"{path}: {error}")
             say(f"error: {faults[-1]}")
@@ -109,7 +107,10 @@ def run_all(options: argparse.Namespace) -> int:
             say(f"error: {error}")
         finally:
             bars.close()
-    rows, reasons = frozen(encoders)
+    try:
+        rows, reasons = frozen(encoders, bars)
+    finally:
+        bars.close()
     results += rows
     for reason in reasons:
         say(reason)
@@ -121,9 +122,19 @@ def run_all(options: argparse.Namespace) -> int:
     return 2 if faults else 0
 
 
+def tell_texts(run: Run | Combination, dataset: Dataset) -> None:
+    """How much of the captions the run reads. That its encoder can't be had is no fault of figures that need none."""
+    try:
+        for texts in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
+            if texts.said:
+                say(f"{run.name}, {dataset.name} ({dataset.split}): {texts.said}")
+    except (ValueError, OSError) as error:
+        say(f"{run.name}, {dataset.name} ({dataset.split}): whether captions are cut is not known: {error}")
+
+
 def dataset_of(run: Run | Combination, options: argparse.Namespace, read: Read) -> Dataset:
     """The split to evaluate on: the run's own dataset, or the one that is asked for."""
-    source = options.dataset or run.config.dataset
+    source = source_of(run, options.dataset)
     dataset = read(source, options.split, run.config.dataset_params if source == run.config.dataset else {})
     trained = run.dataset["fingerprints"].get(options.split)
     if source == run.config.dataset and dataset.fingerprint != trained:
@@ -194,12 +205,14 @@ def protocol(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def frozen(encoders: dict[tuple[str, str], tuple[Dataset, str]]) -> tuple[list[dict[str, Any]], list[str]]:
+def frozen(
+    encoders: dict[tuple[str, str], tuple[Dataset, str]], progress: Progress | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
     """The frozen encoder itself beside the runs of each data set, of (data, its name); and why one can't be."""
     found, reasons = [], []
     for dataset, encoder in encoders.values():
         try:
-            metrics = split_metrics(dataset, *zero_shot(dataset, encoder))
+            metrics = split_metrics(dataset, *zero_shot(dataset, encoder, progress))
         except (ValueError, OSError) as error:
             reasons.append(f"{dataset.name}: no zero-shot row: {error}")
             continue

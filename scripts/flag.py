@@ -30,7 +30,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from scripts import told
-from scripts.command import Bars, one_run, reader, say
+from scripts.command import Bars, one_run, reader, say, source_of
 from scripts.train import add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
@@ -79,7 +79,7 @@ def run_all(options: argparse.Namespace) -> int:
     selector = options.selector or run.config.selector or DEFAULT
     own = run.config.selector_params if selector == run.config.selector else {}
     params = SELECTORS[selector].parse(own | settings(options.set, selector))
-    source = options.dataset or run.config.dataset
+    source = source_of(run, options.dataset)
     dataset_params = run.config.dataset_params if source == run.config.dataset else {}
     data = reader(options.strict)(source, options.split, dataset_params)
     done = judged_already(options.verdicts, data) if options.verdicts else set()
@@ -214,7 +214,8 @@ def flagged(
             int(truth[i] > 0) if known else None,
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    report("rank suspected pairs", len(order), len(order))
+    if order:
+        report("rank suspected pairs", len(order), len(order))
     return rows, len(heaviest), len(suspects - without) - len(order), right
 
 

@@ -28,11 +28,11 @@ import torch
 from tqdm import tqdm
 
 from scripts import began, told
-from scripts.command import OFTEN, Bars, duration, say
+from scripts.command import OFTEN, Bars, duration, reader, say
 from scripts.train import of_all
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.checkpoints.run import STATE
-from xmr.data import Dataset, load_dataset
+from xmr.data import Dataset
 from xmr.data.blocks import captions_of, holds, render_parallel, sample_captions, sample_scenes, scenes_of
 from xmr.disk import holding, write_files
 from xmr.embedding import zero_shot
@@ -82,11 +82,8 @@ def run(options: argparse.Namespace) -> int:
     check_place(options)
     bars = Bars()
     # Both splits now: that one can't be read should be known before the work.
-    data = (
-        {}
-        if options.dataset == "blocks"
-        else {s: load_dataset(options.dataset, s) for s in ("train", "validation")}
-    )
+    read, splits = reader(), () if options.dataset == "blocks" else ("train", "validation")
+    data = {split: read(options.dataset, split, {}) for split in splits}
     config = model_config(options.size, options.width)
     state = Pretraining(config, options.lr, options.seed, "cuda" if torch.cuda.is_available() else "cpu")
     about = {"options": {name: getattr(options, name) for name in DECIDING}, "history": [], "seconds": 0.0}

@@ -12,18 +12,34 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from scripts import benchmark_selectors, combine, compare, evaluate, flag, pretrain, report, ship, told, train
+from scripts import (
+    benchmark_selectors,
+    combine,
+    compare,
+    data,
+    evaluate,
+    flag,
+    pretrain,
+    report,
+    ship,
+    told,
+    train,
+)
+from scripts.command import training_command
 from tests import tiny, tiny_classes
 from xmr.checkpoints import list_runs
 from xmr.checkpoints.run import RUN, STATE
+from xmr.workspace import Workspace
 from xmr.workspace.commands import verdict_commands
+from xmr.workspace.pages import open_pages
 
 ROOT = Path(__file__).parent.parent
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 SCRIPTS = {
     Path(module.__file__).name: module
-    for module in (benchmark_selectors, combine, compare, evaluate, flag, pretrain, report, ship, train)
+    for module in (benchmark_selectors, combine, compare, data, evaluate, flag, pretrain, report, ship, train)
 }
 READERS = {name: SCRIPTS[name] for name in ("combine.py", "evaluate.py", "flag.py", "report.py")}
 
@@ -88,6 +104,45 @@ def test_a_folder_of_runs_stands_for_the_runs_in_it(place, capsys):
         f"is a folder of 2 runs; name one, as python scripts/flag.py {place / 'runs' / 'info_nce'}"
         in capsys.readouterr().err
     )
+
+
+def test_runs_whose_data_lie_elsewhere_say_so_with_what_helps(place, tmp_path, capsys, monkeypatch):
+    """Trained in another working folder, by a relative path."""
+    shutil.copytree(place / "runs", tmp_path / "runs")
+    shutil.copytree(place / "data", tmp_path / "data")
+    for folder in ("info_nce", "siglip"):
+        path = tmp_path / "runs" / folder / "run.json"
+        about = json.loads(path.read_text())
+        about["config"]["dataset"] = "data"
+        path.write_text(json.dumps(about))
+    monkeypatch.chdir(place / "empty")
+    for script in (evaluate, flag):
+        assert script.main([str(tmp_path / "runs" / "info_nce")]) == 2
+        (told,) = (line for line in capsys.readouterr().err.splitlines() if "trained on" in line)
+        assert told.endswith(
+            f"was trained on 'data', and there is no such folder here; name where it lies: --dataset {tmp_path / 'data'}"
+        )
+        assert script.main([str(tmp_path / "runs" / "info_nce"), "--dataset", str(tmp_path / "data")]) == 0
+        capsys.readouterr()
+    (page,) = open_pages(tmp_path / "runs")
+    command = page.workspace.problem.splitlines()[-1]
+    assert command == f"python app.py --checkpoints {tmp_path / 'runs'} --dataset {tmp_path / 'data'}"
+    assert not Workspace.open(tmp_path / "runs", str(tmp_path / "data")).problem
+    shutil.rmtree(tmp_path / "data")
+    assert flag.main([str(tmp_path / "runs" / "info_nce")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("name where it lies: --dataset FOLDER")
+    (page,) = open_pages(tmp_path / "runs")
+    assert page.workspace.problem.splitlines()[-1].endswith("--dataset FOLDER")
+
+
+def test_an_encoder_that_is_gone_is_no_fault_of_kept_embeddings(place, capsys, monkeypatch):
+    def gone(*_):
+        raise ValueError("no such encoder")
+
+    monkeypatch.setattr(evaluate, "run_reads", gone)
+    assert evaluate.main([str(place / "runs" / "info_nce")]) == 0
+    out, err = capsys.readouterr()
+    assert "info_nce" in out and "whether captions are cut is not known: no such encoder" in err
 
 
 def test_runs_of_several_data_sets_have_tables_of_their_own(place, tmp_path, capsys):
@@ -218,6 +273,34 @@ def test_pictures_without_an_encoder_are_told_before_any_is_read(tmp_path, capsy
         pretrain.parse(shlex.split(command)[2:6])
 
 
+def test_what_is_read_of_a_folder_is_told_with_a_command_that_trains_on_it(place, capsys):
+    assert data.main([str(place / "data")]) == 0
+    *splits, words, command = capsys.readouterr().out.splitlines()
+    assert [one.partition(":")[0] for one in splits] == [
+        f"data, {name}" for name in ("train", "validation", "test")
+    ]
+    assert words == "train on it:"
+    train.parse(shlex.split(command)[2:])
+    assert data.main([str(place / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert "--encoder" in training_command(str(place / "photos"), "runs")
+
+
+def test_a_folder_of_pictures_tells_which_are_in_train_too(tmp_path):
+    """In a process of its own: warnings are lines there, without a place in the code."""
+    for i, colour in enumerate(("red", "red", "blue")):
+        Image.new("RGB", (8, 8), colour).save(tmp_path / f"{i}.png")
+    lines = ["file_name,caption,split", "0.png,a,train", "1.png,b,test", "2.png,c,val", "gone.png,d,test"]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    process = started("data.py", tmp_path)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    (told,) = (line for line in out.splitlines() if "identical" in line)
+    assert told.startswith("1 of 1 test pictures are identical to pictures of the train split")
+    (warned,) = (line for line in err.splitlines() if "missing" in line)
+    assert warned.startswith("warning: ") and "gone.png" in warned and ".py" not in err
+
+
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +359,7 @@ def test_ctrl_c_at_work_is_one_line(script, monkeypatch, capsys):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, interrupted)
     needed = {"train.py": ["--loss", "info_nce"], "pretrain.py": ["--out", "x"]}
-    needed |= {name: ["x"] for name in READERS}
+    needed |= {name: ["x"] for name in (*READERS, "data.py")}
     assert module.main(needed.get(script, [])) == 130
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("interrupted")

@@ -327,7 +327,7 @@ def test_the_frozen_encoder_stands_beside_the_runs(runs, monkeypatch, capsys):
     assert "no zero-shot row: the features of" in captured.err and "one space" in captured.err
     texts = np.eye(24, dtype=np.float32).repeat(2, 0)
     monkeypatch.setattr(
-        evaluate, "zero_shot", lambda data, encoder: (np.eye(len(data.visual_ids), dtype=np.float32), texts)
+        evaluate, "zero_shot", lambda data, *_: (np.eye(len(data.visual_ids), dtype=np.float32), texts)
     )
     assert evaluate.main([str(runs / "info_nce"), str(runs / "max_of_hinges")]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -21,7 +21,7 @@ from xmr.checkpoints.run import MATCHER, STATE
 from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
-from xmr.metrics import evaluate
+from xmr.metrics import by_chance, evaluate
 from xmr.registry import UnknownName, needs
 from xmr.selection import score_moments
 from xmr.training import (
@@ -317,6 +317,22 @@ def test_chance_is_what_random_scores_give():
     assert chance == pytest.approx(np.mean(sums), abs=4 * np.std(sums) / np.sqrt(60) + 1)
     assert np.std(sums) < spread < 4 * np.std(sums)  # on the careful side
     assert chance_rsum(3, 3)[0] <= 600
+
+
+def test_chance_is_one_figure_where_texts_match_several_visuals():
+    """As the scripts tell it beside the result: of sizes alone it would be lower."""
+
+    def pairs_of_visuals(split):
+        data = tiny.dataset(split)
+        return replace(data, visual_group=np.arange(len(data.visual_ids)) // 2)
+
+    test = pairs_of_visuals("test")
+    chance = by_chance(test.visual_group, test.text_group)["rsum"]
+    _, trained = tiny.fit(tiny.config(lr=1e-12), load=pairs_of_visuals)
+    assert trained.training["chance"] == pytest.approx(chance)
+    assert chance > chance_rsum(len(test.visual_ids), len(test.captions))[0] + 10
+    stuck = replace(trained, metrics=trained.metrics | {"test": {"rsum": chance}})
+    assert f"can't be told from chance ({chance:.1f} ±" in plateau(stuck)
 
 
 def test_the_spread_of_scores_needs_no_matrix():

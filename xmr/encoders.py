@@ -7,6 +7,7 @@ Features are not normalised (L2-free); a matcher decides. They are cached in flo
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -233,6 +234,9 @@ def _load(name: str) -> Encoder:
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
     away, lacking = None if source.startswith("local-dir:") else _unreachable(), False
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
+    silent = logging.root.manager.disable
+    if away is not None:
+        logging.disable(logging.ERROR)  # open_clip would tell the same again, in its words
     try:
         lacking = needs_transformers(source) and not find_spec("transformers")
         if lacking:
@@ -250,6 +254,7 @@ def _load(name: str) -> Encoder:
         raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
+        logging.disable(silent)
     model.eval().requires_grad_(False)
     digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)
     for key, tensor in sorted(model.state_dict().items()):

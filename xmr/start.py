@@ -1,18 +1,33 @@
-"""What can be told before anything heavy is loaded: whether a folder has runs, and whether a port is free."""
+"""What can be told before anything heavy is loaded: whether a folder has runs, and whether a port is free; and how warnings
+are told."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import socket
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RUN, STATE = "run.json", "resume.safetensors"  # of `xmr.checkpoints`, which takes seconds to import
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LISTS = ("metadata.jsonl", "metadata.csv", "captions.txt", "captions.csv", "dataset.json")
 LOOKED_AT = 2000  # entries of one folder
 PORTS = 100  # that are tried behind the one that is taken
+
+
+def plain_warnings() -> None:
+    """Lets what is said to the user be a line, without the place in the code that says it; for programs, not for the library."""
+    usual = warnings.formatwarning
+
+    def told(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        return (
+            f"warning: {message}\n" if category is UserWarning else usual(message, category, *place, **more)
+        )
+
+    warnings.formatwarning = told
 
 
 def why_no_runs(folder: str | Path) -> str:
@@ -46,9 +61,8 @@ def why_no_runs(folder: str | Path) -> str:
         )
     if _is_data(folder, inside):
         return (
-            f"{folder} holds data, no runs. See what is read of it, and train on it:\n"
-            f"python scripts/data.py {_quoted(folder)}\n"
-            f"python scripts/train.py --dataset {_quoted(folder)} --loss info_nce --out runs"
+            f"{folder} holds data, no runs. See what is read of it, and how to train on it:\n"
+            f"python scripts/data.py {_quoted(folder)}"
         )
     return f"There is no run in {folder}. Train some:\n{train}"
 

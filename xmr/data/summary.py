@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xmr.data.dataset import Dataset
@@ -77,17 +77,6 @@ def in_train(record: Mapping[str, Any], split: str) -> str:
         f"{count:,}{of} {split} {what} are identical to {what} of the train split: what was learned by heart counts "
         f"as found, so the {split} figures are too good"
     )
-
-
-def told(load: Callable[[str], Dataset], say: Callable[[str], None]) -> Callable[[str], Dataset]:
-    """`load` (split -> Dataset), after which `say` hears what was read, in one line."""
-
-    def loaded(split: str) -> Dataset:
-        data = load(split)
-        say(line(data))
-        return data
-
-    return loaded
 
 
 def _floor(share: float) -> str:

@@ -26,7 +26,7 @@ from xmr.embedding import Progress
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.matchers.vocabulary import WORDS_VERSION
-from xmr.metrics import headline
+from xmr.metrics import by_chance, headline
 from xmr.registry import Entry
 from xmr.scoring import measure, split_metrics, validate
 from xmr.selection import SELECTORS, score_moments, suspected, treat
@@ -399,6 +399,7 @@ class _Trainer:
                 "diverged": diverged,
                 "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
                 "untrained": state.untrained,
+                "chance": by_chance(data.visual_group, data.text_group)["rsum"],
                 "scores": spread if all(map(math.isfinite, spread.values())) else None,
             },
         )

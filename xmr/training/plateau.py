@@ -87,6 +87,8 @@ def _chance(run: Run | Trained) -> str:
         return ""
     sizes = run.dataset["sizes"]["test"]
     chance, spread = chance_rsum(sizes["visuals"], sizes["texts"])
+    if _number(told := run.training.get("chance")):
+        chance = told  # knows of texts that match several visuals
     if found > chance + min(chance / 2, 2 * spread):
         return ""
     return f"Its test rsum of {found:.1f} can't be told from chance ({chance:.1f} ± {spread:.1f})."

@@ -17,7 +17,7 @@ from xmr.cache import cache_folder
 from xmr.checkpoints import Combination, Run, RunFault, list_runs, trains_a_loss
 from xmr.checkpoints.run import MAX_SCORES
 from xmr.core import Direction
-from xmr.data import Dataset, load_dataset
+from xmr.data import DATASETS, Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
@@ -110,13 +110,8 @@ class Holdings:
         try:
             fingerprint = self.dataset("test").fingerprint
         except Exception as error:  # whatever the user's data does, the app must open and say it
-            others = [run.config.dataset for run in ordered.values() if run.config.dataset != source]
-            self.problem = f"The dataset {source!r} could not be loaded: {error}\n" + (
-                command("app.py", "--checkpoints", checkpoints, "--dataset", others[0])
-                if others
-                else command(
-                    "scripts/train.py", "--dataset", "blocks", "--loss", "info_nce", "--out", checkpoints
-                )
+            self.problem = f"The dataset {source!r} could not be loaded: {error}\n" + _where_else(
+                source, checkpoints, [run.config.dataset for run in ordered.values()]
             )
             self.apart = {name: (run, "its dataset is missing") for name, run in ordered.items()}
             return self
@@ -317,3 +312,15 @@ class Holdings:
 
 def _best_known_first(names: Iterable[str]) -> list[str]:
     return [name for name in KNOWN_BEST if name in names] + sorted({*names} - {*KNOWN_BEST})
+
+
+def _where_else(source: str, checkpoints: Path, trained_on: Sequence[str]) -> str:
+    """What to call where the dataset `source` can't be loaded: with what other runs were trained on; with the folder of that
+    name beside the runs, as when they were trained from another folder; or with where the data lie now."""
+    others = [one for one in trained_on if one != source]
+    beside = [checkpoints.expanduser().absolute().parent / part for part in (source, Path(source).name)]
+    for one in [*others, *beside]:
+        if one in DATASETS or Path(one).is_dir():
+            return command("app.py", "--checkpoints", checkpoints, "--dataset", one)
+    shown = command("app.py", "--checkpoints", checkpoints, "--dataset")
+    return f"If its folder lies elsewhere now, name that: {shown} FOLDER"
