@@ -13,6 +13,7 @@ import io
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,6 +132,20 @@ def _not_utf8(path: Path, data: bytes, place: int) -> str:
     )
 
 
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError also where an object names something twice, of which `json` would keep
+    the last; and RecursionError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise ValueError(f"{name!r:.80} stands twice in an object")
+        return values
+
+    return json.loads(text, object_pairs_hook=once)
+
+
 def columns_of(rows: Iterable[Row]) -> list[str]:
     """Names of all columns, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.values))
@@ -233,7 +248,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         if not raw.strip():
             continue
         try:
-            values = json.loads(raw)
+            values = parse_json(raw)
         except (ValueError, RecursionError) as error:
             raise DataFault(
                 f"{path}, line {line}: not JSON ({error}); each line must be one object such as "
