@@ -100,6 +100,8 @@ def read_lines(path: Path) -> list[str]:
 
 def read_text(path: Path) -> str:
     """The file as text: UTF-8, or what its byte order mark says. Raises DataFault, with the line, on anything else."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataFault(f"{path}: no regular file")
     try:
         data = path.read_bytes()
     except OSError as error:
