@@ -6,7 +6,8 @@ import sys
 
 if __name__ == "__main__":
     # First of all: whatever is imported, measured or served, nobody wants to read where Ctrl-C met it.
-    signal.signal(signal.SIGINT, lambda *_: stop() if "stop" in globals() else os._exit(130))
+    for sign in (signal.SIGINT, signal.SIGTERM):  # the latter of whoever restarts a server
+        signal.signal(sign, lambda *_: stop() if "stop" in globals() else os._exit(130))
 
 import argparse
 import contextlib

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -435,3 +437,22 @@ def test_flickr8k_has_judgements_of_the_test_split_only(split, visuals):
     dataset = load_dataset(shared("flickr8k_features"), split)
     assert len(dataset.visual_ids) == visuals
     assert dataset.truth is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+@pytest.mark.parametrize("name", ["some.npz", "some.npy"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    made(tmp_path / "data", rows_of(2))
+    (tmp_path / "data" / "some.npz").unlink()
+    os.mkfifo(tmp_path / "data" / name)
+    told = []
+
+    def read():
+        with pytest.raises(DataFault, match="no regular file") as caught:
+            load_dataset(tmp_path / "data")
+        told.append(caught.value)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert told

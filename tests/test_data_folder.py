@@ -350,6 +350,10 @@ def oversized(path):
     Image.new("1", (5001, 5000)).save(path)
 
 
+def endless(path):
+    Image.new("1", (1, 500_001)).save(path)
+
+
 def foreign_format(path):
     Image.new("RGB", (4, 4)).save(path, "PPM")
 
@@ -378,6 +382,7 @@ def pipe(path):
         (foreign_format, "unreadable pictures", "not readable as"),
         (float_pixels, "unreadable pictures", "pixels of type 'F'; save it as RGB"),
         (pipe, "unreadable pictures", "not a regular file"),
+        (endless, "oversized pictures", "1 × 500001 pixels, a side of more than 500,000; cut it"),
         (oversized, "oversized pictures", "5001 × 5000 pixels, more than 25 million; scale it down"),
     ],
 )

@@ -396,6 +396,53 @@ def test_blank_lines_at_the_end_that_leave_pairs_open_are_an_error(tmp_path, cap
     assert said in fault(precomp(tmp_path, features(rows), captions, ending=ending))
 
 
+GROUPS = [["a", "b"], ["c", "d"], ["e", "f"]]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["", "", "", *chain(*GROUPS)],
+        ["a", "", "", "", "b", "c", "d", "e", "f"],
+        ["", "a", "", "b", "c", "d", "e", "", "f"],
+    ],
+    ids=["first", "together", "scattered"],
+)
+def test_blank_lines_anywhere_that_leave_pairs_open_are_an_error(tmp_path, lines):
+    said = fault(precomp(tmp_path, features(3), lines))
+    assert "3 of the 9 captions for the 3 rows" in said and "with 6 captions they would fit too" in said
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_as_many_blank_lines_for_each_image_move_nothing(tmp_path, place):
+    lines = [line for own in GROUPS for line in [*own[:place], "", *own[place:]]]
+    assert list(pairs(loaded(precomp(tmp_path, features(3), lines))[0]).values()) == GROUPS
+
+
+@pytest.mark.parametrize("counts", [(3, 5), (1, 7), (4, 4)])
+def test_names_of_captions_tell_their_images(tmp_path, counts):
+    names = [
+        f"{image}.jpg#{number}" for image, count in zip("AB", counts, strict=True) for number in range(count)
+    ]
+    folder = precomp(tmp_path, features(2), names, ids=names)
+    found = list(pairs(load_dataset(folder)).values())
+    assert found == [names[: counts[0]], names[counts[0] :]]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"file_name": "a.png", "captions": ["a"], "captions": ["b"]}',
+        '{"file_name": "a.png", "captions": ["a"], "file_name": "b.png"}',
+    ],
+)
+def test_what_stands_twice_in_an_object_is_told(tmp_path, line):
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    (tmp_path / "metadata.jsonl").write_text(line + "\n")
+    assert "stands twice in an object" in fault(tmp_path, "train")
+
+
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_one_line_feed_ends_the_last_caption(tmp_path, ending):
     data = load_dataset(precomp(tmp_path, features(2), ["a", "b", "c", "d"], ending=ending))

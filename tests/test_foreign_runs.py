@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from xmr.checkpoints import RunRefused, list_runs, load_run
 from xmr.checkpoints.run import MATCHER, RUN
 from xmr.disk import digest
+from xmr.workspace.pages import why_missing
 
 FROZEN = Path(__file__).parent / "frozen" / "trained"
 FILES = [path.name for path in sorted((FROZEN / "siglip").iterdir()) if path.name != "README.md"]
@@ -146,6 +147,10 @@ def test_a_snapshot_of_the_hub_is_read(tmp_path):
         ("good\u200f".encode(), "U+200F"),
         (b"go\x1b[2Jod", "U+001B"),
         (b"go\nod", "end of a line"),
+        (b"go\rod", "end of a line"),
+        ("go\u2028od".encode(), "end of a line"),
+        ("go\u200bod".encode(), "U+200B"),
+        ("\ufeffgood".encode(), "U+FEFF"),
     ],
 )
 def test_a_name_that_can_not_be_shown_is_refused(root, name, told):
@@ -155,7 +160,7 @@ def test_a_name_that_can_not_be_shown_is_refused(root, name, told):
     assert told in next(iter(faults.values()))
 
 
-@pytest.mark.parametrize("name", ["größe", "模型", "שלום", "a b", "x'y\"<b>"])
+@pytest.mark.parametrize("name", ["größe", "模型", "שלום", "می\u200cخواهم", "👩\u200d🔬", "a b", "x'y\"<b>"])
 def test_other_names_are_names(root, name):
     (root / "bad").rename(root / name)
     assert listed(root) == (sorted([name, "good"]), {})
@@ -293,3 +298,11 @@ def dumps(value):
     if type(value) is int and abs(value) == 10**5000:
         return "1" + "0" * 5000
     return json.dumps(value)
+
+
+def test_what_lies_in_a_folder_that_a_run_names_is_not_told(root, tmp_path):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "salaries-of-ann.txt").touch()
+    reason = why_missing(str(tmp_path / "private"))
+    assert "no layout that xmr knows" in reason
+    assert "salaries" not in reason

@@ -612,3 +612,29 @@ def test_the_positives_of_pairs_are_counted_anew_after_a_change():
 def test_unknown_loss_names_the_near_miss():
     with pytest.raises(KeyError, match="did you mean 'info_nce'"):
         loss_value("info_nc", torch.eye(2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3)])
+def test_no_pairs_have_no_loss(name, shape):
+    positives = torch.zeros(shape, dtype=torch.bool)
+    with pytest.raises(ValueError, match=re.escape(f"{shape} has no pairs")):
+        loss_value(name, torch.zeros(shape), positives)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("scores", torch.eye(3).numpy()),
+        ("scores", [[0.5]]),
+        ("scores", None),
+        ("positives", torch.eye(3, dtype=torch.bool).numpy()),
+        ("negatives", [[True]]),
+        ("visual_within", torch.eye(3).numpy()),
+        ("text_scores", 1.0),
+    ],
+)
+def test_what_is_no_tensor_is_told(part, value):
+    given = {"scores": torch.rand(3, 3)} | {part: value}
+    with pytest.raises(ValueError, match=f"{part} must be a tensor, found {type(value).__name__}"):
+        loss_value("info_nce", **given)

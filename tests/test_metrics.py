@@ -18,6 +18,7 @@ from xmr.metrics import (
     bootstrap_interval,
     evaluate,
     evaluate_embeddings,
+    flip_test,
     rank_embeddings,
     rank_positives,
     rank_truth,
@@ -529,3 +530,17 @@ def test_a_truth_of_matches_only_gives_no_figures_against_it():
     groups = np.arange(4)
     assert not [k for k in evaluate_embeddings(unit, unit, groups, groups, MatchesOnly()) if "true" in k]
     assert evaluate_embeddings(unit, unit, groups, groups, Complete())["t2v/true_map_at_r"] == 1
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, math.nan, "3", None, True])
+@pytest.mark.parametrize("metric", ["recall_at_k", "average_precision_at_k"])
+def test_a_cutoff_is_a_whole_number_from_1(metric, k):
+    with pytest.raises(ValueError, match="k must be a whole number from 1"):
+        METRICS[metric].make(rank_positives(np.eye(3)), k=k)
+    assert METRICS[metric].make(rank_positives(np.eye(3)), k=np.int64(2)).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_difference_that_is_no_number_is_no_chance(bad):
+    with pytest.raises(ValueError, match="must be finite"):
+        flip_test(np.array([1.0, bad, 2.0]))

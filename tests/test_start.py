@@ -126,19 +126,29 @@ def test_app_ends_with_a_code_before_it_loads_anything(tmp_path):
             assert ended.returncode == 1 and said in error and out == "", (out, error)
 
 
-@pytest.mark.parametrize("wait", [0.3, 1.0, 2.5])
-def test_ctrl_c_ends_it_without_a_traceback(wait):
+@pytest.mark.parametrize(
+    ("wait", "sign"),
+    [
+        (0.3, signal.SIGINT),
+        (1.0, signal.SIGINT),
+        (2.5, signal.SIGINT),
+        (0.3, signal.SIGTERM),
+        (6.0, signal.SIGTERM),
+    ],
+)
+def test_ctrl_c_or_the_end_of_a_server_ends_it_without_a_traceback_and_leaves_no_folder(wait, sign, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = app("--port", port)
+    running = app("--port", port, GRADIO_TEMP_DIR=str(tmp_path))
     first = running.stdout.readline()
     assert first.startswith("Loading")
     time.sleep(wait)  # among the imports, mostly
-    running.send_signal(signal.SIGINT)
+    running.send_signal(sign)
     out, error = running.communicate(timeout=60)
     assert running.returncode == 130 and "Traceback" not in error, error[-500:]
     assert out.endswith("Stopped.\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Told:

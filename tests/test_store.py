@@ -1,5 +1,6 @@
 """Verdicts on disk: none lost and none doubled, whatever is killed; exports that come back as they went."""
 
+import contextlib
 import csv
 import io
 import json
@@ -518,6 +519,87 @@ def full(path, count=300):
         for i in range(count):
             store.record(verdict(i, caption="a caption of some words " * 20))
     return path
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("visual_id", 5), ("text_id", b"\xff"), ("fingerprint", None), ("dataset", None), ("run", None), ("judge", 7),
+        ("judge", ""), ("answer", "maybe"), ("answer", 1), ("at", "never"), ("at", 5), ("score", "high"),
+        ("score", b"x"), ("score", 9e999), ("visual_id", "x" * 10_000), ("key", 1),
+    ],
+)  # fmt: skip
+def test_what_no_xmr_wrote_is_damage_whatever_the_columns_take(tmp_path, version, column, value):
+    path = tmp_path / "verdicts.sqlite"
+    names = ("id", "key", "undoes", *database.COLUMNS, *(["owner"] if version == 2 else []))
+    values = {
+        **dict(zip(database.COLUMNS, astuple(verdict(at="2026-01-01")), strict=True)),
+        "key": "k",
+        column: value,
+    }
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"CREATE TABLE events ({', '.join(names)})")
+        connection.execute(
+            f"INSERT INTO events (id, {', '.join(values)}) VALUES (1{', ?' * len(values)})",
+            tuple(values.values()),
+        )
+        connection.execute(f"PRAGMA application_id = {database.APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    with pytest.raises(StoreRefused, match="damaged: event 1"):
+        read_verdicts(path)
+    if version == 2:
+        with pytest.raises(StoreRefused, match="damaged: event 1"), VerdictStore(path) as store:
+            store.verdicts()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE events RENAME TO old; CREATE VIEW events AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 "
+        "FROM n) SELECT n.id, old.id AS oldest, 'k' || n.id AS key, undoes, owner, "
+        + ", ".join(database.COLUMNS)
+        + " FROM n, old",
+        "CREATE TRIGGER forgets AFTER INSERT ON events BEGIN DELETE FROM events; END",
+    ],
+    ids=["endless", "forgets"],
+)
+def test_views_and_triggers_are_refused(tmp_path, statement):
+    path = full(tmp_path / "verdicts.sqlite", 2)
+    connection = sqlite3.connect(path)
+    connection.executescript(statement)
+    connection.close()
+    refuse_unchanged(path, "views or triggers")
+
+
+def test_flipped_bytes_are_damage_or_nothing_and_no_other_error(tmp_path):
+    path = full(tmp_path / "verdicts.sqlite", 40)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(60):
+        flipped = bytearray(whole)
+        for place in rng.integers(20, len(whole) if rng.random() < 0.5 else 3000, 10):
+            flipped[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(flipped)
+        with contextlib.suppress(StoreRefused, CannotSave):
+            read_verdicts(path)
+
+
+@posix
+def test_a_pipe_of_verdicts_is_not_waited_for(tmp_path):
+    told = []
+
+    def read(path):
+        os.mkfifo(path)
+        with pytest.raises(DataFault, match="no regular file|no such file") as caught:
+            read_verdicts(path)
+        told.append(caught.value)
+
+    for name in ("v.jsonl", "v.csv", "v.sqlite"):
+        thread = threading.Thread(target=read, args=(tmp_path / name,), daemon=True)
+        thread.start()
+        thread.join(30)
+    assert len(told) == 3
 
 
 def test_damaged_and_foreign_databases_are_refused_and_left_alone(tmp_path):

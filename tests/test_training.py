@@ -574,6 +574,27 @@ def test_a_state_from_before_is_resumed_where_captions_have_the_same_words(tmp_p
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, about: about.clear(),
+        lambda tensors, about: about.pop("best_learned"),
+        lambda tensors, about: about.update(configuration=None),
+        lambda tensors, about: about.update(unheard_of=1),
+        lambda tensors, about: tensors.clear(),
+        lambda tensors, about: tensors.update({"weights.unheard_of": torch.zeros(1)}),
+    ],
+    ids=["nothing", "no parameter", "no configuration", "a further part", "no tensors", "a further tensor"],
+)
+def test_a_whole_file_that_is_no_state_is_refused(tmp_path, change):
+    stopped(tiny.config(), tmp_path / "run", 5)
+    tensors, about = load_state(tmp_path / "run")
+    change(tensors, about)
+    save_state(tmp_path / "run", tensors, {"history": []} | about)
+    with pytest.raises(ValueError, match="can't be resumed.*--overwrite"):
+        tiny.fit(tiny.config(), tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
     "damage",
     [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
 )

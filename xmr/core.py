@@ -67,12 +67,15 @@ class Pairs:
 
         In place of `positives`, the `groups` of the items or their class `labels`, which are the same to a loss: pairs of
         equal number are positive. Integers (B,) for both sides of square scores, or a tuple of (Q,) and (G,).
-        Raises ValueError where something does not fit, or a pair is both positive and negative.
+        Raises ValueError where something does not fit, there are no pairs, or one is both positive and negative.
         """
+        _check_tensors(scores=scores, positives=positives, negatives=negatives)
         if scores.ndim != 2 or not scores.is_floating_point():
             raise ValueError(
                 f"scores must be a (Q, G) float tensor, found {tuple(scores.shape)} {scores.dtype}"
             )
+        if not scores.numel():
+            raise ValueError(f"there is nothing to score: {tuple(scores.shape)} has no pairs")
         given = [("positives", positives), ("groups", groups), ("labels", labels)]
         given = [(name, value) for name, value in given if value is not None]
         if len(given) > 1:
@@ -100,6 +103,9 @@ class Pairs:
         return pairs
 
     def __post_init__(self) -> None:
+        _check_tensors(
+            **{name: getattr(self, name) for name in ("scores", "positives", "negatives", *EVIDENCE)}
+        )
         shape = tuple(self.scores.shape)
         for name in ("positives", "negatives"):
             mask = getattr(self, name)
@@ -174,6 +180,14 @@ EVIDENCE = {
         "equal whole numbers (T,) for equal `xmr.captions.text_key` of the captions",
     ),
 }
+
+
+def _check_tensors(**parts: Any) -> None:
+    for name, part in parts.items():
+        if not (isinstance(part, Tensor) or (part is None and name != "scores")):
+            raise ValueError(
+                f"{name} must be a tensor, found {type(part).__name__}; torch.as_tensor makes one"
+            )
 
 
 def single(values: Any) -> Any:

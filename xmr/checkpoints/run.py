@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,8 @@ METRIC_LOSS, METRIC_PARAMS = "similar_dissimilar", {"scale": 1.0, "bias": 0.0}
 MAX_RUN = 1 << 20  # bytes of run.json
 MAX_EPOCHS = 100_000
 MAX_REASON = 500  # characters
+# Ends of lines, and what nobody sees, so that a name looks like another; not the joiners that some scripts need.
+NO_NAME = re.compile("[\t\n\r\u2028\u2029\u00ad\u180e\u200b\u2060-\u2064\ufeff]")
 
 Count = Annotated[int, Field(gt=0)]
 Width = Annotated[int, Field(ge=0)]
@@ -258,8 +261,8 @@ def learnable(loss: Entry) -> list[str]:
 
 def check_name(name: str) -> None:
     """Raises RunRefused where a folder's name can't be a run's: it is shown, written into files, and part of addresses."""
-    if found := HOSTILE.search(name) or ("\n" in name or "\t" in name):
-        what = f"the character U+{ord(found[0]):04X}" if found is not True else "a tab or the end of a line"
+    if found := HOSTILE.search(name) or NO_NAME.search(name):
+        what = "a tab or the end of a line" if found[0].isspace() else f"the character U+{ord(found[0]):04X}"
         raise RunRefused(f"the name of the folder holds {what}: rename it")
 
 

@@ -46,6 +46,7 @@ def open_features(path: Path) -> np.ndarray:
 def members(path: Path) -> list[str]:
     """Names of the arrays in an .npz. Raises DataFault where it is none."""
     try:
+        _check_regular(path)
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except Exception as error:  # as in `open_array`
@@ -61,6 +62,7 @@ def open_array(path: Path, member: str = "") -> np.ndarray:
     """
     name = f"{path} ({member})" if member else f"{path}"
     try:
+        _check_regular(path)
         if not member:
             return _mapped(path, 0)
         with zipfile.ZipFile(path) as archive:
@@ -99,6 +101,11 @@ def check_finite(features: np.ndarray, path: Path, rows: np.ndarray, names: list
                 f"{path}, row {rows[index]} ({names[index]}): {what} among the features; compute this row anew "
                 "or take it out, with its captions"
             )
+
+
+def _check_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError("no regular file")
 
 
 def _mapped(path: Path, offset: int) -> np.ndarray:

@@ -14,7 +14,6 @@ too. The padded features are written once per process to an unnamed file in the 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +28,7 @@ from xmr.data.clips import even
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.names import matched
-from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, read_text
+from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, parse_json, read_text
 from xmr.disk import zeros_on_disk
 from xmr.registry import Range
 
@@ -147,7 +146,7 @@ def _annotation(folder: Path) -> tuple[list[_Video], dict[str, list[_Sentence]]]
     written: list[_Sentence] = []
     for path in annotation_files(folder):
         try:
-            content = json.loads(read_text(path))
+            content = parse_json(read_text(path))
         except (ValueError, RecursionError) as error:
             raise DataFault(f"{path}: not JSON ({error}); is the file whole?") from error
         videos += [_Video(path, *entry) for entry in _entries(path, content, "videos")]

@@ -22,6 +22,7 @@ MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 MAX_JPEG = (
     120_000_000  # pixels of a JPEG that is read at a fraction of its size, as large as phones make them
 )
+MAX_SIDE = 500_000  # pixels; a line of 25 million would take 17 s and 700 MB, since each row costs by itself
 SMALL = 256 * 256  # pixels; decoding fewer takes 0.5 ms at most
 STRIP = 2**20  # pixels that are made smaller at once
 ENDS = 4096  # bytes at either end of a file that go into the fingerprint
@@ -190,6 +191,10 @@ def _opened(source: Any, side: int = 0) -> Image.Image:
         raise BadPicture(
             "oversized pictures", f"{size} pixels, more than {MAX_PIXELS // 10**6} million; scale it down"
         )
+    if max(image.size) > MAX_SIDE:
+        size = f"{image.width} × {image.height}"
+        image.close()
+        raise BadPicture("oversized pictures", f"{size} pixels, a side of more than {MAX_SIDE:,}; cut it")
     if image.mode not in MODES and not image.mode.startswith("I;16"):
         image.close()
         raise BadPicture("unreadable pictures", f"pixels of type {image.mode!r}; save it as RGB")

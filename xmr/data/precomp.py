@@ -11,6 +11,8 @@ are whose; whatever leaves that open is an error.
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from xmr.data import arrays, splits
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import TEXT_FEATURES, assemble, check_names, text_features
 from xmr.data.tables import Row, Skips, listed, read_lines
+
+NUMBERED = re.compile(r"#\d+$")
 
 
 def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
@@ -74,8 +78,14 @@ def _pairs(
     Raises DataFault where the two files leave open which caption is whose.
     """
     rows, count = len(values), len(lines)
-    if names is not None and len(names) == count and len(set(names)) < count:
-        return _by_name(path, values, ids, names)
+    if names is not None and len(names) == count:
+        # Of names like 1001.jpg#0, a caption's own, what stands before the # is the image's.
+        images = [NUMBERED.sub("", name) for name in names]
+        lengths = {len(own) for own in (list(run) for _, run in groupby(images))}
+        if len(set(names)) == count and len(lengths) > 1 and all(map(NUMBERED.search, names)):
+            names = images
+        if len(set(names)) < count:
+            return _by_name(path, values, ids, names)
     blank = count - len("\n".join(lines).rstrip().split("\n"))
     for cut in range(1, blank + 1):
         if count - cut >= rows and (count - cut) % rows == 0:
@@ -88,6 +98,16 @@ def _pairs(
         raise DataFault(
             f"{table}: {count} captions for the {rows} rows of {path.name}; it must be the same number for each row, "
             f"such as {5 * rows} (five each), or {ids.name} has to name the image of each caption, a line for each"
+        )
+    missing = np.bincount(
+        [line * rows // count for line, caption in enumerate(lines) if not caption.strip()], minlength=rows
+    )
+    told = names is not None and len(names) == count
+    if not told and rows <= missing.sum() <= count - rows and len(set(missing.tolist())) > 1:
+        raise DataFault(
+            f"{table}: {missing.sum()} of the {count} captions for the {rows} rows of {path.name} are blank lines, not the "
+            f"same number for each row: with {count - rows} captions they would fit too, so which image has which is open; "
+            f"take out the blank lines that are no captions, or write {ids.name} with the name of its image for each line"
         )
     repeats = _repeats(path, values, ids) if count == rows else 1
     visuals = rows // repeats

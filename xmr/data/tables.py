@@ -13,6 +13,7 @@ import io
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,8 @@ def read_lines(path: Path) -> list[str]:
 
 def read_text(path: Path) -> str:
     """The file as text: UTF-8, or what its byte order mark says. Raises DataFault, with the line, on anything else."""
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise DataFault(f"{path}: no regular file")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -129,6 +132,20 @@ def _not_utf8(path: Path, data: bytes, place: int) -> str:
         f"wrote it. Only if {shown!r} reads right is it Windows-1252: then "
         f"`iconv -f cp1252 -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
     )
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError also where an object names something twice, of which `json` would keep
+    the last; and RecursionError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise ValueError(f"{name!r:.80} stands twice in an object")
+        return values
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -233,7 +250,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         if not raw.strip():
             continue
         try:
-            values = json.loads(raw)
+            values = parse_json(raw)
         except (ValueError, RecursionError) as error:
             raise DataFault(
                 f"{path}, line {line}: not JSON ({error}); each line must be one object such as "

@@ -20,6 +20,8 @@ def flip_test(sums: np.ndarray, seed: int = 0) -> tuple[float, str]:
     Reference: Fisher's randomisation test; Smucker et al., A Comparison of Statistical Significance Tests for
     Information Retrieval Evaluation, CIKM 2007; by clusters, as captions of one visual go together.
     """
+    if not np.isfinite(sums).all():
+        raise ValueError("differences must be finite: leave out what could not be compared")
     total = abs(sums.sum())
     levels, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
     size = 2 * int(levels @ counts) + 1  # of the values that the total can have

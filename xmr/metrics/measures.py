@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Annotated
 
 import numpy as np
@@ -23,7 +24,7 @@ def recall_at_k(ranking: Ranking, *, k: Annotated[int, Range(1, 1000)] = 1) -> n
     Reference: Faghri et al., VSE++, BMVC 2018, https://arxiv.org/abs/1707.05612, `i2t` and `t2i` of its code.
     """
     first = first_rank(ranking)
-    return np.where(np.isnan(first), np.nan, first <= k)
+    return np.where(np.isnan(first), np.nan, first <= _cutoff(k))
 
 
 @METRICS.register
@@ -83,7 +84,7 @@ def average_precision_at_k(ranking: Ranking, *, k: Annotated[int, Range(1, 1000)
     Zhen et al., DSCMR, CVPR 2019, in code.
     """
     owner, place = _owners(ranking)
-    found = ranking.ranks <= k
+    found = ranking.ranks <= _cutoff(k)
     precision, number = (_per_match(ranking, found * value) for value in (place / ranking.ranks, 1.0))
     return np.divide(precision, number, out=np.where(np.isnan(number), np.nan, 0.0), where=number > 0)
 
@@ -139,6 +140,12 @@ def class_map(ranking: Ranking, labels: np.ndarray, classes: Sequence[str]) -> d
     values = average_precision(ranking)
     own = {name: values[labels == label] for label, name in enumerate(classes)}
     return {name: float(np.nanmean(some)) for name, some in own.items() if not np.isnan(some).all()}
+
+
+def _cutoff(k: int) -> int:
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k must be a whole number from 1, found {k!r}")
+    return k
 
 
 def _owners(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:

@@ -60,6 +60,15 @@ FROM touched LEFT JOIN events ON events.fingerprint = :fingerprint AND events.vi
 GROUP BY touched.visual_id, touched.text_id, touched.judge"""  # with max(), the other columns are of the row that has it
 
 
+# An event that no xmr wrote, whatever the file says of its columns: SQLite keeps any kind of value in any of them.
+FOREIGN = (
+    "SELECT id FROM events WHERE (undoes IS NULL) <> (answer IS NOT NULL) OR answer NOT IN ('yes', 'no', 'unsure') "
+    "OR typeof(key) <> 'text' OR typeof(judge) <> 'text' OR typeof(at) <> 'text' OR answer IS NOT NULL AND ("
+    + " OR ".join(f"typeof({name}) <> 'text'" for name in COLUMNS if name != "score")
+    + " OR typeof(score) NOT IN ('real', 'integer', 'null')) LIMIT 1"
+)
+
+
 class StoreRefused(ValueError):
     """A file that is no whole database of verdicts; it was left as it is."""
 
@@ -120,12 +129,12 @@ class VerdictStore:
                     raise ValueError(
                         f"the key {key[:40]!r} was used for something else; give each verdict its own"
                     )
-                return _verdict(before)
+                return _verdict(before, self.path)
             where = f"fingerprint = ? AND visual_id = ? AND text_id = ? AND judge = ? AND {STANDING}"
             query = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT 1"
             now = ask(query, (*verdict.pair, verdict.judge)).fetchone()
             if now is not None and (now["answer"], now["owner"]) == (verdict.answer, owner):
-                return _verdict(now)
+                return _verdict(now, self.path)
             if owner:
                 self._limit(ask, owner)
                 if not _check_name(ask, verdict.judge, owner):
@@ -153,7 +162,8 @@ class VerdictStore:
                     raise ValueError(
                         f"the key {key[:40]!r} was used for something else; give each undo its own"
                     )
-                return _verdict(ask("SELECT * FROM events WHERE id = ?", (before["undoes"],)).fetchone())
+                undone = ask("SELECT * FROM events WHERE id = ?", (before["undoes"],)).fetchone()
+                return _verdict(undone, self.path)
             where = f"judge = ? AND owner = ? AND (? = '' OR fingerprint = ?) AND {STANDING}"
             query = f"SELECT * FROM events WHERE {where} ORDER BY id DESC LIMIT 1"
             last = ask(query, (judge, owner, fingerprint, fingerprint)).fetchone()
@@ -163,7 +173,7 @@ class VerdictStore:
                 self._limit(ask, owner)
             event = storable(key), last["id"], judge, utc(datetime.now(timezone.utc)), owner
             ask("INSERT INTO events (key, undoes, judge, at, owner) VALUES (?, ?, ?, ?, ?)", event)
-            return _verdict(last)
+            return _verdict(last, self.path)
 
     def check_name(self, judge: str, owner: str) -> None:
         """Raises ValueError where the name is another owner's, or looks like it."""
@@ -174,7 +184,7 @@ class VerdictStore:
         """What stands, of one person or all and of one split or all, in the order in which it was given."""
         with self._lock, _told(self.path):
             rows = _standing(self._connection, judge and judge_name(judge), fingerprint)
-        return [_verdict(row) for row in rows]
+        return [_verdict(row, self.path) for row in rows]
 
     def changes(self, fingerprint: str, after: int = 0) -> tuple[int, list[tuple[Pair, str, int, str]]]:
         """The number of the last event of all, and what stands wherever events of a split with higher numbers than `after`
@@ -265,7 +275,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:  # locked, disk full, read-only
         raise CannotSave(f"{path} can't be used: {error}; nothing was changed") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter in what SQLite would say
         raise StoreRefused(f"{path} is damaged: {error}; {_REMEDY}") from error
 
 
@@ -314,16 +324,21 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
             raise StoreRefused(
                 f"{path} is of version {version}, this xmr reads 1 to {SCHEMA}: use the xmr that wrote it, and export"
             )
+        # A view may be endless, and a trigger do anything.
+        if ask("SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone()[0]:
+            raise StoreRefused(f"{path} has views or triggers, which no database of verdicts has; {_REMEDY}")
         fault = ask("PRAGMA quick_check(1)").fetchone()[0]
         found = {row["name"] for row in ask("PRAGMA table_info(events)")}
     except sqlite3.OperationalError:
         raise
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise StoreRefused(f"{path} is damaged: {error}; {_REMEDY}") from error
     missing = {"id", "key", "undoes", *COLUMNS, *(["owner"] if version > 1 else [])} - found
     if fault != "ok" or missing:
         what = fault.strip().replace("\n", " ") if fault != "ok" else f"no {', '.join(sorted(missing))}"
         raise StoreRefused(f"{path} is damaged: {what}; {_REMEDY}")
+    if foreign := ask(FOREIGN).fetchone():
+        raise StoreRefused(f"{path} is damaged: event {foreign[0]} is none that xmr writes; {_REMEDY}")
     return version
 
 
@@ -335,13 +350,19 @@ def _standing(connection: sqlite3.Connection, judge: str, fingerprint: str) -> l
     return connection.execute(f"SELECT * FROM events WHERE id IN ({last}) ORDER BY id", given).fetchall()
 
 
-def _verdict(row: sqlite3.Row) -> Verdict:
-    return Verdict(**{name: row[name] for name in COLUMNS})
+def _verdict(row: sqlite3.Row, path: Path) -> Verdict:
+    try:
+        return Verdict(**{name: row[name] for name in COLUMNS})
+    except ValueError as error:
+        raise StoreRefused(f"{path} is damaged: event {row['id']}: {error}; {_REMEDY}") from error
 
 
 def _same(row: sqlite3.Row, verdict: Verdict) -> bool:
-    one = _verdict(row)
-    return (one.pair, one.judge, one.answer) == (verdict.pair, verdict.judge, verdict.answer)
+    return (row["fingerprint"], row["visual_id"], row["text_id"], row["judge"], row["answer"]) == (
+        *verdict.pair,
+        verdict.judge,
+        verdict.answer,
+    )
 
 
 def read_database(path: Path) -> list[Verdict]:
@@ -363,4 +384,4 @@ def read_database(path: Path) -> list[Verdict]:
 def _read(path: Path, mode: str) -> list[Verdict]:
     with closing(_connect(path, mode)) as connection:
         rows = _standing(connection, "", "") if _version(connection, path) else []
-    return [_verdict(row) for row in rows]
+    return [_verdict(row, path) for row in rows]

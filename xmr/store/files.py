@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xmr.data import DataFault
-from xmr.data.tables import Row, read_rows, read_text
+from xmr.data.tables import Row, parse_json, read_rows, read_text
 from xmr.disk import digest, digest_of, write
 from xmr.registry import unknown
 from xmr.store.database import read_database
@@ -93,7 +93,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         if not raw.strip():
             continue
         try:
-            values = json.loads(raw)
+            values = parse_json(raw)
         except (ValueError, RecursionError) as error:
             raise DataFault(
                 f"{path}, line {line}: not JSON ({error}); delete the line, or export again"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, check_name, check_origin
+from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, STATE, check_name, check_origin
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
 from xmr.disk import holding, printable, sweep
@@ -427,7 +427,19 @@ class _Trainer:
         found = load_state(folder)
         if found is None:
             return
-        tensors, about = found
+        try:
+            self._take_up(folder, *found)
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+        ) as error:  # a file without a seal may hold anything
+            raise ValueError(
+                f"{folder} can't be resumed: {error!r:.200} in {STATE}; --overwrite starts again"
+            ) from error
+
+    def _take_up(self, folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         for key, ours in self._identity().items():
             theirs = about.pop(key)
             if key == "configuration":  # a field that came later was at its default before

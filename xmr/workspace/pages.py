@@ -184,7 +184,10 @@ def why_missing(source: str) -> str:
     try:
         kind_of(Path(source).expanduser())
     except (DataFault, OSError) as error:
-        reason = str(error).splitlines()[0].removesuffix(" A folder can be one of:")
+        # A run may be a stranger's, and name any folder: what lies in it is nobody's business.
+        reason = (
+            str(error).splitlines()[0].removesuffix(" A folder can be one of:").partition(" (it holds ")[0]
+        )
         return f"trained on {source!r}, which can't be loaded: {reason}"
     return ""
 
