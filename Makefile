@@ -1,4 +1,5 @@
-# `make app` serves the app, `make test` runs every test; each sets up what it needs on a fresh machine.
+# `make app` serves the app, `make test` runs every test, `make docs` writes what docs/ takes from the code; each sets up what it
+# needs on a fresh machine.
 #   make app PORT=7861 CHECKPOINTS=runs DATASET=photos
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export CHECKPOINTS DATASET
 
-.PHONY: app test lint browser clean
+.PHONY: app test lint docs browser clean
 
 app: $(VENV)/.app
 	@exec $(PY) app.py --port "$(PORT)" $${CHECKPOINTS:+--checkpoints "$$CHECKPOINTS"} $${DATASET:+--dataset "$$DATASET"}
@@ -18,6 +19,10 @@ test: $(VENV)/.test lint browser
 lint: $(VENV)/.test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# What docs/ takes from the code and the shipped runs, written again; fails where it was not up to date.
+docs: $(VENV)/.app
+	$(PY) docs/make.py
 
 # A .venv may be a link, also to one that is not ours to write to. A half-made one is never left: Ctrl-C waits for it.
 $(VENV)/.app: requirements.txt

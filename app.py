@@ -28,7 +28,7 @@ from xmr.start import again, free_port, plain_warnings, why_no_runs
 
 def stop() -> None:
     """Ends the process at once."""
-    uploads = getattr(sys.modules.get("xmr.ui"), "UPLOADS_FOLDER", None)
+    uploads = getattr(sys.modules.get("xmr.page"), "UPLOADS_FOLDER", None)
     if uploads:
         shutil.rmtree(uploads, ignore_errors=True)
     print("\nStopped.", flush=True)
@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     allow_only(_named_encoders(options.allow_encoders))
 
     _say("Loading libraries …")
+    from xmr.page import build_app, launch_options, warm_up
     from xmr.registry import UnknownName  # seconds from here on
-    from xmr.ui import build_app, launch_options, warm_up
     from xmr.workspace.pages import open_pages
     from xmr.workspace.verdict_file import VerdictFile
 
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(first.problem)
     if first.problem:
         _say(f"Nothing can be shown yet. {first.problem}")
-    app = build_app(first, pages)
+    app = build_app(pages)
     with contextlib.redirect_stdout(
         io.StringIO()
     ):  # Gradio announces the MCP server, quiet or not; the address comes last
@@ -82,10 +82,11 @@ def main(argv: list[str] | None = None) -> None:
             quiet=True,
             **launch_options(pages),
         )
+    _say(f"The page can be opened: {address}\nWhat it shows first is measured meanwhile:")
     # After the first page can be had: encoders take seconds to import. Visitors go before it.
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    warm_up(first, _Progress())
+    warm_up(pages, _Progress())
     _say(f"Ready in {time.monotonic() - began:.0f} s; Ctrl-C ends it.\n{address}")
     app.block_thread()
 

@@ -31,8 +31,9 @@ from xmr import __version__, embedding
 from xmr.checkpoints import Combination, Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
 from xmr.disk import write
-from xmr.figures.report import SECTIONS, Subject, protocol_words
-from xmr.figures.report.page import Section, page, paragraph
+from xmr.views.blocks import faults
+from xmr.views.html import page
+from xmr.views.report import SECTIONS, Subject, intro
 from xmr.workspace import Workspace
 from xmr.workspace.pages import grouped
 
@@ -65,22 +66,18 @@ def run_all(options: argparse.Namespace) -> int:
 
 def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) -> str:
     """The page. `left_out` are warnings to begin with, `command` the arguments that made it."""
-    sections = []
-    for title, parts in SECTIONS.items():
+    sections = {}
+    for title, blocks in SECTIONS.items():
         say(f"{title} …")
-        sections.append(Section(title, list(parts(subject))))
-    sections[0].parts[:0] = [paragraph(line, "warning") for line in left_out]
-    baseline, *others = subject.names
-    who = f"{len(subject.names)} runs" if others else baseline
+        sections[title] = list(blocks(subject))
+    if left_out:
+        next(iter(sections.values())).insert(0, faults("left-out", [("", line) for line in left_out]))
+    who = f"{len(subject.names)} runs" if subject.others else subject.names[0]
     made = (
         f"Made by xmr {__version__} on {datetime.now(timezone.utc):%Y-%m-%d} with: python scripts/report.py"
     )
-    return page(
-        f"{who} on {subject.data.name} ({subject.split})",
-        [*protocol_words(subject), *([f"{', '.join(others)} against {baseline}."] if others else [])],
-        sections,
-        [f"{made} {shlex.join(command)}"],
-    )
+    title = f"{who} on {subject.workspace.dataset().name} ({subject.split})"
+    return page(title, intro(subject), sections, f"{made} {shlex.join(command)}")
 
 
 def open_subject(

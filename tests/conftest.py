@@ -46,14 +46,14 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def serve(cache_folder: None) -> Callable[[Workspace], Any]:
     """A context manager that serves a workspace as app.py does, in this process, and gives its address."""
-    from xmr.ui import build_app, launch_options  # seconds of import, for browser tests only
+    from xmr.page import build_app, launch_options, page_of  # seconds of import, for browser tests only
 
     @contextmanager
     def served(workspace: Workspace) -> Iterator[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        app = build_app(workspace)
+        app = build_app([page_of(workspace)])
         _, url, _ = app.launch(
             server_name="127.0.0.1",
             server_port=port,

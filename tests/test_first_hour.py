@@ -14,13 +14,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gradio_client import Client
 from PIL import Image, ImageDraw
 
 from xmr.metrics import by_chance
@@ -87,13 +87,10 @@ def served(place, env):
     page, said = "", place / "app.txt"
     with said.open("w") as out:
         process = subprocess.Popen(command, cwd=place, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
-        while process.poll() is None and not (page and str(port) in said.read_text()):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=30) as answer:
-                    page = answer.read().decode()
-            except OSError:
-                pass
+        while process.poll() is None and "Ready in" not in said.read_text():
             time.sleep(0.2)
+        if process.poll() is None:
+            page = str(Client(f"http://127.0.0.1:{port}", verbose=False).predict(api_name="/runs"))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
     return SimpleNamespace(page=page, stdout=said.read_text(), stderr=err, port=port)

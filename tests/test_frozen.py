@@ -67,22 +67,21 @@ def test_verdicts_are_read_from_all_kinds_of_files(tmp_path):
         assert {(*verdict.pair, verdict.judge): verdict for verdict in store.verdicts()} == kept
 
 
-def test_links_of_version_1_set_what_they_set(tmp_path, cache_folder, monkeypatch):
+def test_links_of_version_1_set_what_they_set(tmp_path, cache_folder):
     from tests.fake_workspace import make_workspace
-    from xmr import ui
-    from xmr.ui.links import read
+    from xmr.views import TABS, view
+    from xmr.views.state import read, written
+    from xmr.workspace.pages import Page
 
-    seen = {}
-    wire = ui.wire_links
-
-    def watched(links, tabs, shown, *others):
-        seen.update(kept=links.kept, tabs=[tab.id for tab in shown])
-        return wire(links, tabs, shown, *others)
-
-    monkeypatch.setattr(ui, "wire_links", watched)
-    ui.build_app(make_workspace(tmp_path))
+    workspace = make_workspace(tmp_path)
+    pages = [Page("fake", "", dict(workspace.runs), lambda: workspace)]
     links = json.loads((FROZEN / "links.json").read_text(encoding="utf-8"))
     for link in links:
-        found = read(parse_qs(link["address"][1:]), seen["kept"], seen["tabs"])
-        assert found == (link["sets"], link["tab"], []), link["address"]
-    assert {link["tab"] for link in links} == set(seen["tabs"])
+        asked = parse_qs(link["address"][1:])
+        state, faults = read(asked)
+        assert faults == [] and written(state)["tab"] == link["tab"], link["address"]
+        found = view(pages, asked)
+        assert found["said"] == [] and found["blocks"], link["address"]
+        for held in (written(state), found["state"]):  # as it is read, and as it is shown
+            assert {key: held[key] for key in link["sets"]} == link["sets"], link["address"]
+    assert {link["tab"] for link in links} == set(TABS)

@@ -133,7 +133,7 @@ def test_a_pickle_is_never_read(tmp_path, monkeypatch):
 def test_what_is_still_measured_is_said(large, monkeypatch):
     import threading
 
-    from xmr.ui.error_lists import Asked, pair_ranks
+    from xmr.views.error_lists import Asked, pair_ranks
     from xmr.workspace import results
 
     go_on = threading.Event()

@@ -207,3 +207,40 @@ def test_make_app_takes_its_variables_and_a_linked_environment(tmp_path):
     shutil.rmtree(tmp_path / "elsewhere")
     lost = make()
     assert lost.returncode != 0 and "is a link to" in lost.stdout
+
+
+def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsys, cache_folder):
+    import app
+    from tests.fake_workspace import make_workspace
+    from xmr.workspace.pages import Page
+
+    told = {}
+
+    class Recorder:
+        def launch(self, **options):
+            told.update(options)
+            return None, "http://localhost:7999/", None
+
+        def block_thread(self):
+            told["blocked"] = True
+
+    def opened(checkpoints, dataset, recall, verdicts):
+        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall)
+        workspace = make_workspace(tmp_path)
+        return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
+
+    monkeypatch.setenv("PORT", "7999")
+    monkeypatch.setattr("xmr.workspace.pages.open_pages", opened)
+    monkeypatch.setattr("xmr.page.build_app", lambda pages: Recorder())
+    monkeypatch.setattr("xmr.page.warm_up", lambda pages, tell: told.update(warm=True))
+    monkeypatch.setattr(app, "why_no_runs", lambda folder: "")
+    monkeypatch.setattr(app, "free_port", lambda host, port: port)
+    monkeypatch.setattr(app, "allow_only", lambda names: told.update(allowed=names))
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)  # of this thread, it could not be taken back
+    app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
+    said = capsys.readouterr().out
+    assert "half_written: run.json ends in the middle" in said and said.endswith("\nhttp://localhost:7999/\n")
+    assert "Ready in" in said and told["allowed"] == [] and told["warm"] and told["blocked"]
+    assert (told["checkpoints"], told["dataset"], told["recall"]) == ("runs", "emoji", 1.0)
+    assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
+    assert told["run_history"] is False and told["ssr_mode"] is False

@@ -16,8 +16,8 @@ from xmr.data import Truth
 from xmr.metrics import evaluate
 from xmr.registry import UnknownName
 from xmr.search import ExactIndex
-from xmr.ui.answer import answer
-from xmr.ui.asked import Asked
+from xmr.views.answer import answer
+from xmr.views.query import Asked
 from xmr.workspace import Query, Workspace, overlap_at_k
 from xmr.workspace.parts import Memo, style_at, styles_of
 from xmr.workspace.words import known_words, unread_words

@@ -14,7 +14,7 @@ from xmr.figures.matrix import (
     push_shares,
     shared_span,
 )
-from xmr.figures.shared import DARK, GLYPHS, GREEN, ORANGE, PAGE, Mark, Styled
+from xmr.figures.shared import DARK, GLYPHS, GREEN, ORANGE, PAGE, Mark, Styled, library
 from xmr.figures.suspects import suspects_figure
 from xmr.figures.weights import (
     EACH_ITS_OWN,
@@ -38,6 +38,7 @@ __all__ = [
     "difference_words",
     "distribution_figure",
     "distribution_words",
+    "library",
     "matrix_figure",
     "matrix_words",
     "push_shares",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 INK, MUTED, GRID, PAGE, CARD = "#1f2937", "#6b7281", "#e5e7ec", "#fffffe", "#f3f4f7"
 GREEN, BLUE, ORANGE = "#00875f", "#0072b3", "#c85200"  # Okabe and Ito's, a little darker for thin lines
@@ -142,6 +143,11 @@ def mark_scores(marks: Sequence[Mark]) -> dict[str, Any]:
         for place, mark in enumerate(ordered)
     ]  # fmt: skip
     return {"shapes": lines, "annotations": names}
+
+
+def library() -> str:
+    """plotly.js, for a page that loads nothing."""
+    return get_plotlyjs()
 
 
 def faint(colour: str) -> str:

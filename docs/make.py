@@ -1,0 +1,228 @@
+"""Writes what the documentation takes from the code and from the shipped runs: `make docs`.
+
+What stands between `<!-- made: NAME -->` and `<!-- end -->` in docs/*.md comes from the function of that name here. The exit
+code is 1 where a page did not match its source any more: it does now, and the change wants to be committed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from xmr.registry import Entry, Param, Registry
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+FIELDS = ("Weights", "Relations", "Reference", "Deviation")
+MADE: dict[str, Callable[[], str]] = {}
+MOST_TOLD = 1e6  # a limit above it only keeps numbers in range
+SLOW = ("difficulties",)  # seconds: tests leave them to `make docs`
+
+
+def main() -> int:
+    stale = []
+    for page in sorted(DOCS.glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        if (after := made_again(before)) != before:
+            page.write_text(after, encoding="utf-8")
+            stale.append(str(page.relative_to(ROOT)))
+    if stale:
+        print(
+            f"Did not match their sources, and are written anew: {', '.join(stale)}. Look at them and commit them."
+        )
+    return 1 if stale else 0
+
+
+def made_again(text: str, leave: Sequence[str] = ()) -> str:
+    """The page with its made parts as they should be, but for those to leave. Raises KeyError on a part that nobody makes."""
+
+    def part(found: re.Match[str]) -> str:
+        start, name, held, end = found.groups()
+        return start + (held if name in leave else MADE[name]()) + end
+
+    return PART.sub(part, text)
+
+
+def makes(part: Callable[[], str]) -> Callable[[], str]:
+    """Decorator: the part of that name."""
+    MADE[part.__name__] = part
+    return part
+
+
+@makes
+def losses() -> str:
+    from xmr.losses import LOSSES
+
+    return "\n".join(_entry(entry, formula=True) for entry in LOSSES.values())
+
+
+@makes
+def selectors() -> str:
+    from xmr.selection import SELECTORS
+
+    return "\n".join(_entry(entry) for entry in SELECTORS.values())
+
+
+@makes
+def matchers() -> str:
+    from xmr.matchers import MATCHERS
+
+    return "\n".join(_entry(entry) for entry in MATCHERS.values())
+
+
+@makes
+def kinds() -> str:
+    from xmr.data.sources import KINDS
+
+    return _parameters_table("kind of folder", "what lies in it", KINDS)
+
+
+@makes
+def datasets() -> str:
+    from xmr.data import DATASETS
+
+    return _parameters_table("dataset", "what it is", DATASETS)
+
+
+@makes
+def difficulties() -> str:
+    from xmr.data import load_dataset
+
+    rows = []
+    for difficulty in (0.2, 0.5, 0.8):
+        about = load_dataset("blocks", "test", difficulty=difficulty).about
+        best = [
+            " / ".join(_percent(about["ceiling"][f"{way}/recall_at_{k}"]) for k in (1, 5, 10))
+            for way in ("v2t", "t2v")
+        ]
+        name = "**0.5** (default)" if difficulty == 0.5 else f"{difficulty}"
+        hidden = f"{_percent(about['unannotated_share'])} %"
+        rows.append([name, f"{about['true_visuals_median']:g}", hidden, *best])
+    head = ["difficulty", "pictures that a caption is true of, median", "true pairs that nobody annotated"]
+    return _table([*head, "R@1/5/10 of a model that knows only the truth: v2t", "t2v"], rows)
+
+
+@makes
+def shipped() -> str:
+    from xmr.checkpoints import list_runs
+
+    tables = []
+    runs, _ = list_runs(ROOT / "checkpoints")
+    for name in sorted({run.dataset["name"] for run in runs}):
+        own = [run for run in runs if run.dataset["name"] == name]
+        own.sort(key=lambda run: (-run.metrics["test"]["rsum"], run.name))
+        rows = []
+        for run in own:
+            measured = run.metrics["test"]
+            shares = ("v2t/recall_at_1", "t2v/recall_at_1", "v2t/true_map_at_r", "t2v/true_map_at_r")
+            rows.append(
+                [f"`{run.name}`", f"{measured['rsum']:.1f}", *(_percent(measured[key]) for key in shares)]
+            )
+        head = [f"run on `{name}`", "rsum", "v2t R@1", "t2v R@1", "v2t true mAP@R", "t2v true mAP@R"]
+        tables.append(_table(head, rows))
+    return "\n".join(tables)
+
+
+@makes
+def options() -> str:
+    """Of app.py."""
+    from app import _parser
+
+    rows = []
+    for one in _parser()._actions[1:]:  # without --help
+        words = " ".join(
+            [one.option_strings[0], *filter(None, [one.metavar or one.option_strings[0][2:].upper()])]
+        )
+        said = one.help or {"host": "default: 127.0.0.1", "port": "default: 7860"}[one.dest]
+        rows.append([f"`{words}`", said.replace("|", "\\|")])
+    return _table(["option of app.py", ""], rows).replace("NAME|PATH", "NAME\\|PATH")
+
+
+def _entry(entry: Entry, formula: bool = False) -> str:
+    """A heading, what the docstring says, and the parameters; `formula`: what stands before its fields is one."""
+    _, _, rest = entry.doc.partition("\n")
+    lines, field = [], ""
+    for line in filter(None, (one.strip() for one in rest.split("\n"))):
+        name = line.split(":", 1)[0]
+        if name in FIELDS:
+            field = name
+            lines.append(f"- *{name}*: {_plain(line[len(name) + 1 :].strip())}")
+        elif field:
+            lines[-1] += f" {_plain(line)}"
+        else:
+            lines.append(f"`{line}`  " if formula else _plain(line))
+    if entry.params:
+        lines.append(f"- *Parameters*: {', '.join(map(_parameter, entry.params))}")
+    if entry.needs:
+        lines.append(f"- *Needs*: {', '.join(f'`{need}`' for need in entry.needs)}")
+    words = [line for line in lines if not line.startswith("- *")]
+    return "\n".join(
+        [
+            f"### `{entry.name}`",
+            "",
+            f"**{_plain(entry.caption)}**",
+            "",
+            *words,
+            *[""] * bool(words),
+            *lines[len(words) :],
+            "",
+        ]
+    )
+
+
+def _parameter(param: Param) -> str:
+    default = param.default
+    if param.kind is not str:
+        default = str(default).lower() if param.kind is bool else f"{default:g}"
+    default = "none" if default == "" else default
+    if param.choices:
+        return f"`{param.name}` {default} (of {', '.join(map(str, param.choices))})"
+    if not param.range:
+        return f"`{param.name}` {default}"
+    if param.range.high > MOST_TOLD:
+        return f"`{param.name}` {default} (from {param.range.low:g})"
+    limits = f"{param.range.low:g} to {param.range.high:g}"
+    if param.range.search:
+        limits += ", compared in {:g} to {:g}".format(*param.range.search)
+    return f"`{param.name}` {default} ({limits})"
+
+
+def _parameters_table(kind: str, what: str, registry: Registry) -> str:
+    rows = [
+        [
+            f"`{entry.name}`",
+            _plain(entry.caption),
+            ", ".join(map(_parameter, entry.params)).replace("|", "\\|"),
+        ]
+        for entry in registry.values()
+    ]
+    return _table([kind, what, "parameters: `--set NAME=VALUE`"], rows)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves as it is, but for `code` and *emphasis*, which docstrings write in the same way."""
+    return "".join(
+        part if part.startswith("`") else re.sub(r"[\[\]<|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part)
+        for part in re.split(r"(`[^`]*`|https?://\S+)", text)
+        if part is not None
+    )
+
+
+def _table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""The results tab: tables of both directions, what to know before comparing, training, and what leaves it as files."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.fake_workspace import (
+    RUNS,
+    make_classes,
+    make_clips,
+    make_many,
+    make_other,
+    make_pictures,
+    make_workspace,
+)
+from tests.viewed import see
+from xmr.views import results
+from xmr.views.result_tables import SORTS
+from xmr.views.values import table
+from xmr.workspace import measured
+from xmr.workspace import results as made
+from xmr.workspace.result_words import MEANS
+from xmr.workspace.results import estimates
+
+NAMES = list(RUNS)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, cache_folder):
+    return make_workspace(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, cache_folder):
+    return make_many(tmp_path_factory.mktemp("many"))
+
+
+def shown(workspace, act=None, **state):
+    return see(workspace, act, **{"tab": "results", "runs": NAMES, "baseline": "info_nce"} | state)
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_both_directions_are_shown_the_chosen_one_first(workspace, direction):
+    seen = shown(workspace, direction=direction, baseline="siglip")
+    first, second = seen.value("results-first"), seen.value("results-second")
+    titles = {"t2v": "Metrics, text → image", "v2t": "Metrics, image → text"}
+    assert first["title"] == titles[direction]
+    assert {first["title"], second["title"]} == {*titles.values()}
+    assert seen.names("results-first") == ["siglip", "info_nce", "max_of_hinges"]
+    assert first["rows"][0]["mark"] == "baseline"
+    assert seen.value("results-first-differences")["title"].startswith("Differences to siglip")
+    assert seen.names("results-first-differences") == ["info_nce", "max_of_hinges"]
+    expected = estimates(workspace, "info_nce", "test", direction)["R@1"]
+    assert first["rows"][1]["cells"][0] == {
+        "text": f"{100 * expected.mean:.1f}",
+        "more": f"{100 * expected.low:.1f} – {100 * expected.high:.1f}",
+        "number": round(expected.mean, 6),
+    }
+    assert [column["text"] for column in first["columns"]] == [
+        "run", "R@1", "R@5", "R@10", "true R@1", "true mAP@R", "median rank", "rsum"
+    ]  # fmt: skip
+    assert "60 images and 120 captions" in seen["results-facts"]["text"]
+    assert seen.value("results-scores")["figure"]["data"]
+    assert seen.value("results-losses")["table"]["rows"][0] == ["1", "100.0", "100.0", "100.0"]
+    assert seen.names("results-runs") == seen.names("results-first")
+
+
+def test_all_runs_follow_the_chosen_ones(many):
+    seen = shown(many, runs=["siglip", "hybrid"], baseline="hybrid", which="all")
+    names = seen.names("results-first")
+    assert names[:2] == ["hybrid", "siglip"]
+    assert names[2:] == [name for name in many.runs if name not in ("hybrid", "siglip")]
+    marks = {row["name"]: row["mark"] for row in seen.value("results-first")["rows"]}
+    assert (marks["hybrid"], marks["siglip"], marks["info_nce"]) == ("baseline", "chosen", "")
+    assert f"of {len(many.runs)} runs by R@1" in seen.value("results-first")["lead"]
+    assert len(json.dumps(seen)) < 300_000 and not seen.again
+    assert "siglip" in seen.words("results-scores")
+    assert "hybrid" not in seen.words("results-scores")  # a combination has no training
+    alone = shown(many, runs=["hybrid"], baseline="hybrid")
+    assert "no training of their own" in alone.words("results-scores")
+    assert alone.names("results-first-differences") == []
+    nobody = shown(many, runs=["-"], baseline="", which="all")
+    assert len(nobody.names("results-first")) == len(many.runs)
+    assert "No run is chosen" in shown(many, runs=["-"], baseline="").value("results-first")["lead"]
+
+
+def test_what_is_not_measured_yet_follows(tmp_path, cache_folder, monkeypatch):
+    monkeypatch.setattr(results, "SECONDS", -1)
+    many = make_many(tmp_path)
+    for count in (1, 2, 3):
+        seen = shown(many, runs=["siglip"], baseline="siglip", which="all")
+        assert len(seen.names("results-first")) == len(seen.names("results-second")) == count
+        assert f"{count} of {len(many.runs)} runs are measured" in seen.value("results-first")["lead"]
+        assert seen.again == results.PAUSE
+
+
+def test_a_frozen_encoder_that_is_still_read_is_asked_for_again(workspace, monkeypatch):
+    class Reads:
+        def is_alive(self):
+            return True
+
+    monkeypatch.setattr(made, "_read_aside", lambda *_: Reads())
+    seen = shown(workspace)
+    assert seen.again == results.LONG_PAUSE and len(seen.names("results-second")) == 3
+
+
+def test_runs_that_can_not_be_measured_have_words(tmp_path, cache_folder):
+    broken = make_workspace(tmp_path)
+
+    def embed(run, dataset, plain=broken.embedder.embed_dataset):
+        if run.name != "siglip":
+            raise OSError("the <encoder> is missing")
+        return plain(run, dataset)
+
+    broken.embedder.embed_dataset = embed
+    seen = shown(broken, split="validation", baseline="siglip")
+    assert seen.names("results-first") == ["siglip"]
+    assert seen["results-warnings"]["items"] == [
+        ["info_nce, max_of_hinges", "can't be measured on validation: the <encoder> is missing"]
+    ]
+    nobody = shown(broken, runs=["info_nce"], split="validation")
+    assert nobody.value("results-first")["lead"] == "None of these runs could be measured."
+    broken.load = lambda split: (_ for _ in ()).throw(OSError("the disk is gone"))
+    broken._memo._values.pop(("dataset", "train"), None)
+    with pytest.raises(OSError, match="the disk is gone"):
+        broken.dataset("train")
+    assert "the disk is gone" in shown(broken, split="train").value("results-first")["lead"]
+
+
+def test_runs_that_are_apart_or_differ_are_told(tmp_path, cache_folder):
+    workspace = make_workspace(tmp_path)
+    run = workspace.runs["siglip"]
+    workspace.apart["<b>other</b>"] = (replace(run, name="<b>other</b>"), "trained on 'clips'")
+    workspace.runs["siglip"] = replace(run, encoder={"name": "shapes", "hash": "abc"})
+    told = shown(workspace)["results-warnings"]["items"]
+    assert ["<b>other</b>", "not compared: trained on 'clips'"] in told
+    assert any("different encoders" in text for _, text in told)
+    fewer = shown(workspace, runs=["info_nce", "max_of_hinges"])["results-warnings"]["items"]
+    assert not any("different" in text for _, text in fewer)
+
+
+def test_a_training_that_went_nowhere_is_told_beside_its_scores_and_its_curves(
+    tmp_path, cache_folder, monkeypatch
+):
+    own = make_workspace(tmp_path)
+    monkeypatch.setattr(
+        measured, "plateau", lambda run: "It stands: --first sum_of_hinges:1." * (run.name == "siglip")
+    )
+    for tab, id in (("results", "results-scores"), ("distributions", "distributions-chart")):
+        for _ in range(2):  # also where it is remembered
+            told = shown(own, tab=tab).words(id)
+            assert told.count("siglip: It stands: --first sum_of_hinges:1.") == told.count("It stands") == 1
+        assert "It stands" not in shown(own, tab=tab, runs=["info_nce", "max_of_hinges"]).words(id)
+
+
+@pytest.mark.parametrize("make", [make_clips, make_pictures, make_classes])
+def test_other_kinds_of_data_have_their_metrics_and_words(make, tmp_path, cache_folder):
+    workspace = make_other(tmp_path, make, {"siglip": "cross_attention"})
+    seen = shown(workspace, direction="t2v")
+    columns = [column["text"] for column in seen.value("results-first")["columns"]]
+    assert ("mAP" in columns, "mAP, both" in columns, "rsum" in columns) == (
+        (True, True, False) if make is make_classes else (False, False, True)
+    )
+    ways = {make_clips: "text → clip", make_pictures: "gallery → query", make_classes: "text → image"}
+    assert seen.value("results-first")["title"] == f"Metrics, {ways[make]}"
+    assert all(len(row["cells"]) == len(columns) - 1 for row in seen.value("results-first")["rows"])
+    assert "first stage" in json.dumps(seen.value("results-runs"))
+
+
+def test_a_column_sorts_and_a_run_opens_and_what_a_browser_makes_up_does_neither(workspace):
+    for down, text in ((False, "R@5:up"), (True, "R@5:down")):
+        seen = shown(workspace, ("results-first", "sort", {"column": "R@5", "descending": down}))
+        assert seen.state["sort"] == text
+        for part in ("first", "second"):
+            assert seen.value(f"results-{part}")["sort"] == {"column": "R@5", "descending": down}
+    for data in ({"column": "<b>", "descending": True}, {"column": ""}, {"column": ["R@1"]}, None, 3):
+        assert shown(workspace, ("results-first", "sort", data), sort="R@5:up").state["sort"] == ""
+    assert all(f"{title}:up" in SORTS for title in MEANS)
+    wrong = shown(workspace, sort="R@5:upp")
+    assert "did you mean 'R@5:up'" in wrong.said[0] and wrong.state["sort"] == ""
+    opened = shown(workspace, ("results-first", "pick", {"row": "siglip"}))
+    assert (opened.state["tab"], opened.state["b"]) == ("errors", "siglip")
+    for data in ({"row": "nobody"}, {"row": ["siglip"]}, {}, None, "siglip"):
+        seen = shown(workspace, ("results-first", "pick", data))
+        assert "not in this workspace" in seen.said[0] and seen.state["tab"] == "results"
+
+
+def test_the_files_hold_what_is_measured(workspace):
+    files = {
+        file["name"]: file["text"]
+        for part in ("first", "second")
+        for file in shown(workspace).value(f"results-{part}")["files"]
+    }
+    assert sorted(files) == [
+        "shapes-test-t2v.csv",
+        "shapes-test-t2v.tex",
+        "shapes-test-v2t.csv",
+        "shapes-test-v2t.tex",
+    ]
+    lines = csv.DictReader(io.StringIO(files["shapes-test-v2t.csv"]))
+    (line,) = [line for line in lines if (line["run"], line["metric"]) == ("siglip", "R@1")]
+    expected = estimates(workspace, "siglip", "test", "v2t")["R@1"]
+    assert float(line["mean"]) == pytest.approx(100 * expected.mean, abs=1e-3)
+    assert r"\toprule" in files["shapes-test-t2v.tex"]
+
+
+def test_a_table_of_plain_cells_is_as_it_was():
+    value = table([("run", ""), ("AUC", "area")], [("a", None, ["0.5"])], "a note")
+    assert value["rows"][0]["cells"] == ["0.5"]
+    assert (value["note"], value["sortable"], value["pick"], value["files"]) == ("a note", False, "", [])
+    number = table([("run", ""), ("x", "")], [("a", None, [("–", "", float("nan"))])])
+    assert json.loads(json.dumps(number, allow_nan=False))["rows"][0]["cells"][0]["number"] is None

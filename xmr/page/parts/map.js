@@ -1,0 +1,491 @@
+// Drawing, finding and counting points of a map: plain arrays in and out, nothing of the page.
+const INSIDE = {
+  circle: (x, y) => x * x + y * y <= 1,
+  triangle: (x, y) => y <= 0.8 && y >= -1.1 + 2.1 * Math.abs(x),
+};
+
+// The pixels that a mark of that radius covers, by how much of each in 256ths of `strength`: { half, dx, dy, share }.
+const stamp = (kind, radius, strength) => {
+  const half = Math.ceil(radius), dx = [], dy = [], share = [], fine = 4;
+  for (let row = -half; row <= half; row++) for (let column = -half; column <= half; column++) {
+    let inside = 0;
+    for (let i = 0; i < fine; i++) for (let j = 0; j < fine; j++)
+      if (INSIDE[kind]((column + (j + 0.5) / fine - 0.5) / radius, (row + (i + 0.5) / fine - 0.5) / radius)) inside++;
+    const part = Math.round((256 * strength * inside) / (fine * fine));
+    if (part) { dx.push(column); dy.push(row); share.push(part); }
+  }
+  return { half, dx: Int32Array.from(dx), dy: Int32Array.from(dy), share: Int32Array.from(share) };
+};
+
+// Points from a file of uint16 pairs: x = [qx qy 1] · place, in single precision.
+const placed = (steps, place) => {
+  const count = steps.length / 2, xs = new Float32Array(count), ys = new Float32Array(count);
+  const [[a, b], [c, d], [e, f]] = place;
+  for (let i = 0; i < count; i++) {
+    const x = steps[2 * i], y = steps[2 * i + 1];
+    xs[i] = a * x + c * y + e;
+    ys[i] = b * x + d * y + f;
+  }
+  return { count, xs, ys };
+};
+
+const bounds = (maps) => {
+  const box = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const { xs, ys, count } of maps) for (let i = 0; i < count; i++) {
+    if (xs[i] < box[0]) box[0] = xs[i];
+    if (ys[i] < box[1]) box[1] = ys[i];
+    if (xs[i] > box[2]) box[2] = xs[i];
+    if (ys[i] > box[3]) box[3] = ys[i];
+  }
+  return box;
+};
+
+// An order that mixes both kinds without chance, so that neither covers the other: every stride-th point, round and round.
+const strideOf = (count) => {
+  const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+  let stride = Math.max(1, Math.round(count * 0.618));
+  while (gcd(stride, count) > 1) stride++;
+  return stride;
+};
+
+// Draws points into the pixels of `image`. `look(i)` is 0 hidden, 1 faint, 2 usual, 3 strong; `colour[code[i]]` is
+// [red, green, blue]; points before `visuals` are circles, the others triangles.
+const raster = (image, map, view, { look, code, colour, visuals, ground, radius, opacity }) => {
+  const { width, height } = image, { xs, ys, count } = map, pixels = new Uint32Array(image.data.buffer);
+  const packed = ([red, green, blue]) => red | (green << 8) | (blue << 16);
+  const inks = Int32Array.from(colour, packed), opaque = 0xff000000, stride = strideOf(count);
+  pixels.fill((opaque | packed(ground)) >>> 0);
+  const pair = (scale, strength) => [stamp('circle', radius * scale, strength), stamp('triangle', radius * scale * 1.15, strength)];
+  const marks = [null, pair(1, 0.16 * opacity), pair(1, opacity), pair(1.4, 1)];
+  const levels = [0, 0, 0, 0];
+  for (let i = 0; i < count; i++) levels[look[i]]++;
+  for (const level of [1, 2, 3]) for (let turn = 0, i = 0; levels[level] && turn < count; turn++, i = (i + stride) % count) {
+    if (look[i] !== level) continue;
+    const { half, dx, dy, share } = marks[level][i < visuals ? 0 : 1];
+    const x = Math.round(width / 2 + (xs[i] - view.x) * view.scale), y = Math.round(height / 2 - (ys[i] - view.y) * view.scale);
+    if (x < -half || y < -half || x >= width + half || y >= height + half) continue;
+    const cut = x < half || y < half || x >= width - half || y >= height - half;
+    const ink = inks[code[i]], outer = ink & 0xff00ff, middle = ink & 0xff00, here = y * width + x;
+    for (let k = 0; k < share.length; k++) {
+      if (cut && (x + dx[k] < 0 || x + dx[k] >= width || y + dy[k] < 0 || y + dy[k] >= height)) continue;
+      // Red with blue, and green, each mixed in one step; the sums wrap around in 32 bits and come back by the shift.
+      const at = here + dy[k] * width + dx[k], old = pixels[at], part = share[k], rest = 256 - part;
+      const sides = ((Math.imul(old & 0xff00ff, rest) + Math.imul(outer, part)) >>> 8) & 0xff00ff;
+      const green = ((Math.imul(old & 0xff00, rest) + Math.imul(middle, part)) >>> 8) & 0xff00;
+      pixels[at] = opaque | sides | green;
+    }
+  }
+};
+
+// Points sorted by the cell of a grid that they lie in, so that the nearest is found without visiting all.
+const CELLS = 96;
+const gridOf = (map) => {
+  const [x0, y0, x1, y1] = bounds([map]);
+  const across = Math.max(x1 - x0, 1e-9) / CELLS, up = Math.max(y1 - y0, 1e-9) / CELLS;
+  const cell = (value, low, step) => Math.min(CELLS - 1, Math.max(0, Math.floor((value - low) / step)));
+  const of = (i) => cell(map.ys[i], y0, up) * CELLS + cell(map.xs[i], x0, across);
+  const starts = new Uint32Array(CELLS * CELLS + 1), items = new Uint32Array(map.count);
+  for (let i = 0; i < map.count; i++) starts[of(i) + 1]++;
+  for (let c = 0; c < CELLS * CELLS; c++) starts[c + 1] += starts[c];
+  const next = starts.slice();
+  for (let i = 0; i < map.count; i++) items[next[of(i)]++] = i;
+  return { columnOf: (x) => cell(x, x0, across), rowOf: (y) => cell(y, y0, up), starts, items };
+};
+
+// The shown point nearest to (x, y) within `reach`, or -1.
+const nearest = (map, grid, x, y, reach, look) => {
+  let best = -1, least = reach * reach;
+  const [left, right] = [grid.columnOf(x - reach), grid.columnOf(x + reach)];
+  for (let row = grid.rowOf(y - reach); row <= grid.rowOf(y + reach); row++)
+    for (let at = grid.starts[row * CELLS + left]; at < grid.starts[row * CELLS + right + 1]; at++) {
+      const i = grid.items[at], dx = map.xs[i] - x, dy = map.ys[i] - y, gap = dx * dx + dy * dy;
+      if (gap <= least && look[i]) { best = i; least = gap; }
+    }
+  return best;
+};
+
+// Of the given points the `most` nearest to (x, y), nearest first.
+const closest = (map, points, x, y, most) => {
+  const gaps = new Float64Array(points.length);
+  points.forEach((i, at) => { gaps[at] = (map.xs[i] - x) ** 2 + (map.ys[i] - y) ** 2; });
+  const farthest = gaps.slice().sort()[Math.min(most, points.length) - 1];
+  const near = [];
+  for (let at = 0; at < gaps.length; at++) if (gaps[at] <= farthest) near.push(at);
+  return near.sort((a, b) => gaps[a] - gaps[b] || a - b).slice(0, most).map((at) => points[at]);
+};
+
+// The shown points inside a polygon of [x, y], counted even-odd. Edges are kept by the bands of height that they cross.
+const BANDS = 64;
+const within = (map, polygon, look) => {
+  const found = [], corners = polygon.length, [xs, ys] = [0, 1].map((at) => polygon.map((corner) => corner[at]));
+  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const high = Math.max(y1 - y0, 1e-12) / BANDS, bandOf = (y) => Math.min(BANDS - 1, Math.floor((y - y0) / high));
+  const bands = Array.from({ length: BANDS }, () => []);
+  for (let a = 0, b = corners - 1; a < corners; b = a++)
+    for (let band = bandOf(Math.min(ys[a], ys[b])); band <= bandOf(Math.max(ys[a], ys[b])); band++) bands[band].push(a, b);
+  for (let i = 0; i < map.count; i++) {
+    const x = map.xs[i], y = map.ys[i];
+    if (!look[i] || x < x0 || x > x1 || y < y0 || y > y1) continue;
+    const edges = bands[bandOf(y)];
+    let odd = false;
+    for (let e = 0; e < edges.length; e += 2) {
+      const a = edges[e], b = edges[e + 1];
+      if (ys[a] > y !== ys[b] > y && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) odd = !odd;
+    }
+    if (odd) found.push(i);
+  }
+  return found;
+};
+
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+// Pointers and keys over one map; the state that they change is point_map.js's.
+const listen = (panel) => {
+  const { over, fingers } = panel;
+  const spot = (event) => { const box = over.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+  const find = (x, y, reach = 14) => nearest(panel.map, panel.grid, ...place(panel, x, y), reach / scaleOf(panel), look);
+  let start = null, hovering = 0;
+  over.addEventListener('pointerdown', (event) => {
+    if (!panel.map || event.button > 0) return;
+    fingers.set(event.pointerId, spot(event));
+    start = { at: spot(event), x: view.x, y: view.y, dragged: false };
+    aim = null;
+    if (mode) over.setPointerCapture(event.pointerId);
+    if (mode === 'lasso' && fingers.size === 1) panel.loop = [spot(event)];
+    if (fingers.size > 1) panel.loop = null;
+  });
+  over.addEventListener('pointermove', (event) => {
+    if (!panel.map) return;
+    const [x, y] = spot(event);
+    if (!fingers.has(event.pointerId)) {
+      if (event.pointerType === 'mouse') hovering ||= requestAnimationFrame(() => { hovering = 0; mark(find(x, y)); });
+      return;
+    }
+    if (fingers.size === 2 && mode) {
+      const [a, b] = fingers.values(), before = Math.hypot(a[0] - b[0], a[1] - b[1]);
+      fingers.set(event.pointerId, [x, y]);
+      const [c, d] = fingers.values();
+      zoom(panel, Math.hypot(c[0] - d[0], c[1] - d[1]) / Math.max(before, 1), (c[0] + d[0]) / 2, (c[1] + d[1]) / 2);
+      start.dragged = true;
+      return;
+    }
+    fingers.set(event.pointerId, [x, y]);
+    if (Math.hypot(x - start.at[0], y - start.at[1]) > 4) start.dragged = true;
+    if (!start.dragged) return;
+    if (panel.loop) {
+      const [u, v] = panel.loop.at(-1);
+      if (Math.hypot(x - u, y - v) >= 3) { panel.loop.push([x, y]); redraw(false); }
+    } else if (mode === 'move') {
+      view.x = start.x - (x - start.at[0]) / scaleOf(panel);
+      view.y = start.y + (y - start.at[1]) / scaleOf(panel);
+      moved();
+    }
+  });
+  const ended = (event) => {
+    if (!fingers.delete(event.pointerId) || fingers.size || !start) return;
+    const loop = panel.loop;
+    panel.loop = null;
+    if (event.type === 'pointerup' && !start.dragged) mark(find(...start.at, 22), 0);
+    if (event.type === 'pointerup' && loop?.length > 2 && start.dragged) {
+      chooseAll(within(panel.map, loop.map(([x, y]) => place(panel, x, y)), look), panel);
+    } else redraw(false);
+    start = null;
+  };
+  over.addEventListener('pointerup', ended);
+  over.addEventListener('pointercancel', ended);
+  over.addEventListener('wheel', (event) => {
+    // A wheel that only passes by scrolls the page.
+    if (!panel.map || !(event.ctrlKey || event.metaKey || document.activeElement === over)) return;
+    event.preventDefault();
+    zoom(panel, Math.exp(-Math.max(-60, Math.min(60, event.deltaY)) / 240), ...spot(event));
+  }, { passive: false });
+  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  over.addEventListener('keydown', (event) => {
+    if (!panel.map || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key, cross = aim?.panel === panel ? aim : { panel, x: panel.wide / 2, y: panel.high / 2 };
+    if (key in STEPS) {
+      const step = event.shiftKey ? 60 : 15, [dx, dy] = STEPS[key];
+      aim = { panel, x: cross.x + dx * step, y: cross.y + dy * step };
+      const out = [aim.x < 0 || aim.x > panel.wide ? dx * step : 0, aim.y < 0 || aim.y > panel.high ? dy * step : 0];
+      aim.x -= out[0];
+      aim.y -= out[1];
+      view.x += out[0] / scaleOf(panel);
+      view.y -= out[1] / scaleOf(panel);
+      mark(find(aim.x, aim.y, 40), 350);
+      redraw(Boolean(out[0] || out[1]));
+    } else if (key === 'Enter') nearAim(panel, cross.x, cross.y);
+    else if (key === '+' || key === '=') zoom(panel, 1.6, cross.x, cross.y);
+    else if (key === '-') zoom(panel, 1 / 1.6, cross.x, cross.y);
+    else if (key === '0') reset();
+    else if (key === 'Escape') clear();
+    else return;
+    event.preventDefault();
+  });
+  over.addEventListener('blur', () => { if (aim?.panel === panel) { aim = null; redraw(false); } });
+};
+// Two maps of the same points: one view for both, marks and selections in both. Coordinates come as files, not as values.
+const root = element.querySelector('.pm');
+const spoken = element.querySelector('.said'); // stays while the rest is drawn anew
+const dark = () => document.body.classList.contains('dark');
+const coarse = matchMedia('(pointer: coarse)').matches;
+const NEAR = 50; // points that Enter selects
+const CROWD = 20000;
+const ratioOf = () => Math.min(devicePixelRatio || 1, 2);
+const glyph = (kind, ink) =>
+  h('svg', { class: 'mark', viewBox: '0 0 12 12', 'aria-hidden': 'true', style: `--ink:${ink}` },
+    kind ? h('polygon', { points: '6,0.5 11.6,11 0.4,11' }) : h('circle', { cx: 6, cy: 6, r: 5 }));
+
+let value = null, panels = [], view = null, whole = null, codes = null;
+let look = new Uint8Array(0), chosen = [], marked = -1, own = [], aim = null;
+let mode = coarse ? '' : 'lasso', shown = [true, true], alone = new Set(), items = '';
+
+const files = new Map(); // address -> promise of its bytes; the last few, since their names say their content
+const bytes = (src) => {
+  if (!files.has(src)) {
+    files.set(src, fetch(src).then((answer) => { if (!answer.ok) throw new Error(`${answer.status}`); return answer.arrayBuffer(); }));
+    files.get(src).catch(() => files.delete(src));
+    if (files.size > 12) files.delete(files.keys().next().value);
+  }
+  return files.get(src);
+};
+
+// ---- what is drawn
+
+const inks = () => {
+  const { colours, other } = dark() ? settings.dark : settings.light;
+  return value.labels ? [...value.labels.names.map((_, at) => colours[at]), other] : colours.slice(0, 2);
+};
+const seen = () => {
+  const [visuals] = value.counts, shows = (i) => shown[i < visuals ? 0 : 1] && (!alone.size || alone.has(codes[i]));
+  for (let i = 0; i < look.length; i++) look[i] = shows(i) ? (chosen.length ? 1 : 2) : 0;
+  for (const i of chosen) if (look[i]) look[i] = 3;
+};
+const pixel = (panel, i) =>
+  [panel.wide / 2 + (panel.map.xs[i] - view.x) * scaleOf(panel), panel.high / 2 - (panel.map.ys[i] - view.y) * scaleOf(panel)];
+const place = (panel, x, y) => [view.x + (x - panel.wide / 2) / scaleOf(panel), view.y - (y - panel.high / 2) / scaleOf(panel)];
+const scaleOf = (panel) => (view.zoom * 0.92 * Math.min(panel.wide / whole.across, panel.high / whole.up));
+
+let due = 0, everything = false, moving = 0;
+const redraw = (all) => {
+  everything ||= all;
+  due ||= requestAnimationFrame(() => { const whole = everything; due = 0; everything = false; for (const panel of panels) paint(panel, whole); });
+};
+const moved = () => { // while the view moves, crowds are drawn in coarse pixels
+  clearTimeout(moving);
+  moving = setTimeout(() => { moving = 0; if (look.length > CROWD) redraw(true); }, 180);
+  redraw(true);
+};
+const paint = (panel, all) => {
+  if (!panel.map || !panel.wide) return;
+  if (all) {
+    const context = panel.base.getContext('2d'), ratio = moving && look.length > CROWD ? 1 : ratioOf();
+    const [width, height] = [panel.wide, panel.high].map((side) => Math.round(side * ratio));
+    if (panel.base.width !== width || panel.base.height !== height) Object.assign(panel.base, { width, height });
+    if (panel.image?.width !== width || panel.image?.height !== height) panel.image = context.createImageData(width, height);
+    const count = panel.map.count, crowd = count > CROWD ? 1.7 : count > 5000 ? 2.2 : count > 1000 ? 3 : 4;
+    raster(panel.image, panel.map, { x: view.x, y: view.y, scale: scaleOf(panel) * ratio }, {
+      look, code: codes, colour: inks().map(rgb), visuals: value.counts[0], ground: rgb((dark() ? settings.dark : settings.light).ground),
+      radius: Math.round(2 * crowd * Math.min(2.5, view.zoom ** 0.35) * ratio) / 2, opacity: count > CROWD ? 0.6 : 0.8,
+    });
+    context.putImageData(panel.image, 0, 0);
+    root.dataset.drawn = Number(root.dataset.drawn ?? 0) + 1;
+  }
+  overlay(panel);
+};
+const overlay = (panel) => {
+  const context = panel.over.getContext('2d'), ratio = panel.over.width / panel.wide, ink = dark() ? '#ffffff' : '#0f172a';
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, panel.wide, panel.high);
+  context.strokeStyle = ink;
+  const ring = (i, radius, width) => {
+    context.lineWidth = width;
+    context.beginPath();
+    context.arc(...pixel(panel, i), radius, 0, 2 * Math.PI);
+    context.stroke();
+  };
+  if (marked >= 0) {
+    context.lineWidth = 1;
+    for (const i of own) { context.beginPath(); context.moveTo(...pixel(panel, marked)); context.lineTo(...pixel(panel, i)); context.stroke(); ring(i, 4, 1.5); }
+    ring(marked, 8, 3);
+  }
+  if (aim?.panel === panel) {
+    const { x, y } = aim;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) { context.moveTo(x + 5 * dx, y + 5 * dy); context.lineTo(x + 22 * dx, y + 22 * dy); }
+    context.stroke();
+  }
+  if (panel.loop) {
+    context.lineWidth = 2;
+    context.setLineDash([6, 4]);
+    context.fillStyle = dark() ? '#ffffff22' : '#0f172a14';
+    context.beginPath();
+    panel.loop.forEach((corner) => context.lineTo(...corner));
+    context.closePath();
+    context.fill();
+    context.stroke();
+    context.setLineDash([]);
+  }
+};
+
+// ---- what is asked of the server
+
+let asking;
+const mark = (i, wait = 140) => {
+  if (i === marked || i < 0) return;
+  marked = i;
+  own = [];
+  redraw(false);
+  clearTimeout(asking);
+  asking = setTimeout(() => trigger('look', { place: i, items }), wait);
+};
+document.addEventListener('xmr-point', ({ detail }) => { // the card of the marked point knows its matches
+  if (detail.items !== items || detail.place !== marked) return;
+  own = detail.own.filter((i) => i < look.length);
+  redraw(false);
+});
+const choose = (found, panel, x, y) => {
+  chosen = found;
+  seen();
+  redraw(true);
+  toolbar();
+  const visuals = value.counts[0], kept = closest(panel.map, found, x, y, settings.most);
+  const pictures = found.reduce((sum, i) => sum + (i < visuals), 0), total = [pictures, found.length - pictures];
+  trigger('lasso', { visual: kept.filter((i) => i < visuals), text: kept.filter((i) => i >= visuals).map((i) => i - visuals), total, items });
+};
+const chooseAll = (found, panel) => { // the middle is that of the points themselves
+  const mean = (values) => found.reduce((sum, i) => sum + values[i], 0) / Math.max(found.length, 1);
+  choose(found, panel, mean(panel.map.xs), mean(panel.map.ys));
+};
+const clear = () => { if (chosen.length) choose([], panels[0], 0, 0); };
+const nearAim = (panel, x, y) => {
+  const [u, v] = place(panel, x, y), shownOnes = [];
+  for (let i = 0; i < look.length; i++) if (look[i]) shownOnes.push(i);
+  choose(closest(panel.map, shownOnes, u, v, NEAR), panel, u, v);
+};
+
+// ---- view and tools
+
+const zoom = (panel, factor, x = panel.wide / 2, y = panel.high / 2) => {
+  const [u, v] = place(panel, x, y), before = view.zoom;
+  view.zoom = Math.min(200, Math.max(0.5, before * factor));
+  const kept = before / view.zoom;
+  view.x = u + (view.x - u) * kept;
+  view.y = v + (view.y - v) * kept;
+  moved();
+};
+const reset = () => { view = { x: whole.x, y: whole.y, zoom: 1 }; redraw(true); };
+const button = (text, does, more = {}) =>
+  h('button', { type: 'button', onclick: () => { does(); toolbar(); }, ...more }, ...[text].flat());
+const toolbar = () => {
+  const at = [...bar.querySelectorAll('button')].indexOf(document.activeElement);
+  const pick = (name) => ({ 'aria-pressed': String(mode === name) });
+  const ink = inks(), plain = dark() ? '#cbd5e1' : '#475569';
+  const toggle = (set, code) => () => { set.has(code) ? set.delete(code) : set.add(code); seen(); redraw(true); };
+  bar.replaceChildren(
+    h('div', { class: 'group', role: 'group', 'aria-label': 'Dragging' },
+      button('Lasso', () => { mode = mode === 'lasso' && coarse ? '' : 'lasso'; }, pick('lasso')),
+      button('Move', () => { mode = mode === 'move' && coarse ? '' : 'move'; }, pick('move'))),
+    h('div', { class: 'group', role: 'group', 'aria-label': 'View' },
+      button('+', () => zoom(panels[0], 1.6), { 'aria-label': 'Zoom in' }),
+      button('−', () => zoom(panels[0], 1 / 1.6), { 'aria-label': 'Zoom out' }),
+      button('Whole map', reset), button('Clear selection', clear, { disabled: !chosen.length })),
+    h('div', { class: 'group', role: 'group', 'aria-label': 'Shown' },
+      value.kinds.map((kind, at) => button([glyph(at, value.labels ? plain : ink[at]), h('span', {}, kind)],
+        () => { shown[at] = !shown[at]; seen(); redraw(true); }, { class: 'kind', 'aria-pressed': String(shown[at]) }))),
+    value.labels && h('div', { class: 'group', role: 'group', 'aria-label': `Only these: ${value.labels.title}` },
+      h('span', { class: 'title' }, `${value.labels.title}:`), [...value.labels.names, value.labels.other].map((name, code) => name && button([h('svg', { class: 'mark', viewBox: '0 0 12 12', 'aria-hidden': 'true', style: `--ink:${ink[code]}` },
+        h('rect', { x: 1, y: 1, width: 10, height: 10, rx: 2 })), h('span', {}, `${name} · ${value.labels.counts[code]}`)],
+      toggle(alone, code), { 'aria-pressed': String(alone.has(code)) }))) || '');
+  root.classList.toggle('holding', Boolean(mode));
+  root.classList.toggle('move', mode === 'move');
+  if (at >= 0) bar.querySelectorAll('button')[at]?.focus();
+};
+const bar = h('div', { class: 'bar' });
+
+// ---- panels
+
+const measure = (panel) => {
+  const { clientWidth, clientHeight } = panel.over;
+  if (!clientWidth) return;
+  [panel.wide, panel.high] = [clientWidth, clientHeight];
+  Object.assign(panel.over, { width: Math.round(clientWidth * ratioOf()), height: Math.round(clientHeight * ratioOf()) });
+  if (panel.map) redraw(true);
+};
+const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => panels.filter((panel) => panel.over === target).forEach(measure)));
+
+const panelOf = (at) => {
+  const base = h('canvas', { class: 'base', 'aria-hidden': 'true' });
+  const over = h('canvas', { class: 'over', tabindex: 0, role: 'application' });
+  const panel = { base, over, wide: 0, high: 0, fingers: new Map() };
+  panel.node = h('section', { class: 'panel' }, h('h3', {}, h('i', {}, 'AB'[at]), h('span', {})), h('p', { class: 'facts' }), h('div', { class: 'stage' }, base, over));
+  listen(panel);
+  observer.observe(over);
+  return panel;
+};
+
+// ---- values
+
+let turn = 0;
+const finding = h('p', { class: 'finding' }), waiting = h('p', { class: 'waiting', hidden: true }), hint = h('p', { class: 'hint' });
+const side = h('div', { class: 'panels' });
+// Nodes stay while their words change: a canvas that is taken out for a moment loses the focus and the finger on it.
+const frame = () => {
+  const wanted = value.panels.length;
+  if (!finding.isConnected) root.replaceChildren(finding, waiting, bar, side, hint);
+  while (panels.length > wanted) { const { over, node } = panels.pop(); observer.unobserve(over); node.remove(); }
+  while (panels.length < wanted) { panels.push(panelOf(panels.length)); side.append(panels.at(-1).node); }
+  side.classList.toggle('one', wanted === 1);
+  for (const node of [bar, side, hint]) node.hidden = !wanted;
+  [finding.textContent, waiting.textContent, hint.textContent] = [value.words, value.waiting, value.hint];
+  if (waiting.hidden === Boolean(value.waiting)) spoken.textContent = value.waiting || 'The map is ready.';
+  waiting.hidden = !value.waiting;
+  panels.forEach((panel, at) => {
+    const { name, facts } = value.panels[at];
+    panel.node.querySelector('h3 span').textContent = name;
+    panel.node.querySelector('.facts').textContent = facts;
+    panel.over.setAttribute('aria-label', `Map of ${name}: ${value.kinds.join(' and ')}. ${facts} `
+      + `Arrow keys move a cross-hair, Enter selects the ${NEAR} nearest points, plus and minus zoom, 0 shows the whole map, Escape clears the selection.`);
+  });
+};
+const draw = async () => {
+  if (!given()) return;
+  const mine = ++turn, next = given();
+  let read;
+  try {
+    read = await Promise.all([...next.panels, ...(next.labels ? [next.labels] : [])].map(({ src }) => bytes(src)));
+  } catch (error) {
+    if (mine === turn) { root.replaceChildren(h('p', { class: 'empty', role: 'alert' }, `The map could not be loaded (${error.message}). Choose another run and come back, or reload the page.`)); }
+    return;
+  }
+  if (mine !== turn) return; // a later value came while this one's files were on their way
+  const before = value;
+  value = next;
+  frame();
+  if (!value.panels.length) return;
+  panels.forEach((panel, at) => {
+    const { src, place: how } = value.panels[at], key = `${src} ${how}`;
+    if (panel.key === key) return;
+    panel.key = key;
+    panel.map = placed(new Uint16Array(read[at]), how);
+    panel.grid = gridOf(panel.map);
+  });
+  const count = panels[0].map.count;
+  codes = value.labels ? new Uint8Array(read.at(-1)) : new Uint8Array(count).fill(1).fill(0, 0, value.counts[0]);
+  const asked = JSON.stringify(value.panels) !== JSON.stringify(before?.panels);
+  if (items !== value.items) { chosen = []; marked = -1; own = []; look = new Uint8Array(count); }
+  items = value.items;
+  if (before?.labels?.src !== value.labels?.src) alone = new Set();
+  if (asked || !view) {
+    const [x0, y0, x1, y1] = bounds(panels.map((panel) => panel.map));
+    whole = { x: (x0 + x1) / 2, y: (y0 + y1) / 2, across: Math.max(x1 - x0, 1e-9), up: Math.max(y1 - y0, 1e-9) };
+    view = { x: whole.x, y: whole.y, zoom: 1 };
+  }
+  seen();
+  toolbar();
+  panels.forEach(measure);
+  if (asked && before && chosen.length) chooseAll(chosen, panels[0]); // the same items under other runs
+};
+
+watch('value', draw);
+new MutationObserver(() => { if (value?.panels.length) { toolbar(); redraw(true); } }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+draw();

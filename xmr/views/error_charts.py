@@ -1,0 +1,224 @@
+"""The charts and tables of the errors tab, and its slices as LaTeX. No gradio here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xmr.analysis import Slice, Slicing, hits, hubness, modality_gap, slice_differences, slice_means
+from xmr.analysis.maps import Hubness, ModalityGap
+from xmr.figures.errors import (
+    buckets_figure,
+    buckets_words,
+    rank_counts,
+    ranks_figure,
+    ranks_words,
+    slice_words,
+    slices_figure,
+    slices_words,
+)
+from xmr.figures.hubs import hubness_figure, hubness_words
+from xmr.views.error_lists import (
+    ANY,
+    BUCKETS,
+    HIDDEN,
+    MISSED,
+    Asked,
+    found_buckets,
+    pair_ranks,
+    ranks_of,
+    slicings,
+)
+from xmr.views.values import chart, table
+from xmr.words import fixed, percent
+from xmr.workspace import TOP, Workspace
+from xmr.workspace.measured import top
+from xmr.workspace.words import words_of
+
+HUBS = 5  # items shown
+LIST = "{} lists its queries."  # what a click does
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "…": r"\dots{}",
+}  # fmt: skip
+
+
+def bucket_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, int]]:
+    """The bar of who is right, with near misses in words; and how many queries each bucket holds."""
+    found = found_buckets(workspace, asked)
+    parts = {name: queries for name, queries in found.items() if name not in (MISSED, HIDDEN)}
+    total = len(pair_ranks(workspace, asked)[0])
+    words = [buckets_words(parts, asked.pair, asked.k)]
+    either = "one of them misses" if asked.b else "it misses"
+    words.append(f"On {len(found[MISSED]):,} queries {either} by one place.")
+    if HIDDEN in found:
+        whose = "a top hit is" if asked.b else "the top hit is"
+        words.append(f"On {len(found[HIDDEN]):,} {whose} true, though not annotated.")
+    cells = [(BUCKETS[name], f"{len(some):,}", percent(len(some) / total)) for name, some in found.items()]
+    figure = buckets_figure({"": parts})
+    figure.update_layout(meta={"pick": LIST.format("A part of the bar")})
+    drawn = chart(figure, " ".join(words), (("queries", "number", "share"), cells))
+    return drawn, {ANY: total} | {name: len(queries) for name, queries in found.items()}
+
+
+def rank_chart(workspace: Workspace, asked: Asked) -> str:
+    """The map of ranks under both runs."""
+    if not asked.b:
+        return chart(None, "Ranks A × B need two runs: choose another one as B, or tick one in the sidebar.")
+    a, b = pair_ranks(workspace, asked)
+    figure = ranks_figure(a, b, (asked.a, asked.b))
+    # Changes where cells come to mean other ranks: a zoom and a frame go.
+    figure.update_layout(uirevision=f"errors {asked.split} {asked.direction} {asked.a} {asked.b}")
+    figure.layout.meta["pick"] = LIST.format("A cell")
+    bins, counts = rank_counts(a, b)
+    names = list(bins.values())
+    cells = [
+        (name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts.tolist(), strict=True)
+    ]
+    return chart(figure, ranks_words(a, b, (asked.a, asked.b)), (("B ↓ A →", *names), cells))
+
+
+def means(workspace: Workspace, asked: Asked) -> tuple[dict[str, list[Slice]], list[Slice]]:
+    """Of the asked slicing: recall in each slice by run, and the differences of b to a, the surest first (empty of one
+    run)."""
+    slicing: Slicing = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
+    right = hits(pair_ranks(workspace, asked), asked.k)
+    visuals = workspace.visual_of_query(asked.split, asked.direction)
+    found = {run: slice_means(one, slicing, visuals) for run, one in zip(asked.pair, right, strict=True)}
+    return found, slice_differences(right[0], right[1], slicing, visuals) if asked.b else []
+
+
+def slice_chart(workspace: Workspace, asked: Asked) -> str:
+    """Recall in each slice with its interval, under both runs."""
+    found, apart = means(workspace, asked)
+    if not any(found.values()):
+        return chart(None, "Nothing is known of these queries to slice them by.")
+    styles = workspace.styles(list(found))
+    figure = slices_figure(found, styles, f"R@{asked.k}, %")
+    revision = f"{asked.split} {asked.direction} {asked.slicing} {asked.k}"
+    figure.update_layout(uirevision=revision, meta={"pick": LIST.format("A point")})
+    if asked.b:
+        words = slices_words(asked.slicing, apart, (asked.a, asked.b))
+    else:
+        words = slice_words(asked.slicing, found[asked.a], asked.a)
+    heads = ["slice", "queries", *asked.pair, *(["B − A"] if asked.b else [])]
+    return chart(figure, words, (heads, _cells(asked, found, apart)))
+
+
+def as_latex(workspace: Workspace, asked: Asked) -> str:
+    """The slices that are shown as a table for booktabs: queries, A, B, and their difference with its interval."""
+    found, apart = means(workspace, asked)
+    runs = [_tex(run) for run in asked.pair]
+    heads = [_tex(asked.slicing), "queries", *runs, *(["B $-$ A"] if asked.b else [])]
+    body = [[_tex(cell) for cell in row] for row in _cells(asked, found, apart)]
+    lines = [
+        f"% R@{asked.k} in per cent with 95% bootstrap intervals by visual; {_tex(workspace.dataset(asked.split).name)}, "
+        f"{asked.split}, {asked.direction}" + (f"; A = {runs[0]}, B = {runs[1]}" if asked.b else ""),
+        r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}",
+        r"\toprule",
+        *(" & ".join(row) + r" \\" for row in [heads]),
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(asked: Asked, found: dict[str, list[Slice]], apart: list[Slice]) -> list[list[str]]:
+    """A row of texts for each slice."""
+    by_name = {one.name: one for one in apart}
+    body = []
+    for at, one in enumerate(found[asked.a]):
+        cells = [one.name, f"{one.count:,}"]
+        cells += [
+            f"{fixed(100 * some[at].mean, 1)} [{fixed(100 * some[at].low, 1)}, {fixed(100 * some[at].high, 1)}]"
+            for some in found.values()
+        ]
+        if asked.b:
+            other = by_name[one.name]
+            mean, low, high = (fixed(100 * one, 1, sign=True) for one in (other.mean, other.low, other.high))
+            cells.append(f"{mean} [{low}, {high}]")
+        body.append([cell.replace("[–, –]", "").strip() for cell in cells])
+    return body
+
+
+def hubs_of(workspace: Workspace, run: str, asked: Asked) -> Hubness:
+    """How often each item of the gallery is in the run's lists."""
+    data = workspace.dataset(asked.split)
+    count = len(data.captions if asked.direction == "v2t" else data.visual_ids)
+    ranks_of(workspace, asked, run)  # which says so where lists are not ready yet
+    lists = top(workspace, run, asked.split, asked.direction)
+    key = ("errors", "hubness", run, asked.split, asked.direction)
+    return workspace.remember(key, lambda: hubness(lists, count))
+
+
+def gap_of(workspace: Workspace, run: str, split: str) -> ModalityGap | None:
+    """The modality gap of a run; None of a pair scorer."""
+    if not workspace.run(run).independent:
+        return None
+    key = ("errors", "gap", run, split)
+    return workspace.remember(key, lambda: modality_gap(*workspace.embeddings(run, split)))
+
+
+def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """The curves of how often items are retrieved, the table of hubs and gaps, and the counts (G,) by run."""
+    found: dict[str, Hubness] = {}
+    faults = []
+    for run in asked.runs:
+        try:
+            found[run] = hubs_of(workspace, run, asked)
+        except (ValueError, OSError) as error:
+            faults.append(f"{run}: {error}.")
+    if not found:
+        return chart(None, " ".join(faults)), table([], []), {}
+    data = workspace.dataset(asked.split)
+    noun = words_of(data).gallery(asked.direction)
+    styles = workspace.styles(list(found))
+    figure = hubness_figure(found, styles)
+    figure.update_layout(uirevision=f"{asked.split} {asked.direction}")
+    curve = [1, 10, 50]
+    rows, told = [], []
+    for run, one in found.items():
+        gap = gap_of(workspace, run, asked.split)
+        values = (gap.distance, gap.within_visual, gap.within_text, gap.between) if gap else (np.nan,) * 4
+        cells = [
+            f"{one.skewness:.2f}",
+            f"{one.counts.max():,}",
+            f"{len(one.hubs):,}",
+            percent(one.taken),
+            percent(one.never),
+        ]
+        cells += [fixed(value, 3) for value in values]
+        rows.append((run, styles[run], cells))
+        ordered = np.sort(one.counts)[::-1]
+        at = [max(1, round(share * len(ordered) / 100)) for share in curve]
+        told.append((run, f"{ordered[0]:,}", *(f"{ordered[place - 1]:,}" for place in at)))
+    columns = [
+        ("run", ""),
+        ("skewness", "of the number of lists that hold an item: 0 where all are alike, large where few are everywhere"),
+        ("most lists", "how many lists hold the most frequent item"),
+        ("hubs", "items in more lists than the mean and two deviations"),
+        ("taken by hubs", "share of all places in the lists"),
+        ("never retrieved", "share of the gallery that is in no list"),
+        ("modality gap", "distance between the centroids of both sides"),
+        (f"within {data.kind}s", "mean cosine of two of them"),
+        ("within texts", "mean cosine of two of them"),
+        ("across", "mean cosine of the two sides"),
+    ]  # fmt: skip
+    note = f"Lists are the first {TOP} results of every query. Gaps and cosines are of the embeddings, over all pairs."
+    if scorers := [run for run in found if not workspace.run(run).independent]:
+        verb = "score pairs and have" if len(scorers) > 1 else "scores pairs and has"
+        note += f" {', '.join(scorers)} {verb} no common space, so no gap."
+    words = " ".join([hubness_words(found, noun), *faults])
+    heads = ("run", f"most frequent {noun}", *(f"at {share}%" for share in curve))
+    return (
+        chart(figure, words, (heads, told)),
+        table(columns, rows, note),
+        {r: one.counts for r, one in found.items()},
+    )
+
+
+def _tex(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in " ".join(text.split()))

@@ -1,0 +1,123 @@
+"""What the results tab shows of runs, as values of its components. No gradio here but what these need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from xmr.core import Direction
+from xmr.views.values import File, table
+from xmr.workspace import Style, Workspace
+from xmr.workspace.protocol import RUN_TITLES, data_facts, run_cells
+from xmr.workspace.result_words import (
+    MEANS,
+    csv_of,
+    difference_cells,
+    difference_words,
+    direction_words,
+    estimate_cells,
+    estimate_titles,
+    latex_of,
+    lead_words,
+    protocol_sentence,
+)
+from xmr.workspace.results import Results
+
+PICK = "Open in Errors as run B"
+# What rows can be sorted by, as links keep it: a column, and whether its largest are first.
+SORTS = {f"{title}:{way}": (title, way == "down") for title in MEANS for way in ("down", "up")}
+
+
+def estimate_table(
+    workspace: Workspace, shown: Results, marks: dict[str, str], sort: tuple[str, bool]
+) -> dict[str, Any]:
+    """Metrics of all runs in one direction, below who leads; with the files that hold them and the differences."""
+    way, looks = direction_words(workspace, shown.split, shown.direction), _looks(workspace, shown)
+    text = lead_words(shown)
+    if shown.pending:
+        done = len(shown.estimates) + len(shown.faults)
+        text = f"{done} of {done + len(shown.pending)} runs are measured, the others follow. {text}"
+    return table(
+        [("run", "")] + [(title, MEANS[title]) for title in estimate_titles(shown)],
+        [(name, looks[name], estimate_cells(shown, name)) for name in shown.estimates]
+        + [(name, None, estimate_cells(shown, name)) for name in shown.zero_shot],
+        protocol_sentence(workspace, shown) if shown.estimates else "",
+        title=f"Metrics, {way}",
+        lead=text,
+        pick=PICK,
+        sortable=True,
+        sort=sort,
+        marks=marks | dict.fromkeys(shown.zero_shot, "frozen encoder"),
+        files=_files(workspace, shown),
+    )
+
+
+def difference_table(
+    workspace: Workspace, shown: Results, marks: dict[str, str], sort: tuple[str, bool]
+) -> dict[str, Any]:
+    """Differences to the baseline in one direction; nothing where there is nothing to compare."""
+    if not shown.tests:
+        return table([], [])
+    way = direction_words(workspace, shown.split, shown.direction)
+    looks = _looks(workspace, shown)
+    return table(
+        [("run", "")] + [(title, MEANS[title]) for title in shown.titles],
+        [(name, looks[name], difference_cells(shown, name)) for name in shown.tests],
+        difference_words(shown),
+        title=f"Differences to {shown.baseline}, {way}",
+        pick=PICK,
+        sortable=True,
+        sort=sort,
+        marks=marks,
+    )
+
+
+def _looks(workspace: Workspace, shown: Results) -> dict[str, Style]:
+    return workspace.styles([*shown.estimates, *shown.faults, *shown.pending])
+
+
+def _files(workspace: Workspace, shown: Results) -> list[File]:
+    if not shown.estimates:
+        return []
+    data = workspace.dataset(shown.split)
+    stem = re.sub(r"[^\w-]+", "-", f"{data.name}-{shown.split}-{shown.direction}").strip("-")
+    return [
+        File("CSV", f"{stem}.csv", csv_of(workspace, shown)),
+        File("LaTeX", f"{stem}.tex", latex_of(workspace, shown)),
+    ]
+
+
+def protocol_table(workspace: Workspace, split: str) -> dict[str, Any]:
+    """What the numbers are measured on."""
+    facts = data_facts(workspace, split).items()
+    return table(
+        [("", ""), ("", "")],
+        [(name, None, [fact]) for name, fact in facts],
+        title="Protocol: the data",
+        words=True,
+    )
+
+
+def runs_table(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
+    """How each run came about."""
+    looks = workspace.styles(names)
+    rows = [(name, looks[name], run_cells(workspace, name)) for name in names]
+    return table([(title, "") for title in RUN_TITLES], rows, title="Protocol: the runs", words=True)
+
+
+def marks_of(names: Sequence[str], chosen: Sequence[str], baseline: str) -> dict[str, str]:
+    """Words behind runs' names: which is the baseline and, where others are there too, which are chosen."""
+    some = set(names) - set(chosen)
+    found = {name: "chosen" for name in names if some and name in chosen}
+    return found | ({baseline: "baseline"} if baseline in names else {})
+
+
+def ordered(everyone: Sequence[str], chosen: Sequence[str], baseline: str) -> list[str]:
+    """The baseline, the other chosen runs, then all others."""
+    return list(dict.fromkeys([*([baseline] if baseline else []), *chosen, *everyone]))
+
+
+def both(direction: Direction) -> tuple[Direction, Direction]:
+    """The directions, the sidebar's first."""
+    return ("t2v", "v2t") if direction == "t2v" else ("v2t", "t2v")

@@ -1,0 +1,119 @@
+"""What all runs reach in both directions, which differences are more than chance, and the protocol."""
+
+from __future__ import annotations
+
+from xmr.figures.training import NO_TRAINING, Drawn, loss_curves, validation_curves
+from xmr.views import Scene, tab
+from xmr.views.blocks import Block, chart, faults, part, radio, row, words
+from xmr.views.result_tables import (
+    SORTS,
+    both,
+    difference_table,
+    estimate_table,
+    marks_of,
+    ordered,
+    protocol_table,
+    runs_table,
+)
+from xmr.views.values import table
+from xmr.workspace.measured import plateau_words
+from xmr.workspace.protocol import data_facts, data_warnings
+from xmr.workspace.results import results as measured
+from xmr.workspace.results import training
+
+NO_RUN = "No run is chosen: add one under Runs, or show all runs."
+UNSORTED = ("", True)
+SECONDS = 1.5  # of measuring in one answer: what is left follows in the next one, so that nobody waits before a blank page
+PAUSE, LONG_PAUSE = 200, 3000  # ms before the next one; the longer where it is measured in the background
+
+
+@tab("results", "Results")
+def results(scene: Scene) -> list[Block]:
+    workspace, state, act = scene.workspace, scene.state, scene.act
+    if act.event == "sort":
+        way = "down" if act.of("descending") else "up"
+        text = f"{act.of('column')}:{way}"
+        scene.set(sort=text if text in SORTS else "")
+    elif act.event == "pick":
+        if act.of("row") in [*workspace.runs]:
+            return scene.move(tab="errors", b=act.of("row"))
+        scene.say("That run is not in this workspace any more.")
+    scene.one_of("sort", ["", *SORTS], "")
+    state = scene.state
+    picked = list(state.runs or ())
+    base = state.baseline or (next(iter(workspace.runs)) if state.which == "all" else "")
+    names = ordered(list(workspace.runs) if state.which == "all" else [], picked, base)
+    options = [("chosen runs", "chosen"), (f"all {len(workspace.runs):,} runs", "all")]
+    which = radio("results-which", "Runs shown", options, state.which, key="which", quiet=True)
+    if not names:
+        return [which, part("table", "results-first", table([], [], lead=NO_RUN))]
+    first, second = both(state.direction)
+    try:
+        data = protocol_table(workspace, state.split)
+    except (ValueError, OSError) as error:
+        told = f"The {state.split} split can't be shown: {error}"
+        return [which, part("table", "results-first", table([], [], lead=told)), _curves(scene)]
+    found = measured(workspace, names, state.split, first, base, seconds=SECONDS)
+    # The other direction is of the runs that there was time for.
+    there = [name for name in names if name not in found.pending]
+    other = measured(workspace, there, state.split, second, base, seconds=SECONDS)
+    if found.pending or found.awaited or other.awaited:
+        aside = not found.pending or workspace.is_large(state.split)
+        scene.again = LONG_PAUSE if aside else PAUSE
+    marks, order = marks_of(names, picked, base), SORTS.get(state.sort, UNSORTED)
+    tables = [
+        part("table", f"results-{name}", make(workspace, one, marks, order), on=["pick", "sort"])
+        for one, side in ((found, "first"), (other, "second"))
+        for name, make in ((side, estimate_table), (f"{side}-differences", difference_table))
+    ]
+    return [
+        which,
+        *_before(scene, names, found.faults),
+        *tables,
+        _curves(scene),
+        part("table", "results-data", data),
+        part("table", "results-runs", runs_table(workspace, names)),
+    ]
+
+
+def _before(scene: Scene, names: list[str], unmeasured: dict[str, str]) -> list[Block]:
+    """What a reader should know first: the data in a line, where runs' data differ, what can't be measured, and which runs
+    are apart."""
+    workspace, split = scene.workspace, scene.state.split
+    facts = data_facts(workspace, split)
+    items = [("", warning) for warning in data_warnings(workspace, names, split)]
+    unlike = [(f"can't be measured on {split}: {why}", name) for name, why in unmeasured.items()]
+    unlike += [(f"not compared: {why}", name) for name, (_, why) in workspace.apart.items()]
+    by_reason: dict[str, list[str]] = {}
+    for reason, name in unlike:
+        by_reason.setdefault(reason, []).append(name)
+    items += [(", ".join(some), reason) for reason, some in by_reason.items()]
+    told = [words("results-facts", f"{facts['dataset']}: {facts['size']}, {facts['per item']}.", "note")]
+    if items:
+        told.append(faults("results-warnings", items, title="Before comparing"))
+    return told
+
+
+def _curves(scene: Scene) -> Block:
+    """The charts of the training of the chosen runs, or why there is none."""
+    drawn, left_out = scene.drawn
+    styles, found = scene.workspace.styles(drawn), training(scene.workspace, drawn)
+    stuck = plateau_words(scene.workspace, scene.state.runs or ())
+    none = NO_TRAINING if drawn else NO_RUN
+
+    def one(id: str, name: str, made: Drawn | None, empty: str, more: str) -> Block:
+        if made is None:
+            return chart(id, name, None, empty)
+        return chart(id, name, made.figure, f"{made.words} {more}".strip(), made.numbers)
+
+    return row(
+        "results-training",
+        one(
+            "results-scores",
+            "Validation through training",
+            validation_curves(found, styles),
+            none,
+            f"{stuck} {left_out}",
+        ),
+        one("results-losses", "Loss through training", loss_curves(found, styles), "", ""),
+    )

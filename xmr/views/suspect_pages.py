@@ -1,0 +1,106 @@
+"""One page of the false-negatives tab's list: its cards, what is judged of it, and the answers that come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xmr.store import ANSWERS
+from xmr.views import judging
+from xmr.views.suspect_cards import asked_card, page_cards, pair_asked_for
+from xmr.views.suspect_lists import Asked, Examined, NothingToShow, examine, page_of
+from xmr.views.suspect_words import empty_words, selector_table, where_words
+from xmr.views.values import cards, table
+from xmr.views.verdicts import closed, panel, progress
+from xmr.workspace import Workspace
+from xmr.workspace.item_names import UnknownItem
+from xmr.workspace.measured import captions
+
+
+class Listed(NamedTuple):
+    """One page: the cards, the panel of verdicts, where in the list it is, and what the page is told by next time."""
+
+    cards: dict[str, Any]
+    panel: dict[str, Any]
+    where: str
+    place: tuple[str, int, int] | None  # which list, first and last place shown
+
+
+def list_page(
+    workspace: Workspace,
+    asked: Asked,
+    typed: str = "",
+    names: tuple[str, str] = ("", ""),
+    place: tuple[str, int, int] | None = None,
+    move: int = 0,
+) -> Listed:
+    """The page at `place` of the list, or the one after (`move` 1) or before it (-1); another list is shown from its start.
+    `typed` is what stands in the box for the person's name, `names` are those of a pair asked for."""
+    why = judging.why_closed(workspace)
+    try:
+        examined = examine(workspace, asked)
+        pinned = pair_asked_for(workspace, asked.split, *names)
+        fault = ""
+    except NothingToShow as error:
+        return Listed(cards([]), closed(why or str(error)), "", None)
+    except UnknownItem as error:
+        pinned, fault = None, f" The pair asked for is not here: {error}."
+    places = np.flatnonzero(examined.listed)
+    at = page_of(places, place[1:] if place and place[0] == asked.key else None, move)
+    try:
+        first = [asked_card(workspace, asked, examined, pinned)] if pinned else []
+        listing = [*first, *page_cards(workspace, asked, examined, at)]
+    except (ValueError, OSError) as error:
+        return Listed(cards([]), closed(why or f"{asked.run} can't be examined: {error}"), "", None)
+    of = of_list(asked)
+    shown = [one.pair for one in listing if one.pair]
+    kept = closed(why) if why else verdict_panel(workspace, asked, examined, typed, shown)
+    here = (asked.key, int(at[0]), int(at[-1])) if len(at) else None
+    found = cards(listing, empty_words(asked, examined.base), None if why else of)
+    return Listed(found, kept, where_words(asked, places, at, examined.repeats) + fault, here)
+
+
+def of_list(asked: Asked) -> dict[str, str]:
+    """What an answer tells of its pair's list, and where to go on after the last card."""
+    return {"run": asked.run, "split": asked.split, "direction": asked.direction, "onward": "fn-next"}
+
+
+def verdict_panel(
+    workspace: Workspace,
+    asked: Asked,
+    examined: Examined,
+    typed: str,
+    shown: Sequence[tuple[int, int]],
+    taken: judging.Taken | None = None,
+) -> dict[str, Any]:
+    """What stands on the list and on the `shown` pairs, and what became of the answers that were `taken`."""
+    judge, hint = judging.judge_of(workspace, typed, asked.owner)
+    reading, base = workspace.dataset(asked.split).reading, examined.base
+    marks = {(v, t): examined.answers.mark((v, int(reading[t]))) for v, t in shown}
+    mine = int((examined.standing.mine[base] > 0).sum())
+    agreed = {answer: int(examined.standing.told(answer)[base].sum()) for answer in ANSWERS}
+    done = progress(int(base.sum()), mine, agreed, examined.answers, judge)
+    taken = taken or judging.Taken()
+    said = f"{taken.said} {mine:,} of {int(base.sum()):,}." if taken.said else ""
+    return panel(
+        examined.answers.version, typed, judge, hint, of_list(asked), marks, done, taken.kept, taken.failed, said,
+        taken.back,
+    )  # fmt: skip
+
+
+def judge_pairs(
+    workspace: Workspace, asked: Asked, typed: str, data: Any, splits: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keeps the answers of an event; the panel, and the table of selectors as people judge them now. Raises gr.Error."""
+    items, refused = judging.read_items(workspace, data, splits)
+    taken = judging.take(workspace, items, next(iter(asked.settings)), asked.owner)
+    taken.failed[:0] = refused
+    try:
+        examined = examine(workspace, asked)
+    except NothingToShow as error:
+        return closed(str(error), taken.kept, taken.failed), table([], [])
+    shown = judging.shown_pairs(workspace, asked.split, data)
+    kept = verdict_panel(workspace, asked, examined, typed, shown, taken)
+    return kept, selector_table(examined, captions(workspace, asked.split).source)
