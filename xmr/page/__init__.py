@@ -234,11 +234,7 @@ def _script() -> str:
 
 def _style() -> str:
     """All style sheets as one; those of parts hold inside their nodes."""
-    parts = [
-        f".part.{kind} {{\n{path.read_text()}\n}}"
-        for kind in PARTS
-        if (path := HERE / "parts" / f"{kind}.css").exists()
-    ]
+    parts = [f".part.{kind} {{\n{(HERE / 'parts' / f'{kind}.css').read_text()}\n}}" for kind in PARTS]
     return "\n".join([*((HERE / f"{name}.css").read_text() for name in ("page", "dialog")), *parts])
 
 

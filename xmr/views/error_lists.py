@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -57,11 +57,6 @@ class Asked:
     @property
     def runs(self) -> list[str]:
         return [*self.pair, *self.others]
-
-    @property
-    def charted(self) -> Asked:
-        """The same without what is listed: charts show no more than this."""
-        return replace(self, bucket=ANY, slice="", cell=None, order="differ", seed=0)
 
     @property
     def letters(self) -> dict[str, str]:
