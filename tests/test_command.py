@@ -259,8 +259,7 @@ def test_pictures_without_an_encoder_are_told_before_any_is_read(tmp_path, capsy
     def read(*_, **__):
         raise AssertionError("pictures were read")
 
-    monkeypatch.setattr("xmr.data.metadata.usable", read)
-    monkeypatch.setattr("xmr.data.folder.usable", read)
+    monkeypatch.setattr("xmr.data.build.usable", read)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "captions": ["a"]}\n')
     for script in (train, compare):
         assert (

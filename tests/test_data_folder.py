@@ -158,6 +158,18 @@ def test_made_splits_keep_concepts_together_and_stay_when_files_are_added(tmp_pa
     assert load_dataset(tmp_path).about["splits"] == "validation and test made of train by seed 0"
 
 
+def test_equal_pictures_stay_together_in_made_splits(tmp_path):
+    rows = rows_of(60)
+    made(tmp_path, rows, ".")
+    for number in range(0, 60, 2):  # each even one is the next odd one again
+        shutil.copy(tmp_path / f"{number}.png", tmp_path / f"{number + 1}.png")
+    before = parts(tmp_path)
+    for ids in before.values():
+        numbers = {int(name.split(".")[0]) for name in ids}
+        assert numbers == {i for n in numbers for i in (n - n % 2, n - n % 2 + 1)}
+    assert all(before.values()) and sum(map(len, before.values())) == 60
+
+
 def test_base_concepts_stay_together_as_well(tmp_path):
     rows = [
         row | {"concept": f"c{i}", "base_concept": f"b{i % 2 + i // 20}"} for i, row in enumerate(rows_of(60))

@@ -1,16 +1,92 @@
-"""The end that all readers of folders have in common: checked columns and links become a `Dataset`."""
+"""The end that all readers have in common: checked items, columns and links become a `Dataset`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from xmr.data import duplicates, facts
 from xmr.data.dataset import Dataset, Split
+from xmr.data.items import Item, Listing, Store, same_base
+from xmr.data.pictures import BadPicture
 from xmr.data.tables import Skips
+
+
+def of_items(
+    folder: Path,
+    split: Split,
+    found: Listing,
+    store: Store,
+    *,
+    strict: bool,
+    parts: Sequence[bytes] = (),
+    about: dict[str, Any] | None = None,
+    **more: Any,
+) -> Dataset:
+    """The dataset of the items `found`, whose visuals are in `store`. `parts` go into the fingerprint too, and `more` are
+    further fields of `Dataset`."""
+    skips = Skips(strict)
+    skips.leave_out_splits(store.noun, found.others)
+    kept, evidence = usable(folder, found.items, skips, store)
+    skips.close(str(folder), split, len(kept))
+    captions, visual_of_text = linked([item.captions for item in kept])
+    truth = same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None
+    return build(
+        folder,
+        split,
+        visual_ids=[item.id for item in kept],
+        captions=captions,
+        visual_of_text=visual_of_text,
+        parts=[*evidence, *parts],
+        contents=evidence,
+        skips=skips,
+        about={"splits": found.splits} | (about or {}),
+        **{
+            "visual_group": found.groups(kept),
+            "visuals": store.visuals(kept),
+            "columns": found.values(kept),
+            "truth": truth,
+        }
+        | more,
+    )
+
+
+def usable(folder: Path, items: Sequence[Item], skips: Skips, store: Store) -> tuple[list[Item], list[bytes]]:
+    """The items with captions and a sound visual, without blank captions, and the evidence of each visual's content.
+
+    What `store` raises as BadPicture is counted in `skips`. Raises DataFault where a file lies outside the folder.
+    """
+    kept, evidence, noun = [], [], store.noun
+    for item in tqdm(items, desc=f"read {folder.name}", unit=f" {noun}s", delay=1):
+        captions = [caption for caption in item.captions if caption.strip()]
+        if not captions:
+            fault = f"{item.row}: {item.name!r} has no captions; write one or delete the row"
+            skips.add(f"{noun}s without captions", fault)
+            continue
+        for _ in range(len(item.captions) - len(captions)):
+            skips.add(
+                "blank captions", f"{item.row}: a caption of {item.name!r} is blank; write or delete it"
+            )
+        try:
+            evidence.append(store.check(item, skips.strict))
+        except BadPicture as error:
+            what = f" is {_missing(item)}" if error.kind.startswith("missing") else f": {error}"
+            skips.add(error.kind, f"{item.row}: {item.name!r}{what}")
+            continue
+        kept.append(replace(item, captions=captions))
+    return kept, evidence
+
+
+def _missing(item: Item) -> str:
+    if not item.near:
+        return "missing; add the file or delete the row"
+    names = " or ".join(map(repr, item.near[:3])) + (" …" if len(item.near) > 3 else "")
+    return f"missing, but {names} is there; write the name of the file that is meant, as it is on disk"
 
 
 def build(

@@ -29,7 +29,7 @@ from PIL import Image
 from xmr.data import arrays, facts, splits
 from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split, Truth
-from xmr.data.metadata import Item, check_concepts, codes, composed
+from xmr.data.items import Item, check_concepts, codes, composed
 from xmr.data.tables import (
     CAPTION_COLUMNS,
     Row,

@@ -24,8 +24,8 @@ import numpy as np
 from xmr.data import arrays, splits
 from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
+from xmr.data.items import codes, composed
 from xmr.data.judgements import judged_truth
-from xmr.data.metadata import codes, composed
 from xmr.data.names import matched
 from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
 

@@ -13,16 +13,16 @@ name neither line nor picture. Pictures are files already: memory-mapping them t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xmr.data import pictures
-from xmr.data.build import build, linked
+from xmr.data.build import build, of_items, usable
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.metadata import Item, Listing, codes, listing, same_base, usable
+from xmr.data.items import Item, Listing, Store, codes, same_base
+from xmr.data.metadata import listing
 from xmr.data.tables import Skips
 from xmr.registry import unknown
 
@@ -37,33 +37,15 @@ def imagefolder(
     splits. `query` and `gallery` ("column=value") make it visual → visual. Raises DataFault, naming file and line,
     on anything else that is wrong.
     """
-    found = listing(folder, split, seed, "picture")
+    store = pictures.Files(folder)
+    found = listing(folder, split, seed, store)
+    if not (query or gallery):
+        return of_items(folder, split, found, store, strict=strict)
     skips = Skips(strict)
     skips.leave_out_splits("picture", found.others)
-    if query or gallery:
-        sides = _sides(folder, found, query, gallery, skips)
-        skips.close(str(folder), split, len(sides.queries))
-        return _visual_to_visual(folder, split, found, sides, skips)
-    kept, evidence = usable(folder, found.items, skips, partial(pictures.check, thorough=strict), "picture")
-    skips.close(str(folder), split, len(kept))
-
-    captions, visual_of_text = linked([picture.captions for picture in kept])
-    ids = [picture.id for picture in kept]
-    return build(
-        folder,
-        split,
-        visual_ids=ids,
-        captions=captions,
-        visual_of_text=visual_of_text,
-        parts=evidence,
-        contents=evidence,
-        visual_group=found.groups(kept),
-        visuals=pictures.Pictures(folder, ids),
-        columns=found.values(kept),
-        truth=same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None,
-        about={"splits": found.splits},
-        skips=skips,
-    )
+    sides = _sides(folder, found, query, gallery, skips, store)
+    skips.close(str(folder), split, len(sides.queries))
+    return _visual_to_visual(folder, split, found, sides, skips, store)
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class _Sides:
     about: dict[str, Any]
 
 
-def _sides(folder: Path, found: Listing, query: str, gallery: str, skips: Skips) -> _Sides:
+def _sides(folder: Path, found: Listing, query: str, gallery: str, skips: Skips, store: Store) -> _Sides:
     queries, others = _chosen(found, query, "query"), _chosen(found, gallery, "gallery")
     if not found.by_concept:
         raise DataFault(
@@ -89,9 +71,8 @@ def _sides(folder: Path, found: Listing, query: str, gallery: str, skips: Skips)
             f"{folder}: {min(both)!r} is among the queries ({query}) and in the gallery ({gallery}), and would "
             "find itself; name values that exclude each other"
         )
-    check = partial(pictures.check, thorough=skips.strict)
-    queries, evidence = usable(folder, queries, skips, check, "picture")
-    others, other_evidence = usable(folder, others, skips, check, "picture")
+    queries, evidence = usable(folder, queries, skips, store)
+    others, other_evidence = usable(folder, others, skips, store)
     common = {item.concept for item in queries} & {item.concept for item in others}
     if queries and others and not common:
         raise DataFault(
@@ -114,7 +95,9 @@ def _sides(folder: Path, found: Listing, query: str, gallery: str, skips: Skips)
     )
 
 
-def _visual_to_visual(folder: Path, split: Split, found: Listing, sides: _Sides, skips: Skips) -> Dataset:
+def _visual_to_visual(
+    folder: Path, split: Split, found: Listing, sides: _Sides, skips: Skips, store: Store
+) -> Dataset:
     kept, targets = sides.queries, sides.targets
     first: dict[str, int] = {}
     for index, picture in enumerate(kept):
@@ -132,8 +115,8 @@ def _visual_to_visual(folder: Path, split: Split, found: Listing, sides: _Sides,
         contents=sides.evidence,
         visual_group=codes([picture.concept for picture in kept]),
         gallery=sides.target_evidence,
-        visuals=pictures.Pictures(folder, ids),
-        gallery_visuals=pictures.Pictures(folder, target_ids),
+        visuals=store.visuals(kept),
+        gallery_visuals=store.visuals(targets),
         columns=found.values(kept),
         truth=same_base(kept, targets) if found.by_base else None,
         about=sides.about,

@@ -8,12 +8,15 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from xmr.data.dataset import DataFault
+
+if TYPE_CHECKING:  # items.py knows of splits and rows, of which pictures need nothing
+    from xmr.data.items import Item
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 25_000_000
@@ -60,6 +63,38 @@ class Pictures(Sequence[Image.Image]):
     def content(self, index: int) -> bytes:
         """All bytes of a file."""
         return Path(inside(self.root, self.names[index])).read_bytes()
+
+
+class Files:
+    """The pictures of a folder, each the file that its item's id names (see `items.Store`)."""
+
+    noun = "picture"
+
+    def __init__(self, root: str | Path):
+        self.root = os.path.realpath(root)
+
+    def path(self, item: Item) -> str:
+        """Where the file lies. Raises DataFault, with the row, where that is outside the folder."""
+        try:
+            return inside(self.root, item.id)
+        except DataFault as error:
+            raise DataFault(f"{item.row}: {error}") from error
+
+    def check(self, item: Item, thorough: bool) -> bytes:
+        return check(self.path(item), thorough)
+
+    def glance(self, item: Item) -> bytes:
+        path = self.path(item)
+        if not os.path.isfile(path):
+            return b""
+        try:
+            with open(path, "rb") as file:
+                return content(file, os.fstat(file.fileno()).st_size)
+        except OSError:
+            return b""
+
+    def visuals(self, items: Sequence[Item]) -> Pictures:
+        return Pictures(self.root, [item.id for item in items])
 
 
 def relative(name: str) -> str:

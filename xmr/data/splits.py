@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,11 @@ def select(splits: Sequence[str], wanted: Split, present: set[Split], where: str
             remedy = "add it, or a train split that it can be made of"
         raise DataFault(f"{where}: the {wanted} split is empty (found: {there}); {remedy}")
     return chosen
+
+
+def are_made(present: Collection[str]) -> bool:
+    """Whether splits that a source does not have are made of its train split."""
+    return "train" in present and not {"validation", "test"} <= set(present)
 
 
 def note(present: set[Split], seed: int) -> str:

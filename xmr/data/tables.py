@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +29,7 @@ KNOWN_COLUMNS = {
     *CAPTION_COLUMNS, "file_name", "split", "image", "video", "video_id", "name", "index", "caption_no", "concept",
     "base_concept", "label", "annotation", "tags", "alt_tags", "caption_image", "frac_yes", "score1",
 }  # fmt: skip
+PACKAGE = Path(__file__).parent.parent
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BRACKETED = re.compile(
     r"\s*\[(?:.*\]|[^\]]*(?:\.\.\.|…))\s*", re.DOTALL
@@ -242,7 +244,15 @@ class Skips:
         if skipped:
             message = f"{where}, {split}: skipped {skipped}"
             message += "; strict=True (--strict) stops at the first" if self.first else ""
-            warnings.warn(message, stacklevel=5)  # so that the line shown is the caller's of load_dataset
+            _warn(message)
+
+
+def _warn(message: str) -> None:
+    """Warns at the line of whoever called load_dataset."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and Path(frame.f_code.co_filename).is_relative_to(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:

@@ -5,17 +5,16 @@ root/{train,validation,test}/metadata.jsonl    {"file_name": "a.mp4", "captions"
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 from xmr.data import videos
-from xmr.data.build import build, linked
+from xmr.data.build import of_items
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.metadata import listing, metadata_files, same_base, split_folders, usable
+from xmr.data.metadata import listing, metadata_files, split_folders
 from xmr.data.names import ENDINGS, endless, files_below
-from xmr.data.tables import Skips, read_rows
+from xmr.data.tables import read_rows
 from xmr.registry import Range
 
 
@@ -35,29 +34,16 @@ def videofolder(
     with `strict` the first is an error, and every video is decoded in full. `seed` makes missing splits. Raises
     DataFault, naming file and line, on anything else that is wrong.
     """
-    found = listing(folder, split, seed, "video")
-    skips = Skips(strict)
-    skips.leave_out_splits("video", found.others)
-    kept, evidence = usable(folder, found.items, skips, partial(videos.check, thorough=strict), "video")
-    skips.close(str(folder), split, len(kept))
-
-    captions, visual_of_text = linked([video.captions for video in kept])
-    ids = [video.id for video in kept]
-    return build(
+    store = videos.Files(folder, frames, size)
+    return of_items(
         folder,
         split,
-        visual_ids=ids,
-        captions=captions,
-        visual_of_text=visual_of_text,
-        parts=[*evidence, f"{frames} frames of {size}".encode()],
-        contents=evidence,
-        visual_group=found.groups(kept),
-        visuals=videos.Videos(folder, ids, frames, size),
+        listing(folder, split, seed, store),
+        store,
+        strict=strict,
+        parts=store.parts,
         kind="clip",
-        columns=found.values(kept),
-        truth=same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None,
-        about={"splits": found.splits, "frames": frames},
-        skips=skips,
+        about={"frames": frames},
     )
 
 

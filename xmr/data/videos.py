@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from xmr.data import pictures
 from xmr.data.dataset import DataFault
 from xmr.data.pictures import BadPicture, content, inside, on_white
 
 if TYPE_CHECKING:  # FFmpeg's libraries are loaded only where there are videos
     import av
+
+    from xmr.data.items import Item
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
 FORMATS = "mov,matroska,webm,avi,gif"  # FFmpeg's names of what reads those
@@ -63,6 +66,27 @@ class Videos(Sequence[list[Image.Image]]):
     def content(self, index: int) -> bytes:
         """All bytes of a file."""
         return Path(inside(self.root, self.names[index])).read_bytes()
+
+
+class Files(pictures.Files):
+    """The videos of a folder, each the file that its item's id names."""
+
+    noun = "video"
+
+    def __init__(self, root: str | os.PathLike[str], frames: int, size: int):
+        super().__init__(root)
+        self.frames, self.size = frames, size
+
+    @property
+    def parts(self) -> list[bytes]:
+        """What the clips are besides the files' content."""
+        return [f"{self.frames} frames of {self.size}".encode()]
+
+    def check(self, item: Item, thorough: bool) -> bytes:
+        return check(self.path(item), thorough)
+
+    def visuals(self, items: Sequence[Item]) -> Videos:
+        return Videos(self.root, [item.id for item in items], self.frames, self.size)
 
 
 def check(path: str, thorough: bool) -> bytes:
