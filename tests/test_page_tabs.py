@@ -87,6 +87,21 @@ def test_baseline_runs_and_direction_change_the_tables_and_files(page, url):
     expect(page.locator("#results-scores figcaption")).to_contain_text("epoch 2")
 
 
+def test_the_forest_follows_its_measure_and_a_point_opens_errors(page, url):
+    opened(page, url, "results")
+    page.select_option("#results-measure select", "true R@1")
+    expect(page.locator("#results-forest figcaption")).to_contain_text("Sorted by true R@1, text → image")
+    tells(page, "measure", "true R@1")
+    page.get_by_label("text → image only").check()
+    expect(page.locator("#results-second")).to_have_count(0)
+    plot = see_chart(page, "results-forest")
+    assert plot.bounding_box()["width"] > 1000  # of 1400, beside the sidebar
+    plot.focus()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#tab-errors")).to_have_attribute("aria-selected", "true")
+
+
 def test_many_runs_with_hostile_names_fit_a_phone(page, serve, tmp_path, cache_folder):
     many = make_many(tmp_path)
     many.runs[MARKUP] = replace(many.runs["siglip"], name=MARKUP)

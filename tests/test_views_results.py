@@ -68,7 +68,8 @@ def test_both_directions_are_shown_the_chosen_one_first(workspace, direction):
     assert seen.names("results-runs") == seen.names("results-first")
 
 
-def test_all_runs_follow_the_chosen_ones(many):
+def test_all_runs_follow_the_chosen_ones(many, monkeypatch):
+    monkeypatch.setattr(results, "SECONDS", 60)  # a busy machine measures less in the usual time
     seen = shown(many, runs=["siglip", "hybrid"], baseline="hybrid", which="all")
     names = seen.names("results-first")
     assert names[:2] == ["hybrid", "siglip"]
@@ -213,3 +214,58 @@ def test_a_table_of_plain_cells_is_as_it_was():
     assert (value["note"], value["sortable"], value["pick"], value["files"]) == ("a note", False, "", [])
     number = table([("run", ""), ("x", "")], [("a", None, [("–", "", float("nan"))])])
     assert json.loads(json.dumps(number, allow_nan=False))["rows"][0]["cells"][0]["number"] is None
+
+
+# ---- the forest plot -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measure", ["", "R@5", "true mAP@R"])
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_the_forest_holds_every_run_by_the_measure_best_first(workspace, direction, measure):
+    seen = shown(workspace, direction=direction, measure=measure)
+    title = measure or "R@1"
+    ways = [direction, "v2t" if direction == "t2v" else "t2v"]
+    found = [{name: estimates(workspace, name, "test", way)[title] for name in NAMES} for way in ways]
+    order = sorted(NAMES, key=lambda name: -found[0][name].mean)
+    figure = seen.value("results-forest")["figure"]
+    assert figure["layout"]["yaxis"]["ticktext"] == order
+    dots = {(dot["customdata"][0], dot["xaxis"]): dot for dot in figure["data"]}
+    assert len(dots) == 6
+    for own, axis in zip(found, ("x", "x2"), strict=True):
+        for name in NAMES:
+            dot, one = dots[name, axis], own[name]
+            ends = [dot["x"][0] - dot["error_x"]["arrayminus"][0], dot["x"][0] + dot["error_x"]["array"][0]]
+            assert dot["y"] == [order.index(name)]
+            assert [dot["x"][0], *ends] == pytest.approx(
+                [100 * one.mean, 100 * one.low, 100 * one.high], abs=1e-3
+            )
+    best = found[0][order[0]]
+    meet = sum(found[0][name].high >= best.low for name in order[1:])
+    words = seen.words("results-forest")
+    assert (
+        words.startswith(f"Sorted by {title}, ")
+        and f"{order[0]} is first with {100 * best.mean:.1f}%" in words
+    )
+    assert f"the intervals of {meet} of the other 2 meet its own" in words and "drawn by image" in words
+    # Each query has one annotated match of 60 pictures, each picture two of 120 captions.
+    chance = {"R@1": (1 / 60, 2 / 120), "R@5": (5 / 60, 1 - (115 * 114) / (120 * 119))}.get(title)
+    lines = [shape["x0"] for shape in figure["layout"].get("shapes", [])]
+    assert lines == (
+        []
+        if chance is None
+        else pytest.approx([100 * one for one in chance][:: 1 if direction == "t2v" else -1])
+    )
+    assert seen.value("results-forest")["table"]["rows"][0][0] == order[0]
+
+
+def test_one_direction_alone_and_one_run_alone_have_a_forest_too(workspace):
+    seen = shown(workspace, ways="one", runs=["siglip"], baseline="siglip")
+    assert "results-second" not in seen and len(seen.value("results-forest")["figure"]["data"]) == 1
+    assert seen.words("results-forest").startswith("R@1, text → image: siglip reaches ")
+
+
+def test_a_point_of_the_forest_opens_its_run_in_errors_and_a_made_up_measure_is_told(workspace):
+    seen = shown(workspace, ("results-forest", "select", {"customdata": "siglip", "curve": 1}))
+    assert (seen.state["tab"], seen.state["b"]) == ("errors", "siglip")
+    seen = shown(workspace, measure="R@7")
+    assert "R@1" in seen.words("results-forest") and any("R@7" in text for text in seen.said)

@@ -22,6 +22,7 @@ from xmr.figures.shared import (
     PUSH_HALF,
     Styled,
     axis,
+    cut,
     figure_of,
     legend,
     plain,
@@ -34,7 +35,6 @@ BUCKETS = {
     "all right": (GREEN, ""), "only A": (BLUE, "/"), "only B": (ORANGE, "\\"), "some right": (BLUE, "x"),
     "all wrong": (MUTED, ""), "no match": (GRID, ""),
 }  # fmt: skip
-LONGEST = 34  # letters of a slice's or a run's name on an axis
 RANK_BINS = (1, 2, 3, 5, 9, 17, 33, 65, 129, 257, 513, 1025)  # the first of each
 
 
@@ -69,7 +69,7 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
         yaxis=axis(
             "",
             tickvals=list(range(len(buckets))),
-            ticktext=[plain(_short(name)) for name in buckets],
+            ticktext=[plain(cut(name)) for name in buckets],
             range=[len(buckets) - 0.5, -0.5],
             showgrid=False,
             automargin=True,
@@ -185,7 +185,7 @@ def slices_figure(
     names = list(dict.fromkeys(one.name for found in slices.values() for one in found))
     counts = {one.name: one.count for found in slices.values() for one in found}
     traces = []
-    ticks = [f"{plain(_short(name))} ({counts[name]:,})" for name in names]
+    ticks = [f"{plain(cut(name))} ({counts[name]:,})" for name in names]
     for at, (run, found) in enumerate(slices.items()):
         shift = 0.62 * ((at + 0.5) / len(slices) - 0.5)
         mean, low, high = (
@@ -288,7 +288,3 @@ def curves_figure(
         showlegend=True,
         margin={"t": 48, "l": LEFT, "r": 12, "b": 44},
     )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -31,6 +31,7 @@ DARK = {
     LESS_HALF: "#62499c",
 }
 
+LONGEST = 34  # letters of a name on an axis
 # Where a vertical axis of numbers has its title and labels.
 LEFT = 62
 
@@ -154,6 +155,11 @@ def faint(colour: str) -> str:
     """The colour for an area."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.16)"
+
+
+def cut(name: str) -> str:
+    """A name as it fits an axis."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def plain(text: str) -> str:

@@ -75,6 +75,7 @@ def the_runs(subject: Subject) -> Iterator[Block]:
 
 def metrics(subject: Subject) -> Iterator[Block]:
     """Metrics with intervals in both directions, and the differences to the first run with their tests."""
+    yield from subject.shown("results", "results-forest")
     for side in ("first", "second"):
         yield from subject.shown("results", f"results-{side}", f"results-{side}-differences")
 

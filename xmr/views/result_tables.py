@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xmr.core import Direction
+from xmr.figures.forest import Panel
+from xmr.metrics import by_chance
 from xmr.views.values import File, table
 from xmr.workspace import Style, Workspace
 from xmr.workspace.protocol import RUN_TITLES, data_facts, run_cells
@@ -27,6 +29,23 @@ from xmr.workspace.results import Results
 PICK = "Open in Errors as run B"
 # What rows can be sorted by, as links keep it: a column, and whether its largest are first.
 SORTS = {f"{title}:{way}": (title, way == "down") for title in MEANS for way in ("down", "up")}
+
+
+def panel_of(workspace: Workspace, shown: Results, measure: str) -> Panel:
+    """One direction of the forest plot: runs by the measure, best first, the frozen encoders and a random order."""
+    data = workspace.dataset(shown.split)
+    found = {name: own[measure] for name, own in shown.estimates.items()}
+    ordered = sorted(found, key=lambda name: -found[name].mean)
+    values = {name: (found[name].mean, found[name].low, found[name].high) for name in ordered}
+    alone = len(shown.zero_shot) == 1
+    references = {
+        "zero-shot" if alone else name: row.estimates[measure].mean for name, row in shown.zero_shot.items()
+    }
+    expected = by_chance(data.visual_group, data.text_group, classes=data.classes is not None)
+    key = f"{shown.direction}/{'map' if measure == 'mAP' else measure.replace('R@', 'recall_at_')}"
+    if key in expected:  # what a random order reaches by the truth has no formula here
+        references["chance"] = expected[key]
+    return Panel(direction_words(workspace, shown.split, shown.direction), values, references)
 
 
 def estimate_table(

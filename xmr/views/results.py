@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from xmr.figures.forest import forest_figure, forest_rows, forest_words
 from xmr.figures.training import NO_TRAINING, Drawn, loss_curves, validation_curves
 from xmr.views import Scene, tab
-from xmr.views.blocks import Block, chart, faults, part, radio, row, words
+from xmr.views.blocks import Block, chart, faults, menu, part, radio, row, words
 from xmr.views.result_tables import (
     SORTS,
     both,
@@ -12,14 +13,17 @@ from xmr.views.result_tables import (
     estimate_table,
     marks_of,
     ordered,
+    panel_of,
     protocol_table,
     runs_table,
 )
 from xmr.views.values import table
 from xmr.workspace.measured import plateau_words
 from xmr.workspace.protocol import data_facts, data_warnings
+from xmr.workspace.result_words import direction_words
+from xmr.workspace.results import Results, training
 from xmr.workspace.results import results as measured
-from xmr.workspace.results import training
+from xmr.workspace.words import words_of
 
 NO_RUN = "No run is chosen: add one under Runs, or show all runs."
 UNSORTED = ("", True)
@@ -34,9 +38,10 @@ def results(scene: Scene) -> list[Block]:
         way = "down" if act.of("descending") else "up"
         text = f"{act.of('column')}:{way}"
         scene.set(sort=text if text in SORTS else "")
-    elif act.event == "pick":
-        if act.of("row") in [*workspace.runs]:
-            return scene.move(tab="errors", b=act.of("row"))
+    elif act.event in ("pick", "select"):
+        run = act.of("row" if act.event == "pick" else "customdata")
+        if run in [*workspace.runs]:
+            return scene.move(tab="errors", b=run)
         scene.say("That run is not in this workspace any more.")
     scene.one_of("sort", ["", *SORTS], "")
     state = scene.state
@@ -54,26 +59,53 @@ def results(scene: Scene) -> list[Block]:
         told = f"The {state.split} split can't be shown: {error}"
         return [which, part("table", "results-first", table([], [], lead=told)), _curves(scene)]
     found = measured(workspace, names, state.split, first, base, seconds=SECONDS)
-    # The other direction is of the runs that there was time for.
-    there = [name for name in names if name not in found.pending]
-    other = measured(workspace, there, state.split, second, base, seconds=SECONDS)
-    if found.pending or found.awaited or other.awaited:
+    shown = [found]
+    if state.ways == "both":  # of the runs that there was time for
+        there = [name for name in names if name not in found.pending]
+        shown.append(measured(workspace, there, state.split, second, base, seconds=SECONDS))
+    if any(one.pending or one.awaited for one in shown):
         aside = not found.pending or workspace.is_large(state.split)
         scene.again = LONG_PAUSE if aside else PAUSE
     marks, order = marks_of(names, picked, base), SORTS.get(state.sort, UNSORTED)
     tables = [
         part("table", f"results-{name}", make(workspace, one, marks, order), on=["pick", "sort"])
-        for one, side in ((found, "first"), (other, "second"))
+        for one, side in zip(shown, ("first", "second"), strict=False)
         for name, make in ((side, estimate_table), (f"{side}-differences", difference_table))
     ]
+    controls, *plot = _forest(scene, which, shown)
     return [
-        which,
+        controls,
         *_before(scene, names, found.faults),
+        *plot,
         *tables,
         _curves(scene),
         part("table", "results-data", data),
         part("table", "results-runs", runs_table(workspace, names)),
     ]
+
+
+def _forest(scene: Scene, which: Block, shown: list[Results]) -> list[Block]:
+    """What is compared, and all runs by the chosen measure, best first."""
+    workspace, found = scene.workspace, shown[0]
+    if found.lead is None:
+        return [which]
+    measure = scene.one_of("measure", ["", *found.titles], "") or found.lead.title
+    panels = [panel_of(workspace, one, measure) for one in shown]
+    figure = forest_figure(panels, workspace.styles([*found.estimates]))
+    figure.update_layout(meta={"pick": "A point opens its run in Errors as run B."})
+    drawn_by = words_of(workspace.dataset(found.split)).visual
+    text = forest_words(panels[0], measure, drawn_by)
+    way = direction_words(workspace, found.split, found.direction)
+    ways = [("both directions", "both"), (f"{way} only", "one")]
+    return [
+        row(
+            "results-controls",
+            which,
+            radio("results-ways", "Directions", ways, scene.state.ways, key="ways", quiet=True),
+            menu("results-measure", "Measure", [(title, title) for title in found.titles], measure, key="measure"),
+        ),
+        chart("results-forest", f"{measure} of each run", figure, text, forest_rows(panels), on=["select"]),
+    ]  # fmt: skip
 
 
 def _before(scene: Scene, names: list[str], unmeasured: dict[str, str]) -> list[Block]:

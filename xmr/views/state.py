@@ -38,6 +38,8 @@ class State:
 
     which: Literal["chosen", "all"] = of("results", "chosen")
     sort: str = of("results", "")
+    measure: str = of("results", "")
+    ways: Literal["both", "one"] = of("results", "both")
 
     density: Literal["raw", "z"] = of("distributions", "raw")
     bin: str = of("distributions", "")  # the pairs that are listed: run, kind and place of a bin
