@@ -10,12 +10,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from xmr.registry import Entry, Param, Registry
+from xmr.tables import markdown_table
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -215,9 +215,8 @@ def _plain(text: str) -> str:
     )
 
 
-def _table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return markdown_table([head, *rows]) + "\n"
 
 
 def _percent(share: float) -> str:

@@ -60,12 +60,12 @@ from xmr.selector_report import (
     COLUMNS,
     Finding,
     Variant,
-    csv_text,
     finding_rows,
     gain_rows,
     markdown,
     percent,
 )
+from xmr.tables import csv_text
 from xmr.training import TrainingDiverged, train
 
 MAX = "max_of_hinges"

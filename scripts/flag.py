@@ -12,8 +12,6 @@ is, and where the dataset knows it whether the pair truly matches. Without --out
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Sequence, Set
@@ -52,6 +50,7 @@ from xmr.losses import LOSSES
 from xmr.scoring import read_dataset
 from xmr.selection import DEFAULT, SELECTORS, named_runs
 from xmr.store import judged, read_verdicts
+from xmr.tables import csv_text
 from xmr.words import percent
 
 COLUMNS = (
@@ -88,7 +87,7 @@ def run_all(options: argparse.Namespace) -> int:
         rows, examined, repeated, right = flagged(run, data, selector, params, options.limit, done, bars)
     finally:
         bars.close()
-    text = as_csv(rows) if not (options.out or "").endswith(".jsonl") else as_jsonl(rows)
+    text = as_jsonl(rows) if (options.out or "").endswith(".jsonl") else csv_text(rows, COLUMNS)
     if options.out:
         write(Path(options.out), text)
     else:
@@ -217,19 +216,6 @@ def flagged(
     if order:
         report("rank suspected pairs", len(order), len(order))
     return rows, len(heaviest), len(suspects - without) - len(order), right
-
-
-def as_csv(rows: Iterable[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    writer.writerows([plain(row[name]) for name in COLUMNS] for row in rows)
-    return buffer.getvalue()
-
-
-def plain(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: captions come from strangers."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 def as_jsonl(rows: Iterable[dict[str, Any]]) -> str:

@@ -49,7 +49,7 @@ from xmr.comparison import (
 )
 from xmr.comparison.outcomes import RECALLS, TRUTHS
 from xmr.comparison.plot import nice_ticks
-from xmr.comparison.tables import at_the_edge, latex_escaped, tables, verdicts
+from xmr.comparison.tables import at_the_edge, tables, verdicts
 from xmr.losses import LOSSES
 from xmr.metrics import evaluate, rank_scores
 from xmr.registry import Range, Registry
@@ -394,9 +394,6 @@ def test_latex_is_escaped_and_rectangular():
         assert "_" not in line.replace(r"\_", "") and line.isascii()
         if line.endswith(r"\\"):
             assert line.count("&") in (11, 10)
-    assert latex_escaped("50% & #1 {a}^b~\\$") == (
-        r"50\% \& \#1 \{a\}\textasciicircum{}b\textasciitilde{}\textbackslash{}\$"
-    )
 
 
 def test_the_plot_is_one_page_with_nothing_to_load():

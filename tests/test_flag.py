@@ -17,6 +17,7 @@ from xmr.checkpoints import load_run
 from xmr.data import Truth, load_dataset
 from xmr.embedding import embed_dataset
 from xmr.evidence import CaptionSimilarity
+from xmr.tables import csv_text
 
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 
@@ -162,7 +163,7 @@ def test_other_models_can_be_asked(runs, capsys):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_cell_is_a_formula(start):
     row = dict.fromkeys(flag.COLUMNS, None) | {"caption": f"{start}HYPERLINK(1)", "score": -0.5}
-    (read,) = rows_of(flag.as_csv([row]))
+    (read,) = rows_of(csv_text([row], flag.COLUMNS))
     assert read["caption"] == f"'{start}HYPERLINK(1)"
     assert read["score"] == "-0.5"
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"allowed", "cache", "captions", "disk", "registry", "start", "turns", "words"},
+    {"allowed", "cache", "captions", "disk", "registry", "start", "tables", "turns", "words"},
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
     {"data", "encoders", "matchers", "search"},
@@ -36,6 +36,7 @@ HOMES = {
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
     "scipy": {"comparison", "metrics"},
+    "pandas": {"tables"},
     "av": {"data"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables
 }

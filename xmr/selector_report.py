@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from xmr.comparison import holm, interval, paired
 from xmr.comparison.outcomes import LEVEL
 from xmr.selection import SELECTORS
 from xmr.selector_benchmark import Sweep, swept_parameters
+from xmr.tables import markdown_table
 
 # Of every variant the records of its trainings by seed: {"metrics": {…}, "seconds": …, "diverged": ""}.
 Records = dict["Variant", dict[int, dict[str, Any]]]
@@ -106,10 +105,14 @@ def markdown(
 ) -> str:
     parts = [f"# Selectors on {name}", *about]
     if findings.get("test"):
-        parts += ["## What they find", table(finding_table(findings)), base_rates(findings["test"][0])]
+        parts += [
+            "## What they find",
+            markdown_table(finding_table(findings)),
+            base_rates(findings["test"][0]),
+        ]
     for loss in dict.fromkeys(variant.loss for variant in records):
         own = {variant: seeds for variant, seeds in records.items() if variant.loss == loss}
-        parts += [f"## What training gains: {loss}", table(gain_table(own))]
+        parts += [f"## What training gains: {loss}", markdown_table(gain_table(own))]
     if records:
         parts.append(
             f"Means over seeds; in brackets the difference to no selector, seed by seed, ± half of its {1 - LEVEL:.0%} "
@@ -237,24 +240,6 @@ def gain_rows(records: Records) -> list[dict[str, Any]]:
                 names = ("mean", "half", "difference", "difference_half", "p", "p_holm", "seeds")
                 rows.append(head | {key: cell.get(key, "") for key in names})
     return rows
-
-
-def csv_text(rows: list[dict[str, Any]]) -> str:
-    if not rows:
-        return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: "" if v is None or (isinstance(v, float) and math.isnan(v)) else v for key, v in row.items()}
-        for row in rows
-    )
-    return text.getvalue()
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *body])
 
 
 def highest(values: Sequence[float]) -> int:

@@ -8,17 +8,8 @@ from html import escape
 
 from xmr.comparison.outcomes import CLASSES, LEVEL, METRICS, Outcome, compare, labelled
 from xmr.comparison.plot import page, panels
-from xmr.comparison.tables import (
-    Cells,
-    csv_lines,
-    csv_text,
-    latex_head,
-    latex_table,
-    markdown,
-    markdown_table,
-    number,
-    tables,
-)
+from xmr.comparison.tables import Cells, csv_lines, markdown, number, tables
+from xmr.tables import Rows, csv_text, latex_text, markdown_table
 
 # What a grid has a table for, where some cell has it: beside rsum, or beside the mAPs of class labels.
 SHOWN = [f"{direction}/{name}" for name in ("recall_at_1", "true_map_at_r", "true_ndcg", "true_xinf_ap")
@@ -103,13 +94,11 @@ def grid_csv(comparisons: Sequence[Comparison], baseline: str) -> str:
 
 def grid_latex(comparisons: Sequence[Comparison], losses: Sequence[str], baseline: str, command: str) -> str:
     """The tables of the report as `tabular`s, with booktabs's rules."""
-    parts = [latex_head(command), *map(latex_table, grid_tables(comparisons, losses, baseline))]
+    parts: list[Rows | str] = [command, *grid_tables(comparisons, losses, baseline)]
     for one in comparisons:
-        if not one.outcomes:
-            continue
-        own = tables(one.rows, one.cells(baseline), baseline)
-        parts += [f"% {one.matcher}", *map(latex_table, own)]
-    return "\n\n".join(parts) + "\n"
+        if one.outcomes:
+            parts += [one.matcher, *tables(one.rows, one.cells(baseline), baseline)]
+    return latex_text(parts)
 
 
 def grid_page(comparisons: Sequence[Comparison], baseline: str, title: str, about: Sequence[str]) -> str:

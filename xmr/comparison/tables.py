@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -20,18 +18,9 @@ from xmr.comparison.outcomes import (
     Record,
     labelled,
 )
+from xmr.tables import csv_text, latex_text, markdown_table
 
 Cells = dict[str, dict[str, Cell]]  # of `compare`
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-}
-LATEX |= {"↓": r"$\downarrow$", "Δ": r"$\Delta$", "−": "$-$", "<": "$<$", "–": "--"} | {
-    c: "\\" + c for c in "&%$#_{}"
-}
 
 
 def markdown(
@@ -169,51 +158,9 @@ def csv_lines(outcomes: Sequence[Outcome], cells: Cells) -> list[dict[str, Any]]
     return lines
 
 
-def csv_text(lines: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
 def latex_tables(outcomes: Sequence[Outcome], cells: Cells, baseline: str, command: str) -> str:
     """The tables of the report as `tabular`s, with booktabs's rules."""
-    parts = [latex_head(command), *map(latex_table, tables(outcomes, cells, baseline))]
-    return "\n\n".join(parts) + "\n"
-
-
-def latex_head(command: str) -> str:
-    return f"% {command}\n% needs \\usepackage{{booktabs}}"
-
-
-def latex_table(table: Sequence[Sequence[str]]) -> str:
-    """One `tabular` of rows of text, the titles first."""
-    head, *rows = table
-    lines = [
-        f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-        "\\toprule",
-        _latex_row(head),
-        "\\midrule",
-        *map(_latex_row, rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-    ]
-    return "\n".join(lines)
-
-
-def latex_escaped(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in text)
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(latex_escaped, cells)) + r" \\"
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = ([cell.replace("|", r"\|") for cell in row] for row in rows)
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return latex_text([command, *tables(outcomes, cells, baseline)])
 
 
 def number(cell: Cell | None) -> str:

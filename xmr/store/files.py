@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from xmr.data import DataFault
 from xmr.data.tables import Row, parse_json, read_rows, read_text
@@ -17,6 +13,7 @@ from xmr.disk import digest, digest_of, write
 from xmr.registry import unknown
 from xmr.store.database import read_database
 from xmr.store.verdicts import COLUMNS, Pair, Verdict
+from xmr.tables import csv_text, unguarded
 
 REQUIRED = ("fingerprint", "visual_id", "text_id", "judge", "answer")  # columns of a file of verdicts
 
@@ -27,24 +24,7 @@ def as_jsonl(verdicts: Iterable[Verdict]) -> str:
 
 def as_csv(verdicts: Iterable[Verdict]) -> str:
     """With a header; what a spreadsheet would take for a formula has an apostrophe before it."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(COLUMNS)
-    writer.writerows([guarded(value) for value in astuple(verdict)] for verdict in verdicts)
-    return buffer.getvalue()
-
-
-# Apostrophes of the text's own before a formula get one more, so that one can always be taken away.
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-
-
-def guarded(value: Any) -> Any:
-    """A cell of a CSV file which no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
-
-
-def _uncell(value: str) -> str:
-    return value[1:] if value[:1] == "'" and FORMULA.match(value) else value
+    return csv_text(map(asdict, verdicts), COLUMNS)
 
 
 def export(path: str | Path, verdicts: Sequence[Verdict]) -> None:
@@ -85,7 +65,7 @@ def verdicts_digest(path: str | Path, verdicts: Sequence[Verdict]) -> str:
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     for row in read_rows(path):
-        yield row._replace(values={name: _uncell(cell) for name, cell in row.values.items()})
+        yield row._replace(values={name: unguarded(cell) for name, cell in row.values.items()})
 
 
 def _json_rows(path: Path) -> Iterator[Row]:

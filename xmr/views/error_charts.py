@@ -19,6 +19,7 @@ from xmr.figures.errors import (
     slices_words,
 )
 from xmr.figures.hubs import hubness_figure, hubness_words
+from xmr.tables import latex_text
 from xmr.views.error_lists import (
     ANY,
     BUCKETS,
@@ -38,10 +39,6 @@ from xmr.workspace.words import words_of
 
 HUBS = 5  # items shown
 LIST = "{} lists its queries."  # what a click does
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "…": r"\dots{}",
-}  # fmt: skip
 
 
 def bucket_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, int]]:
@@ -109,21 +106,11 @@ def slice_chart(workspace: Workspace, asked: Asked) -> str:
 def as_latex(workspace: Workspace, asked: Asked) -> str:
     """The slices that are shown as a table for booktabs: queries, A, B, and their difference with its interval."""
     found, apart = means(workspace, asked)
-    runs = [_tex(run) for run in asked.pair]
-    heads = [_tex(asked.slicing), "queries", *runs, *(["B $-$ A"] if asked.b else [])]
-    body = [[_tex(cell) for cell in row] for row in _cells(asked, found, apart)]
-    lines = [
-        f"% R@{asked.k} in per cent with 95% bootstrap intervals by visual; {_tex(workspace.dataset(asked.split).name)}, "
-        f"{asked.split}, {asked.direction}" + (f"; A = {runs[0]}, B = {runs[1]}" if asked.b else ""),
-        r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}",
-        r"\toprule",
-        *(" & ".join(row) + r" \\" for row in [heads]),
-        r"\midrule",
-        *(" & ".join(row) + r" \\" for row in body),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
+    data = workspace.dataset(asked.split)
+    about = f"R@{asked.k} in per cent with 95% bootstrap intervals by visual; {data.name}, {asked.split}, {asked.direction}"
+    about += f"; A = {asked.a}, B = {asked.b}" if asked.b else ""
+    heads = [asked.slicing, "queries", *asked.pair, *(["B − A"] if asked.b else [])]
+    return latex_text([about, [heads, *_cells(asked, found, apart)]])
 
 
 def _cells(asked: Asked, found: dict[str, list[Slice]], apart: list[Slice]) -> list[list[str]]:
@@ -218,7 +205,3 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
         table(columns, rows, note),
         {r: one.counts for r, one in found.items()},
     )
-
-
-def _tex(text: str) -> str:
-    return "".join(LATEX.get(letter, letter) for letter in " ".join(text.split()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +9,8 @@ import numpy as np
 
 from xmr.analysis import missed_by_one
 from xmr.figures import GLYPHS
-from xmr.store.files import guarded
 from xmr.store.verdicts import told_apart
+from xmr.tables import csv_text
 from xmr.views.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_buckets, groups, hidden, listed
 from xmr.views.pictures import film, gallery_picture, picture
 from xmr.workspace import Style, Workspace
@@ -122,11 +120,7 @@ def as_csv(workspace: Workspace, asked: Asked) -> str:
             heads.append(f"top hit of {run} true, not annotated")
             flags = hidden(workspace, run, asked.split, asked.direction)[queries].tolist()
             columns.append(["" if flag != flag else int(flag) for flag in flags])
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
-    writer.writerow(map(guarded, heads))
-    writer.writerows(zip(*([guarded(value) for value in column] for column in columns), strict=True))
-    return buffer.getvalue()
+    return csv_text((dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)), heads)
 
 
 def _names_and_texts(workspace: Workspace, asked: Asked, queries: np.ndarray) -> tuple[list[str], list[str]]:

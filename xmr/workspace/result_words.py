@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from xmr.comparison.tables import csv_text, latex_head, latex_table
-from xmr.store.files import guarded
+from xmr.tables import csv_text, latex_text
 from xmr.workspace import Workspace
 from xmr.workspace.results import LEVEL, Difference, Estimate, Results, ZeroShot
 from xmr.workspace.words import words_of
@@ -166,44 +165,42 @@ def _value(one: Estimate) -> str:
 # ---- files -------------------------------------------------------------------------------------------------
 
 
+CSV = (
+    "dataset", "split", "fingerprint", "direction", "run", "metric", "mean", "low", "high", "baseline", "difference",
+    "difference_low", "difference_high", "p", "p_holm", "queries", "visuals", "test", "comparisons",
+)  # fmt: skip
+
+
 def csv_of(workspace: Workspace, shown: Results) -> str:
-    """A line for each run and metric, in per cent and points; the fields of a test are empty for the baseline. Names that a
-    spreadsheet would take for formulas have an apostrophe before them."""
+    """A line for each run and metric, in per cent and points; the fields of a test are empty for the baseline."""
     data = workspace.dataset(shown.split)
     lines: list[dict[str, Any]] = []
     for run in (*shown.estimates, *shown.zero_shot):
         row = shown.zero_shot.get(run)
         found = shown.estimates[run] if row is None else row.estimates
-        same = {"dataset": guarded(data.name), "split": shown.split, "fingerprint": data.fingerprint}
-        same |= {"direction": shown.direction, "run": guarded(run)}
+        same = {"dataset": data.name, "split": shown.split, "fingerprint": data.fingerprint}
+        same |= {"direction": shown.direction, "run": run}
         for title, one in found.items():
-            test = shown.tests.get(run, {}).get(title)
-            lines.append(
-                same
-                | {
-                    "metric": title,
-                    "mean": _plain(one.mean),
-                    "low": _plain(one.low),
-                    "high": _plain(one.high),
+            ends = {"mean": _points(one.mean), "low": _points(one.low), "high": _points(one.high)}
+            line = same | {"metric": title} | ends
+            if test := shown.tests.get(run, {}).get(title):
+                line |= {
+                    "baseline": shown.baseline,
+                    "difference": _points(test.found.difference),
+                    "difference_low": _points(test.found.low),
+                    "difference_high": _points(test.found.high),
+                    "p": float(f"{test.found.p:.6g}"),
+                    "p_holm": float(f"{test.p:.6g}"),
+                    "queries": test.found.queries,
+                    "visuals": test.found.visuals,
+                    "test": test.found.test,
+                    "comparisons": shown.comparisons[title],
                 }
-                | {
-                    "baseline": guarded(shown.baseline) if test else "",
-                    "difference": _plain(test.found.difference) if test else "",
-                    "difference_low": _plain(test.found.low) if test else "",
-                    "difference_high": _plain(test.found.high) if test else "",
-                    "p": f"{test.found.p:.6g}" if test else "",
-                    "p_holm": f"{test.p:.6g}" if test else "",
-                    "queries": test.found.queries if test else "",
-                    "visuals": test.found.visuals if test else "",
-                    "test": test.found.test if test else "",
-                    "comparisons": shown.comparisons[title] if test else "",
-                }
-            )
-        empty = dict.fromkeys(list(lines[-1])[len(same) + 2 :], "")
+            lines.append(line)
         median, both = (shown.medians[run], shown.totals[run]) if row is None else (row.median, row.total)
         for title, value in (("median rank", median), (total_title(shown), both)):
-            lines.append(same | {"metric": title, "mean": f"{value:.6g}"} | empty)
-    return csv_text(lines) if lines else ""
+            lines.append(same | {"metric": title, "mean": float(f"{value:.6g}")})
+    return csv_text(lines, CSV) if lines else ""
 
 
 def latex_of(workspace: Workspace, shown: Results) -> str:
@@ -215,17 +212,13 @@ def latex_of(workspace: Workspace, shown: Results) -> str:
         for at, cell in enumerate(difference_cells(shown, run) if run in shown.tests else ()):
             marks[at] = "".join(arrow for arrow in "↑↓" if arrow in cell.text)
         cells = [cell.text + mark for cell, mark in zip(estimate_cells(shown, run), marks, strict=True)]
-        rows.append([_one_line(run) + (" (baseline)" if run == shown.baseline else ""), *cells])
+        rows.append([run + (" (baseline)" if run == shown.baseline else ""), *cells])
     about = (
         f"{data.name}, {shown.split}, {direction_words(workspace, shown.split, shown.direction)}, fingerprint "
         f"{data.fingerprint}; arrows: p < {LEVEL} against {shown.baseline}, sign flips by visual after Holm's correction"
     )
-    return f"{latex_head(_one_line(about))}\n{latex_table(rows)}\n"
+    return latex_text([about, rows])
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _plain(share: float) -> str:
-    return "" if math.isnan(share) else f"{100 * share:.4f}"
+def _points(share: float) -> float:
+    return round(100 * share, 4)
