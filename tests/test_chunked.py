@@ -2,6 +2,7 @@
 
 import itertools
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xmr.analysis import pair_weights
 from xmr.core import Pairs
-from xmr.losses import LOSSES, chunked, loss_value, symmetric
-from xmr.losses.chunked import ADDITIVE, HARDEST, SOFT, chunked_loss, chunked_weights
+from xmr.losses import LOSSES, batch, chunked, loss_value, shares, symmetric
+from xmr.losses.chunked import chunked_loss, chunked_weights, unchunkable
+from xmr.losses.negatives import Each, Hardest, Softmax, declared_of, negatives, negatives_total, shortened
 from xmr.registry import UnknownName
 
-WHOLE_BATCH = {"gravitation", "polynomial_calibrated", "ladder", "soft_labels"}
-NAMES = sorted(set(LOSSES) - WHOLE_BATCH)
+WHOLE_BATCH = sorted(name for name, entry in LOSSES.items() if unchunkable(entry, {}))
+NAMES = sorted(set(LOSSES) - set(WHOLE_BATCH))
+DECLARED = {name: declared_of(entry) for name, entry in LOSSES.items() if declared_of(entry)}
 # Unit vectors whose products are exact: halves of all signs, and the axes. Equal scores are equal, however computed.
 EXACT = torch.cat(
     [torch.tensor(list(itertools.product((-0.5, 0.5), repeat=4))), torch.eye(4), -torch.eye(4)]
@@ -161,12 +164,12 @@ def _is_held(found):
     return isinstance(found, torch.Tensor) and found.layout in (torch.strided, torch.sparse_coo)
 
 
-@pytest.mark.parametrize("name", sorted(HARDEST))
+@pytest.mark.parametrize("name", [name for name, one in DECLARED.items() if isinstance(one, Hardest)])
 def test_the_hardest_negatives_that_tie_share_their_weight(name, monkeypatch):
     def whole_rows(*_):
         raise AssertionError("asked by whole rows")
 
-    monkeypatch.setattr(chunked, "_by_rows", whole_rows)
+    monkeypatch.setattr(shares, "by_rows", whole_rows)
     for seed in range(5):
         compare(name, duplicates(seed), 8)
     visual, text, visual_group, text_group = duplicates(0)
@@ -181,9 +184,73 @@ def test_collapsed_embeddings_are_no_special_case(name):
     compare(name, (same, same, None, None), 3)
 
 
-def test_every_fast_form_is_of_a_registered_loss():
-    assert {*ADDITIVE, *HARDEST, *SOFT} <= set(NAMES)
-    assert len(ADDITIVE) + len(HARDEST) + len(SOFT) == len({*ADDITIVE, *HARDEST, *SOFT})
+def keeps_its_word(entry, declared, seed):
+    """Fails where a loss does something else with its negatives than it declares."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(12, 20, generator=generator, dtype=torch.float64) * 1.6 - 0.6
+    positives = torch.rand(12, 20, generator=generator) < 0.15
+    positives[0], positives[1] = False, True
+    positives[2:, 0], ignored = True, torch.rand(12, 20, generator=generator) < 0.1
+    pairs = Pairs.of(scores.requires_grad_(), positives, ~positives & ~ignored)
+    hyper, found = entry.defaults, entry(pairs)
+    weights = derived(found.sum(), [scores])[0]
+    hardest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
+    alone = replace(pairs, negatives=torch.zeros_like(pairs.negatives))
+    if isinstance(declared, Each):
+        terms = declared.term(scores, **hyper)
+        expected = entry(alone) + torch.where(pairs.negatives, terms, 0.0).sum(1)
+    elif isinstance(declared, Hardest):
+        expected = entry(shortened(alone, hardest))
+    else:
+        lowest = scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
+        mined = (
+            pairs.negatives
+            if declared.mined is None
+            else pairs.negatives & declared.mined(scores, lowest, **hyper)
+        )
+        total = negatives_total(pairs, declared.logit(scores, **hyper), mined)
+        expected = entry(shortened(alone, hardest.detach(), total))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(weights, derived(expected.sum(), [scores])[0])
+
+
+@pytest.mark.parametrize("name", DECLARED)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_does_with_its_negatives_what_it_declares(name, seed):
+    keeps_its_word(LOSSES[name], DECLARED[name], seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "declared"),
+    [
+        ("sum_of_hinges", Hardest()),
+        ("max_of_hinges", Each(lambda scores, margin: (scores + margin).relu())),
+        ("siglip", Each(lambda scores, scale, bias: scale * scores)),
+        ("info_nce", Softmax(lambda scores, temperature: scores)),
+        ("multi_similarity", replace(DECLARED["multi_similarity"], mined=lambda s, lowest, **_: s < lowest)),
+        ("debiased", Softmax(lambda scores, temperature, prior: scores / temperature)),
+    ],
+)
+def test_a_wrong_declaration_is_found_out(name, declared):
+    with pytest.raises(AssertionError):
+        keeps_its_word(LOSSES[name], declared, 0)
+
+
+def test_what_is_shipped_declares_what_it_can():
+    kinds = {
+        kind: {n for n, one in DECLARED.items() if isinstance(one, kind)} for kind in (Each, Hardest, Softmax)
+    }
+    assert kinds[Each] >= {"contrastive", "siglip"}
+    assert kinds[Hardest] >= {
+        "max_of_hinges",
+        "soft_margin",
+        "polynomial",
+        "polynomial_max",
+        "polynomial_relative",
+        "weighting",
+    }
+    assert kinds[Softmax] >= {"info_nce", "decoupled", "unified", "circle", "multi_similarity"}
+    assert set(WHOLE_BATCH) >= {"gravitation", "polynomial_calibrated", "ladder", "soft_labels"}
 
 
 @pytest.mark.parametrize("name", ["info_nce", "decoupled", "unified"])
@@ -204,16 +271,16 @@ def test_the_default_for_few_pairs_is_the_plain_form_and_for_more_it_is_by_block
     expected = plain("max_of_hinges", visual, text, *groups)
     torch.testing.assert_close(chunked_loss("max_of_hinges", visual, text, *groups), expected)
     asked = []
-    by_blocks = chunked._parts
+    by_blocks = chunked.shares
     monkeypatch.setattr(
-        chunked, "_parts", lambda batch, *rest: asked.append(batch.chunk) or by_blocks(batch, *rest)
+        chunked, "shares", lambda batch, *rest: asked.append(batch.chunk) or by_blocks(batch, *rest)
     )
     monkeypatch.setattr(chunked, "SMALL", 10)
     torch.testing.assert_close(chunked_loss("max_of_hinges", visual, text, *groups), expected)
-    assert asked == [chunked.CELLS // 19]
+    assert asked == [batch.CELLS // 19]
 
 
-def test_a_loss_of_ones_own_is_asked_by_rows():
+def test_a_loss_of_ones_own_is_asked_by_rows_or_as_it_declares(monkeypatch):
     def cubed(pairs, *, power: int = 3):
         """Every positive is worth its distance to the power, less the best negative."""
         best = pairs.scores.masked_fill(~pairs.negatives, -2).amax(1)
@@ -224,6 +291,10 @@ def test_a_loss_of_ones_own_is_asked_by_rows():
         compare("cubed", spread(9), 4)
         value = chunked_loss("cubed", *spread(9), chunk=4, power=2)
         assert value != chunked_loss("cubed", *spread(9), chunk=4)
+        del LOSSES["cubed"]
+        LOSSES.register(negatives(Hardest())(cubed))
+        monkeypatch.setattr(shares, "by_rows", None)
+        compare("cubed", spread(9), 4)
     finally:
         del LOSSES["cubed"]
 
@@ -259,7 +330,7 @@ def test_half_precision_is_multiplied_in_single(name, chunk):
         assert one.dtype == torch.bfloat16 and torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE_BATCH))
+@pytest.mark.parametrize("name", WHOLE_BATCH)
 def test_a_loss_that_looks_further_than_its_row_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"^{name} can't be asked by blocks of rows: .*use loss_value$"):
         chunked_loss(name, *spread(12), chunk=4)

@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from xmr.core import Pairs
 from xmr.losses.base import LOSSES, for_each_positive, hardest_negative, mean_over_positives, over_negatives
+from xmr.losses.negatives import Each, Hardest, negatives
 from xmr.registry import Range
 
 NEAREST = 1e-3  # distance below which `contrastive` pushes no harder
@@ -30,6 +31,7 @@ def sum_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(
 
 
 @LOSSES.register
+@negatives(Hardest())
 def max_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2) -> Tensor:
     """The hardest negative must stay a margin below the positive.
 
@@ -67,6 +69,7 @@ def semi_hard(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05
 
 
 @LOSSES.register
+@negatives(Hardest())
 def soft_margin(pairs: Pairs, *, scale: Annotated[float, Range(1, 100, search=(3, 50))] = 10.0) -> Tensor:
     """The hardest negative is pushed below the positive with a force that fades but never stops.
 
@@ -82,7 +85,16 @@ def soft_margin(pairs: Pairs, *, scale: Annotated[float, Range(1, 100, search=(3
     return mean_over_positives(softplus(gap) / scale, pairs) * exists
 
 
+def _too_near(scores: Tensor, margin: float | Tensor) -> Tensor:
+    """½ [margin - d]_+² with d² = 2 - 2s; where d is below `NEAREST` its tangent there, for the root's slope has no end."""
+    squared = 2 - 2 * scores
+    distance = torch.where(squared < NEAREST**2, NEAREST**2, squared).sqrt()
+    beyond = (NEAREST**2 - squared).relu() * ((margin - NEAREST) / NEAREST)
+    return ((margin - distance).relu() ** 2 + beyond) / 2
+
+
 @LOSSES.register
+@negatives(Each(_too_near))
 def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(0.4, 1.5))] = 1.0) -> Tensor:
     """Positives at distance zero, negatives at least a margin away, each pair for itself.
 
@@ -94,15 +106,8 @@ def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(
         https://arxiv.org/abs/1704.04333
     Deviation: UNCSM's text could not be read; the form is that of the same group's released code.
     """
-    pulled = torch.where(pairs.positives, 2 - 2 * pairs.scores, 0.0).sum(1)
-    return (pulled + over_negatives(too_near(pairs.scores, margin), pairs)) / 2
-
-
-def too_near(scores: Tensor, margin: float | Tensor) -> Tensor:
-    """[margin - d]_+² with d² = 2 - 2s; where d is below `NEAREST` its tangent there, for the root's slope has no end."""
-    squared = 2 - 2 * scores
-    distance = torch.where(squared < NEAREST**2, NEAREST**2, squared).sqrt()
-    return (margin - distance).relu() ** 2 + (NEAREST**2 - squared).relu() * ((margin - NEAREST) / NEAREST)
+    pulled = torch.where(pairs.positives, 1 - pairs.scores, 0.0).sum(1)
+    return pulled + over_negatives(_too_near(pairs.scores, margin), pairs)
 
 
 @LOSSES.register

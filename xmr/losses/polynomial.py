@@ -9,12 +9,14 @@ from torch import Tensor
 
 from xmr.core import Pairs
 from xmr.losses.base import LOSSES, for_each_positive, hardest_negative, mean_over_positives
+from xmr.losses.negatives import Hardest, negatives
 from xmr.registry import Range
 
 Coefficient = Annotated[float, Range(-2, 2)]
 
 
 @LOSSES.register
+@negatives(Hardest())
 def polynomial(
     pairs: Pairs,
     *,
@@ -45,6 +47,7 @@ def polynomial(
 
 
 @LOSSES.register
+@negatives(Hardest())
 def polynomial_max(
     pairs: Pairs,
     *,
@@ -106,6 +109,7 @@ def polynomial_avg(
 
 
 @LOSSES.register
+@negatives(Hardest())
 def polynomial_relative(
     pairs: Pairs,
     *,
@@ -171,6 +175,7 @@ KNOTS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 @LOSSES.register
+@negatives(Hardest())
 def weighting(
     pairs: Pairs,
     *,

@@ -107,7 +107,10 @@ def soft_labels(
     evidence = visual_evidence(pairs) if pairs.direction == "v2t" else caption_evidence(pairs)
     known = (pairs.positives | pairs.negatives) & evidence.isfinite()
     low = torch.finfo(pairs.scores.dtype).min / 4
-    teacher = torch.where(known, evidence.detach() / teacher_temperature, low).log_softmax(1)
+    near = torch.where(
+        known, evidence.detach(), 0.0
+    )  # an infinity would leave no slope to a learned temperature
+    teacher = torch.where(known, near / teacher_temperature, low).log_softmax(1)
     student = torch.where(known, pairs.scores / student_temperature, low).log_softmax(1)
     divergence = torch.where(known, teacher.exp() * (teacher - student), 0.0).sum(1)
     return info_nce(pairs, temperature=temperature) + weight * divergence * pairs.positives.any(1)

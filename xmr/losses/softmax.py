@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -10,12 +10,18 @@ from torch.nn.functional import logsigmoid, softplus
 
 from xmr.core import Pairs
 from xmr.losses.base import LOSSES, for_each_positive, mean_over_positives, negative_logsumexp, over_negatives
+from xmr.losses.negatives import Each, Softmax, negatives, negatives_total
 from xmr.registry import Range
 
 Temperature = Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))]
 
 
+def _over_temperature(scores: Tensor, temperature: float | Tensor) -> Tensor:
+    return scores / temperature
+
+
 @LOSSES.register
+@negatives(Softmax(_over_temperature))
 def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Tensor:
     """The positive must be picked out among all negatives.
 
@@ -27,12 +33,17 @@ def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Tensor:
         https://arxiv.org/abs/1807.03748; Radford et al., CLIP, ICML 2021, https://arxiv.org/abs/2103.00020
     Deviation: of several positives each is contrasted with the negatives only, as NT-Xent does.
     """
-    logits = pairs.scores / temperature
-    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits
+    logits = _over_temperature(pairs.scores, temperature)
+    gap = negatives_total(pairs, logits)[:, None] - logits
     return mean_over_positives(softplus(gap), pairs) * pairs.negatives.any(1)
 
 
+def _refused(scores: Tensor, scale: float | Tensor, bias: float | Tensor) -> Tensor:
+    return -logsigmoid(-(scale * scores + bias))
+
+
 @LOSSES.register
+@negatives(Each(_refused))
 def siglip(
     pairs: Pairs,
     *,
@@ -48,10 +59,9 @@ def siglip(
     Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training, ICCV 2023,
         https://arxiv.org/abs/2303.15343
     """
-    logits = scale * pairs.scores + bias
-    kept = torch.where(pairs.positives, logsigmoid(logits), 0.0)
-    refused = torch.where(pairs.negatives, logsigmoid(-logits), 0.0)
-    return -(kept + refused).sum(1)
+    kept = torch.where(pairs.positives, -logsigmoid(scale * pairs.scores + bias), 0.0)
+    refused = torch.where(pairs.negatives, _refused(pairs.scores, scale, bias), 0.0)
+    return (kept + refused).sum(1)
 
 
 @LOSSES.register
@@ -77,7 +87,12 @@ def similar_dissimilar(
     return (kept + refused) / 2
 
 
+def _scaled(scores: Tensor, scale: float | Tensor, **_: Any) -> Tensor:
+    return scale * scores
+
+
 @LOSSES.register
+@negatives(Softmax(_scaled))
 def unified(
     pairs: Pairs,
     *,
@@ -93,12 +108,21 @@ def unified(
         https://arxiv.org/abs/2209.13869
     Deviation: read from the abstract and its algebra.
     """
-    logits = scale * pairs.scores
-    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits + scale * margin
+    logits = _scaled(pairs.scores, scale)
+    gap = negatives_total(pairs, logits)[:, None] - logits + scale * margin
     return mean_over_positives(softplus(gap) / scale, pairs) * pairs.negatives.any(1)
 
 
+def _above_base(scores: Tensor, beta: float | Tensor, base: float | Tensor, **_: Any) -> Tensor:
+    return beta * (scores - base)
+
+
+def _mined(scores: Tensor, lowest: Tensor, epsilon: float | Tensor, **_: Any) -> Tensor:
+    return ~(scores + epsilon <= lowest)  # NaN is not hidden
+
+
 @LOSSES.register
+@negatives(Softmax(_above_base, _mined))
 def multi_similarity(
     pairs: Pairs,
     *,
@@ -116,17 +140,22 @@ def multi_similarity(
     Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019,
         https://arxiv.org/abs/1904.06627; constants of the authors' code.
     """
-    scores, positives, negatives = pairs.scores, pairs.positives, pairs.negatives
-    lowest = scores.masked_fill(~positives, torch.inf).amin(1, keepdim=True)
-    highest = scores.masked_fill(~negatives, -torch.inf).amax(1, keepdim=True)
-    mined_negatives = negatives & ~(scores + epsilon <= lowest)  # NaN is not hidden
-    mined_positives = positives & ~(scores - epsilon >= highest)
+    scores = pairs.scores
+    lowest = scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
+    highest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1, keepdim=True)
+    mined_negatives = pairs.negatives & _mined(scores, lowest, epsilon)
+    mined_positives = pairs.positives & ~(scores - epsilon >= highest)
     pull = softplus(negative_logsumexp(-alpha * (scores - base), mined_positives)) / alpha
-    push = softplus(negative_logsumexp(beta * (scores - base), mined_negatives)) / beta
+    push = softplus(negatives_total(pairs, _above_base(scores, beta, base), mined_negatives)) / beta
     return (pull + push) * (mined_positives.any(1) & mined_negatives.any(1))
 
 
+def _repelled(scores: Tensor, margin: float | Tensor, scale: float | Tensor) -> Tensor:
+    return scale * (scores.detach() + margin).relu() * (scores - margin)
+
+
 @LOSSES.register
+@negatives(Softmax(_repelled))
 def circle(
     pairs: Pairs,
     *,
@@ -142,13 +171,13 @@ def circle(
     """
     scores = pairs.scores
     a_positive = (1 + margin - scores.detach()).relu()
-    a_negative = (scores.detach() + margin).relu()
-    push = negative_logsumexp(scale * a_negative * (scores - margin), pairs.negatives)
+    push = negatives_total(pairs, _repelled(scores, margin, scale))
     pull = negative_logsumexp(-scale * a_positive * (scores - 1 + margin), pairs.positives)
     return softplus(push + pull) * (pairs.negatives.any(1) & pairs.positives.any(1))
 
 
 @LOSSES.register
+@negatives(Softmax(_over_temperature))
 def decoupled(pairs: Pairs, *, temperature: Temperature = 0.1) -> Tensor:
     """As info_nce, but the positive does not compete with itself.
 
@@ -158,8 +187,8 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.1) -> Tensor:
     Reference: Yeh et al., Decoupled Contrastive Learning, ECCV 2022, https://arxiv.org/abs/2110.06848
     Deviation: negatives of the other modality only.
     """
-    logits = pairs.scores / temperature
-    gap = negative_logsumexp(logits, pairs.negatives)[:, None] - logits
+    logits = _over_temperature(pairs.scores, temperature)
+    gap = negatives_total(pairs, logits)[:, None] - logits
     gap = torch.where(pairs.negatives.any(1, keepdim=True), gap, 0.0)
     return mean_over_positives(gap, pairs)
 
