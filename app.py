@@ -1,10 +1,12 @@
 """Opens the workspace and serves the app: `python app.py --help`."""
 
+import gc
 import os
 import signal
 import sys
 
 if __name__ == "__main__":
+    gc.disable()  # until all is imported, of which nothing is garbage: looking for some takes a second
     # First of all: whatever is imported, measured or served, nobody wants to read where Ctrl-C met it.
     for sign in (signal.SIGINT, signal.SIGTERM):  # the latter of whoever restarts a server
         signal.signal(sign, lambda *_: stop() if "stop" in globals() else os._exit(130))
@@ -82,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
             quiet=True,
             **launch_options(pages),
         )
+    gc.freeze()
+    gc.enable()
     _say(f"The page can be opened: {address}\nWhat it shows first is measured meanwhile:")
     # After the first page can be had: encoders take seconds to import. Visitors go before it.
     if hasattr(os, "setpriority"):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from typing_extensions import NotRequired, TypedDict
 
 from xmr.checkpoints.files import MAX_JSON, RunRefused, Spec, read_tensors
@@ -336,9 +337,20 @@ def _vocabulary(path: Path, files: dict[str, str], matcher: str, params: dict[st
         raise RunRefused(f"{WORDS}: {error}") from error
 
 
+class _NoValues(TorchFunctionMode):
+    """Draws no weights: where there is no memory for them, that alone imports torch's compiler, for a second and a half."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is nn.init.normal_:
+            return kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def _untrained(config: TrainConfig, encoder: dict[str, Any], vocabulary: Vocabulary | None) -> nn.Module:
     """The matcher without memory for its weights: what a foreign file claims costs nothing before it is checked."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NoValues():
         return build_matcher(
             config.matcher, config.matcher_params, encoder["visual_dim"], encoder["text_dim"], vocabulary
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 from xmr.comparison.search import Setting
 from xmr.core import DIRECTIONS, Ranking
@@ -226,6 +225,8 @@ def interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float, 
     if len(values) < 2:
         return mean, math.nan
     error = np.std(values, ddof=1) / math.sqrt(len(values))
+    from scipy import stats  # half a second, which the app has no use for
+
     return mean, float(stats.t.ppf((1 + level) / 2, len(values) - 1) * error)
 
 
@@ -240,6 +241,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float
         return mean, math.nan
     if np.ptp(differences) <= 1e-9 * max(abs(mean), 1.0):
         return mean, float(abs(mean) <= 1e-9)
+    from scipy import stats
+
     return mean, float(stats.ttest_rel(ours, theirs).pvalue)
 
 

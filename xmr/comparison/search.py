@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from xmr.registry import Entry, Param
 
@@ -77,5 +76,7 @@ def settings(loss: Entry, lr: float, trials: int, fixed: Mapping[str, Any]) -> l
 
 def points(count: int) -> np.ndarray:
     """The first `count` points of a scrambled Sobol sequence in the unit cube, (count, DIMENSIONS) float64."""
+    from scipy import stats  # half a second, which the app has no use for
+
     sequence = stats.qmc.Sobol(DIMENSIONS, scramble=True, rng=0)
     return sequence.random_base2(max(count - 1, 1).bit_length())[: max(count, 0)]

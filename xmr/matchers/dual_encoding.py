@@ -196,7 +196,7 @@ class BatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(dim))
         self.weight = nn.Parameter(torch.ones(dim))
         # Equal rows become the bias, and a vector of zeros would have no direction.
-        self.bias = nn.Parameter(0.01 * torch.randn(dim))
+        self.bias = nn.Parameter(nn.init.normal_(torch.empty(dim), std=0.01))
 
     def forward(self, rows: Tensor) -> Tensor:
         return batch_norm(

@@ -76,7 +76,7 @@ class TwoPathway(ReadsText, nn.Module):
         if metric_epochs:
             self.of_visual = nn.Linear(embed_dim, metric_hidden)
             self.of_text = nn.Linear(embed_dim, metric_hidden, bias=False)
-            self.of_product = nn.Parameter(torch.randn(metric_hidden, embed_dim))
+            self.of_product = nn.Parameter(nn.init.normal_(torch.empty(metric_hidden, embed_dim)))
             self.second = nn.Linear(metric_hidden, metric_hidden)
             self.similar = nn.Linear(metric_hidden, 1)
             # The cosine's part of the log-odds: at first the network says what the shared space says.
