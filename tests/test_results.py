@@ -24,6 +24,7 @@ from xmr.core import DIRECTIONS
 from xmr.embedding import Frozen
 from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
 from xmr.workspace import ranked, result_words
+from xmr.workspace import results as results_module
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
     chance,
@@ -294,32 +295,72 @@ def test_cells_stand_below_their_titles():
 
 def test_the_finding_says_whether_the_lead_is_more_than_chance():
     def words(lead, **changes):
-        return result_words.lead_words(shown_results({}, lead=lead, **changes))
+        return result_words.lead_words(
+            shown_results({}, lead=lead, **{"comparisons": {"R@1": 3}} | changes), "image"
+        )
 
     sure, unsure = made(-0.1, 0.001), made(-0.02, 0.4)
-    assert words(Lead("R@1", "b_1", {"a": sure})) == (
-        "b_1 is the best of 2 runs by R@1: 60.0% (55.0 – 65.0). Its lead of 10.0 points over the next one, a, is more "
-        "than chance (p 0.001)."
+    seeds = {"a": 0, "b_1": 0, "c": 0, "d": 0}
+    assert words(Lead("R@1", "b_1", {"a": sure}), seeds=seeds, comparisons={"R@1": 1}) == (
+        "b_1 is the best of 2 runs by R@1 on this seed: 60.0% (55.0 – 65.0). Its lead of 10.0 points over the next one, a, "
+        "is more than chance on this seed (p 0.001: paired test by image)."
     )
-    text = words(Lead("R@1", "b_1", {"a": unsure, "c": unsure, "d": sure}))
-    assert "2.0 points over the next one, a, may be chance (p 0.400)" in text
+    text = words(Lead("R@1", "b_1", {"a": unsure, "c": unsure, "d": sure}), seeds=seeds | {"d": 1})
+    assert "best of 2 runs by R@1 on these seeds:" in text
+    assert (
+        "the next one, a, may be chance (p 0.400: paired test by image, Holm's correction for 3 comparisons)"
+        in text
+    )
     assert "Nor can the test tell it from c." in text
-    assert text.endswith("better than the remaining one by more than chance.")
+    assert text.endswith("better than the remaining one by more than chance on these seeds.")
     assert "a, has the same mean." in words(Lead("R@1", "b_1", {"a": made(0.0, 1.0)}))
+    assert "seed" not in words(Lead("R@1", "b_1", {"a": sure}))  # nothing was trained
     assert words(Lead("R@1", "a", {})) == "a: R@1 is 50.0% (45.0 – 55.0)."
     assert "could be measured" in words(None, estimates={}, faults={"a": "no encoder"})
     assert chance(0.00099) == "p < 0.001"
     assert chance(0.001) == "p 0.001"
 
 
+@pytest.mark.parametrize(
+    ("least", "words"), [(0.52, "every seed of a is above"), (0.44, "not every seed of a is above")]
+)
+def test_settings_with_several_seeds_are_told_by_their_means(least, words, workspace):
+    means = {"a": 0.56, "a-1": least, "b": 0.40, "b-1": 0.50}
+    shown = shown_results(
+        {}, lead=Lead("R@1", "a", {}), repeats={"b": ["b", "b-1"], "a": ["a", "a-1"]},
+        estimates={name: {"R@1": Estimate(mean, mean, mean)} for name, mean in means.items()},
+    )  # fmt: skip
+    text = result_words.lead_words(shown, "image")
+    assert (
+        f"mean and range: a {50 * (0.56 + least):.1f}% ({100 * least:.1f} – 56.0, 2 seeds), b 45.0% (40.0 – 50.0, 2 seeds)"
+        in text
+    )
+    assert words in text
+    one = workspace.runs["siglip"]
+    workspace.runs |= {
+        f"siglip-{seed}": replace(one, name=f"siglip-{seed}", config=replace(one.config, seed=seed))
+        for seed in (1, 2)
+    }
+    try:
+        assert results_module.repeats(workspace, [*workspace.runs]) == {
+            "siglip": ["siglip", "siglip-1", "siglip-2"]
+        }
+    finally:
+        for seed in (1, 2):
+            del workspace.runs[f"siglip-{seed}"]
+
+
 @pytest.mark.parametrize(("mean", "end"), [(0.3, "."), (0.62, ": no run does better.")])
 def test_the_finding_tells_what_the_frozen_encoder_reaches(mean, end):
     frozen = ZeroShot({"R@1": Estimate(mean, mean - 0.05, mean + 0.05)}, 2.0, 180.0)
     shown = shown_results(
-        {}, lead=Lead("R@1", "b_1", {"a": made(-0.1, 0.001)}), zero_shot={"zero-shot: tiny": frozen}
+        {},
+        lead=Lead("R@1", "b_1", {"a": made(-0.1, 0.001)}),
+        zero_shot={"zero-shot: tiny": frozen},
+        comparisons={"R@1": 1},
     )
     interval = f"{100 * mean:.1f}% ({100 * mean - 5:.1f} – {100 * mean + 5:.1f})"
-    assert result_words.lead_words(shown).endswith(
+    assert result_words.lead_words(shown, "image").endswith(
         f"The frozen encoder itself (zero-shot: tiny) reaches {interval}{end}"
     )
     assert [cell.text for cell in estimate_cells(shown, "zero-shot: tiny")] == [

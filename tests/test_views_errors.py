@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,7 @@ from xmr.analysis import hits, mean_interval
 from xmr.figures.errors import RANK_BINS
 from xmr.views import beside, error_charts, error_lists, error_rows, view
 from xmr.views.error_lists import Asked
-from xmr.words import fixed
+from xmr.words import fixed, percent
 from xmr.workspace.item_names import find_item
 from xmr.workspace.measured import top
 
@@ -401,3 +402,69 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
 
     broken.embedder.embed_dataset = fail
     assert "encoder's folder is missing" in errors(broken, split="validation").words("errors-buckets")
+
+
+# ---- every sentence, against numbers computed another way ----------------------------------------------------
+
+
+def slow_ranks(workspace, run, direction):
+    """Rank of every query's best match, by a loop over the gallery."""
+    data = workspace.dataset()
+    visual, text = (side.astype(np.float64) for side in workspace.embeddings(run, "test"))
+    scores, groups = visual @ text.T, (data.visual_group, data.text_group)
+    if direction == "t2v":
+        scores, groups = scores.T, groups[::-1]
+    found = []
+    for query, row in enumerate(scores):
+        best = max(score for score, group in zip(row, groups[1], strict=True) if group == groups[0][query])
+        rivals = [score for score, group in zip(row, groups[1], strict=True) if group != groups[0][query]]
+        found.append(1 + sum(bool(score >= best - 1e-6) for score in rivals))  # ties count against it
+    return found
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+@pytest.mark.parametrize("k", [1, 5])
+def test_the_sentences_are_what_loops_say(workspace, direction, k):
+    seen = errors(workspace, b="siglip", direction=direction, at=k, slicing="shape")
+    a, b = (slow_ranks(workspace, run, direction) for run in ("info_nce", "siglip"))
+    total, pairs = len(a), list(zip(a, b, strict=True))
+
+    def share(right):
+        count = sum(right(one <= k, other <= k) for one, other in pairs)
+        return percent(count / total), count
+
+    both, neither = share(lambda x, y: x and y), share(lambda x, y: not (x or y))
+    alone = share(lambda x, y: x and not y), share(lambda x, y: y and not x)
+    where = "first" if k == 1 else f"among the first {k}"
+    words = seen.words("errors-buckets")
+    assert (
+        f"both have a match {where} for {both[0]} of the queries, neither for {neither[0]}; info_nce alone for {alone[0][0]}, siglip alone for {alone[1][0]}."
+        in words
+    )
+    best = "siglip" if alone[1][1] > alone[0][1] else "info_nce"
+    gain = 100 * min(alone[0][1], alone[1][1]) / total
+    assert (
+        f"would be right for {percent(1 - neither[1] / total)}, {gain:.1f} points more than {best}." in words
+    )
+    missed = sum(k + 1 in pair for pair in pairs)
+    assert f"On {missed:,} queries one of them misses by one place." in words
+    better = [sum(x < y for x, y in pairs), sum(y < x for x, y in pairs)]
+    assert seen.words("errors-ranks") == (
+        f"Rank of the match: {better[0]} queries stand better under info_nce, {better[1]} under siglip, {total - sum(better)} equally."
+    )
+    told = seen.words("errors-slices")
+    found = re.search(
+        r"siglip is ([\d.]+) points (above|below) info_nce on “(\w+)” on this seed \(.*, (\d+) queries\); .* in (\d+) of (\d+) slices, uncorrected",
+        told,
+    )
+    kinds = workspace.dataset().columns["shape"]
+    visuals = workspace.dataset().visual_of_text if direction == "t2v" else range(60)
+    names = {kinds[visual] for visual in visuals}
+    if found is None:
+        assert "can't be told apart on any slice on this seed: every interval holds 0" in told
+        return
+    points, way, name, queries, sure, of = found.groups()
+    own = [pair for pair, visual in zip(pairs, visuals, strict=True) if kinds[visual] == name]
+    mean = 100 * sum((y <= k) - (x <= k) for x, y in own) / len(own)
+    assert (float(points), way) == (pytest.approx(abs(mean), abs=0.051), "above" if mean > 0 else "below")
+    assert (int(queries), int(of)) == (len(own), len(names)) and 1 <= int(sure) <= int(of)

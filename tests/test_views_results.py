@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.fake_workspace import (
@@ -269,3 +270,67 @@ def test_a_point_of_the_forest_opens_its_run_in_errors_and_a_made_up_measure_is_
     assert (seen.state["tab"], seen.state["b"]) == ("errors", "siglip")
     seen = shown(workspace, measure="R@7")
     assert "R@1" in seen.words("results-forest") and any("R@7" in text for text in seen.said)
+
+
+# ---- every sentence, against numbers computed another way --------------------------------------------------
+
+
+def similarities(workspace, run, direction):
+    """Scores with queries as rows, and which pairs are annotated."""
+    data = workspace.dataset()
+    visual, text = workspace.embeddings(run, "test")
+    scores = visual.astype(np.float64) @ text.astype(np.float64).T
+    own = data.visual_group[:, None] == data.text_group[None]
+    return (scores, own) if direction == "v2t" else (scores.T, own.T)
+
+
+def first_hits(workspace, run, direction):
+    """R@1 of every query, by a loop."""
+    scores, own = similarities(workspace, run, direction)
+    return np.array(
+        [float(row[mine].max() > row[~mine].max() + 1e-6) for row, mine in zip(scores, own, strict=True)]
+    )
+
+
+def exact_p(differences, visuals):
+    """Of all signs that the visuals' sums could have, how many take the total this far from 0: sum by sum."""
+    sums = [int(differences[visuals == one].sum()) for one in np.unique(visuals)]
+    ways = {0: 1.0}
+    for one in sums:
+        after = {}
+        for total, share in ways.items():
+            for sign in (1, -1):
+                after[total + sign * one] = after.get(total + sign * one, 0.0) + share / 2
+        ways = after
+    return sum(share for total, share in ways.items() if abs(total) >= abs(sum(sums)))
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_the_finding_is_what_loops_say(workspace, direction):
+    data = workspace.dataset()
+    visuals = data.visual_of_text if direction == "t2v" else np.arange(60)
+    right = {run: first_hits(workspace, run, direction) for run in NAMES}
+    order = sorted(NAMES, key=lambda run: -right[run].mean())
+    pairs = {
+        frozenset(pair)
+        for first in ("info_nce", order[0])
+        for pair in ((first, other) for other in NAMES if other != first)
+    }
+    raw = {pair: exact_p(np.subtract(*(right[run] for run in sorted(pair))), visuals) for pair in pairs}
+    holm, worst = {}, 0.0
+    for at, pair in enumerate(sorted(raw, key=raw.get)):  # step by step down
+        worst = max(worst, min(1.0, (len(raw) - at) * raw[pair]))
+        holm[pair] = worst
+    lead = shown(workspace, direction=direction).value("results-first")["lead"]
+    best, second, third = order
+    gap, p = 100 * (right[best].mean() - right[second].mean()), holm[frozenset((best, second))]
+    assert lead.startswith(
+        f"{best} is the best of 3 runs by R@1 on this seed: {100 * right[best].mean():.1f}% ("
+    )
+    says = "is more than chance on this seed" if p < 0.05 else "may be chance"
+    told = "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+    assert (
+        f"Its lead of {gap:.1f} points over the next one, {second}, {says} ({told}: paired test by image, Holm's correction "
+        f"for {len(pairs)} comparisons)." in lead
+    )
+    assert (f"Nor can the test tell it from {third}." in lead) == (holm[frozenset((best, third))] >= 0.05)

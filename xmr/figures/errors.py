@@ -237,24 +237,20 @@ def slice_words(title: str, means: Sequence[Slice], name: str) -> str:
     return text + ("." if worst.high < best.low else "; their intervals overlap.")
 
 
-def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str]) -> str:
-    """The slice in which two runs differ most surely; `differences` are `slice_differences` of the second run to the
-    first."""
+def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str], here: str = "") -> str:
+    """The slice in which two runs differ most clearly; `differences` are `slice_differences` of the second run to the
+    first, `here` is on which seeds."""
     sure = [one for one in differences if one.low > 0 or one.high < 0]
     if not sure:
-        return (
-            f"By {title}: {names[1]} and {names[0]} can't be told apart on any slice: every interval holds 0."
-        )
+        return f"By {title}: {names[1]} and {names[0]} can't be told apart on any slice{here}: every interval holds 0."
     first = sure[0]
     way = "above" if first.mean > 0 else "below"
     ends = " … ".join(fixed(100 * end, 1, sign=True) for end in (first.low, first.high))
-    text = (
-        f"By {title}: {names[1]} is {abs(100 * first.mean):.1f} points {way} {names[0]} on “{first.name}” "
-        f"({ends}, {first.count:,} queries)"
+    return (
+        f"By {title}: {names[1]} is {abs(100 * first.mean):.1f} points {way} {names[0]} on “{first.name}”{here} "
+        f"({ends}, {first.count:,} queries); the 95% interval leaves out 0 in {len(sure)} of {len(differences)} slices, "
+        "uncorrected for their number."
     )
-    if len(sure) > 1:
-        text += f"; the interval leaves out 0 in {len(sure)} of {len(differences)} slices, uncorrected for their number"
-    return f"{text}."
 
 
 def curves_figure(

@@ -35,6 +35,8 @@ from xmr.views.values import chart, table
 from xmr.words import fixed, percent
 from xmr.workspace import TOP, Workspace
 from xmr.workspace.measured import top
+from xmr.workspace.result_words import on_seed
+from xmr.workspace.results import seeds_of
 from xmr.workspace.words import words_of
 
 HUBS = 5  # items shown
@@ -96,7 +98,8 @@ def slice_chart(workspace: Workspace, asked: Asked) -> str:
     revision = f"{asked.split} {asked.direction} {asked.slicing} {asked.k}"
     figure.update_layout(uirevision=revision, meta={"pick": LIST.format("A point")})
     if asked.b:
-        words = slices_words(asked.slicing, apart, (asked.a, asked.b))
+        here = on_seed(seeds_of(workspace, asked.pair).values())
+        words = slices_words(asked.slicing, apart, (asked.a, asked.b), here)
     else:
         words = slice_words(asked.slicing, found[asked.a], asked.a)
     heads = ["slice", "queries", *asked.pair, *(["B − A"] if asked.b else [])]

@@ -25,6 +25,7 @@ from xmr.workspace.result_words import (
     protocol_sentence,
 )
 from xmr.workspace.results import Results
+from xmr.workspace.words import words_of
 
 PICK = "Open in Errors as run B"
 # What rows can be sorted by, as links keep it: a column, and whether its largest are first.
@@ -53,7 +54,7 @@ def estimate_table(
 ) -> dict[str, Any]:
     """Metrics of all runs in one direction, below who leads; with the files that hold them and the differences."""
     way, looks = direction_words(workspace, shown.split, shown.direction), _looks(workspace, shown)
-    text = lead_words(shown)
+    text = lead_words(shown, words_of(workspace.dataset(shown.split)).visual)
     if shown.pending:
         done = len(shown.estimates) + len(shown.faults)
         text = f"{done} of {done + len(shown.pending)} runs are measured, the others follow. {text}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from xmr.tables import csv_text, latex_text
@@ -101,7 +102,7 @@ def difference_words(shown: Results) -> str:
             f", in {lead.title} for {shown.comparisons[lead.title]}: also those with {lead.best}, of which the sentence "
             "above tells"
         )
-    return f"{text}. ↑ better, ↓ worse: p < {LEVEL}; alike: the test can't tell them apart."
+    return f"{text}. ↑ better, ↓ worse{on_seed(shown.seeds.values())}: p < {LEVEL}; alike: the test can't tell them apart."
 
 
 def protocol_sentence(workspace: Workspace, shown: Results) -> str:
@@ -115,7 +116,7 @@ def protocol_sentence(workspace: Workspace, shown: Results) -> str:
     text = (
         f"{data.name}, split {shown.split}: {asking} ask among {gallery}. Per cent, with 95% intervals from 1,000 "
         f"resamples of the {drawn}. They tell how far other {words.visual}s of the same kind would move the figures, not "
-        "how far another seed of the training would: each run is one training."
+        "how far another seed of the training would."
     )
     if shown.no_zero_shot:
         text += f" No zero-shot row: {shown.no_zero_shot}."
@@ -124,25 +125,35 @@ def protocol_sentence(workspace: Workspace, shown: Results) -> str:
     return text
 
 
-def lead_words(shown: Results) -> str:
-    """Who is best, whether the lead over the next one is more than chance, who else may be as good, and what the frozen
-    encoder reaches."""
+def on_seed(seeds: Iterable[int]) -> str:
+    """That what is said holds for these trainings: nothing where nothing was trained."""
+    different = {*seeds}
+    return "" if not different else " on this seed" if len(different) == 1 else " on these seeds"
+
+
+def lead_words(shown: Results, visual: str) -> str:
+    """Who is best, whether the lead over the next one is more than chance, who else may be as good, what other seeds say,
+    and what the frozen encoder reaches; `visual` is what the test draws."""
     found = shown.lead
     if found is None:
         return "None of these runs could be measured." if shown.faults else "Nothing is measured yet."
     best = shown.estimates[found.best][found.title]
     text = f"{found.best}: {found.title} is {_value(best)}."
     if found.others:
+        here = on_seed(shown.seeds[name] for name in (found.best, *found.others) if name in shown.seeds)
         second, one = next(iter(found.others.items()))
         gap = -100 * one.found.difference
-        text = f"{found.best} is the best of {len(shown.estimates)} runs by {found.title}: {_value(best)}. "
-        if one.sure:
-            text += f"Its lead of {gap:.1f} points over the next one, {second}, is more than chance ({chance(one.p)})."
-        elif gap == 0:
+        text = f"{found.best} is the best of {len(shown.estimates)} runs by {found.title}{here}: {_value(best)}. "
+        if gap == 0:
             text += f"The next one, {second}, has the same mean."
         else:
+            count = shown.comparisons[found.title]
+            test = f"paired test by {visual}" + (
+                f", Holm's correction for {count} comparisons" if count > 1 else ""
+            )
+            says = f"is more than chance{here}" if one.sure else "may be chance"
             text += (
-                f"Its lead of {gap:.1f} points over the next one, {second}, may be chance ({chance(one.p)})."
+                f"Its lead of {gap:.1f} points over the next one, {second}, {says} ({chance(one.p)}: {test})."
             )
         rest = [name for name in found.alike if name != second]
         if rest:
@@ -150,12 +161,33 @@ def lead_words(shown: Results) -> str:
             text += f" Nor can the test tell it from {told}."
         worse = len(found.others) - len(found.alike)
         if rest and worse:
-            text += f" It is better than {'the remaining one' if worse == 1 else f'the remaining {worse}'} by more than chance."
+            text += f" It is better than {'the remaining one' if worse == 1 else f'the remaining {worse}'} by more than chance{here}."
+    text += _seeds_words(shown, found.title)
     for name, row in shown.zero_shot.items():
         frozen = row.estimates[found.title]
         text += f" The frozen encoder itself ({name}) reaches {_value(frozen)}"
         text += ": no run does better." if frozen.mean >= best.mean else "."
     return text
+
+
+def _seeds_words(shown: Results, title: str) -> str:
+    """What the settings that were trained under several seeds reach, best first; "" where there is none."""
+    found = {
+        name: [100 * shown.estimates[run][title].mean for run in runs] for name, runs in shown.repeats.items()
+    }
+    ordered = sorted(found, key=lambda name: -sum(found[name]) / len(found[name]))
+    if not ordered:
+        return ""
+    told = [
+        f"{name} {sum(found[name]) / len(found[name]):.1f}% ({min(found[name]):.1f} – {max(found[name]):.1f}, {len(found[name])} seeds)"
+        for name in ordered[:NAMED]
+    ]
+    text = f" Over seeds, mean and range: {', '.join(told)}"
+    if len(ordered) > 1:
+        first, second = ordered[:2]
+        apart = min(found[first]) > max(found[second])
+        text += f"; {'every seed' if apart else 'not every seed'} of {first} is above every one of {second}"
+    return f"{text}."
 
 
 def _value(one: Estimate) -> str:

@@ -87,7 +87,8 @@ class Results:
     """What was measured of runs on one split in one direction.
 
     By run, in the order asked for: `estimates` and `tests` (against `baseline`, of the others) by a metric's title,
-    `medians` of ranks, `totals` over both directions, which `total` names ("rsum", "mAP"). `lead` is in mAP where there
+    `medians` of ranks, `totals` over both directions, which `total` names ("rsum", "mAP"), and `seeds` of those that were
+    trained; `repeats` are runs of one setting under several seeds, by the first of them. `lead` is in mAP where there
     are classes, else in R@1; `comparisons` are the pairs that Holm's correction is for, by a metric's title. `faults` tells
     why a run could not be measured; `pending` are runs that are still to be measured.
     `zero_shot` are the runs' frozen encoders by what they are called, `no_zero_shot` says why there is none, and
@@ -105,6 +106,8 @@ class Results:
     tests: dict[str, dict[str, Difference]]
     lead: Lead | None = None
     comparisons: dict[str, int] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    repeats: dict[str, list[str]] = field(default_factory=dict)
     zero_shot: dict[str, ZeroShot] = field(default_factory=dict)
     no_zero_shot: str = ""
     awaited: bool = False
@@ -263,6 +266,21 @@ def family(
     return found, len(different)
 
 
+def seeds_of(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
+    """The seeds of those of the runs that were trained."""
+    return {name: workspace.run(name).config.seed for name in names if trains_a_loss(workspace.run(name))}
+
+
+def repeats(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
+    """Runs that were trained alike but for their seeds, at least two of each kind, by the first of them."""
+    kinds: dict[str, dict[int, str]] = {}
+    for name, seed in seeds_of(workspace, names).items():
+        run = workspace.run(name)
+        kind = repr((replace(run.config, seed=0), run.encoder.get("hash", "")))
+        kinds.setdefault(kind, {}).setdefault(seed, name)
+    return {next(iter(own.values())): [*own.values()] for own in kinds.values() if len(own) > 1}
+
+
 def results(
     workspace: Workspace,
     names: Sequence[str],
@@ -309,6 +327,8 @@ def results(
         tests=tests,
         lead=lead,
         comparisons=comparisons,
+        seeds=seeds_of(workspace, done),
+        repeats=repeats(workspace, done),
         zero_shot=zero_shot,
         no_zero_shot=reason,
         awaited=awaited,
