@@ -72,12 +72,18 @@ def serve(cache_folder: None) -> Callable[[Workspace], Any]:
 
 
 @pytest.fixture(scope="session")
-def app_url(serve: Callable[[Workspace], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of the app over the fake workspace, one server for all tests."""
-    from tests.fake_workspace import make_workspace
+def workspace(cache_folder: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The fake workspace, one for all tests that leave it as it is: verdicts of their judges go to a file of its own."""
+    from tests.judges import with_store
 
-    with serve(make_workspace(tmp_path_factory.mktemp("checkpoints"))) as url:
-        yield url
+    return with_store(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def url(serve: Callable[[Workspace], Any], workspace: Workspace) -> Iterator[str]:
+    """Address of the app over it, one server for all tests."""
+    with serve(workspace) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

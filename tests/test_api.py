@@ -21,8 +21,8 @@ RUNS = ["info_nce", "max_of_hinges", "siglip"]  # by name
 
 
 @pytest.fixture(scope="module")
-def client(app_url):
-    return Client(app_url, verbose=False)
+def client(url):
+    return Client(url, verbose=False)
 
 
 def test_only_the_four_endpoints_are_public(client):
@@ -32,8 +32,8 @@ def test_only_the_four_endpoints_are_public(client):
     assert arguments == ["query", "runs", "k"]
 
 
-def test_agents_find_the_endpoints_with_their_descriptions(app_url):
-    tools = {tool["name"]: tool for tool in httpx.get(f"{app_url}gradio_api/mcp/schema").json()}
+def test_agents_find_the_endpoints_with_their_descriptions(url):
+    tools = {tool["name"]: tool for tool in httpx.get(f"{url}gradio_api/mcp/schema").json()}
     assert sorted(tools) == ["false_negatives", "pair_weights", "runs", "search"]
     assert "visuals of the test split" in tools["search"]["description"]
     assert set(tools["search"]["inputSchema"]["properties"]) == {"query", "runs", "k"}
@@ -72,8 +72,8 @@ def test_runs_endpoint_lists_loss_dataset_and_metrics(client):
     assert "t2v/recall_at_1" in runs[0]["metrics"]["test"]
 
 
-def test_every_argument_is_typed_and_described(app_url):
-    tools = httpx.get(f"{app_url}gradio_api/mcp/schema").json()
+def test_every_argument_is_typed_and_described(url):
+    tools = httpx.get(f"{url}gradio_api/mcp/schema").json()
     for tool in tools:
         assert len(tool["description"]) > 40, tool["name"]
         for name, argument in tool["inputSchema"]["properties"].items():
@@ -151,18 +151,18 @@ def called(url, endpoint, data):
 @pytest.mark.parametrize(
     ("endpoint", "data", "words"), [(name, *one) for name, all_of in SENTENCES.items() for one in all_of]
 )
-def test_what_is_of_the_wrong_kind_is_told_in_a_sentence(app_url, endpoint, data, words):
-    said = called(app_url, endpoint, data)
+def test_what_is_of_the_wrong_kind_is_told_in_a_sentence(url, endpoint, data, words):
+    said = called(url, endpoint, data)
     assert "event: error" in said and words in json.loads(said.split("data: ", 1)[1])["error"]
 
 
 @pytest.mark.parametrize("endpoint", SENTENCES)
-def test_a_file_that_nobody_uploaded_is_not_named_whole(app_url, endpoint):
-    said = called(app_url, endpoint, [FILE, FILE, FILE])
+def test_a_file_that_nobody_uploaded_is_not_named_whole(url, endpoint):
+    said = called(url, endpoint, [FILE, FILE, FILE])
     assert "No file of this name was uploaded here" in said and os.getcwd() not in said
 
 
-def test_agents_are_told_in_a_sentence_too(app_url):
+def test_agents_are_told_in_a_sentence_too(url):
     call = {
         "method": "tools/call",
         "jsonrpc": "2.0",
@@ -171,7 +171,7 @@ def test_agents_are_told_in_a_sentence_too(app_url):
     }
     headers = {"Accept": "application/json, text/event-stream"}
     answer = httpx.post(
-        f"{app_url}gradio_api/mcp/", json=call, headers=headers, timeout=60, follow_redirects=True
+        f"{url}gradio_api/mcp/", json=call, headers=headers, timeout=60, follow_redirects=True
     )
     assert "runs is a list of names" in answer.text or "is not of type 'array'" in answer.text
 
@@ -221,13 +221,13 @@ def test_runs_tell_no_folder_of_the_server(tmp_path):
     assert {one["dataset"] for one in said} == {"shapes", "my photos"} and "/srv" not in json.dumps(said)
 
 
-def test_an_agent_calls_a_tool(app_url):
+def test_an_agent_calls_a_tool(url):
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
     async def call():
         async with (
-            streamablehttp_client(f"{app_url}gradio_api/mcp/") as (reader, writer, _),
+            streamablehttp_client(f"{url}gradio_api/mcp/") as (reader, writer, _),
             ClientSession(reader, writer) as session,
         ):
             await session.initialize()

@@ -37,8 +37,8 @@ JSON = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def web(app_url):
-    with httpx.Client(base_url=app_url, timeout=60, follow_redirects=False) as client:
+def web(url):
+    with httpx.Client(base_url=url, timeout=60, follow_redirects=False) as client:
         yield client
 
 
@@ -84,8 +84,8 @@ POSTS = [
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_other_origins_may_neither_post_nor_ask_whether_they_may(web, app_url, path):
-    own = f"http://{urlsplit(app_url).netloc}"
+def test_other_origins_may_neither_post_nor_ask_whether_they_may(web, url, path):
+    own = f"http://{urlsplit(url).netloc}"
     for origin in ("https://evil.example", "null", "http://localhost:1"):
         assert web.post(path, json={"data": []}, headers={"Origin": origin}).status_code == 403
         first = {"Origin": origin, "Access-Control-Request-Method": "POST"}
@@ -106,8 +106,8 @@ def test_a_body_that_is_too_large_is_refused_whatever_it_says_of_itself(web):
 
 
 @pytest.mark.parametrize("length", [20_000, 60_000, 100_000])
-def test_an_address_that_is_too_long_opens_the_page_without_it(app_url, length):
-    where = urlsplit(app_url)
+def test_an_address_that_is_too_long_opens_the_page_without_it(url, length):
+    where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port), timeout=30) as wire:
         wire.sendall(
             f"GET /?v=1&query={'x' * length} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode()
@@ -429,29 +429,29 @@ def test_messages_are_text():
 HOSTILE = quote("<img src=x onerror=window.pwned=3>${window.pwned=4}\u202e'\";--")
 
 
-def test_a_link_is_no_way_in(page, app_url):
+def test_a_link_is_no_way_in(page, url):
     """Every key of every tab with a hostile value: messages name it, and neither they nor the tabs run it or fetch for it."""
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     for tab in views.TABS:
         keys = [key for key, of in TAB_OF.items() if of in ("", tab) and key != "tab"]
-        page.goto(f"{app_url}?v=1&tab={tab}&{'&'.join(f'{key}={HOSTILE}' for key in keys)}")
+        page.goto(f"{url}?v=1&tab={tab}&{'&'.join(f'{key}={HOSTILE}' for key in keys)}")
         expect(page.locator(".corner .note").first).to_be_visible()
         expect(page.locator(f"#panel-{tab} > *").first).to_be_visible()
         page.wait_for_timeout(500)
     for key in ("v", "dataset", "tab"):
-        page.goto(f"{app_url}?{'' if key == 'v' else 'v=1&'}k=5&{key}={HOSTILE}")
+        page.goto(f"{url}?{'' if key == 'v' else 'v=1&'}k=5&{key}={HOSTILE}")
         expect(page.locator(".corner")).to_contain_text("<img src=x onerror")
     assert page.locator(".corner img").count() == 0
     assert not [url for url in asked if url.endswith("/x")]
 
 
-def test_the_page_says_that_its_address_was_too_long(page, app_url):
-    page.goto(f"{app_url}?v=1&query={'x' * 60_000}")
+def test_the_page_says_that_its_address_was_too_long(page, url):
+    page.goto(f"{url}?v=1&query={'x' * 60_000}")
     expect(page.locator(".corner")).to_contain_text("its 60,010 characters are more than 16,000")
     expect(page.locator("#results .column").first).to_be_visible()
     page.wait_for_function("!location.search.includes('too-long')")
-    page.goto(f"{app_url}?v=1&query={'x' * 5000}&runs={'y' * 3000}")
+    page.goto(f"{url}?v=1&query={'x' * 5000}&runs={'y' * 3000}")
     expect(page.locator(".corner")).to_contain_text("a value has 5,000 characters; at most 1,000 are read")
 
 
@@ -463,7 +463,7 @@ def test_a_query_is_said_to_be_too_long_never_cut(web):
 
 
 @pytest.mark.parametrize("kind", ["bomb", "cut", "text", "frames"])
-def test_pictures_that_are_none_are_refused_in_words(page, app_url, tmp_path, kind):
+def test_pictures_that_are_none_are_refused_in_words(page, url, tmp_path, kind):
     path = tmp_path / f"{kind}.png"
     if kind == "bomb":
         Image.new("L", (20_000, 20_000)).save(path, compress_level=9)
@@ -475,7 +475,7 @@ def test_pictures_that_are_none_are_refused_in_words(page, app_url, tmp_path, ki
     else:
         still = Image.new("RGB", (9000, 9000))
         still.save(path, save_all=True, append_images=[still] * 3)
-    page.goto(app_url)
+    page.goto(url)
     expect(page.locator("#results .column").first).to_be_visible()
     before = page.locator("#results .asked").inner_text()
     page.locator(".upload input[type=file]").set_input_files(path)

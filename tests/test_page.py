@@ -7,56 +7,13 @@ import json
 import re
 import subprocess
 import time
-from urllib.parse import parse_qs, urlparse
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.charts import click_in, see_chart
-from tests.fake_workspace import make_workspace
+from tests.journeys import TABS, click_in, opened, see_chart, serious, state_of
 from xmr import page as the_page
-from xmr import views
 from xmr.page import _script, build_app
-from xmr.workspace.verdict_file import VerdictFile
-
-TABS = {id: title for id, (title, _) in views.TABS.items()}
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    made = make_workspace(tmp_path_factory.mktemp("runs"))
-    made.verdicts = VerdictFile(tmp_path_factory.mktemp("verdicts") / "verdicts.sqlite")  # nobody else's
-    return made
-
-
-@pytest.fixture(scope="module")
-def url(serve, workspace):
-    with serve(workspace) as address:
-        yield address
-
-
-def opened(page, url, tab="search", **keys):
-    """Opens a link and waits for its tab."""
-    more = "".join(f"&{key}={value}" for key, value in keys.items())
-    page.goto(f"{url}?v=1&tab={tab}{more}")
-    expect(page.locator(f"#panel-{tab} > *").first).to_be_visible()
-    rest(page)
-
-
-def rest(page):
-    """Waits until no answer is awaited, nothing is measured and what is in sight is drawn."""
-    page.wait_for_function(
-        """() => !document.querySelector('.xmr.waits')
-        && ![...document.querySelectorAll('[role=tabpanel]')].some((one) => one.offsetParent && /Measuring …/.test(one.innerText))"""
-    )
-    page.wait_for_timeout(400)
-
-
-def state_of(page):
-    """What the address holds."""
-    return parse_qs(urlparse(page.url).query)
-
 
 # ---- the page ----------------------------------------------------------------------------------------------------
 
@@ -331,14 +288,5 @@ def test_results_are_sorted_and_lead_to_errors(page, url):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("tab", TABS)
 def test_axe_finds_nothing_serious(page, url, tab, theme):
-    page.goto(f"{url}?v=1&tab={tab}&__theme={theme}")
-    expect(page.locator(f"#panel-{tab} > *").first).to_be_visible()
-    rest(page)
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    serious = [
-        f"{one['id']}: {node['target']} {node['html'][:160]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-    assert not serious, serious
+    opened(page, url, tab, __theme=theme)
+    assert not serious(page)

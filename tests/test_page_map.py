@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import httpx
 import numpy as np
-import pytest
 from playwright.sync_api import expect
 
-from tests.fake_workspace import MARKUP, make_workspace
-from tests.test_page import opened, rest, state_of
+from tests.fake_workspace import MARKUP
+from tests.journeys import opened, rest, state_of
 from xmr.cache import address
 from xmr.views.map_items import PAGE
 from xmr.workspace.maps import maps_folder, points
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    return make_workspace(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def url(serve, workspace):
-    with serve(workspace) as address:
-        yield address
 
 
 def open_map(page, url, **keys):

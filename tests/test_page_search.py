@@ -8,7 +8,6 @@ import time
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -22,7 +21,7 @@ from tests.fake_workspace import (
     make_pictures,
     make_workspace,
 )
-from tests.test_page import TABS, opened, rest, state_of
+from tests.journeys import TABS, opened, rest, serious, state_of
 from xmr import page as the_page
 from xmr.page import build_app, launch_options
 from xmr.workspace.pages import Page
@@ -45,16 +44,6 @@ def labels(page, column=0):
     return [tile.get_attribute("aria-label") for tile in tiles.all()]
 
 
-def serious(page):
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        (one["id"], node["html"][:160])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
-
-
 def all_pictures(page):
     page.wait_for_function(
         "[...document.querySelectorAll('#results img')].every((one) => one.loading === 'lazy' || one.complete && one.naturalWidth)"
@@ -67,8 +56,8 @@ def all_pictures(page):
 # ---- what stands there ---------------------------------------------------------------------------------------
 
 
-def test_the_first_screen_is_full_and_stands_still(page, app_url):
-    opened(page, app_url)
+def test_the_first_screen_is_full_and_stands_still(page, url):
+    opened(page, url)
     assert page.evaluate(SHIFTS) <= 0.05
     expect(page.locator("#results .column")).to_have_count(3)
     assert all(len(labels(page, column)) >= 12 for column in range(3))
@@ -83,8 +72,8 @@ def test_the_first_screen_is_full_and_stands_still(page, app_url):
     all_pictures(page)
 
 
-def test_status_is_told_by_words_and_frames_and_not_by_colour_alone(page, app_url):
-    opened(page, app_url)
+def test_status_is_told_by_words_and_frames_and_not_by_colour_alone(page, url):
+    opened(page, url)
     searched(page, "something blue on a pale ground")
     for words in ("annotated match", "true, not annotated", "not a match"):
         expect(page.locator("#results .legend")).to_contain_text(words)
@@ -101,8 +90,8 @@ def test_status_is_told_by_words_and_frames_and_not_by_colour_alone(page, app_ur
     expect(page.locator("#results .tag")).to_have_count(0)
 
 
-def test_what_is_typed_and_captions_stay_text(page, app_url):
-    opened(page, app_url)
+def test_what_is_typed_and_captions_stay_text(page, url):
+    opened(page, url)
     before = labels(page)
     page.fill("#query", "   ")
     page.click("#go")
@@ -115,8 +104,8 @@ def test_what_is_typed_and_captions_stay_text(page, app_url):
     assert not page.locator("#results b:text-is('bold'), dialog b, #results script, dialog script").count()
 
 
-def test_a_match_outside_k_is_pinned_with_its_rank(page, app_url):
-    opened(page, app_url, k=4)
+def test_a_match_outside_k_is_pinned_with_its_rank(page, url):
+    opened(page, url, k=4)
     pinned = page.locator("#results .below .tile")
     for _ in range(12):
         if pinned.count():
@@ -161,11 +150,10 @@ def test_six_of_many_runs_are_drawn_and_with_fewer_the_tiles_are_larger(many_url
 # ---- what is done ----------------------------------------------------------------------------------------------
 
 
-def test_every_press_of_next_counts_and_no_later_choice_takes_it_back(page, app_url, monkeypatch, tmp_path):
-    workspace = make_workspace(tmp_path)
+def test_every_press_of_next_counts_and_no_later_choice_takes_it_back(page, url, workspace, monkeypatch):
     order = workspace.disagreements(workspace.shown_first, "test", "v2t")
     names = [workspace.dataset("test").visual_ids[place] for place in order]
-    opened(page, app_url, direction="v2t")
+    opened(page, url, direction="v2t")
     real, late = the_page.view, [1.0]
 
     def slow(*values):
@@ -190,8 +178,8 @@ def test_every_press_of_next_counts_and_no_later_choice_takes_it_back(page, app_
     expect(query).to_have_text(f"Image {names[3]}")
 
 
-def test_random_picks_another_item_and_a_turned_direction_asks_the_same_pair(page, app_url):
-    opened(page, app_url)
+def test_random_picks_another_item_and_a_turned_direction_asks_the_same_pair(page, url):
+    opened(page, url)
     query = page.locator("#results .query .eyebrow")
     first = query.inner_text()
     # A random item may be the same one now and then, but not ten times.
@@ -210,8 +198,8 @@ def test_random_picks_another_item_and_a_turned_direction_asks_the_same_pair(pag
     expect(query).to_have_text(f"Caption {visual}#0")
 
 
-def test_an_item_becomes_the_query_and_its_card_returns_the_focus(page, app_url):
-    opened(page, app_url)
+def test_an_item_becomes_the_query_and_its_card_returns_the_focus(page, url):
+    opened(page, url)
     tile = page.locator("#results .column").nth(1).locator(".tile").nth(2)
     index, card = tile.get_attribute("data-item"), page.locator("dialog.item")
     tile.click()
@@ -242,11 +230,11 @@ def test_an_item_becomes_the_query_and_its_card_returns_the_focus(page, app_url)
     expect(page.get_by_label("image → text")).to_be_checked()
 
 
-def test_an_uploaded_picture_finds_captions_and_a_bad_one_is_told(page, app_url, tmp_path):
+def test_an_uploaded_picture_finds_captions_and_a_bad_one_is_told(page, url, tmp_path):
     green, broken, large = (tmp_path / name for name in ("green.png", "broken.png", "large.png"))
     Image.new("RGB", (300, 200), COLOURS["green"]).save(green)
     broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
-    opened(page, app_url)
+    opened(page, url)
     file, query = page.locator(".upload input[type=file]"), page.locator("#results .query .eyebrow")
     before = query.inner_text()
     file.set_input_files(broken)
@@ -272,8 +260,8 @@ def test_an_uploaded_picture_finds_captions_and_a_bad_one_is_told(page, app_url,
 # ---- for everyone ------------------------------------------------------------------------------------------------
 
 
-def test_the_grid_is_one_tab_stop_and_arrows_lead_through_it(page, app_url):
-    opened(page, app_url)
+def test_the_grid_is_one_tab_stop_and_arrows_lead_through_it(page, url):
+    opened(page, url)
     focused = "document.activeElement.getAttribute('aria-label') || ''"
     page.locator("#scale select").focus()
     page.keyboard.press("Tab")
@@ -293,9 +281,9 @@ def test_the_grid_is_one_tab_stop_and_arrows_lead_through_it(page, app_url):
     assert page.evaluate(focused).startswith("Rank 2, "), "who comes back is where they were"
 
 
-def test_nothing_moves_for_those_who_asked_for_rest(page, app_url):
+def test_nothing_moves_for_those_who_asked_for_rest(page, url):
     page.emulate_media(reduced_motion="reduce")
-    opened(page, app_url)
+    opened(page, url)
     page.locator("#results .tile").first.hover()
     moving = page.evaluate(
         """() => [...document.querySelectorAll('.xmr, .xmr *')].filter((one) => { const style = getComputedStyle(one);
@@ -306,14 +294,14 @@ def test_nothing_moves_for_those_who_asked_for_rest(page, app_url):
 
 
 @pytest.mark.parametrize("tab", TABS)
-def test_axe_finds_nothing_serious_on_a_phone(page, app_url, tab):
+def test_axe_finds_nothing_serious_on_a_phone(page, url, tab):
     page.set_viewport_size({"width": 390, "height": 844})
-    opened(page, app_url, tab)
+    opened(page, url, tab)
     assert not serious(page)
 
 
-def test_tiles_stay_within_their_columns_at_any_width(page, app_url):
-    opened(page, app_url)
+def test_tiles_stay_within_their_columns_at_any_width(page, url):
+    opened(page, url)
     for width in (390, 320, 768, 1024, 1400):
         page.set_viewport_size({"width": width, "height": 844})
         page.wait_for_timeout(200)

@@ -5,28 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import quote
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.charts import click_in, see_chart
-from tests.fake_workspace import MARKUP, make_many, make_workspace
-from tests.test_page import opened, rest, state_of
+from tests.fake_workspace import MARKUP, make_many
+from tests.journeys import click_in, opened, rest, see_chart, state_of
 from xmr.views import error_charts, error_lists
 from xmr.views.error_lists import Asked
 from xmr.views.error_rows import as_csv
 
 OF = Asked("test", "t2v", "max_of_hinges", "info_nce", ("siglip",), 1)
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    return make_workspace(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def url(serve, workspace):
-    with serve(workspace) as address:
-        yield address
 
 
 def tells(page, key, value):

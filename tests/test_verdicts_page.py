@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from playwright.sync_api import expect
 
-from tests.charts import see_chart
+from tests.journeys import see_chart
 from tests.judges import RUN, listed_pairs, pairs_on, with_store
 from xmr.disk import CannotSave
 from xmr.store import PairNames, VerdictStore, read_verdicts

@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 
-from tests.fake_workspace import make_workspace
 from xmr.views.details import details
 from xmr.views.query import Asked, disagreement, read_query, written
 from xmr.views.scales import Scores
 from xmr.words import significant
 from xmr.workspace.item_names import UnknownItem, find_item, item_link
 from xmr.workspace.measured import weight_of_pair
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    return make_workspace(tmp_path_factory.mktemp("runs"))
 
 
 def test_every_item_is_found_by_its_name(workspace):

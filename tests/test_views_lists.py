@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from tests.fake_workspace import make_workspace
 from tests.viewed import see
@@ -14,11 +13,6 @@ from xmr.selection import SELECTORS
 from xmr.views import suspect_lists
 from xmr.views.suspect_pages import list_page
 from xmr.workspace.measured import hard_negatives
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    return make_workspace(tmp_path_factory.mktemp("checkpoints"))
 
 
 def drawn_of(workspace, settings, run, direction):

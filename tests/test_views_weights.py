@@ -16,11 +16,6 @@ from xmr.workspace.measured import effective, samples
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 
 
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory, cache_folder):
-    return make_workspace(tmp_path_factory.mktemp("checkpoints"))
-
-
 def asked(choice, hyper, other="", seed=0, size=64, split="test", baseline="siglip"):
     return batch_maps.Asked(choice, hyper, other, split, baseline, seed, size)
 

@@ -66,29 +66,32 @@ window.xmrControl = (block, { changed, ask, upload, save, tell }) => {
       const chips = h('span', { class: 'chips' }), list = h('datalist', { id: `${id}-list` });
       const input = h('input', { id, list: `${id}-list`, placeholder: 'add by name', autocomplete: 'off' });
       const names = () => now.value;
+      // At once, so that a second press before the answer takes nothing back.
+      const choose = (value) => { now = { ...now, value }; refresh(); told(value); };
       input.addEventListener('input', () => {
         const found = options().find(([words, name]) => words === input.value || name === input.value);
         if (!found || names().includes(found[1])) return;
         input.value = '';
-        told([...names(), found[1]]);
+        choose([...names(), found[1]]);
       });
       input.addEventListener('keydown', (event) => {
-        if (event.key === 'Backspace' && !input.value && names().length) told(names().slice(0, -1));
+        if (event.key === 'Backspace' && !input.value && names().length) choose(names().slice(0, -1));
         if (event.key !== 'Enter') return;
         event.preventDefault();
         const found = options().find(([words, name]) => !names().includes(name) && words.toLowerCase().startsWith(input.value.toLowerCase()));
-        if (found && input.value) { input.value = ''; told([...names(), found[1]]); }
+        if (found && input.value) { input.value = ''; choose([...names(), found[1]]); }
       });
       const node = wrap('many', label(now.label), h('div', { class: 'box' }, chips, input), list);
       let drawn = '';
-      return [node, () => {
+      const refresh = () => {
         if (drawn !== (drawn = JSON.stringify([now.value, now.options]))) {
           const words = Object.fromEntries(options().map(([text, name]) => [name, text]));
           chips.replaceChildren(...names().map((name) => h('span', { class: 'chip' }, words[name] ?? name,
-            h('button', { type: 'button', 'aria-label': `Take out ${name}`, onclick: () => { told(names().filter((other) => other !== name)); input.focus(); } }, '×'))));
+            h('button', { type: 'button', 'aria-label': `Take out ${name}`, onclick: () => { choose(names().filter((other) => other !== name)); input.focus(); } }, '×'))));
           list.replaceChildren(...options().filter(([, name]) => !names().includes(name)).map(([text]) => h('option', { value: text })));
         }
-      }];
+      };
+      return [node, refresh];
     },
     button: () => {
       const node = h('button', { type: 'button', id: block.id, class: `control button ${now.primary ? 'primary' : ''}`, onclick: () => {
