@@ -33,7 +33,6 @@ from scripts.train import of_all
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.checkpoints.run import STATE
 from xmr.data import Dataset
-from xmr.data.blocks import captions_of, holds, render_parallel, sample_captions, sample_scenes, scenes_of
 from xmr.disk import holding, write_files
 from xmr.embedding import zero_shot
 from xmr.metrics import evaluate_embeddings
@@ -50,6 +49,7 @@ from xmr.pretraining import (
     scene_batches,
     true_first,
 )
+from xmr.worlds import captions_of, holds, render_parallel, sample_captions, sample_scenes, scenes_of
 
 SAVE_SECONDS = 60.0  # after which the model so far and the state are written
 DECIDING = (

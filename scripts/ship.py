@@ -29,12 +29,13 @@ from xmr.checkpoints import list_runs, trains_a_loss
 from xmr.checkpoints.files import digest
 from xmr.checkpoints.run import CARD, HISTORY, RUN, Run, read_about
 from xmr.checkpoints.save import history_bytes, model_card
-from xmr.data import Dataset, load_dataset, moving_blocks
-from xmr.data.blocks.motion import clips_of
-from xmr.data.blocks_dataset import SHIPPED, render_to, table_name
+from xmr.data import Dataset, load_dataset
+from xmr.data.generated import SHIPPED, pictures, strips, table_name, write_pictures
 from xmr.embedding import run_inputs
 from xmr.losses import LOSSES
 from xmr.scoring import split_metrics, validate
+from xmr.worlds import scenes_of
+from xmr.worlds.motion import clips_of
 
 CHECKPOINTS = SHIPPED.parent
 TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
@@ -76,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
         return combined()
     shutil.rmtree(SHIPPED, ignore_errors=True)
     SHIPPED.mkdir(parents=True)
-    render_to(SHIPPED / table_name("test"), "test")
-    moving_blocks.render_to(SHIPPED / moving_blocks.table_name("test"), "test", clips_of("test"))
+    write_pictures(SHIPPED / table_name("blocks", "test"), pictures("test", scenes_of("test")))
+    write_pictures(SHIPPED / table_name("moving_blocks", "test"), strips("test", clips_of("test")))
     if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks", "--overwrite"])):
         return code
     for name in LOSSES:  # each with its own command in its card

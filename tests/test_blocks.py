@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from xmr.data.blocks import (
+from xmr.worlds import (
     COLOURS,
     MATERIALS,
     SHAPES,
@@ -35,7 +35,7 @@ from xmr.data.blocks import (
     split_seed,
     unannotated_share,
 )
-from xmr.data.blocks.camera import footprint, screen_box
+from xmr.worlds.camera import footprint, screen_box
 
 DIFFICULTIES = (0.0, 0.2, 0.5, 0.8, 1.0)
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"allowed", "cache", "captions", "disk", "registry", "start", "tables", "turns", "words"},
     {"core"},
-    {"losses", "selection", "metrics", "fusion", "evidence", "comparison"},
+    {"losses", "selection", "metrics", "fusion", "evidence", "comparison", "worlds"},
     {"data", "encoders", "matchers", "search"},
     {
         "training",

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xmr.data import blocks_dataset, load_dataset, moving_blocks
-from xmr.data.blocks import COLOURS, SHAPES, SIZES, SPLITS, TABLES, Scenes, render, render_parallel, scenes_of
-from xmr.data.blocks.camera import footprint
-from xmr.data.blocks.motion import (
+from xmr.data import generated, load_dataset
+from xmr.worlds import COLOURS, SHAPES, SIZES, SPLITS, TABLES, Scenes, render, render_parallel, scenes_of
+from xmr.worlds.camera import footprint
+from xmr.worlds.motion import (
     ACTIONS,
     APPEAR,
     AWAY,
@@ -36,7 +36,7 @@ from xmr.data.blocks.motion import (
     poses,
     sample_clips,
 )
-from xmr.data.blocks.motion_captions import (
+from xmr.worlds.motion_captions import (
     AND,
     BEFORE,
     CLAIMS,
@@ -47,8 +47,8 @@ from xmr.data.blocks.motion_captions import (
     MotionForms,
     sample_motion_captions,
 )
-from xmr.data.blocks.motion_truth import motion_holds, motion_holds_pairs
-from xmr.data.blocks.render import lifted_box
+from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
+from xmr.worlds.render import lifted_box
 
 DIFFICULTIES = (0.0, 0.3, 0.5, 0.8, 1.0)
 
@@ -668,7 +668,7 @@ def test_index_pairs_are_checked(clips: Clips):
 def few_clips(tmp_path, monkeypatch):
     """`moving_blocks` with eight clips a split, rendered into a cache of its own."""
     monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("xmr.data.blocks_dataset.SHIPPED", tmp_path / "none")
+    monkeypatch.setattr("xmr.data.generated.SHIPPED", tmp_path / "none")
     for split in CLIPS:
         monkeypatch.setitem(CLIPS, split, 8)
 
@@ -702,13 +702,12 @@ def test_of_a_part_only_its_own_pictures_are_rendered_and_they_are_those_of_the_
 ):
     monkeypatch.setitem(SPLITS, "train", 8)
     seen = []
-    original = blocks_dataset.rendered
-    for module in (blocks_dataset, moving_blocks):
-        monkeypatch.setattr(
-            module,
-            "rendered",
-            lambda what, scenes, *a, **k: seen.append(len(scenes)) or original(what, scenes, *a, **k),
-        )
+    original = generated.rendered
+    monkeypatch.setattr(
+        generated,
+        "rendered",
+        lambda what, scenes, *a, **k: seen.append(len(scenes)) or original(what, scenes, *a, **k),
+    )
     rows, each = np.array([1, 4, 6]), FRAMES if name == "moving_blocks" else 1
     part = load_dataset(name, "train").some(rows)
     assert seen == [] and len(part.visuals) == 3  # nothing is rendered before it is asked for
@@ -730,7 +729,7 @@ def test_of_a_part_only_its_own_pictures_are_rendered_and_they_are_those_of_the_
 
 
 def test_fingerprints_tell_datasets_apart(few_clips, monkeypatch):
-    monkeypatch.setattr(moving_blocks, "strips", None)  # a picture is rendered when it is asked for
+    monkeypatch.setattr(generated, "strips", None)  # a picture is rendered when it is asked for
     data = [
         load_dataset("moving_blocks", split, seed=seed, difficulty=difficulty)
         for split, seed, difficulty in (
@@ -745,4 +744,4 @@ def test_fingerprints_tell_datasets_apart(few_clips, monkeypatch):
     with pytest.raises(ValueError, match="difficulty"):
         load_dataset("moving_blocks", "test", difficulty=2)
     with pytest.raises(ValueError, match="validation"):
-        moving_blocks.moving_blocks("val")
+        generated.moving_blocks("val")

@@ -9,9 +9,7 @@ from scripts import evaluate
 from xmr.checkpoints import list_runs, trains_a_loss
 from xmr.core import DIRECTIONS
 from xmr.data import load_dataset
-from xmr.data.blocks import captions_of, holds, render, scenes_of
-from xmr.data.blocks.motion import clips_of, frames
-from xmr.data.blocks_dataset import SHIPPED
+from xmr.data.generated import SHIPPED
 from xmr.embedding import embed_dataset, kind_of_data
 from xmr.encoders import SHIPPED as ENCODER_FOLDER
 from xmr.encoders import load_encoder
@@ -21,6 +19,8 @@ from xmr.scoring import split_metrics
 from xmr.training import plateau
 from xmr.workspace import Workspace
 from xmr.workspace.results import estimates, total
+from xmr.worlds import captions_of, holds, render, scenes_of
+from xmr.worlds.motion import clips_of, frames
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RUNS, FAULTS = list_runs(CHECKPOINTS)
@@ -177,7 +177,7 @@ def test_the_encoder_finds_a_truly_matching_item_first_for_most_queries(test_spl
 
 
 def test_evaluation_splits_share_no_scene_with_pre_training():
-    from xmr.data.blocks import pretraining_seed, sample_scenes
+    from xmr.worlds import pretraining_seed, sample_scenes
 
     def keys(scenes):
         return {row.tobytes() for row in np.concatenate([scenes.x, scenes.y], 1)}

@@ -21,7 +21,10 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from xmr.core import Pairs
-from xmr.data.blocks import (
+from xmr.data.dataset import Dataset
+from xmr.disk import write_files
+from xmr.losses import LOSSES, symmetric
+from xmr.worlds import (
     Scenes,
     attribute_targets,
     flip,
@@ -31,9 +34,6 @@ from xmr.data.blocks import (
     sample_captions,
     sample_scenes,
 )
-from xmr.data.dataset import Dataset
-from xmr.disk import write_files
-from xmr.losses import LOSSES, symmetric
 
 MEAN = STD = 0.5
 WEIGHTS, CONFIG, CARD = "open_clip_model.safetensors", "open_clip_config.json", "README.md"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from xmr.data import blocks_dataset, moving_blocks  # noqa: F401  (they register themselves)
+from xmr.data import generated  # noqa: F401  (its datasets register themselves)
 from xmr.data.classes import class_views, mat_files
 from xmr.data.clips import TABLES, clips
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xmr.data.blocks import camera
-from xmr.data.blocks.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, TABLES, Scenes
+from xmr.worlds import camera
+from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, TABLES, Scenes
 
 CELLS = 3  # a colour-shape pair is also placed in a CELLS × CELLS grid over the picture
 

@@ -14,9 +14,9 @@ from random import Random
 
 import numpy as np
 
-from xmr.data.blocks import camera
-from xmr.data.blocks.render import lifted_box
-from xmr.data.blocks.scenes import (
+from xmr.worlds import camera
+from xmr.worlds.render import lifted_box
+from xmr.worlds.scenes import (
     COLOURS,
     GAP,
     HIDDEN,
@@ -46,7 +46,7 @@ PASS_SHARE = 0.10
 _PASS_SURE = 0.18
 
 CLIPS = {"train": 2_000, "validation": 500, "test": 500}
-# Continues the streams of `xmr.data.blocks`: no clip begins with a scene of the pictures.
+# Continues the streams of `xmr.worlds`: no clip begins with a scene of the pictures.
 _STREAMS = {"train": 5, "validation": 6, "test": 7}
 
 _BLOCK = 128  # clips per random stream: n clips are a prefix of n + 1 clips

@@ -14,8 +14,8 @@ from itertools import permutations, product
 
 import numpy as np
 
-from xmr.data.blocks.captions import BEHIND, FRONT, LEFT, PHRASES, Forms
-from xmr.data.blocks.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, Scenes
+from xmr.worlds.captions import BEHIND, FRONT, LEFT, PHRASES, Forms
+from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, Scenes
 
 _VALUES = (len(COLOURS), len(SHAPES), len(SIZES), len(MATERIALS))
 _ORDERS = tuple(permutations(range(SLOTS)))

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from xmr.data.blocks import camera
-from xmr.data.blocks.scenes import Scenes
+from xmr.worlds import camera
+from xmr.worlds.scenes import Scenes
 
 SPHERE, CUBE, CYLINDER, CONE = range(4)
 _FAR = np.float32(1e9)

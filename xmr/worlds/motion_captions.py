@@ -22,8 +22,8 @@ from random import Random
 
 import numpy as np
 
-from xmr.data.blocks.captions import ATTRIBUTE_BITS, ATTRIBUTES, LEFT_OUT_FIRST, NOTHING, Codes, Writer
-from xmr.data.blocks.motion import (
+from xmr.worlds.captions import ATTRIBUTE_BITS, ATTRIBUTES, LEFT_OUT_FIRST, NOTHING, Codes, Writer
+from xmr.worlds.motion import (
     ACTIONS,
     BOUNCE,
     PASSES_BEHIND,
@@ -32,7 +32,7 @@ from xmr.data.blocks.motion import (
     Clips,
     passes,
 )
-from xmr.data.blocks.scenes import TABLES, Rows, Seed
+from xmr.worlds.scenes import TABLES, Rows, Seed
 
 PHRASES = 3
 CLAUSES = 2

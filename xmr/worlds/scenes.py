@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xmr.data.blocks import camera
+from xmr.worlds import camera
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from xmr.data.blocks.attributes import attribute_groups, attribute_targets
-from xmr.data.blocks.captions import ATTRIBUTES, RELATIONS, Forms, sample_captions
-from xmr.data.blocks.render import render
-from xmr.data.blocks.scenes import (
+from xmr.worlds.attributes import attribute_groups, attribute_targets
+from xmr.worlds.captions import ATTRIBUTES, RELATIONS, Forms, sample_captions
+from xmr.worlds.render import render
+from xmr.worlds.scenes import (
     COLOURS,
     MATERIALS,
     SHAPES,
@@ -34,8 +34,8 @@ from xmr.data.blocks.scenes import (
     flip,
     sample_scenes,
 )
-from xmr.data.blocks.truth import annotated_ceiling, holds, holds_pairs, informed_ceiling, unannotated_share
-from xmr.data.blocks.worker import CHUNK
+from xmr.worlds.truth import annotated_ceiling, holds, holds_pairs, informed_ceiling, unannotated_share
+from xmr.worlds.worker import CHUNK
 
 __all__ = [
     "ATTRIBUTES",
@@ -154,14 +154,14 @@ class _Finished:
 def _render_elsewhere(scenes: Scenes, lift: np.ndarray, pictures: np.ndarray, finished: _Finished) -> None:
     """Fills `pictures` from a process of its own (see `worker`)."""
     size = pictures.shape[1]
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
     arrays = io.BytesIO()
     np.savez(arrays, lift=lift, **{f.name: getattr(scenes, f.name) for f in fields(scenes)})
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as words:
         source.write(arrays.getvalue())
         source.seek(0)
-        command = [sys.executable, "-m", "xmr.data.blocks.worker", str(size)]
+        command = [sys.executable, "-m", "xmr.worlds.worker", str(size)]
         with subprocess.Popen(
             command, stdin=source, stdout=subprocess.PIPE, stderr=words, env=environment
         ) as process:

@@ -20,7 +20,7 @@ from random import Random
 
 import numpy as np
 
-from xmr.data.blocks.scenes import COLOURS, TABLES, Rows, Scenes, Seed
+from xmr.worlds.scenes import COLOURS, TABLES, Rows, Scenes, Seed
 
 ATTRIBUTES = ("colour", "shape", "size", "material")
 RELATIONS = ("left of", "right of", "in front of", "behind")

@@ -12,7 +12,7 @@ from itertools import permutations
 
 import numpy as np
 
-from xmr.data.blocks.motion import (
+from xmr.worlds.motion import (
     ACTIONS,
     BOUNCE,
     EVENTS,
@@ -25,7 +25,7 @@ from xmr.data.blocks.motion import (
     Clips,
     passes,
 )
-from xmr.data.blocks.motion_captions import (
+from xmr.worlds.motion_captions import (
     AND,
     BEFORE,
     BEHIND,
@@ -43,7 +43,7 @@ from xmr.data.blocks.motion_captions import (
     WHILE,
     MotionForms,
 )
-from xmr.data.blocks.scenes import COLOURS, MATERIALS, SHAPES, SIZES
+from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES
 
 _VALUES = (len(COLOURS), len(SHAPES), len(SIZES), len(MATERIALS))
 _NOUNS = int(np.prod([values + 1 for values in _VALUES])) + 1  # the last: a phrase that is not used

@@ -1,6 +1,6 @@
 """One process of `render_parallel`: scenes and lifts come in as NumPy's npz, pictures go out as raw bytes.
 
-    python -m xmr.data.blocks.worker SIZE < scenes.npz > pictures.bin
+    python -m xmr.worlds.worker SIZE < scenes.npz > pictures.bin
 
 A program of its own, because multiprocessing would import the caller's main module again, and so needs a guard there
 that people's short scripts don't have.
@@ -14,8 +14,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from xmr.data.blocks.render import render
-from xmr.data.blocks.scenes import Scenes
+from xmr.worlds.render import render
+from xmr.worlds.scenes import Scenes
 
 CHUNK = 64  # pictures written at once: about half a second
 
