@@ -43,9 +43,10 @@ from scripts.train import Parser, add_training_options, assign, config_of, diffe
 from xmr.checkpoints import Run, Trained, is_finished, load_run
 from xmr.core import TrainConfig
 from xmr.data import Dataset
-from xmr.disk import holding, write
+from xmr.disk import write
 from xmr.embedding import Progress, embed_dataset, frozen_features
 from xmr.evidence import Evidence
+from xmr.locks import holding
 from xmr.registry import unknown
 from xmr.selection import ACTIONS, SELECTORS
 from xmr.selector_benchmark import (

@@ -33,8 +33,9 @@ from scripts.train import of_all
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.checkpoints.run import STATE
 from xmr.data import Dataset
-from xmr.disk import holding, write_files
+from xmr.disk import write_files
 from xmr.embedding import zero_shot
+from xmr.locks import holding
 from xmr.metrics import evaluate_embeddings
 from xmr.pretraining import (
     CARD,

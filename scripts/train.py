@@ -34,8 +34,8 @@ from xmr.checkpoints.resume import load_state
 from xmr.core import VERDICTS_AS, TrainConfig
 from xmr.data import DATASETS, Dataset
 from xmr.data.sources import KINDS, kind_of
-from xmr.disk import holding
 from xmr.embedding import zero_shot
+from xmr.locks import holding
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance

@@ -17,7 +17,8 @@ from tests import tiny
 from xmr.captions import TextsRead
 from xmr.checkpoints import CannotSave, RunRefused, clear_run, list_runs, load_run, save_run, verify
 from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
-from xmr.disk import digest, write_files
+from xmr.checksums import digest
+from xmr.disk import write_files
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
 
 
@@ -267,9 +268,9 @@ REFUSALS = {
     "cut embeddings": (cut(EMBEDDINGS, 900), "truncated"),
     "endless header": (vouched(MATCHER, struct.pack("<Q", 2**62) + b"{}"), "a header of"),
     "header over the limit": (vouched(MATCHER, struct.pack("<Q", 1049000) + b" " * 1049000), "at most 1,048,576"),
-    "header no JSON": (vouched(MATCHER, struct.pack("<Q", 4) + b"{{{{"), "not JSON"),
-    "header a list": (vouched(MATCHER, struct.pack("<Q", 2) + b"[]"), "no list of tensors"),
-    "header nested": (vouched(MATCHER, struct.pack("<Q", 200_000) + b"[" * 200_000), "nested too deeply"),
+    "header no JSON": (vouched(MATCHER, struct.pack("<Q", 4) + b"{{{{"), "invalid JSON in header"),
+    "header a list": (vouched(MATCHER, struct.pack("<Q", 2) + b"[]"), "no whole safetensors"),
+    "header nested": (vouched(MATCHER, struct.pack("<Q", 200_000) + b"[" * 200_000), "no whole safetensors"),
     "lying shape": (header(lambda h: h[HEAD].update(shape=[10**9, 10**9])), "no whole safetensors"),
     "negative shape": (header(lambda h: h[HEAD].update(shape=[-1, -16 * 16])), "no whole safetensors"),
     "lying place": (header(lambda h: h[HEAD].update(data_offsets=[0, 8])), "no whole safetensors"),

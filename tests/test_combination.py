@@ -30,8 +30,8 @@ from xmr.checkpoints import (
     verify,
 )
 from xmr.checkpoints.run import CARD, MATCHER, RUN, Run
+from xmr.checksums import digest
 from xmr.data.dataset import Truth
-from xmr.disk import digest
 from xmr.metrics import evaluate_embeddings
 from xmr.workspace import Query, Workspace
 

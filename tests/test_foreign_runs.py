@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from xmr.checkpoints import RunRefused, list_runs, load_run
 from xmr.checkpoints.run import MATCHER, RUN
-from xmr.disk import digest
+from xmr.checksums import digest
 from xmr.workspace.pages import why_missing
 
 FROZEN = Path(__file__).parent / "frozen" / "trained"

@@ -8,7 +8,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"allowed", "cache", "captions", "disk", "registry", "start", "tables", "turns", "words"},
+    {
+        "allowed",
+        "cache",
+        "captions",
+        "checksums",
+        "disk",
+        "disk_arrays",
+        "locks",
+        "registry",
+        "start",
+        "tables",
+        "turns",
+        "words",
+    },
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "comparison", "worlds"},
     {"data", "encoders", "matchers", "search"},

@@ -12,7 +12,7 @@ import pytest
 from tests.fake_workspace import make_classes, make_clips, make_other, make_pictures, make_workspace
 from tests.viewed import pages_of, see
 from xmr.analysis import aligned, near_centroid, project, spread, turn
-from xmr.disk import save_arrays
+from xmr.disk_arrays import save_arrays
 from xmr.views import beside, embedding_map, view
 from xmr.views.map_items import MOST, PAGE, card, items_of, read_selection, select
 from xmr.views.pictures import path_of

@@ -27,11 +27,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
-from xmr import disk
 from xmr.allowed import SHIPPED, is_allowed
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
+from xmr.disk_arrays import resumable_array
+from xmr.locks import holding
 from xmr.registry import Registry, unknown
 from xmr.turns import Turns
 
@@ -335,10 +336,10 @@ def features(
             return batch
 
         heard = partial(report, f"encode {dataset.split} {what}")
-        return disk.filled(folder / f"{name}.npy", rows, half, heard, BATCH)
+        return resumable_array(folder / f"{name}.npy", rows, half, heard, BATCH)
 
     second = "captions" if dataset.gallery_visuals is None else "gallery pictures"
-    with disk.holding(folder, wait=True):
+    with holding(folder, wait=True):
         visual = filled(
             "visual", "clips" if dataset.kind == "clip" else "pictures", len(dataset.visual_ids), visuals
         )

@@ -34,8 +34,9 @@ from xmr.checkpoints.run import (
     read_about,
 )
 from xmr.checkpoints.save import card, recall_table, versions
+from xmr.checksums import digest
 from xmr.core import TrainConfig
-from xmr.disk import digest, parse_json, read, write_files
+from xmr.disk import parse_json, read, write_files
 from xmr.fusion import joined
 from xmr.metrics import headline
 

@@ -11,8 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from xmr.disk import MAX_FILE, MAX_HEADER, Refused, check_seal, digest, read
+from xmr.checksums import check_seal, digest
+from xmr.disk import Refused, printable, read
 
+MAX_FILE = 4 << 30  # bytes of a file of tensors
+MAX_HEADER = 1 << 20  # bytes; one of half a million tensors costs seconds and hundreds of megabytes
 MAX_JSON = 8 << 20  # bytes of words or of a history
 Spec = tuple[tuple[int, ...], torch.dtype]  # shape and dtype of a tensor
 
@@ -48,7 +51,9 @@ def read_tensors(
     content = read(path, limit)
     if sha256 is not None and digest(content) != sha256:
         raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one in run.json")
-    check_seal(content, name, needed=False)
+    if (header := int.from_bytes(content[:8], "little")) > MAX_HEADER:
+        raise RunRefused(f"{name} has a header of {header:,} bytes, at most {MAX_HEADER:,} are allowed")
+    check_seal(path, content, needed=False)
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
@@ -62,5 +67,5 @@ def read_tensors(
 
 
 def _some(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:3])
+    shown = printable(", ".join(sorted(names)[:3]))
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown or "nothing"

@@ -14,7 +14,8 @@ from torch import Tensor
 from xmr.checkpoints.files import RunRefused, read_tensors
 from xmr.checkpoints.run import HISTORY, STATE
 from xmr.checkpoints.save import history_bytes
-from xmr.disk import parse_json, sealed, write_files
+from xmr.checksums import sealed
+from xmr.disk import parse_json, write_files
 
 ABOUT = "about"  # JSON as a tensor of bytes beside the others: the header of safetensors has to stay short
 
@@ -24,7 +25,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
     content = json.dumps(about).encode()
     packed = {ABOUT: torch.frombuffer(bytearray(content), dtype=torch.uint8)}
     packed |= {key: tensor.contiguous() for key, tensor in tensors.items()}
-    write_files(folder, {HISTORY: history_bytes(about["history"]), STATE: sealed(tensor_bytes(packed))})
+    write_files(folder, {HISTORY: history_bytes(about["history"]), STATE: sealed(tensor_bytes, packed)})
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

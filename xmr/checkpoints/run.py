@@ -17,8 +17,9 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import NotRequired, TypedDict
 
 from xmr.checkpoints.files import MAX_JSON, RunRefused, Spec, read_tensors
+from xmr.checksums import digest
 from xmr.core import TrainConfig
-from xmr.disk import HOSTILE, check_texts, digest, parse_json, printable, read
+from xmr.disk import HOSTILE, check_texts, parse_json, printable, read
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher
 from xmr.registry import Entry

@@ -28,8 +28,9 @@ from xmr.checkpoints.run import (
     load_trained,
     read_about,
 )
+from xmr.checksums import digest
 from xmr.core import DIRECTIONS, TrainConfig
-from xmr.disk import digest, write_files
+from xmr.disk import write_files
 from xmr.losses import LOSSES
 from xmr.matchers import Vocabulary
 from xmr.metrics import headline

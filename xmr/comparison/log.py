@@ -12,7 +12,7 @@ from typing import Any
 
 from xmr.comparison.outcomes import Record
 from xmr.core import TrainConfig
-from xmr.disk import holding
+from xmr.locks import holding
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from xmr.cache import cache_dir, cache_folder
 from xmr.data.dataset import DATASETS, Dataset, Rows, Truth
-from xmr.disk import aside, holding
+from xmr.disk import aside
+from xmr.locks import holding
 from xmr.registry import Range, unknown
 from xmr.worlds import (
     CAPTIONS_PER_SCENE,

@@ -29,7 +29,7 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.names import matched
 from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, parse_json, read_text
-from xmr.disk import zeros_on_disk
+from xmr.disk_arrays import zeros_on_disk
 from xmr.registry import Range
 
 Rows = dict[str, Callable[[], np.ndarray]]  # what reads the features (T, D) or (D,) of a video, by its id

@@ -12,7 +12,9 @@ import faiss
 import numpy as np
 
 from xmr.cache import cache_dir
-from xmr.disk import Refused, aside, digest_of, holding, parse_json, read, write
+from xmr.checksums import digest_of
+from xmr.disk import Refused, aside, parse_json, read, write
+from xmr.locks import holding
 from xmr.search.approximate import FACTORY, NAMES, ApproximateIndex, build_index
 from xmr.search.exact import ExactIndex, Facts, Kind
 

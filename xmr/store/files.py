@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from xmr.checksums import digest, digest_of
 from xmr.data import DataFault
 from xmr.data.tables import Row, parse_json, read_rows, read_text
-from xmr.disk import digest, digest_of, write
+from xmr.disk import write
 from xmr.registry import unknown
 from xmr.store.database import read_database
 from xmr.store.verdicts import COLUMNS, Pair, Verdict

@@ -21,8 +21,9 @@ from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, STATE, check_name, check_origin
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
-from xmr.disk import holding, printable, sweep
+from xmr.disk import printable, sweep
 from xmr.embedding import Progress
+from xmr.locks import holding
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.matchers.vocabulary import WORDS_VERSION

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xmr.cache import cache_folder
-from xmr.disk import Arrays, CannotSave, save_arrays, saved_arrays
+from xmr.disk import CannotSave
+from xmr.disk_arrays import Arrays, save_arrays, saved_arrays
 
 FORMAT = 1
 

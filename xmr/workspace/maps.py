@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from xmr.analysis import Projection, modality_gap, near_centroid, project, spread, turn
-from xmr.disk import save_arrays, saved_arrays, write
+from xmr.disk import write
+from xmr.disk_arrays import save_arrays, saved_arrays
 from xmr.workspace import Workspace
 
 MAX_POINTS = 50_000  # drawn at once
