@@ -407,26 +407,31 @@ def test_no_run_and_a_split_that_cannot_be_embedded_have_words(workspace, tmp_pa
 # ---- every sentence, against numbers computed another way ----------------------------------------------------
 
 
-def slow_ranks(workspace, run, direction):
+def slow_ranks(workspace, run, direction, truth=False):
     """Rank of every query's best match, by a loop over the gallery."""
     data = workspace.dataset()
     visual, text = (side.astype(np.float64) for side in workspace.embeddings(run, "test"))
-    scores, groups = visual @ text.T, (data.visual_group, data.text_group)
+    scores, own = visual @ text.T, data.visual_group[:, None] == data.text_group[None]
+    if truth:
+        own = np.stack(
+            [data.truth.pairs(np.full(len(text), visual), np.arange(len(text))) > 0 for visual in range(60)]
+        )
     if direction == "t2v":
-        scores, groups = scores.T, groups[::-1]
-    found = []
-    for query, row in enumerate(scores):
-        best = max(score for score, group in zip(row, groups[1], strict=True) if group == groups[0][query])
-        rivals = [score for score, group in zip(row, groups[1], strict=True) if group != groups[0][query]]
-        found.append(1 + sum(bool(score >= best - 1e-6) for score in rivals))  # ties count against it
-    return found
+        scores, own = scores.T, own.T
+    # Ties count against it.
+    return [
+        1 + sum(bool(score >= row[mine].max() - 1e-6) for score in row[~mine])
+        for row, mine in zip(scores, own, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
 @pytest.mark.parametrize("k", [1, 5])
-def test_the_sentences_are_what_loops_say(workspace, direction, k):
-    seen = errors(workspace, b="siglip", direction=direction, at=k, slicing="shape")
-    a, b = (slow_ranks(workspace, run, direction) for run in ("info_nce", "siglip"))
+@pytest.mark.parametrize("counted", ["annotation", "truth"])
+def test_the_sentences_are_what_loops_say(workspace, direction, k, counted):
+    seen = errors(workspace, b="siglip", direction=direction, at=k, slicing="shape", counted=counted)
+    truth = counted == "truth"
+    a, b = (slow_ranks(workspace, run, direction, truth) for run in ("info_nce", "siglip"))
     total, pairs = len(a), list(zip(a, b, strict=True))
 
     def share(right):
@@ -438,7 +443,7 @@ def test_the_sentences_are_what_loops_say(workspace, direction, k):
     where = "first" if k == 1 else f"among the first {k}"
     words = seen.words("errors-buckets")
     assert (
-        f"both have a match {where} for {both[0]} of the queries, neither for {neither[0]}; info_nce alone for {alone[0][0]}, siglip alone for {alone[1][0]}."
+        f"both have {'a true' if truth else 'an annotated'} match {where} for {both[0]} of the queries, neither for {neither[0]}; info_nce alone for {alone[0][0]}, siglip alone for {alone[1][0]}."
         in words
     )
     best = "siglip" if alone[1][1] > alone[0][1] else "info_nce"
@@ -450,7 +455,7 @@ def test_the_sentences_are_what_loops_say(workspace, direction, k):
     assert f"On {missed:,} queries one of them misses by one place." in words
     better = [sum(x < y for x, y in pairs), sum(y < x for x, y in pairs)]
     assert seen.words("errors-ranks") == (
-        f"Rank of the match: {better[0]} queries stand better under info_nce, {better[1]} under siglip, {total - sum(better)} equally."
+        f"Rank of the {'first true' if truth else 'annotated'} match: {better[0]} queries stand better under info_nce, {better[1]} under siglip, {total - sum(better)} equally."
     )
     told = seen.words("errors-slices")
     found = re.search(
@@ -468,3 +473,24 @@ def test_the_sentences_are_what_loops_say(workspace, direction, k):
     mean = 100 * sum((y <= k) - (x <= k) for x, y in own) / len(own)
     assert (float(points), way) == (pytest.approx(abs(mean), abs=0.051), "above" if mean > 0 else "below")
     assert (int(queries), int(of)) == (len(own), len(names)) and 1 <= int(sure) <= int(of)
+
+
+def test_what_is_right_can_be_counted_by_the_truth_where_it_is_known(workspace, tmp_path, cache_folder):
+    by_annotation, by_truth = (
+        errors(workspace, b="siglip", counted=one, bucket="all wrong") for one in ("annotation", "truth")
+    )
+    listed = {}
+    for name, seen in (("annotation", by_annotation), ("truth", by_truth)):
+        offered = {value: words for words, value in seen["errors-bucket"]["options"]}
+        listed[name] = int(offered["all wrong"].split()[-1])
+        a, b = (slow_ranks(workspace, run, "t2v", name == "truth") for run in ("info_nce", "siglip"))
+        assert listed[name] == sum(x > 1 and y > 1 for x, y in zip(a, b, strict=True))
+    assert listed["truth"] < listed["annotation"]
+    assert by_truth["errors-listed"]["text"].startswith("Listed: all wrong by the truth,")
+    assert "rank of the first true match" in by_truth.value("errors-list")["about"]
+    name, text = error_rows.as_csv, asked(truth=True)
+    assert name(workspace, text).startswith("query,text,true rank under info_nce")
+    classes = make_other(tmp_path, make_classes)
+    seen = see(classes, tab="errors", counted="truth")
+    assert seen.state["counted"] == "annotation" and "errors-counted" not in seen
+    assert any("truth of every pair" in words for words in seen.said)

@@ -81,21 +81,23 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
     )
 
 
-def buckets_words(buckets: Mapping[str, Sequence[int] | np.ndarray], names: Sequence[str], k: int) -> str:
-    """How often two runs fail together, and how much a perfect choice between them would gain."""
+def buckets_words(
+    buckets: Mapping[str, Sequence[int] | np.ndarray], names: Sequence[str], k: int, match: str = "a match"
+) -> str:
+    """How often two runs fail together, and how much a perfect choice between them would gain; `match` is what counts."""
     total = max(sum(len(found) for bucket, found in buckets.items() if bucket != "no match"), 1)
     share = {bucket: len(found) / total for bucket, found in buckets.items()}
     where = "first" if k == 1 else f"among the first {k}"
     if len(names) != 2:
         text = f"All {len(names)} runs have" if len(names) > 1 else f"{names[0]} has"
         other = f", no run for {percent(share['all wrong'])}" if len(names) > 1 else ""
-        return f"{text} a match {where} for {percent(share['all right'])} of the queries{other}."
+        return f"{text} {match} {where} for {percent(share['all right'])} of the queries{other}."
     a, b = names
     best, only = (a, share["only A"]) if share["only A"] >= share["only B"] else (b, share["only B"])
     either = 1 - share["all wrong"]
     gain = 100 * max(either - share["all right"] - only, 0)
     return (
-        f"{a} and {b} both have a match {where} for {percent(share['all right'])} of the queries, neither for "
+        f"{a} and {b} both have {match} {where} for {percent(share['all right'])} of the queries, neither for "
         f"{percent(share['all wrong'])}; {a} alone for {percent(share['only A'])}, {b} alone for "
         f"{percent(share['only B'])}. Whoever knew which of them to ask would be right for {percent(either)}, "
         f"{gain:.1f} points more than {best}."
@@ -170,10 +172,10 @@ def ranks_figure(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> go.Fig
     )
 
 
-def ranks_words(a: np.ndarray, b: np.ndarray, names: tuple[str, str]) -> str:
+def ranks_words(a: np.ndarray, b: np.ndarray, names: tuple[str, str], match: str = "match") -> str:
     """Under which of two runs more queries stand better."""
     return (
-        f"Rank of the match: {int((a < b).sum()):,} queries stand better under {names[0]}, {int((b < a).sum()):,} under "
+        f"Rank of the {match}: {int((a < b).sum()):,} queries stand better under {names[0]}, {int((b < a).sum()):,} under "
         f"{names[1]}, {int((a == b).sum()):,} equally."
     )
 

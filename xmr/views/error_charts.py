@@ -48,7 +48,8 @@ def bucket_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, int
     found = found_buckets(workspace, asked)
     parts = {name: queries for name, queries in found.items() if name not in (MISSED, HIDDEN)}
     total = len(pair_ranks(workspace, asked)[0])
-    words = [buckets_words(parts, asked.pair, asked.k)]
+    match = "a true match" if asked.truth else "an annotated match" if HIDDEN in found else "a match"
+    words = [buckets_words(parts, asked.pair, asked.k, match)]
     either = "one of them misses" if asked.b else "it misses"
     words.append(f"On {len(found[MISSED]):,} queries {either} by one place.")
     if HIDDEN in found:
@@ -68,14 +69,17 @@ def rank_chart(workspace: Workspace, asked: Asked) -> str:
     a, b = pair_ranks(workspace, asked)
     figure = ranks_figure(a, b, (asked.a, asked.b))
     # Changes where cells come to mean other ranks: a zoom and a frame go.
-    figure.update_layout(uirevision=f"errors {asked.split} {asked.direction} {asked.a} {asked.b}")
+    figure.update_layout(
+        uirevision=f"errors {asked.split} {asked.direction} {asked.a} {asked.b} {asked.truth}"
+    )
     figure.layout.meta["pick"] = LIST.format("A cell")
     bins, counts = rank_counts(a, b)
     names = list(bins.values())
     cells = [
         (name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts.tolist(), strict=True)
     ]
-    return chart(figure, ranks_words(a, b, (asked.a, asked.b)), (("B ↓ A →", *names), cells))
+    match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
+    return chart(figure, ranks_words(a, b, (asked.a, asked.b), match), (("B ↓ A →", *names), cells))
 
 
 def means(workspace: Workspace, asked: Asked) -> tuple[dict[str, list[Slice]], list[Slice]]:
@@ -94,7 +98,7 @@ def slice_chart(workspace: Workspace, asked: Asked) -> str:
     if not any(found.values()):
         return chart(None, "Nothing is known of these queries to slice them by.")
     styles = workspace.styles(list(found))
-    figure = slices_figure(found, styles, f"R@{asked.k}, %")
+    figure = slices_figure(found, styles, f"{asked.measure}, %")
     revision = f"{asked.split} {asked.direction} {asked.slicing} {asked.k}"
     figure.update_layout(uirevision=revision, meta={"pick": LIST.format("A point")})
     if asked.b:
@@ -110,7 +114,7 @@ def as_latex(workspace: Workspace, asked: Asked) -> str:
     """The slices that are shown as a table for booktabs: queries, A, B, and their difference with its interval."""
     found, apart = means(workspace, asked)
     data = workspace.dataset(asked.split)
-    about = f"R@{asked.k} in per cent with 95% bootstrap intervals by visual; {data.name}, {asked.split}, {asked.direction}"
+    about = f"{asked.measure} in per cent with 95% bootstrap intervals by visual; {data.name}, {asked.split}, {asked.direction}"
     about += f"; A = {asked.a}, B = {asked.b}" if asked.b else ""
     heads = [asked.slicing, "queries", *asked.pair, *(["B − A"] if asked.b else [])]
     return latex_text([about, [heads, *_cells(asked, found, apart)]])

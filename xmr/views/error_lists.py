@@ -34,7 +34,7 @@ ORDERS = {"differ": "most different first", "a": "A worst first", "b": "B worst 
 class Asked:
     """What the tab is asked for: runs a and b ("": a alone), others beside them, the cut-off, what is listed, and how.
 
-    `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
+    `truth` counts true matches instead of annotated ones. `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
     """
 
     split: str
@@ -49,6 +49,12 @@ class Asked:
     cell: tuple[int, int] | None = None
     order: str = "differ"
     seed: int = 0
+    truth: bool = False
+
+    @property
+    def measure(self) -> str:
+        """What it means to be right, as a metric."""
+        return f"{'true ' if self.truth else ''}R@{self.k}"
 
     @property
     def pair(self) -> list[str]:
@@ -70,7 +76,12 @@ def pair_ranks(workspace: Workspace, asked: Asked) -> np.ndarray:
 
 
 def ranks_of(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
-    """Ranks of one run, (Q,). Raises as `pair_ranks`."""
+    """Ranks of one run, (Q,), where asked for by all true matches. Raises as `pair_ranks`."""
+    if asked.truth:
+        ranks = workspace.true_ranks(run, asked.split, asked.direction)
+        if ranks is None:
+            raise ValueError(f"the truth of every pair of {asked.split} is not known")
+        return ranks
     if is_awaited(workspace, run, asked.split):
         raise ValueError(f"{run} is measured in the background; it is shown as soon as it is there")
     return workspace.ranks(run, asked.split, asked.direction)
@@ -169,13 +180,14 @@ def filter_words(asked: Asked) -> str:
     """What is filtered by, in words; "" where nothing is."""
     parts = []
     if asked.bucket != ANY:
-        parts.append(BUCKETS.get(asked.bucket, asked.bucket))
+        parts.append(BUCKETS.get(asked.bucket, asked.bucket) + (" by the truth" if asked.truth else ""))
     if asked.slice:
         parts.append(f"{asked.slicing}: {asked.slice}")
     if asked.cell:
         names = [rank_bins(first)[first] for first in asked.cell]
         under = zip("AB", names[: len(asked.pair)], strict=False)
-        parts.append(" and ".join(f"rank {name} under {letter}" for letter, name in under))
+        rank = "true rank" if asked.truth else "rank"
+        parts.append(" and ".join(f"{rank} {name} under {letter}" for letter, name in under))
     return " · ".join(parts)
 
 

@@ -108,7 +108,13 @@ def as_csv(workspace: Workspace, asked: Asked) -> str:
     every = found_buckets(workspace, asked)
     for name in [name for name in every if name not in (MISSED, HIDDEN)]:
         bucket[every[name]] = name
-    heads = ["query", "text", *(f"rank under {run}" for run in ranks), f"bucket at {asked.k}{_whose(asked)}"]
+    rank = "true rank" if asked.truth else "rank"
+    heads = [
+        "query",
+        "text",
+        *(f"{rank} under {run}" for run in ranks),
+        f"bucket at {asked.k}{_whose(asked)}",
+    ]
     columns: list[Sequence[Any]] = [names, texts]
     columns += [["" if rank != rank else int(rank) for rank in ranks[run][queries].tolist()] for run in ranks]
     columns.append(bucket[queries].tolist())

@@ -107,15 +107,30 @@ def _read(scene: Scene) -> Asked:
         else:
             scene.say(f"ranks must be two first ranks of bins as in 2.9, found {state.ranks[:40]!r}")
             scene.set(ranks="")
+    if state.counted == "truth" and not _knows(scene):
+        scene.say(
+            f"The truth of every pair of {state.split} is not known: matches are counted by the annotation."
+        )
+        scene.set(counted="annotation")
     state = scene.state
     return Asked(
-        state.split, state.direction, a, b, others, state.at, bucket, slicing, slice_, cell, order, state.draw
-    )
+        state.split, state.direction, a, b, others, state.at, bucket, slicing, slice_, cell, order, state.draw,
+        state.counted == "truth",
+    )  # fmt: skip
+
+
+def _knows(scene: Scene) -> bool:
+    """Whether true matches can be counted instead of annotated ones."""
+    try:
+        return scene.workspace.knows_all(scene.state.split)
+    except (ValueError, OSError):  # the chart says so
+        return False
 
 
 def _controls(scene: Scene, asked: Asked) -> list[Block]:
     names = [(name, name) for name in scene.workspace.runs]
     again = {"page": 0}
+    counted = [("the annotation", "annotation"), ("the truth", "truth")]
     return [
         row(
             "errors-controls",
@@ -136,6 +151,20 @@ def _controls(scene: Scene, asked: Asked) -> list[Block]:
                 key="at",
                 resets=again,
             ),
+            *(
+                [
+                    radio(
+                        "errors-counted",
+                        "Matches by",
+                        counted,
+                        scene.state.counted,
+                        key="counted",
+                        resets=again,
+                    )
+                ]
+                if _knows(scene)
+                else []
+            ),
         )
     ]
 
@@ -152,7 +181,7 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
     scene.set(page=page)
     some = queries[page * PAGE : (page + 1) * PAGE]
     filters = filter_words(asked)
-    match = words_of(workspace.dataset(asked.split)).rank
+    match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
     where = f"{page * PAGE + 1:,}–{page * PAGE + len(some):,} of {len(queries):,}" if len(some) else "none"
