@@ -86,6 +86,15 @@ def test_captions_are_kept_as_written_in_every_form(tmp_path, name, text):
     assert (dataset.captions, dataset.visual_ids) == (["a <b>cat</b> "], ["test/a.png"])
 
 
+def test_columns_of_other_names_are_given(tmp_path):
+    picture(tmp_path / "test/a.png")
+    jsonl(tmp_path / "test/metadata.jsonl", [{"image": "a.png", "prompt": "a cat", "title": "no"}])
+    assert "no 'file_name'; it names the picture" in (message := fault(tmp_path))
+    assert "--set image=COLUMN" in message
+    assert load_dataset(tmp_path, image="image").captions == ["no"]
+    assert load_dataset(tmp_path, image="image", text="prompt").captions == ["a cat"]
+
+
 def test_other_columns_are_kept_and_facts_told(tmp_path):
     rows = [row | {"label": i, "tags": ["x"]} for i, row in enumerate(rows_of(3))]
     root = made(tmp_path / "mine", [*rows[:2], {"file_name": "2.png", "captions": ["a", "b", "c"]}])
@@ -275,7 +284,7 @@ def test_both_kinds_of_metadata_are_a_fault(tmp_path):
             b'{"file": "0.png", "caption": "a"}\n',
             "line 1: no 'file_name'; it names the picture",
         ),
-        ("metadata.jsonl", b'{"file_name": "0.png", "title": "a"}\n', "there are 'file_name', 'title'"),
+        ("metadata.jsonl", b'{"file_name": "0.png", "prompt": "a"}\n', "there are 'file_name', 'prompt'"),
         ("metadata.csv", b"picture;sentence\n0.png;a\n", "there are 'picture', 'sentence'"),
         ("metadata.csv", b"file_name,caption\n0.png,a, b\n", "line 2: 3 cells where the header names 2"),
         ("metadata.csv", b'file_name,caption\n0.png,"a\nb"\n0.png\n', "line 4: 1 cells where"),

@@ -527,7 +527,7 @@ def test_metadata_wins_over_any_json_beside_it(tmp_path, kind, where):
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("msrvtt", True), ("videos", True), ("karpathy", False), ("videos deep inside", False)],
+    [("msrvtt", True), ("videos", True), ("videos deep inside", False)],
 )
 def test_only_lists_of_the_outermost_object_are_msrvtt(tmp_path, kind, expected):
     (tmp_path / "other.json").write_text(json.dumps(JSONS[kind], indent=1))

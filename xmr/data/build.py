@@ -24,13 +24,14 @@ def of_items(
     store: Store,
     *,
     strict: bool,
+    skips: Skips | None = None,
     parts: Sequence[bytes] = (),
     about: dict[str, Any] | None = None,
     **more: Any,
 ) -> Dataset:
-    """The dataset of the items `found`, whose visuals are in `store`. `parts` go into the fingerprint too, and `more` are
-    further fields of `Dataset`."""
-    skips = Skips(strict)
+    """The dataset of the items `found`, whose visuals are in `store`. `skips` are what the reader left out already, `parts`
+    go into the fingerprint too, and `more` are further fields of `Dataset`."""
+    skips = skips or Skips(strict)
     skips.leave_out_splits(store.noun, found.others)
     kept, evidence = usable(folder, found.items, skips, store)
     skips.close(str(folder), split, len(kept))

@@ -31,7 +31,6 @@ from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split, Truth
 from xmr.data.items import Item, check_concepts, codes, composed
 from xmr.data.tables import (
-    CAPTION_COLUMNS,
     Row,
     Skips,
     caption_column,
@@ -42,6 +41,7 @@ from xmr.data.tables import (
 )
 from xmr.registry import Range
 
+CAPTION_COLUMNS = ("captions", "caption", "text")  # others are kept beside those that are made
 TABLES = ("clips.csv", "clips.jsonl", "clips.tsv")
 ALIKE = ("base_concept", "concept", "group_slug", "name")
 MADE_SHARE = 0.15  # of the groups of alike clips for each of validation and test: such collections are small

@@ -28,17 +28,25 @@ from xmr.registry import unknown
 
 
 def imagefolder(
-    folder: Path, split: Split, *, strict: bool = False, seed: int = 0, query: str = "", gallery: str = ""
+    folder: Path,
+    split: Split,
+    *,
+    strict: bool = False,
+    seed: int = 0,
+    image: str = "file_name",
+    text: str = "",
+    query: str = "",
+    gallery: str = "",
 ) -> Dataset:
     """pictures and a metadata.jsonl or metadata.csv with file_name and captions, maybe in train/validation/test
 
     Pictures that are missing, unreadable or too large, and blank captions, are skipped with a warning and counted
     in `faults`; with `strict` the first is an error, and every picture is decoded in full. `seed` makes missing
-    splits. `query` and `gallery` ("column=value") make it visual → visual. Raises DataFault, naming file and line,
+    splits. `image` and `text` name the columns of files and captions where they are others. `query` and `gallery` ("column=value") make it visual → visual. Raises DataFault, naming file and line,
     on anything else that is wrong.
     """
     store = pictures.Files(folder)
-    found = listing(folder, split, seed, store)
+    found = listing(folder, split, seed, store, image, text)
     if not (query or gallery):
         return of_items(folder, split, found, store, strict=strict)
     skips = Skips(strict)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -126,6 +126,37 @@ def listed(
         splits=chosen.note,
         others=Counter(chosen.others) + Counter(others or {}),
     )
+
+
+def merged(
+    items: Sequence[Item], named: Sequence[str], keys: Sequence[Any]
+) -> tuple[list[Item], list[str], set[str]]:
+    """Items of equal key as one, with all their captions; the split of each; and the columns that are of captions, since
+    their values differ between such items. An item without a key (None) stays by itself.
+
+    Raises DataFault where items of one key are of different splits or concepts.
+    """
+    first: dict[Any, int] = {}
+    kept: list[Item] = []
+    names: list[str] = []
+    varying: set[str] = set()
+    for item, name, key in zip(items, named, keys, strict=True):
+        place = first.setdefault(key, len(kept)) if key is not None else len(kept)
+        if place == len(kept):
+            kept.append(replace(item, captions=list(item.captions)))
+            names.append(name)
+            continue
+        one = kept[place]
+        one.captions.extend(item.captions)
+        varying |= {
+            column for column, value in item.row.values.items() if one.row.values.get(column) != value
+        }
+        if names[place] != name or (one.concept != item.concept and "concept" in item.row.values):
+            what = f"split {name!r}, but {names[place]!r}" if names[place] != name else "another concept than"
+            raise DataFault(
+                f"{item.row}: {what} for the same {item.id!r} in {one.row}; a picture has only one"
+            )
+    return kept, names, varying
 
 
 def together(keys: Sequence[str], contents: Sequence[bytes]) -> list[str]:

@@ -26,22 +26,24 @@ METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 EXAMPLE = {"picture": "a.png", "video": "a.mp4"}
 
 
-def listing(folder: Path, split: Split, seed: int, store: Store) -> Listing:
-    """What the metadata lists for `split`. Raises DataFault."""
+def listing(
+    folder: Path, split: Split, seed: int, store: Store, image: str = "file_name", text: str = ""
+) -> Listing:
+    """What the metadata lists for `split`, the files in the column `image` and the captions in `text`. Raises DataFault."""
     noun = store.noun
     files, present, others = _files(folder, split, noun)
     items: list[Item] = []
     columns: list[str] = []
-    hidden: set[str] = {"file_name", "split"}
+    hidden: set[str] = {image, "split"}
     for file in files:
         read = read_rows(file)
         if not read:
             raise DataFault(f"{file}: the {split} split is empty: the file has no rows; write one per {noun}")
-        caption = caption_column(read, file)
+        caption = text or caption_column(read, file)
         hidden.add(caption)
         columns += [name for name in columns_of(read) if name not in columns]
         base = file.parent.relative_to(folder).parts
-        items += [_item(base, row, caption, noun) for row in read]
+        items += [_item(base, row, image, caption, noun) for row in read]
     _check_names(items, noun)
     named = (
         [split if split in present else "train"] * len(items) if present else _named(items, columns, folder)
@@ -162,12 +164,13 @@ def _count(file: Path) -> int:
         return 1
 
 
-def _item(base: Sequence[str], row: Row, caption: str, noun: str) -> Item:
-    name = row.text("file_name")
+def _item(base: Sequence[str], row: Row, column: str, caption: str, noun: str) -> Item:
+    name = row.text(column)
     if not name:
         known = ", ".join(map(repr, row.values))
         raise DataFault(
-            f"{row}: no 'file_name'; it names the {noun}, relative to the file (there are {known})"
+            f"{row}: no {column!r}; it names the {noun}, relative to the file (there are {known})"
+            + "; where another column does, --set image=COLUMN" * (column == "file_name")
         )
     try:
         path = "/".join([*base, pictures.relative(name)])

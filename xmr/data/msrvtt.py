@@ -14,11 +14,10 @@ too. The padded features are written once per process to an unnamed file in the 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -28,27 +27,11 @@ from xmr.data.clips import even
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.names import matched
-from xmr.data.tables import MARKS, Row, Skips, captions_of, columns_of, parse_json, read_text
+from xmr.data.tables import Row, Skips, captions_of, columns_of, json_content, json_keys, records
 from xmr.disk_arrays import zeros_on_disk
 from xmr.registry import Range
 
 Rows = dict[str, Callable[[], np.ndarray]]  # what reads the features (T, D) or (D,) of a video, by its id
-HEAD = 1 << 16  # bytes of a JSON file in which its first keys stand
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
-
-
-class _Video(Row):
-    """A record of the list of videos; its `line` is its place there."""
-
-    def __str__(self) -> str:
-        return f"{self.file}, videos[{self.line}]"
-
-
-class _Sentence(Row):
-    """A record of the list of sentences; its `line` is its place there."""
-
-    def __str__(self) -> str:
-        return f"{self.file}, sentences[{self.line}]"
 
 
 def msrvtt(
@@ -115,48 +98,21 @@ def annotation_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(json_keys(path))]
 
 
-def json_keys(path: Path) -> list[str]:
-    """The keys of the object that a JSON file begins with, as far as its head shows them; not those of objects within."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        data = file.read(HEAD)
-    head = data.decode(
-        next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8"), "ignore"
-    )
-    found, depth, string = [], 0, ""
-    for token in TOKEN.findall(head):
-        if token in "{[":
-            depth += 1
-            if depth == 1 and token == "[":
-                break
-        elif token in "}]":
-            depth -= 1
-        elif token == ":":
-            if depth == 1:
-                found.append(string.strip('"'))
-        else:
-            string = token
-    return found
-
-
-def _annotation(folder: Path) -> tuple[list[_Video], dict[str, list[_Sentence]]]:
+def _annotation(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
     """All videos, and the sentences of each by its id."""
-    videos: list[_Video] = []
-    written: list[_Sentence] = []
+    videos: list[Row] = []
+    written: list[Row] = []
     for path in annotation_files(folder):
-        try:
-            content = parse_json(read_text(path))
-        except (ValueError, RecursionError) as error:
-            raise DataFault(f"{path}: not JSON ({error}); is the file whole?") from error
-        videos += [_Video(path, *entry) for entry in _entries(path, content, "videos")]
-        written += [_Sentence(path, *entry) for entry in _entries(path, content, "sentences")]
+        content = json_content(path)
+        for name, found in (("videos", videos), ("sentences", written)):
+            if not isinstance(content, dict) or name in content:
+                found += records(path, content, name)
     if not videos or not written:
         raise DataFault(
             f"{folder}: {len(videos)} videos and {len(written)} sentences in its JSON files; add them"
         )
-    sentences: dict[str, list[_Sentence]] = {}
-    first: dict[str, _Video] = {}
+    sentences: dict[str, list[Row]] = {}
+    first: dict[str, Row] = {}
     for video in videos:
         name = video.text("video_id")
         if not name:
@@ -175,17 +131,7 @@ def _annotation(folder: Path) -> tuple[list[_Video], dict[str, list[_Sentence]]]
     return videos, sentences
 
 
-def _entries(path: Path, content: Any, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    found = content.get(name, []) if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        raise DataFault(f"{path}: {name!r} must be a list of objects in one object, as MSR-VTT has it")
-    for place, values in enumerate(found):
-        if not isinstance(values, dict):
-            raise DataFault(f"{path}, {name}[{place}]: must be an object, found {type(values).__name__}")
-        yield place, values
-
-
-def _captions(sentences: list[_Sentence]) -> list[str]:
+def _captions(sentences: list[Row]) -> list[str]:
     return [text for sentence in sentences for text in captions_of(sentence, "caption") or [""]]
 
 
@@ -232,7 +178,7 @@ def _member(archive: np.lib.npyio.NpzFile, path: Path, name: str) -> np.ndarray:
         raise DataFault(f"{path} ({name}): not readable ({error}); save it anew") from error
 
 
-def _sound(video: _Video, sentences: list[_Sentence], rows: Rows, source: Path, skips: Skips) -> bool:
+def _sound(video: Row, sentences: list[Row], rows: Rows, source: Path, skips: Skips) -> bool:
     name = video.text("video_id")
     if name not in rows:
         skips.add("videos without features", f"{video}: no features of {name!r} in {source.name}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import ntpath
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -97,12 +99,82 @@ class Files:
         return Pictures(self.root, [item.id for item in items])
 
 
+class Blobs(Sequence[Image.Image]):
+    """Pictures that lie within larger files, as RGB images, each decoded when asked for: `read(place)` gives the bytes.
+
+    Indexing raises DataFault, naming the picture, where it has become unreadable since it was checked.
+    """
+
+    def __init__(self, read: Callable[[Any], bytes], places: Sequence[Any], names: Sequence[str]):
+        self.read, self.places, self.names = read, places, names
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Blobs(self.read, self.places[index], self.names[index])
+        try:
+            return decode(io.BytesIO(self.content(index)))
+        except BadPicture as error:
+            raise DataFault(f"{self.names[index]}: {error}") from error
+
+    def content(self, index: int) -> bytes:
+        """All bytes of a picture."""
+        return self.read(self.places[index])
+
+
+class Packed:
+    """Pictures that lie within larger files, each where its item's `place` says (see `items.Store`).
+
+    `read(place)` gives the bytes, and raises BadPicture where there are none.
+    """
+
+    noun = "picture"
+
+    def __init__(self, read: Callable[[Any], bytes]):
+        self.read = read
+
+    def check(self, item: Item, thorough: bool) -> bytes:
+        data = self.read(item.place)
+        return _digest(_checked(io.BytesIO(data), len(data), thorough))
+
+    def glance(self, item: Item) -> bytes:
+        try:
+            data = self.read(item.place)
+        except BadPicture:
+            return b""
+        return _digest(content(io.BytesIO(data), len(data)))
+
+    def visuals(self, items: Sequence[Item]) -> Blobs:
+        return Blobs(self.read, [item.place for item in items], [str(item.row) for item in items])
+
+
+def _digest(evidence: bytes) -> bytes:
+    """In place of 8 KB, of which a million would not fit."""
+    return hashlib.blake2b(evidence, digest_size=16).digest()
+
+
 def relative(name: str) -> str:
     """`name` without "./" and "//", so that a file has one name. Raises DataFault where it could lead elsewhere."""
     parts = name.replace("\\", "/").split("/")
     if os.path.isabs(name) or ntpath.splitdrive(name)[0] or ".." in parts or "\0" in name:
         raise DataFault(f"{name!r} leads out of the folder; name files relative to it, without '..'")
     return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def read_file(root: str, name: str) -> bytes:
+    """The content of a file below `root`, itself a real path, as a stranger's table names it. Raises BadPicture."""
+    try:
+        path = inside(root, relative(name).replace("\\", "/"))
+    except DataFault as error:
+        raise BadPicture("pictures outside the folder", str(error)) from error
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+            raise BadPicture("unreadable pictures", "not a regular file")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadPicture("missing pictures", f"{error.strerror or error}") from error
 
 
 def inside(root: str, name: str) -> str:
@@ -136,16 +208,23 @@ def check(path: str, thorough: bool) -> bytes:
         raise BadPicture("unreadable pictures", "not a regular file")
     try:
         with open(path, "rb") as file:
-            evidence = content(file, status.st_size)
-            with _opened(file) as image:
-                if _scaled(image):  # read as opaque before, so features of it are made anew
-                    evidence += b"tRNS"
-                if thorough or image.width * image.height <= SMALL:
-                    image.load()
-                elif image.format == "PNG":
-                    image.verify()
-                elif not (image.format == "JPEG" and evidence.rstrip(b"\0").endswith(b"\xff\xd9")):
-                    image.load()
+            return _checked(file, status.st_size, thorough)
+    except OSError as error:  # of the file, not of what is in it
+        raise _unreadable(error) from error
+
+
+def _checked(file: BinaryIO, size: int, thorough: bool) -> bytes:
+    try:
+        evidence = content(file, size)
+        with _opened(file) as image:
+            if _scaled(image):  # read as opaque before, so features of it are made anew
+                evidence += b"tRNS"
+            if thorough or image.width * image.height <= SMALL:
+                image.load()
+            elif image.format == "PNG":
+                image.verify()
+            elif not (image.format == "JPEG" and evidence.rstrip(b"\0").endswith(b"\xff\xd9")):
+                image.load()
     except BadPicture:
         raise
     except Exception as error:  # decoders raise nearly anything on foreign bytes: struct.error, IndexError …
@@ -162,10 +241,10 @@ def content(file: BinaryIO, size: int) -> bytes:
     return size.to_bytes(8, "little") + head + tail
 
 
-def decode(path: str) -> Image.Image:
-    """The picture as RGB, upright as its EXIF says, transparency on white. Raises BadPicture."""
+def decode(source: str | BinaryIO) -> Image.Image:
+    """The picture of a path or file as RGB, upright as its EXIF says, transparency on white. Raises BadPicture."""
     try:
-        with _opened(path) as image:
+        with _opened(source) as image:
             return _flat(image)
     except BadPicture:
         raise

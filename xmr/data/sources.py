@@ -1,4 +1,4 @@
-"""One way to load a dataset: by its registered name, or by the path of a folder whose kind is recognised."""
+"""One way to load a dataset: by its registered name, or by a path, whose kind is recognised by what lies there."""
 
 from __future__ import annotations
 
@@ -6,22 +6,46 @@ from pathlib import Path
 from typing import Any
 
 from xmr.data import generated  # noqa: F401  (its datasets register themselves)
+from xmr.data.arrow import SUFFIXES, arrow, arrow_files
 from xmr.data.classes import class_views, mat_files
 from xmr.data.clips import TABLES, clips
+from xmr.data.coco import coco, coco_files, is_karpathy, karpathy, karpathy_files
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
 from xmr.data.metadata import is_described, metadata_files, split_folders
-from xmr.data.msrvtt import annotation_files, json_keys, msrvtt
+from xmr.data.msrvtt import annotation_files, msrvtt
+from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
+from xmr.data.tables import header, json_keys
 from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Registry, unknown
 
-# Each entry is a function (folder, split, *, …) -> Dataset; its docstring's first line tells the layout.
+# Each entry is a function (path, split, *, …) -> Dataset; its docstring's first line tells the layout.
 KINDS = Registry("kind of folder")
-for kind in (imagefolder, videofolder, clips, features, msrvtt, precomp, class_views):
+for kind in (
+    imagefolder,
+    videofolder,
+    clips,
+    arrow,
+    pairs,
+    coco,
+    karpathy,
+    features,
+    msrvtt,
+    precomp,
+    class_views,
+):
     KINDS.register(kind)
-PICTURED = ("imagefolder", "videofolder", "clips")  # an encoder has to read them
+PICTURED = (
+    "imagefolder",
+    "videofolder",
+    "clips",
+    "arrow",
+    "pairs",
+    "coco",
+    "karpathy",
+)  # an encoder has to read them
 
 
 def load_dataset(
@@ -62,7 +86,7 @@ def kind_of(folder: Path) -> str:
             f"{unknown('dataset', str(folder), DATASETS)}, and there is no such folder. {_layouts()}"
         )
     if not folder.is_dir():
-        raise DataFault(f"{folder} is a file; give the folder that holds it. {_layouts()}")
+        return _kind_of_file(folder)
     if stems(folder):
         return "precomp"
     if any((folder / name).is_file() for name in TABLES):
@@ -71,10 +95,20 @@ def kind_of(folder: Path) -> str:
         return "features"
     if not is_described(folder) and annotation_files(folder):
         return "msrvtt"
-    if split_folders(folder) or metadata_files(folder):
+    if metadata_files(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
+    if karpathy_files(folder):
+        return "karpathy"
+    if coco_files(folder):
+        return "coco"
+    if arrow_files(folder):
+        return "arrow"
+    if pair_tables(folder):
+        return "pairs"
     if mat_files(folder):
         return "class_views"
+    if split_folders(folder):
+        return "imagefolder"  # which tells that the captions are missing
     paths = sorted(folder.iterdir())
     shown = ", ".join(map(_named, paths[:8])) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
     raise DataFault(
@@ -83,10 +117,24 @@ def kind_of(folder: Path) -> str:
     )
 
 
-def _named(path: Path) -> str:
-    """A file as a message shows it: a folder with a slash, JSON with what its object has, of which captions may be part."""
-    keys = ", ".join(map(repr, json_keys(path))) if path.suffix.lower() == ".json" else ""
-    return path.name + "/" * path.is_dir() + f" (JSON with {keys})" * bool(keys)
+def _kind_of_file(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return "arrow"
+    if suffix in (".csv", ".tsv", ".jsonl") or is_table(path):
+        return "pairs"
+    if suffix == ".json" and "images" in json_keys(path):
+        return "karpathy" if is_karpathy(path) else "coco"
+    raise DataFault(f"{_named(path, str(path))} is a file; give the folder that holds it. {_layouts()}")
+
+
+def _named(path: Path, name: str = "") -> str:
+    """A file as a message shows it: a folder with a slash, JSON and tables with their names, of which captions may be one."""
+    suffix = path.suffix.lower()
+    keys = json_keys(path) if suffix == ".json" else header(path) if suffix in (".csv", ".tsv") else []
+    what = "JSON" if suffix == ".json" else "columns"
+    shown = f" ({what} with {', '.join(map(repr, keys))})" if keys else ""
+    return (name or path.name) + "/" * path.is_dir() + shown.replace("columns with", "columns")
 
 
 def _layouts() -> str:

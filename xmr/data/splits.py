@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmr.data.dataset import SPLITS, DataFault, Split
-from xmr.data.tables import Row
+from xmr.data.tables import Row, read_lines
 
 # As folders, in file names and in a `split` column.
 ALIASES: dict[str, Split] = {
@@ -54,20 +55,53 @@ def choose(
     return Chosen(select(assigned, split, present, where), note(present, seed), others)
 
 
-def declared(row: Row) -> str:
-    """The split that the row's `split` column names, "restval" being part of train; any other name as it is.
+def declared(row: Row, column: str = "split") -> str:
+    """The split that the row's `column` names, "restval" being part of train; any other name as it is.
 
     Raises DataFault where it is blank or looks like a misspelling.
     """
-    name = row.text("split").lower()
+    name = row.text(column).lower()
     if name in ALIASES or name == RESTVAL:
         return ALIASES.get(name, "train")
     if not name:
-        raise DataFault(f"{row}: 'split' is blank where other rows name one; write {', '.join(SPLITS)}")
+        raise DataFault(f"{row}: {column!r} is blank where other rows name one; write {', '.join(SPLITS)}")
     near = difflib.get_close_matches(name, ALIASES, 1, cutoff=0.75)
     if near:
         raise DataFault(f"{row}: unknown split {name!r}; did you mean {near[0]!r}?")
     return name
+
+
+def told_by(name: str) -> str:
+    """The split that is a word of a file's name, or of the nearest folder's that has one; "" where none is, or several.
+
+    >>> told_by("data/train-00000-of-00002.parquet"), told_by("Flickr_8k.devImages.txt"), told_by("latest.csv")
+    ('train', 'validation', '')
+    """
+    *folders, file = name.replace("\\", "/").split("/")
+    for part in (file.rpartition(".")[0] or file, *reversed(folders)):
+        words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", part)}
+        found = {
+            "train" if word == RESTVAL else ALIASES[word] for word in words if word in (*ALIASES, RESTVAL)
+        }
+        if found:
+            return found.pop() if len(found) == 1 else ""
+    return ""
+
+
+def by_lists(folder: Path, names: Collection[str]) -> dict[str, Split]:
+    """The split of each of the `names` that a text file in `folder` lists, a name a line, where the files are named as
+    splits are. {} where there is no such list. Raises DataFault where a name stands in two."""
+    found: dict[str, Split] = {}
+    stems = {name.rpartition("/")[2].rpartition(".")[0]: name for name in names}
+    for path in sorted(folder.glob("*.txt")):
+        split = told_by(path.name)
+        lines = [line.strip() for line in read_lines(path) if line.strip()] if split else []
+        own = [line if line in names else stems.get(line, "") for line in lines]
+        if lines and sum(map(bool, own)) * 2 > len(lines):  # else it lists other things
+            for name in filter(None, own):
+                if found.setdefault(name, split) != split:
+                    raise DataFault(f"{path}: {name!r} is of the {found[name]} split too, by another list")
+    return found
 
 
 def assign(

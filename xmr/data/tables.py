@@ -15,20 +15,22 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xmr.data.columns import ID, IMAGE, LABEL, SPLIT, TEXT, WITHIN, first_of, plain
 from xmr.data.dataset import DataFault
 from xmr.data.printed import BadList, elements
 
-CAPTION_COLUMNS = ("captions", "caption", "text")
 # By these a header is recognised, whatever stands between them.
 KNOWN_COLUMNS = {
-    *CAPTION_COLUMNS, "file_name", "split", "image", "video", "video_id", "name", "index", "caption_no", "concept",
-    "base_concept", "label", "annotation", "tags", "alt_tags", "caption_image", "frac_yes", "score1",
+    *IMAGE, *TEXT, *SPLIT, *ID, *LABEL, "name", "index", "caption_no", "concept", "base_concept", "annotation", "tags",
+    "alt_tags", "caption_image", "frac_yes", "score1", "comment_number",
 }  # fmt: skip
+HEAD = 1 << 16  # bytes of a JSON file in which its first keys stand
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 PACKAGE = Path(__file__).parent.parent
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BRACKETED = re.compile(
@@ -44,14 +46,15 @@ MARKS = {  # UTF-32's little mark begins with UTF-16's
 
 
 class Row(NamedTuple):
-    """One record. As a string: "FILE, line N", where a fault's message begins."""
+    """One record. As a string, where a fault's message begins: "FILE, line N", or as `place` says for other sources."""
 
     file: Path
     line: int
     values: dict[str, Any]
+    place: str = "line {}"
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}"
+        return f"{self.file}, {self.place.format(self.line)}"
 
     def text(self, column: str) -> str:
         """The value as a string; "" where there is none. Raises DataFault where it is a list or an object."""
@@ -79,13 +82,17 @@ class Row(NamedTuple):
         return text
 
 
-def read_rows(path: Path) -> list[Row]:
-    """All rows of a table (`.csv`, `.tsv`; first line: column names) or `.jsonl` file (one object a line), in order.
+def read_rows(path: Path, odd: Callable[[str], None] | None = None) -> list[Row]:
+    """All rows of a table (`.csv`, `.tsv`; first line: column names), `.jsonl` file (one object a line) or `.json` file (a list
+    of objects), in order.
 
-    Raises DataFault, with the line, on what is no text, not JSON, or does not fit the table's header.
+    Raises DataFault, with the line, on what is no text, not JSON, or does not fit the table's header; with `odd`, a line of
+    too many or too few cells is left out and told to it.
     """
-    text = read_text(path)
-    return list(_json_rows(path, text) if path.suffix.lower() == ".jsonl" else _table_rows(path, text))
+    text, suffix = read_text(path), path.suffix.lower()
+    if suffix == ".json":
+        return list(_entries(path, text))
+    return list(_json_rows(path, text) if suffix == ".jsonl" else _table_rows(path, text, odd))
 
 
 def read_lines(path: Path) -> list[str]:
@@ -150,6 +157,53 @@ def parse_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=once)
 
 
+def json_keys(path: Path) -> list[str]:
+    """The keys of the object that a JSON file begins with, as far as its head shows them; not those of objects within."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        data = file.read(HEAD)
+    head = data.decode(
+        next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8"), "ignore"
+    )
+    found, depth, string = [], 0, ""
+    for token in TOKEN.findall(head):
+        if token in "{[":
+            depth += 1
+            if depth == 1 and token == "[":
+                break
+        elif token in "}]":
+            depth -= 1
+        elif token == ":":
+            if depth == 1:
+                found.append(string.strip('"'))
+        else:
+            string = token
+    return found
+
+
+def json_content(path: Path, text: str | None = None) -> Any:
+    """The value of a JSON file, or of its `text` where that is read already. Raises DataFault."""
+    try:
+        return parse_json(read_text(path) if text is None else text)
+    except DataFault:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataFault(f"{path}: not JSON ({error}); is the file whole?") from error
+
+
+def records(path: Path, content: Any, name: str) -> Iterator[Row]:
+    """The objects of the list `name` in the object that a JSON file is. Raises DataFault, with the place."""
+    found = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(found, list):
+        there = ", ".join(map(repr, content)) if isinstance(content, dict) else type(content).__name__
+        raise DataFault(f"{path}: {name!r} must be a list of objects in one object (there is {there:.200})")
+    for place, values in enumerate(found):
+        if not isinstance(values, dict):
+            raise DataFault(f"{path}, {name}[{place}]: must be an object, found {type(values).__name__}")
+        yield Row(path, place, values, name + "[{}]")
+
+
 def columns_of(rows: Iterable[Row]) -> list[str]:
     """Names of all columns, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.values))
@@ -158,11 +212,10 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
 def caption_column(rows: list[Row], path: Path) -> str:
     """Which column holds the captions. Raises DataFault naming the columns that there are."""
     columns = columns_of(rows)
-    for name in CAPTION_COLUMNS:
-        if name in columns:
-            return name
+    if name := first_of(columns, TEXT):
+        return name
     raise DataFault(
-        f"{path}: no captions: a column 'captions' (a list), 'caption' or 'text' is needed; "
+        f"{path}: no captions: a column 'captions' (a list), 'caption' or 'text' is needed, or its name by --set text=COLUMN; "
         f"there are {', '.join(map(repr, columns)) or 'no columns'}"
     )
 
@@ -187,6 +240,32 @@ def captions_of(row: Row, column: str) -> list[str]:
             "or name the column 'caption' if the brackets belong to the caption"
         )
     return [row.checked(text or "", column) for text in apart]
+
+
+def captions_in(row: Row, columns: Sequence[str]) -> list[str]:
+    """The captions of all these columns, as `captions_of`; an object, or a list of some, gives its `raw`, `caption`
+    or `text`."""
+    found = []
+    for column in columns:
+        value = row.values.get(column)
+        if value is None and len(columns) > 1:  # visuals may have fewer captions than there are columns
+            continue
+        parts = value if isinstance(value, list) else [value]
+        if any(isinstance(part, dict) for part in parts):
+            parts = [_within(row, column, part) if isinstance(part, dict) else part for part in parts]
+            flat = [one for part in parts for one in (part if isinstance(part, list) else [part])]
+            row = row._replace(values={**row.values, column: flat})
+        found += captions_of(row, column)
+    return found
+
+
+def _within(row: Row, column: str, value: dict[str, Any]) -> Any:
+    key = first_of(list(value), WITHIN)
+    if not key:
+        raise DataFault(
+            f"{row}: {column!r} holds an object with {', '.join(map(repr, value)) or 'nothing'}, and none of {', '.join(WITHIN)}"
+        )
+    return value[key]
 
 
 def listed(row: Row, column: str, text: str | None) -> list[str | None]:
@@ -273,7 +352,14 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         yield Row(path, line, values)
 
 
-def _table_rows(path: Path, text: str) -> Iterator[Row]:
+def _entries(path: Path, text: str) -> Iterator[Row]:
+    found = json_content(path, text)
+    if not isinstance(found, list):
+        raise DataFault(f"{path}: must be a list of objects, found {type(found).__name__}")
+    yield from records(path, {"": found}, "")
+
+
+def _table_rows(path: Path, text: str, odd: Callable[[str], None] | None) -> Iterator[Row]:
     first = 1
     separator, header_text = None, text
     if hint := re.match(r"sep=(.)\r?\n", text):  # Excel's own first line
@@ -298,14 +384,31 @@ def _table_rows(path: Path, text: str) -> Iterator[Row]:
             if len(set(header)) != len(header):
                 raise DataFault(f"{path}, line {line}: a column name stands twice in {', '.join(header)}")
         elif header is not None and cells:
-            if len(cells) != len(header):
-                raise DataFault(
+            if len(cells) == len(header):
+                yield Row(path, line, dict(zip(header, cells, strict=True)))
+            else:
+                message = (
                     f"{path}, line {line}: {len(cells)} cells where the header names {len(header)}, with {between} "
                     f"as separator; captions with {between} need double quotes around them: "
                     f'"a cat{separator} asleep"'
                 )
-            yield Row(path, line, dict(zip(header, cells, strict=True)))
+                if odd is None:
+                    raise DataFault(message)
+                odd(message)
         line = reader.line_num + first
+
+
+def header(path: Path) -> list[str]:
+    """The names in the first line of a table, as far as its head shows them; [] where there are none."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        text = file.read(HEAD).decode("utf-8-sig", "ignore")
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
+        return [cell.strip() for cell in next((cells for cells in reader if cells), [])]
+    except csv.Error:
+        return []
 
 
 def _separator(text: str) -> str:
@@ -320,5 +423,5 @@ def _separator(text: str) -> str:
             names = [cell.strip() for cell in next((cells for cells in reader if cells), [])]
         except csv.Error:
             continue
-        found[separator] = (len(KNOWN_COLUMNS.intersection(names)), len(names), separator == ",")
+        found[separator] = (len(KNOWN_COLUMNS.intersection(map(plain, names))), len(names), separator == ",")
     return max(found, key=lambda separator: found[separator], default=",")

@@ -24,6 +24,8 @@ def videofolder(
     *,
     strict: bool = False,
     seed: int = 0,
+    image: str = "file_name",
+    text: str = "",
     frames: Annotated[int, Range(1, 64)] = 8,
     size: Annotated[int, Range(16, 1024)] = 256,
 ) -> Dataset:
@@ -31,14 +33,15 @@ def videofolder(
 
     A clip is `frames` frames, evenly spaced in time and scaled down to `size` pixels a side at most. Videos that are
     missing, unreadable, empty or too large, and blank captions, are skipped with a warning and counted in `faults`;
-    with `strict` the first is an error, and every video is decoded in full. `seed` makes missing splits. Raises
+    with `strict` the first is an error, and every video is decoded in full. `seed` makes missing splits; `image` and `text`
+    name the columns of files and captions where they are others. Raises
     DataFault, naming file and line, on anything else that is wrong.
     """
     store = videos.Files(folder, frames, size)
     return of_items(
         folder,
         split,
-        listing(folder, split, seed, store),
+        listing(folder, split, seed, store, image, text),
         store,
         strict=strict,
         parts=store.parts,

@@ -1,0 +1,156 @@
+"""Tables of pictures (or videos) and captions, and the files they name.
+
+    train.csv | pairs.tsv | ANY.jsonl | ANY.json (a list of objects)    as open_clip, BLIP and many others have it
+    captions.txt, Images/                                              Kaggle's Flickr8k; results.csv of its Flickr30k
+    Flickr8k.token.txt                                                 NAME.jpg#0, a tab and the caption, without a header
+
+A column holds the paths, another the captions, one or a list: known by name, or by `--set image=COLUMN --set text=COLUMN`.
+Rows of one path become one visual. Paths are relative to `root`, to the table, or to the one folder below it in which most of
+them are. Splits are a column's, or tables named by them, or text files so named that list names (`testImages.txt`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from xmr.data import splits
+from xmr.data.columns import Columns, mapped
+from xmr.data.dataset import DataFault, Dataset, Split
+from xmr.data.items import Item
+from xmr.data.named_files import item_of, of_files
+from xmr.data.tables import Row, Skips, captions_in, columns_of, header, read_lines, read_rows, read_text
+from xmr.registry import Range
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json")
+TOKEN = re.compile(r"(?P<name>[^\t]+\.\w{3,4})#\d+\t(?P<caption>.*)")
+HEAD = 1 << 16  # bytes of a file in which its header, or its first object, stands
+
+
+def pairs(
+    path: Path,
+    split: Split,
+    *,
+    strict: bool = False,
+    seed: int = 0,
+    image: str = "",
+    text: str = "",
+    root: str = "",
+    frames: Annotated[int, Range(1, 64)] = 8,
+    size: Annotated[int, Range(16, 1024)] = 256,
+) -> Dataset:
+    """a table (CSV, TSV, JSON lines, a JSON list, captions.txt) of paths and captions, and the pictures or videos it names
+
+    `image` and `text` name the columns where they are not known by name; paths are relative to `root`, or to the table.
+    `frames` and `size` are as of `videofolder`. Files that are missing, unreadable, too large or outside the folder,
+    blank captions and rows that do not fit the header are skipped with a warning and counted in `faults`; with `strict`
+    the first is an error. `seed` makes missing splits. Raises DataFault, naming file and line, on anything else that is
+    wrong.
+    """
+    skips = Skips(strict)
+    files = {path: ""} if path.is_file() else _by_split(path)
+    rows = {file: _rows(file, skips) for file in files}
+    mapping = {file: mapped(columns_of(own), file, image=image, text=text) for file, own in rows.items()}
+    columns = next(iter(mapping.values()))
+    folder = path if path.is_dir() else path.parent
+    items = [
+        item_of(row, row.text(mapping[file].image), captions_in(row, mapping[file].text), root or folder)
+        for file, own in rows.items()
+        for row in own
+    ]
+    named = _splits(rows, files, mapping, folder, items)
+    return of_files(
+        path,
+        split,
+        Path(root).expanduser() if root else folder,
+        items,
+        named,
+        hidden=set().union(*(one.read for one in mapping.values())),
+        skips=skips,
+        seed=seed,
+        columns=columns.said(),
+        frames=frames,
+        size=size,
+    )
+
+
+def pair_tables(folder: Path) -> list[Path]:
+    """The tables of a folder that have columns of paths and of captions."""
+    there = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    # What is called nearly as an imagefolder's metadata was meant to be that.
+    return [path for path in there if not path.stem.startswith("metadata") and is_table(path)]
+
+
+def is_table(path: Path) -> bool:
+    """Whether the head of a file is that of a table of paths and captions."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(HEAD).decode("utf-8-sig", "ignore")
+    try:
+        if path.suffix.lower() in (".json", ".jsonl"):
+            bracket, start = ("[" if path.suffix.lower() == ".json" else ""), head.lstrip()
+            if not start.startswith(bracket):
+                return False
+            columns = list(json.JSONDecoder().raw_decode(start[len(bracket) :].lstrip())[0])
+        elif TOKEN.match(head):
+            return True
+        else:
+            columns = header(path)
+        mapped(columns, path)
+    except (ValueError, TypeError, RecursionError):  # DataFault is one
+        return False
+    return True
+
+
+def _by_split(folder: Path) -> dict[Path, str]:
+    """The tables of a folder and the split that each is named by. Raises DataFault where it is not clear which count."""
+    there = pair_tables(folder)
+    told = {path: splits.told_by(path.name) for path in there}
+    if any(told.values()):
+        return {path: name or path.stem for path, name in told.items()}
+    if len(there) > 1:
+        names = ", ".join(path.name for path in there)
+        raise DataFault(
+            f"{folder}: several tables could be it ({names}); name the file instead of the folder"
+        )
+    return told
+
+
+def _rows(file: Path, skips: Skips) -> list[Row]:
+    text = read_text(file) if file.suffix.lower() in (".txt", ".token") else ""
+    if TOKEN.match(text):
+        found = []
+        for line, one in enumerate(read_lines(file), 1):
+            if match := TOKEN.fullmatch(one):
+                found.append(Row(file, line, {"image": match["name"], "caption": match["caption"]}))
+            elif one.strip():
+                skips.add("odd rows", f"{file}, line {line}: must be NAME#NUMBER, a tab and the caption")
+        return found
+    rows = read_rows(file, lambda message: skips.add("odd rows", message))
+    if not rows:
+        raise DataFault(f"{file}: no rows; write one per caption, with the path of its picture")
+    return rows
+
+
+def _splits(
+    rows: dict[Path, list[Row]],
+    files: dict[Path, str],
+    mapping: dict[Path, Columns],
+    folder: Path,
+    items: Sequence[Item],
+) -> list[str]:
+    """The split of each row: by its column, else by its table's name, else by lists of names; "train" where nothing tells."""
+    lists = {}
+    if not any(files.values()) and not any(columns.split for columns in mapping.values()):
+        lists = splits.by_lists(folder, {item.id for item in items})
+    if lists:
+        return [lists.get(item.id, "in no list") for item in items]
+    return [
+        splits.declared(row, column) if (column := mapping[file].split) else files[file] or "train"
+        for file, own in rows.items()
+        for row in own
+    ]
