@@ -135,15 +135,14 @@ def _named_encoders(names: list[str] | None) -> list[str] | None:
 
 def _found(pages: list) -> list[str]:
     """What there is to show, and what is not shown and why, for the operator: with whole paths."""
-    from xmr.checkpoints import Run
-
     first = pages[0].workspace
     lines = [
         f"  {page.title}: {len(page.runs)} run{'' if len(page.runs) == 1 else 's'}"
         for page in pages
         if page.runs
     ]
-    encoders = {one.encoder["name"] for page in pages for one in page.runs.values() if isinstance(one, Run)}
+    runs = [part for page in pages for run in page.runs.values() for part in run.parts]
+    encoders = {run.encoder["name"] for run in runs}
     if refused := sorted(name for name in encoders if name and not is_allowed(name)):
         lines.append(
             "  runs name encoders that are not loaded, so they answer no typed words and no uploads; if they are yours:"

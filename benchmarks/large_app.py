@@ -20,7 +20,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import train
 from xmr.checkpoints import Trained, load_run, save_run
-from xmr.checkpoints.run import learnable
+from xmr.checkpoints.head import learnable
 from xmr.data import load_dataset
 from xmr.losses import LOSSES
 

@@ -90,7 +90,7 @@ def measure(matcher: Any, visual: Tensor, text: Tensor) -> dict[str, float]:
     found = {"states": clock() - start}
     found["embedding"] = embedded + found["states"]
     found["MB"] = sum(side.numel() * side.element_size() for side in (of_visual, of_text)) / 1e6
-    if not matcher.independent:
+    if matcher.scores_pairs:
         pooled = matcher.pooled(of_visual), matcher.pooled(of_text)
         start = clock()
         in_two_stages(matcher, of_visual, of_text, pooled)

@@ -29,7 +29,7 @@ import numpy as np
 from scripts import told
 from scripts.command import Bars, say, the_runs
 from scripts.evaluate import aligned, percent
-from xmr.checkpoints import Combination, Member, Run, RunRefused, load_run, save_combination
+from xmr.checkpoints import Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
 from xmr.core import DIRECTIONS
 from xmr.data import Dataset, load_dataset
@@ -124,7 +124,7 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
             run = load_run(folder)
         except RunRefused as error:
             raise RunRefused(f"{folder}: {error}") from error
-        if isinstance(run, Combination):  # as from an earlier call, caught by runs/*
+        if run.members:  # as from an earlier call, caught by runs/*
             say(f"{folder} is a combination itself and left out")
         else:
             runs[run.path] = run

@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xmr.checkpoints import Combination, Run, is_finished, is_started
+from xmr.checkpoints import Run, is_finished, is_started
 from xmr.data import DATASETS, DataFault, Dataset, load_dataset
 from xmr.data.sources import holds_pictures, kind_of
 from xmr.data.summary import line
@@ -126,7 +126,7 @@ def reader(strict: bool = False) -> Read:
     return load
 
 
-def source_of(run: Run | Combination, given: str) -> str:
+def source_of(run: Run, given: str) -> str:
     """What data to read: those that are `given`, else the run's own. Raises DataFault where these are not there, as in
     another working folder than that of the training."""
     source = given or run.config.dataset

@@ -36,7 +36,7 @@ from tqdm import tqdm
 from scripts import told
 from scripts.command import Bars, Read, reader, run_folders, say, source_of
 from scripts.train import add_strict
-from xmr.checkpoints import Combination, Run, RunRefused, load_run, trains_a_loss
+from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset
 from xmr.data.summary import in_train
@@ -122,7 +122,7 @@ def run_all(options: argparse.Namespace) -> int:
     return 2 if faults else 0
 
 
-def tell_texts(run: Run | Combination, dataset: Dataset) -> None:
+def tell_texts(run: Run, dataset: Dataset) -> None:
     """How much of the captions the run reads. That its encoder can't be had is no fault of figures that need none."""
     try:
         for texts in run_reads(run, dataset.captions) if dataset.gallery_visuals is None else ():
@@ -132,7 +132,7 @@ def tell_texts(run: Run | Combination, dataset: Dataset) -> None:
         say(f"{run.name}, {dataset.name} ({dataset.split}): whether captions are cut is not known: {error}")
 
 
-def dataset_of(run: Run | Combination, options: argparse.Namespace, read: Read) -> Dataset:
+def dataset_of(run: Run, options: argparse.Namespace, read: Read) -> Dataset:
     """The split to evaluate on: the run's own dataset, or the one that is asked for."""
     source = source_of(run, options.dataset)
     dataset = read(source, options.split, run.config.dataset_params if source == run.config.dataset else {})
@@ -152,7 +152,7 @@ def people_of(path: str, verdicts: list[Verdict], dataset: Dataset) -> Judged:
 
 
 def evaluated(
-    run: Run | Combination,
+    run: Run,
     dataset: Dataset,
     per_class: bool = False,
     people: Judged | None = None,
@@ -186,7 +186,7 @@ def evaluated(
         "name": run.name,
         "path": str(run.path),
         "loss": run.config.loss,
-        "matcher": run.config.matcher if trains_a_loss(run) else "",  # a combination's members have theirs
+        "matcher": run.config.matcher,
         **protocol(dataset),
         "metrics": metrics,
         **more,

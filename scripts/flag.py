@@ -40,7 +40,7 @@ from xmr.analysis import (
     scored_sides,
     suspected_pairs,
 )
-from xmr.checkpoints import Run, RunRefused, load_run, trains_a_loss
+from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS
 from xmr.data import SPLITS, Dataset
 from xmr.disk import write
@@ -71,7 +71,7 @@ def run_all(options: argparse.Namespace) -> int:
         run = load_run(folder)
     except RunRefused as error:
         raise RunRefused(f"{folder}: {error}") from error
-    if not trains_a_loss(run):
+    if not run.has_loss:
         raise ValueError(
             f"{run.name} is a combination: no loss pushes its negatives; name one of its members"
         )
@@ -143,7 +143,7 @@ def flagged(
     """
     report = progress or (lambda *_: None)
     visual, text = embed_dataset(run, data, progress)
-    if not run.independent:
+    if run.scores_pairs:
         visual, text = scored_sides(read_dataset(run, data, progress).matrix(progress), visual, text)
     encoder = run.encoder["name"]
     peers = [embed_dataset(load_run(folder), data, progress) for folder in named_runs(params)]
@@ -195,7 +195,7 @@ def flagged(
     for i, pair in enumerate(order):
         report("rank suspected pairs", i, len(order))
         # Each rank by its own product, so that the pair never stands above itself by a last bit.
-        if run.independent:
+        if not run.scores_pairs:
             row, column = text @ visual[v[i]], visual @ text[t[i]]
         else:
             row, column = inner(visual[v[i : i + 1]], text)[0], inner(text[t[i : i + 1]], visual)[0]

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from scripts import began, told
 from scripts.command import OFTEN, Bars, duration, reader, say
 from scripts.train import of_all
+from xmr.checkpoints.folder import STATE
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import STATE
 from xmr.data import Dataset
 from xmr.disk import write_files
 from xmr.embedding import zero_shot

@@ -28,7 +28,7 @@ if __name__ == "__main__":
 from scripts import began, told
 from scripts.command import duration, say, the_runs
 from xmr import __version__, embedding
-from xmr.checkpoints import Combination, Run, RunRefused, load_run
+from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
 from xmr.disk import write
 from xmr.views.blocks import faults
@@ -80,9 +80,7 @@ def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) ->
     return page(title, intro(subject), sections, f"{made} {shlex.join(command)}")
 
 
-def open_subject(
-    runs: Sequence[Run | Combination], dataset: str, split: str, seed: int
-) -> tuple[Subject, list[str]]:
+def open_subject(runs: Sequence[Run], dataset: str, split: str, seed: int) -> tuple[Subject, list[str]]:
     """The runs that can be compared, in the order given, and a line for each that can't.
 
     Raises ValueError where none is left or the dataset can't be loaded.
@@ -122,7 +120,7 @@ def open_subject(
     return Subject(workspace, names, split, seed=seed), left_out
 
 
-def named_apart(runs: Sequence[Run | Combination]) -> list[Run | Combination]:
+def named_apart(runs: Sequence[Run]) -> list[Run]:
     """Each run once; where names are not enough to tell them apart, with the folders above them."""
     runs = list({run.path: run for run in runs}.values())
 

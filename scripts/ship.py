@@ -25,9 +25,9 @@ if __name__ == "__main__":
     leave_at_once()
 
 from scripts import combine, pretrain, told, train
-from xmr.checkpoints import list_runs, trains_a_loss
+from xmr.checkpoints import Run, list_runs
 from xmr.checkpoints.files import digest
-from xmr.checkpoints.run import CARD, HISTORY, RUN, Run, read_about
+from xmr.checkpoints.folder import CARD, HISTORY, RUN, read_about
 from xmr.checkpoints.save import history_bytes, model_card
 from xmr.data import Dataset, load_dataset
 from xmr.data.generated import SHIPPED, pictures, strips, table_name, write_pictures
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     """Makes all of it again; returns the exit code of the first that fails."""
     os.chdir(CHECKPOINTS.parent)  # runs remember their command, which should hold no path of this machine
     if options.measure:
-        runs = [run for run in list_runs(Path("checkpoints"))[0] if trains_a_loss(run)]
+        runs = [run for run in list_runs(Path("checkpoints"))[0] if run.has_loss]
         data = {
             name: {split: load_dataset(name, split) for split in ("validation", "test")}
             for name in {run.config.dataset for run in runs}
@@ -101,7 +101,7 @@ def measure_again(run: Run, data: dict[str, Dataset]) -> None:
     """Writes what the run reaches into its run.json, its card and its history's line of the best epoch."""
     metrics = {"validation": validate(run.matcher(), run_inputs(run, data["validation"]), data["validation"])}
     metrics["test"] = split_metrics(data["test"], *run.embeddings(), run.scores())
-    if not run.independent:
+    if run.scores_pairs:
         metrics["first_stage"] = split_metrics(data["test"], *run.embeddings())
     best = run.training["best_epoch"]
     lines = [line | metrics["validation"] if line["epoch"] == best else line for line in run.history]

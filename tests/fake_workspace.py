@@ -54,11 +54,20 @@ class FakeRun:
     data: Dataset
     noise: float
     about: str = "mean of 2 runs"  # said of combinations
-    independent: bool = True  # else `scores` are what its pairs have, and the embeddings are a first stage
+    scores_pairs: bool = False  # `scores` are what its pairs have then, and the embeddings are a first stage
+    members: tuple[Any, ...] = ()
+
+    @property
+    def parts(self) -> tuple[FakeRun, ...]:
+        return (self,)
+
+    @property
+    def has_loss(self) -> bool:
+        return bool(self.config.loss)
 
     @property
     def score_kind(self) -> str:
-        return "cosine" if self.independent else "token similarity"
+        return "token similarity" if self.scores_pairs else "cosine"
 
     @property
     def training(self) -> dict[str, Any]:
@@ -66,7 +75,8 @@ class FakeRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        return [{"epoch": i, "loss": 1 / i, "rsum": 100.0 + i - self.noise} for i in (1, 2)]
+        epochs = (1, 2) if self.has_loss else ()
+        return [{"epoch": i, "loss": 1 / i, "rsum": 100.0 + i - self.noise} for i in epochs]
 
     @property
     def embed_dim(self) -> int:
@@ -80,7 +90,7 @@ class FakeRun:
         return FakeEmbedder().embed_dataset(self, self.data)
 
     def scores(self) -> np.ndarray | None:
-        if self.independent:
+        if not self.scores_pairs:
             return None
         visual, text = FakeEmbedder().embed_dataset(replace(self, name=f"{self.name} pairs"), self.data)
         return visual @ text.T
@@ -232,7 +242,7 @@ def make_run(
         loss_values=values,
         data=data,
         noise=noise,
-        independent=matcher != "cross_attention",
+        scores_pairs=matcher == "cross_attention",
     )
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from xmr.captions import TextsRead
 from xmr.checkpoints import CannotSave, RunRefused, clear_run, list_runs, load_run, save_run, verify
-from xmr.checkpoints.run import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
+from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
 from xmr.checksums import digest
 from xmr.disk import write_files
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
@@ -289,6 +289,8 @@ REFUSALS = {
     "run.json NaN": (edit(lambda a: a["metrics"]["test"].update(rsum=float("nan"))), "NaN"),
     "run.json infinite": (written(RUN, b'{"schema": 1e999}'), "1e999, which is no number"),
     "later schema": (edit(lambda a: a.update(schema=99)), "schema version 99"),
+    "unknown kind": (edit(lambda a: a.update(kind="haed")), "unknown kind of run 'haed'; did you mean 'head'"),
+    "kind a list": (edit(lambda a: a.update(kind=["head"])), "unknown kind of run"),
     "metrics is not as xmr writes": (edit(lambda a: a.pop("metrics")), "metrics is not as xmr writes"),
     "metrics a string": (edit(lambda a: a["metrics"]["test"].update(rsum="1")), "not as xmr writes"),
     "metrics of no split": (edit(lambda a: a["metrics"].pop("test")), "not as xmr writes"),

@@ -18,7 +18,7 @@ from xmr import embedding, encoders
 from xmr.captions import TextsRead
 from xmr.checkpoints import (
     CannotSave,
-    Combination,
+    Head,
     Member,
     RunRefused,
     clear_run,
@@ -26,10 +26,9 @@ from xmr.checkpoints import (
     load_run,
     save_combination,
     save_run,
-    trains_a_loss,
     verify,
 )
-from xmr.checkpoints.run import CARD, MATCHER, RUN, Run
+from xmr.checkpoints.folder import CARD, MATCHER, RUN
 from xmr.checksums import digest
 from xmr.data.dataset import Truth
 from xmr.metrics import evaluate_embeddings
@@ -75,7 +74,7 @@ def score_matrix(embed):
 
 def test_a_combination_comes_back_as_it_was(saved):
     run = load_run(saved / "mix")
-    assert isinstance(run, Combination) and not trains_a_loss(run)
+    assert not run.has_loss and not run.scores_pairs and run.config.matcher == ""
     assert (run.name, run.path, run.rule) == ("mix", saved / "mix", "hybrid")
     assert {m.run.name: m.weight for m in run.members} == WEIGHTS
     assert {m.group for m in run.members} == {"a group"}
@@ -85,7 +84,7 @@ def test_a_combination_comes_back_as_it_was(saved):
     assert run.embed_dim == 3 * 16 and run.about == "hybrid of 3 runs"
     assert sorted(path.name for path in run.path.iterdir()) == [CARD, RUN]
     assert verify(saved / "mix") is None
-    assert all(trains_a_loss(load_run(saved / name)) for name in WEIGHTS)
+    assert all(load_run(saved / name).has_loss for name in WEIGHTS)
 
 
 def test_its_scores_are_the_weighted_mean_of_the_members(saved):
@@ -319,7 +318,7 @@ def test_a_combination_of_combinations_is_refused(root):
 
 
 def test_pair_scorers_are_refused(root, monkeypatch):
-    monkeypatch.setattr(Run, "independent", False)
+    monkeypatch.setattr(Head, "scores_pairs", True)
     with pytest.raises(RunRefused, match="max_of_hinges scores pairs"):
         load_run(root / "mix")
 

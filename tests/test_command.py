@@ -30,7 +30,7 @@ from scripts import (
 from scripts.command import training_command
 from tests import tiny, tiny_classes
 from xmr.checkpoints import list_runs
-from xmr.checkpoints.run import RUN, STATE
+from xmr.checkpoints.folder import RUN, STATE
 from xmr.workspace import Workspace
 from xmr.workspace.commands import verdict_commands
 from xmr.workspace.pages import open_pages

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xmr.checkpoints import RunRefused, list_runs, load_run
-from xmr.checkpoints.run import MATCHER, RUN
+from xmr.checkpoints.folder import MATCHER, RUN
 from xmr.checksums import digest
 from xmr.workspace.pages import why_missing
 

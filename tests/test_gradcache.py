@@ -6,7 +6,7 @@ from torch import nn
 
 from tests import tiny
 from xmr.checkpoints import load_run
-from xmr.checkpoints.run import MATCHER
+from xmr.checkpoints.folder import MATCHER
 from xmr.losses import LOSSES, loss_value
 from xmr.losses.chunked import chunked_loss
 from xmr.training import loop

@@ -64,9 +64,9 @@ def test_every_matcher_embeds_and_scores(name, text, shape):
         pooled = matcher.pooled(states)
         assert pooled.shape == (count, matcher.embed_dim)
         torch.testing.assert_close(pooled.norm(dim=1), torch.ones(count))
-        if matcher.independent:
+        if not matcher.scores_pairs:
             torch.testing.assert_close(states, pooled, rtol=0, atol=0)
-    if matcher.independent:
+    if not matcher.scores_pairs:
         torch.testing.assert_close(scores, visual @ text.T)
 
 

@@ -245,7 +245,7 @@ def test_states_are_unit_tokens_zero_at_padding_and_pooled_is_their_direction(na
     expected[1, 3:], expected[2, 1:], expected[3, 1:] = 0, 0, 0
     torch.testing.assert_close(states.norm(dim=2), expected)
     torch.testing.assert_close(matcher.pooled(states), normalize(states.sum(1), dim=1))
-    assert not matcher.independent
+    assert matcher.scores_pairs
 
 
 def test_what_does_not_fit_is_refused():

@@ -13,7 +13,8 @@ from xmr import embedding
 from xmr.analysis import scored_sides
 from xmr.analysis.blocks import inner
 from xmr.checkpoints import RunRefused, load_run
-from xmr.checkpoints.run import EMBEDDINGS, MATCHER, METRIC_LOSS
+from xmr.checkpoints.folder import EMBEDDINGS, MATCHER
+from xmr.checkpoints.head import METRIC_LOSS
 from xmr.matchers import MATCHERS, build_matcher, settled_params
 from xmr.metrics import evaluate, evaluate_embeddings
 from xmr.scoring import joined, read_dataset
@@ -69,7 +70,7 @@ def test_every_matcher_trains_saves_and_answers(name, tmp_path):
     _, trained = tiny.fit(settings, tmp_path / name, load=frames)
     run = load_run(tmp_path / name)
     assert trained.metrics["test"]["rsum"] > 160  # chance is about 120
-    assert run.dataset["kind"] == "clip" and run.independent == (run.scores() is None)
+    assert run.dataset["kind"] == "clip" and run.scores_pairs == (run.scores() is not None)
     assert embedding.embed_texts(run, ["red dog", "the tree"]).shape == (2, run.embed_dim)
     for stored, made in zip(run.embeddings(), embedding.embed_dataset(run, frames("test")), strict=True):
         np.testing.assert_allclose(stored, made, atol=2e-3)
@@ -225,7 +226,7 @@ def test_three_stages_train_one_after_the_other(monkeypatch):
 
 def test_the_metric_network_starts_from_the_best_shared_space_and_leaves_it(staged):
     run = load_run(staged)
-    assert not run.independent and run.last_loss == (METRIC_LOSS, {"scale": 1.0, "bias": 0.0})
+    assert run.scores_pairs and run.last_loss == (METRIC_LOSS, {"scale": 1.0, "bias": 0.0})
     _, shared = tiny.fit(
         tiny.config(**{**UNCSM, "epochs": 4}, matcher_params=STAGES | {"metric_epochs": 0}),
         load=tiny.with_text_features,
@@ -288,7 +289,7 @@ def test_one_layer_without_a_metric_network_is_a_linear_projection():
     x = torch.randn(3, 6)
     projected = matcher.visual_pathway[0](x)
     torch.testing.assert_close(matcher.visual(x), projected / projected.norm(dim=1, keepdim=True))
-    assert matcher.independent
+    assert not matcher.scores_pairs
 
 
 def test_a_metric_network_needs_epochs_before_it():

@@ -65,7 +65,7 @@ def evaluated(workspace, run, split):
     """What the metrics say of the run, by another way."""
     data = workspace.dataset(split)
     groups = data.visual_group, data.text_group
-    if workspace.run(run).independent:
+    if not workspace.run(run).scores_pairs:
         return evaluate_embeddings(
             *workspace.embeddings(run, split), *groups, data.truth, classes=data.classes
         )

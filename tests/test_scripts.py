@@ -17,7 +17,7 @@ from scripts import train as train_script
 from tests import tiny, tiny_classes
 from tests.fake_workspace import make_dataset
 from xmr.checkpoints import load_run
-from xmr.checkpoints.run import MATCHER, STATE
+from xmr.checkpoints.folder import MATCHER, STATE
 from xmr.data import load_dataset
 from xmr.data.dataset import Truth
 from xmr.losses import LOSSES

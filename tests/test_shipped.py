@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scripts import evaluate
-from xmr.checkpoints import list_runs, trains_a_loss
+from xmr.checkpoints import list_runs
 from xmr.core import DIRECTIONS
 from xmr.data import load_dataset
 from xmr.data.generated import SHIPPED
@@ -24,7 +24,7 @@ from xmr.worlds.motion import clips_of, frames
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RUNS, FAULTS = list_runs(CHECKPOINTS)
-TRAINED = [run for run in RUNS if trains_a_loss(run)]
+TRAINED = [run for run in RUNS if run.has_loss]
 
 
 def size(folder):

@@ -16,8 +16,8 @@ import torch
 
 from tests import tiny
 from xmr.checkpoints import CannotSave, RunRefused, Trained, is_started, list_runs, load_run
+from xmr.checkpoints.folder import MATCHER, STATE
 from xmr.checkpoints.resume import load_state, save_state
-from xmr.checkpoints.run import MATCHER, STATE
 from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES

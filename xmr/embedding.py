@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from xmr.captions import TextsRead
-from xmr.checkpoints import Combination
 from xmr.data.dataset import DataFault, Dataset
 from xmr.matchers import MATCHERS, TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
@@ -209,7 +208,7 @@ def _blocks(count: int) -> list[np.ndarray]:
 # ---- of a trained run, or of a combination of some ---------------------------------------------------------
 
 
-def embed_texts(run: Run | Combination, texts: list[str], encoded: Encoded | None = None) -> np.ndarray:
+def embed_texts(run: Run, texts: list[str], encoded: Encoded | None = None) -> np.ndarray:
     """Unit embeddings (M, E) float32 of free texts; of a pair scorer, those of its first stage. `encoded` keeps the
     features of these texts for other runs that read them.
 
@@ -218,11 +217,11 @@ def embed_texts(run: Run | Combination, texts: list[str], encoded: Encoded | Non
     """
     if not texts:
         return np.zeros((0, run.embed_dim), np.float32)
-    return _of_members(run, encoded, lambda one, known: one.matcher().pooled(text_states(one, texts, known)))
+    return _of_parts(run, lambda one, known: text_states(one, texts, known), encoded)
 
 
 def embed_visuals(
-    run: Run | Combination, visuals: list[Image.Image | list[Image.Image]], encoded: Encoded | None = None
+    run: Run, visuals: list[Image.Image | list[Image.Image]], encoded: Encoded | None = None
 ) -> np.ndarray:
     """Unit embeddings (M, E) float32 of pictures, or of clips as lists of frames; of a pair scorer as `embed_texts`.
 
@@ -231,15 +230,12 @@ def embed_visuals(
     """
     if not visuals:
         return np.zeros((0, run.embed_dim), np.float32)
-    return _of_members(
-        run, encoded, lambda one, known: one.matcher().pooled(visual_states(one, visuals, known))
-    )
+    return _of_parts(run, lambda one, known: visual_states(one, visuals, known), encoded)
 
 
-def run_reads(run: Run | Combination, texts: Sequence[str]) -> list[TextsRead]:
+def run_reads(run: Run, texts: Sequence[str]) -> list[TextsRead]:
     """As `texts_read`, of a run; of a combination each way in which its members read, once."""
-    members = [member.run for member in run.members] if isinstance(run, Combination) else [run]
-    found = [texts_read(one.vocabulary, one.encoder["name"], texts) for one in members]
+    found = [texts_read(one.vocabulary, one.encoder["name"], texts) for one in run.parts]
     return list(dict.fromkeys(read for read in found if read is not None))
 
 
@@ -283,22 +279,21 @@ def visual_states(
     return matcher.visual(torch.from_numpy(encoded[key]))
 
 
-def kind_of_data(run: Run | Combination) -> str:
+def kind_of_data(run: Run) -> str:
     """ "image" or "clip": what the run was trained on."""
     return run.dataset.get("kind", "image")
 
 
 def embed_dataset(
-    run: Run | Combination, dataset: Dataset, progress: Progress | None = None
+    run: Run, dataset: Dataset, progress: Progress | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings of a split: visual (N_v, E) and text (N_t, E) float32; of a pair scorer as `embed_texts`.
 
     Raises DataFault or ValueError where the dataset's features are not those that the run reads.
     """
-    if isinstance(run, Combination):
-        visual, text = zip(*(embed_dataset(m.run, dataset, progress) for m in run.members), strict=True)
-        return run.joined(visual), run.joined(text)
-    return embed(run.matcher(), run_inputs(run, dataset, progress))
+    sides = [embed(one.matcher(), run_inputs(one, dataset, progress)) for one in run.parts]
+    visual, text = zip(*sides, strict=True)
+    return run.joined(visual), run.joined(text)
 
 
 def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> Inputs:
@@ -316,15 +311,10 @@ def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> 
     return matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
 
 
-def _of_members(
-    run: Run | Combination, encoded: Encoded | None, embed_one: Callable[[Run, Encoded], Tensor]
-) -> np.ndarray:
-    """Of a trained run what `embed_one` makes, of a combination what it makes of each member, joined; members that
-    read one encoder ask it once."""
+def _of_parts(run: Run, states: Callable[[Run, Encoded], Tensor], encoded: Encoded | None) -> np.ndarray:
+    """Embeddings by the `states` that each part's matcher makes, joined; parts that read one encoder ask it once."""
     encoded = {} if encoded is None else encoded
-    if isinstance(run, Combination):
-        return run.joined([as_kept(embed_one(member.run, encoded)) for member in run.members])
-    return as_kept(embed_one(run, encoded))
+    return run.joined([as_kept(one.matcher().pooled(states(one, encoded))) for one in run.parts])
 
 
 def _encoder(run: Run, what: str) -> Any:

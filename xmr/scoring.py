@@ -16,7 +16,7 @@ from xmr.embedding import Inputs, Progress, as_kept, embed, embed_dataset, run_i
 from xmr.metrics import evaluate_embeddings, evaluate_scores
 
 if TYPE_CHECKING:
-    from xmr.checkpoints import Combination, Run
+    from xmr.checkpoints import Run
 
 ROWS = 64  # visuals scored at once
 STATES = 512  # items read at once
@@ -79,23 +79,21 @@ def joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts)
 
 
-def sides_of(
-    run: Run | Combination, data: Dataset, progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def sides_of(run: Run, data: Dataset, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Unit embeddings of a split, (N_v, E) and (N_t, E): those that the run keeps of its own test split, else its
     matcher's, which another machine makes with other last bits. Raises as `xmr.embedding.embed_dataset`."""
     return run.embeddings() if keeps(run, data) else embed_dataset(run, data, progress)
 
 
-def scores_of(run: Run | Combination, data: Dataset, progress: Progress | None = None) -> np.ndarray | None:
+def scores_of(run: Run, data: Dataset, progress: Progress | None = None) -> np.ndarray | None:
     """What a pair scorer says of all pairs of a split, (N_v, N_t), kept or made as in `sides_of`; else None."""
-    if run.independent:
+    if not run.scores_pairs:
         return None
     kept = run.scores() if keeps(run, data) else None
     return read_dataset(run, data, progress).matrix(progress) if kept is None else kept
 
 
-def keeps(run: Run | Combination, data: Dataset) -> bool:
+def keeps(run: Run, data: Dataset) -> bool:
     """Whether the split is the test split that the run was measured on, whose embeddings are in its folder."""
     return data.split == "test" and run.dataset["fingerprints"].get("test") == data.fingerprint
 
@@ -135,7 +133,7 @@ def measure(
     Of a pair scorer the metrics are those of its scores, and the embeddings those of its first stage.
     """
     sides = embed(matcher, inputs)
-    scores = None if matcher.independent else read(matcher, inputs).matrix()
+    scores = read(matcher, inputs).matrix() if matcher.scores_pairs else None
     return split_metrics(data, *sides, scores), sides, scores
 
 
@@ -145,7 +143,7 @@ def validate(matcher: Any, inputs: Inputs, data: Dataset) -> dict[str, float]:
     Of a pair scorer they are those of `VALIDATED` visuals, evenly spread, and their captions: all pairs of a split after
     every epoch would take longer than the epoch.
     """
-    if matcher.independent:
+    if not matcher.scores_pairs:
         groups = data.visual_group, data.text_group
         return evaluate_embeddings(*embed(matcher, inputs), *groups, classes=data.classes)
     count = len(data.visual_ids)

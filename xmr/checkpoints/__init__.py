@@ -11,16 +11,19 @@ resume.safetensors      only while training is not finished
 A combination of runs (`combination.py`) is a folder beside them with run.json and README.md only.
 """
 
-from xmr.checkpoints.combination import Combination, Member, save_combination, trains_a_loss
+from xmr.checkpoints.combination import Combination, save_combination
 from xmr.checkpoints.files import RunRefused
+from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started
+from xmr.checkpoints.head import Head
 from xmr.checkpoints.load import list_runs, load_run, verify
-from xmr.checkpoints.run import Run, RunFault, clear_run, is_finished, is_started
+from xmr.checkpoints.run import Member, Run
 from xmr.checkpoints.save import Trained, save_run
 from xmr.disk import CannotSave
 
 __all__ = [
     "CannotSave",
     "Combination",
+    "Head",
     "Member",
     "Run",
     "RunFault",
@@ -33,6 +36,5 @@ __all__ = [
     "load_run",
     "save_combination",
     "save_run",
-    "trains_a_loss",
     "verify",
 ]

@@ -6,7 +6,6 @@ README.md. Members lie in the same parent folder, so that the whole can be moved
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,21 +18,20 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.run import (
+from xmr.checkpoints.folder import (
     CARD,
     MAX_RUN,
     RUN,
-    SCHEMA,
     Exactly,
     Name,
-    Run,
-    Training,
-    Values,
+    Outcome,
     check_fields,
-    check_metrics,
+    check_outcome,
+    kind_of,
     read_about,
 )
-from xmr.checkpoints.save import card, recall_table, versions
+from xmr.checkpoints.run import Member, Run
+from xmr.checkpoints.save import about_bytes, card, recall_table
 from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.disk import parse_json, read, write_files
@@ -54,115 +52,50 @@ class _Entry(TypedDict):
 
 
 @Exactly
-class _About(TypedDict):
+class _About(Outcome):
     """What run.json of a combination holds."""
 
     rule: Name
     members: Annotated[list[_Entry], Field(min_length=1, max_length=MAX_MEMBERS)]
-    metrics: dict[str, Values]
-    training: Training
 
 
 ABOUT = TypeAdapter(_About)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One run of a combination: `weight` of its scores (all sum to 1), and the `group` it was combined in first.
-
-    Raises RunRefused where the weight is no number above 0 and at most 1.
-    """
-
-    run: Run
-    weight: float
-    group: str
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
-        if not number or not 0 < self.weight <= 1:  # NaN fails too
-            raise RunRefused(
-                f"the weight of {self.run.name} is {self.weight!r:.20}, not a number above 0 and at most 1"
-            )
-
-
-@dataclass(frozen=True, eq=False)
-class Combination:
-    """Trained runs whose scores are averaged, in the place of a `Run`: its score is Σ weight · score of the member.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Combination(Run):
+    """Trained runs whose scores are averaged: its score is Σ weight · score of the member.
 
     Every member's scores are inner products of unit embeddings, so the combination's are too. `rule` says how the
-    weights were found (`xmr.fusion`), `metrics` and `training` are as in `Run`. What only a trained run has is
-    empty: `config` tells the dataset and has "" for a loss, `loss_values` is {}; see `trains_a_loss`.
+    weights were found (`xmr.fusion`). Data and encoder are those of its first member: all have the same validation and
+    test split, but others may read other features.
     """
 
-    name: str
-    path: Path
     rule: str
-    members: tuple[Member, ...]
-    metrics: dict[str, dict[str, float]]
-    training: dict[str, Any]
 
     @property
-    def config(self) -> TrainConfig:
-        first = self.members[0].run.config
-        return TrainConfig(dataset=first.dataset, dataset_params=first.dataset_params, loss="")
-
-    @property
-    def dataset(self) -> dict[str, Any]:
-        """As of its first member; all have the same validation and test split."""
-        return self.members[0].run.dataset
-
-    @property
-    def encoder(self) -> dict[str, Any]:
-        """Of its first member; others may read other features."""
-        return self.members[0].run.encoder
-
-    @property
-    def loss_values(self) -> dict[str, Any]:
-        return {}
-
-    @property
-    def independent(self) -> bool:
-        return True  # its members are
+    def about(self) -> str:
+        """As "hybrid of 3 runs"."""
+        return f"{self.rule} of {len(self.members)} run{'' if len(self.members) == 1 else 's'}"
 
     @property
     def score_kind(self) -> str:
         return "weighted cosines"
 
     @property
-    def last_loss(self) -> tuple[str, dict[str, Any]]:
-        return "", {}
-
-    @property
     def embed_dim(self) -> int:
-        return sum(member.run.embed_dim for member in self.members)
-
-    @property
-    def about(self) -> str:
-        """What it is, in words: "hybrid of 3 runs"."""
-        return f"{self.rule} of {len(self.members)} run{'' if len(self.members) == 1 else 's'}"
+        return sum(run.embed_dim for run in self.parts)
 
     def joined(self, embeddings: Sequence[np.ndarray]) -> np.ndarray:
-        """Unit embeddings (N, ΣE) of the members' (N, E), in the order of `members`."""
         return joined(embeddings, [member.weight for member in self.members])
 
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        """Unit embeddings of the test split: visual (N_v, ΣE), text (N_t, ΣE), float32 from half precision."""
         return self._embeddings
 
     @cached_property
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
-        visual, text = zip(*(member.run.embeddings() for member in self.members), strict=True)
+        visual, text = zip(*(run.embeddings() for run in self.parts), strict=True)
         return self.joined(visual), self.joined(text)
-
-
-def trains_a_loss(run: Run | Combination) -> bool:
-    """Whether the run was trained with a loss, which then has parameters, weights and hardest negatives."""
-    return bool(run.config.loss)
-
-
-def is_combination(about: dict[str, Any]) -> bool:
-    """Whether this content of a run.json is that of a combination."""
-    return "members" in about
 
 
 def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], Run]) -> Combination:
@@ -172,7 +105,7 @@ def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], R
     other data than the rest, and where weights are not positive numbers that sum to 1.
     """
     check_fields(ABOUT, about, RUN)
-    check_metrics(about["metrics"])
+    check_outcome(about)
     named = Counter(entry["run"] for entry in about["members"])
     if max(named.values()) > 1:
         raise RunRefused(f"{RUN} names the member {named.most_common(1)[0][0]!r:.80} more than once")
@@ -181,14 +114,26 @@ def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], R
     if abs(total - 1) > TOLERANCE:
         raise RunRefused(f"{RUN}: the members' weights sum to {total:g}, not to 1")
     check_alike([member.run for member in members])
-    return Combination(path.name, path, about["rule"], members, about["metrics"], about["training"])
+    first = members[0].run
+    data = {"dataset": first.config.dataset, "dataset_params": first.config.dataset_params}
+    return Combination(
+        name=path.name,
+        path=path,
+        config=TrainConfig(**data, loss="", matcher=""),
+        dataset=first.dataset,
+        encoder=first.encoder,
+        metrics=about["metrics"],
+        training=about["training"],
+        members=members,
+        rule=about["rule"],
+    )
 
 
 def check_alike(runs: Sequence[Run]) -> None:
     """Raises RunRefused where runs can't be combined: a pair scorer, or another validation or test split."""
     first = runs[0]
     for run in runs:
-        if not run.independent:
+        if run.scores_pairs:
             raise RunRefused(
                 f"{run.name} scores pairs ({run.config.matcher}), so it has no embeddings to combine"
             )
@@ -216,28 +161,20 @@ def save_combination(
     `load_combination`; CannotSave.
     """
     folder = Path(folder).expanduser().resolve()
-    check_place(folder, [member.run for member in members])
-    about = {
-        "schema": SCHEMA,
-        "rule": rule,
-        "members": [
-            {
-                "run": member.run.name,
-                "weight": float(member.weight),
-                "group": member.group,
-                "sha256": digest(read(member.run.path / RUN, MAX_RUN)),
-            }
-            for member in members
-        ],
-        "metrics": metrics,
-        "training": (training or {}) | {"versions": versions()},
-    }
-    content = (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-    def same(path: Path) -> Run:
-        return next(member.run for member in members if member.run.path == path)
-
-    found = load_combination(folder, parse_json(content, RUN), same)  # what would be refused is never written
+    runs = {member.run.path: member.run for member in members}
+    check_place(folder, list(runs.values()))
+    entries = [
+        {
+            "run": member.run.name,
+            "weight": float(member.weight),
+            "group": member.group,
+            "sha256": digest(read(member.run.path / RUN, MAX_RUN)),
+        }
+        for member in members
+    ]
+    content = about_bytes(rule=rule, members=entries, metrics=metrics, training=training or {})
+    # What would be refused is never written.
+    found = load_combination(folder, parse_json(content, RUN), runs.__getitem__)
     write_files(folder, {CARD: _card(found).encode(), RUN: content})
     return found
 
@@ -253,15 +190,15 @@ def check_place(folder: Path, runs: Sequence[Run]) -> None:
             raise ValueError(f"{folder} is one of the members; name another folder with --out")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name another folder with --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        try:
-            other = not is_combination(read_about(folder))
-        except RunRefused:
-            other = True
-        if other:
-            raise ValueError(
-                f"{folder} holds something that is no combination; name another folder with --out"
-            )
+    if folder.is_dir() and any(folder.iterdir()) and not _holds_combination(folder):
+        raise ValueError(f"{folder} holds something that is no combination; name another folder with --out")
+
+
+def _holds_combination(folder: Path) -> bool:
+    try:
+        return kind_of(read_about(folder)) == "combination"
+    except RunRefused:
+        return False
 
 
 def _member(path: Path, entry: _Entry, load: Callable[[Path], Run]) -> Member:

@@ -1,15 +1,24 @@
-"""From folders to runs: trained ones and combinations."""
+"""From folders to runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from xmr.checkpoints.combination import Combination, is_combination, load_combination
+from xmr.checkpoints.combination import load_combination
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.run import RUN, STATE, Run, RunFault, check_name, is_finished, load_trained, read_about
+from xmr.checkpoints.folder import RUN, STATE, RunFault, check_name, is_finished, kind_of, read_about
+from xmr.checkpoints.head import load_head
+from xmr.checkpoints.run import Run
+from xmr.registry import unknown
+
+# Each: (folder, content of its run.json, what loads a member's folder) -> Run.
+KINDS = {
+    "head": lambda path, about, load: load_head(path, about),
+    "combination": load_combination,
+}
 
 
-def load_run(path: str | Path) -> Run | Combination:
+def load_run(path: str | Path) -> Run:
     """The run in a folder, every file of it checked; of a combination, also every member.
 
     Raises RunRefused with the reason where files are missing, truncated, altered or not of a run; where the
@@ -28,7 +37,7 @@ def verify(path: str | Path) -> RunFault | None:
     return None
 
 
-def list_runs(folder: str | Path) -> tuple[list[Run | Combination], list[RunFault]]:
+def list_runs(folder: str | Path) -> tuple[list[Run], list[RunFault]]:
     """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken.
 
     A broken one never hides the others. Folders without files are no runs and no faults: they group other things.
@@ -54,28 +63,25 @@ def list_runs(folder: str | Path) -> tuple[list[Run | Combination], list[RunFaul
     return runs, faults
 
 
-def _load(path: Path, known: dict[Path, Run]) -> Run | Combination:
-    """The run in `path`; trained ones are kept in `known`, so that none is read twice."""
+def _load(path: Path, known: dict[Path, Run]) -> Run:
+    """The run in `path`; what was read is in `known`, so that no member is read twice."""
     path = path.expanduser().resolve()
     if not path.is_dir():
         raise RunRefused(f"there is no folder {path}")
     if not is_finished(path) and (path / STATE).exists():
         raise RunRefused(f"the run is not finished: no {RUN} yet; train on with --resume")
     check_name(path.name)
-    if path in known:
-        return known[path]
+    return _loaded(path, known)
+
+
+def _loaded(path: Path, known: dict[Path, Run], member: bool = False) -> Run:
     about = read_about(path)
-    if is_combination(about):
-        return load_combination(path, about, lambda member: _load_member(member, known))
-    known[path] = load_trained(path, about)
-    return known[path]
-
-
-def _load_member(path: Path, known: dict[Path, Run]) -> Run:
+    kind = kind_of(about)
+    if kind not in KINDS:
+        raise RunRefused(f"{RUN}: {unknown('kind of run', kind, KINDS)}")
+    # So no combination can hold itself, however long the way round.
+    if member and kind == "combination":
+        raise RunRefused("it is itself a combination; only trained runs can be combined")
     if path not in known:
-        about = read_about(path)
-        # So no combination can hold itself, however long the way round.
-        if is_combination(about):
-            raise RunRefused("it is itself a combination; only trained runs can be combined")
-        known[path] = load_trained(path, about)
+        known[path] = KINDS[kind](path, about, lambda one: _loaded(one, known, member=True))
     return known[path]

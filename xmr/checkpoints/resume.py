@@ -12,7 +12,7 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from xmr.checkpoints.files import RunRefused, read_tensors
-from xmr.checkpoints.run import HISTORY, STATE
+from xmr.checkpoints.folder import HISTORY, STATE
 from xmr.checkpoints.save import history_bytes
 from xmr.checksums import sealed
 from xmr.disk import parse_json, write_files

@@ -15,19 +15,8 @@ from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 import xmr
-from xmr.checkpoints.run import (
-    CARD,
-    EMBEDDINGS,
-    HISTORY,
-    MATCHER,
-    MAX_SCORES,
-    RUN,
-    SCHEMA,
-    WORDS,
-    Run,
-    load_trained,
-    read_about,
-)
+from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SCHEMA, WORDS, read_about
+from xmr.checkpoints.head import MAX_SCORES, Head, load_head
 from xmr.checksums import digest
 from xmr.core import DIRECTIONS, TrainConfig
 from xmr.disk import write_files
@@ -38,7 +27,7 @@ from xmr.metrics import headline
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves behind, in memory; the fields are those of `Run`.
+    """What training leaves behind, in memory; the fields are those of `Head`.
 
     `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, and `scores`
     (N_v, N_t) those of a matcher that scores pairs, else None.
@@ -61,7 +50,7 @@ class Trained:
         return LOSSES[self.config.loss].parse(self.config.loss_params) | self.learned
 
 
-def save_run(folder: str | Path, trained: Trained) -> Run:
+def save_run(folder: str | Path, trained: Trained) -> Head:
     """Writes a run's folder, whole or not at all, and reads it back. Raises CannotSave."""
     folder = Path(folder)
     state = {f"matcher.{key}": tensor.contiguous() for key, tensor in trained.matcher.state_dict().items()}
@@ -75,30 +64,30 @@ def save_run(folder: str | Path, trained: Trained) -> Run:
     files[EMBEDDINGS] = tensor_bytes({key: torch.from_numpy(part).half() for key, part in arrays.items()})
     if trained.vocabulary is not None:
         files[WORDS] = json.dumps(trained.vocabulary.to_json(), ensure_ascii=False).encode()
-    about = {
-        "schema": SCHEMA,
-        "config": trained.config.to_json(),
-        "dataset": trained.dataset,
-        "encoder": trained.encoder,
-        "loss_values": trained.loss_values,
-        "metrics": trained.metrics,
-        "training": trained.training | {"versions": versions()},
-        "files": {name: digest(content) for name, content in files.items()},
-    }
-    files[CARD] = model_card(folder.resolve().name, trained).encode()
-    files[RUN] = (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    write_files(folder, files)
-    return load_trained(folder.resolve(), read_about(folder))
+    about = about_bytes(
+        config=trained.config.to_json(),
+        dataset=trained.dataset,
+        encoder=trained.encoder,
+        loss_values=trained.loss_values,
+        metrics=trained.metrics,
+        training=trained.training,
+        files={name: digest(content) for name, content in files.items()},
+    )
+    card = model_card(folder.resolve().name, trained).encode()
+    write_files(folder, files | {CARD: card, RUN: about})
+    return load_head(folder.resolve(), read_about(folder))
+
+
+def about_bytes(*, training: dict[str, Any], **parts: Any) -> bytes:
+    """The content of run.json; `training` gets the versions of what decides the numbers of a run."""
+    libraries = {name: version(name) for name in ("torch", "numpy", "safetensors")}
+    versions = {"xmr": xmr.__version__, "python": platform.python_version(), **libraries}
+    about = {"schema": SCHEMA, **parts, "training": training | {"versions": versions}}
+    return (json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def history_bytes(history: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in history).encode()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what decides the numbers of a run."""
-    libraries = {name: version(name) for name in ("torch", "numpy", "safetensors")}
-    return {"xmr": xmr.__version__, "python": platform.python_version(), **libraries}
 
 
 def model_card(name: str, trained: Trained) -> str:

@@ -23,15 +23,15 @@ MAX_DIM = 1 << 16  # of features and vocabularies that a checkpoint may claim
 class Matcher(Protocol):
     """The trainable part.
 
-    `independent` says that a pair's score is the inner product of two unit embeddings, which `visual` and `text` return,
-    so that each side can be embedded without the other. What they return of a pair scorer are states that only its own
-    `scores` can compare: tokens (B, T, W), zero at padding, or rows (B, W); `pooled` makes unit vectors (B, E) of them,
-    by which a first stage finds candidates. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens"
+    Mostly a pair's score is the inner product of two unit embeddings, which `visual` and `text` return, so that each side
+    can be embedded without the other. Where `scores_pairs`, what they return are states that only its own `scores` can
+    compare: tokens (B, T, W), zero at padding, or rows (B, W); `pooled` makes unit vectors (B, E) of them, by which a
+    first stage finds candidates. `inputs` says which frozen features it reads: "pooled" (N, D) or "tokens"
     (N, T, D), where pooled features are one token and a token of zeros is padding. `score_kind` says in a word or two
     what a score is, for axes and legends.
     """
 
-    independent: bool
+    scores_pairs: bool
     score_kind: str
     inputs: Literal["pooled", "tokens"]
     embed_dim: int  # of one embedding
@@ -96,7 +96,7 @@ class ReadsText:
 class Cosine:
     """Scores of a matcher whose `visual` and `text` return unit embeddings."""
 
-    independent = True
+    scores_pairs = False
     score_kind = "cosine"
 
     def scores(self, visual: Tensor, text: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ Block = tuple[slice, slice, int, int]  # visuals, texts, and how many tokens the
 class TokenScorer(TokenMatcher):
     """Unit tokens of both sides, zero at padding; `score` of the subclass compares those of a block of pairs."""
 
-    independent = False
+    scores_pairs = True
     score_kind = "token similarity"
     score: Score  # as `scores`, of pairs few enough to hold the similarities of all their tokens
 

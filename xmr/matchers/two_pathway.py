@@ -83,9 +83,9 @@ class TwoPathway(ReadsText, nn.Module):
             self.of_cosine = nn.Parameter(torch.tensor(5.0))
 
     @property
-    def independent(self) -> bool:
-        """Until the metric network says what a pair's score is."""
-        return not self.scores_by_metric
+    def scores_pairs(self) -> bool:
+        """Once the metric network says what a pair's score is."""
+        return self.scores_by_metric
 
     @property
     def score_kind(self) -> str:

@@ -14,7 +14,6 @@ import gradio as gr
 import numpy as np
 
 from xmr.analysis import precision_recall
-from xmr.checkpoints import trains_a_loss
 from xmr.embedding import kind_of_data
 from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
@@ -127,7 +126,7 @@ def runs(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., list
                 "name": run.name,
                 "loss": run.config.loss,
                 "loss_params": dict(run.config.loss_params),
-                "matcher": run.config.matcher if trains_a_loss(run) else "",
+                "matcher": run.config.matcher,
                 "dataset": source_name(run.config.dataset),
                 "kind": kind_of_data(run),
                 "metrics": run.metrics,

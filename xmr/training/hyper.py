@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from xmr.checkpoints.run import learnable
+from xmr.checkpoints.head import learnable
 from xmr.registry import Entry
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
+from xmr.checkpoints.folder import FILES, STATE, check_name, check_origin
+from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.checkpoints.run import FILES, METRIC_LOSS, METRIC_PARAMS, STATE, check_name, check_origin
 from xmr.core import Pairs, Step, TrainConfig
 from xmr.data import Dataset
 from xmr.disk import printable, sweep
@@ -288,7 +289,7 @@ class _Trainer:
         if (
             self.config.micro_batch
             and self.selector is None
-            and self.matcher.independent
+            and not self.matcher.scores_pairs
             and not unchunkable(rule, hyper)
             and self.judged("confirmed", visuals, texts) is None
         ):

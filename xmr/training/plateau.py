@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xmr.analysis import query_weights
-from xmr.checkpoints import Combination, Run, Trained
+from xmr.checkpoints import Run, Trained
 from xmr.core import Pairs
 from xmr.losses import LOSSES
 from xmr.metrics import headline
@@ -24,7 +24,7 @@ FULL = {"rsum": 600.0}  # of other figures it is 100
 SAMPLE = 4096  # items of either side whose scores are looked at where a run doesn't tell of all
 
 
-def plateau(run: Run | Trained | Combination) -> str:
+def plateau(run: Run | Trained) -> str:
     """Why a training went nowhere, with what to do about it, in sentences; "" where it learned, or nothing was trained.
 
     It has collapsed where the hardest negative alone counts, the loss stands where equal scores would leave it, and the
@@ -110,7 +110,7 @@ def _scores(run: Run | Trained) -> dict[str, float] | None:
     found = run.training.get("scores")
     if isinstance(found, Mapping) and all(_number(found.get(key)) for key in ("mean", "std")):
         return dict(found)
-    if isinstance(run, Trained) or not run.independent:
+    if isinstance(run, Trained) or run.scores_pairs:
         return None
     return score_spread(*(side[:: len(side) // SAMPLE + 1] for side in run.embeddings()))
 

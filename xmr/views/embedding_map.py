@@ -166,7 +166,7 @@ def _words(workspace: Workspace, names: list[str], split: str, maps: dict[str, P
     else:
         held = " and ".join(f"{percent(sum(one.explained))} under {name}" for name, one in maps.items())
         said += f" The two axes hold {held} of the variance in {dimensions:,} dimensions, so distances here are not the scores."
-    staged = [name for name in names if not workspace.run(name).independent]
+    staged = [name for name in names if workspace.run(name).scores_pairs]
     if staged:
         said += f" Of {' and '.join(staged)}, which re-rank{'s' if len(staged) == 1 else ''} pairs, the first stage is shown."
     return said

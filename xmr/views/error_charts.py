@@ -150,7 +150,7 @@ def hubs_of(workspace: Workspace, run: str, asked: Asked) -> Hubness:
 
 def gap_of(workspace: Workspace, run: str, split: str) -> ModalityGap | None:
     """The modality gap of a run; None of a pair scorer."""
-    if not workspace.run(run).independent:
+    if workspace.run(run).scores_pairs:
         return None
     key = ("errors", "gap", run, split)
     return workspace.remember(key, lambda: modality_gap(*workspace.embeddings(run, split)))
@@ -202,7 +202,7 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
         ("across", "mean cosine of the two sides"),
     ]  # fmt: skip
     note = f"Lists are the first {TOP} results of every query. Gaps and cosines are of the embeddings, over all pairs."
-    if scorers := [run for run in found if not workspace.run(run).independent]:
+    if scorers := [run for run in found if workspace.run(run).scores_pairs]:
         verb = "score pairs and have" if len(scorers) > 1 else "scores pairs and has"
         note += f" {', '.join(scorers)} {verb} no common space, so no gap."
     words = " ".join([hubness_words(found, noun), *faults])

@@ -137,7 +137,7 @@ class Workspace(Ranked):
     def locate(self, query: Query, run: str, split: str, direction: Direction, index: int) -> Result:
         """Where one item of the gallery stands in a run's whole ranking."""
         same, own = self.annotation(query, split, direction)
-        ranked = [] if self.run(run).independent else self._ranked(run, query, split, direction, 1, own)
+        ranked = self._ranked(run, query, split, direction, 1, own) if self.run(run).scores_pairs else []
         place = next((place for place in ranked if place.index == index), None)
         if place is None:
             place = self._best_of(run, query, split, direction, np.array([index]), 0, own)
@@ -147,7 +147,7 @@ class Workspace(Ranked):
         """Mean and standard deviation of the query's scores over the whole gallery; None where a pair scorer would have to
         be asked of all of it."""
         owner = self.run(run)
-        if not owner.independent:
+        if owner.scores_pairs:
             scores = owner.scores() if query.index is not None and split == "test" else None
             if scores is None:
                 return None
@@ -260,7 +260,7 @@ class Workspace(Ranked):
         a pair scorer all that it re-ranks."""
         vector = self._vector(run, query, split, direction)
         gallery = self.index(run, split, "v" if direction == "t2v" else "t")
-        if self.run(run).independent:
+        if not self.run(run).scores_pairs:
             if not isinstance(gallery, ExactIndex):
                 return _places(*gallery.search(vector[None], k, behind=[own]))
             # One pass over the gallery for the list and the rank: reading it is what takes the time.
@@ -293,7 +293,7 @@ class Workspace(Ranked):
         vector = self._vector(run, query, split, direction)
         row = self.index(run, split, "v" if direction == "t2v" else "t").vectors @ vector
         place = _best_in(row, items, items if own is None else own, listed)
-        if self.run(run).independent:
+        if not self.run(run).scores_pairs:
             return place
         rescored = self._rescorer(run, query, split, direction)(np.array([place.index]))
         return place._replace(score=float(rescored[0]), first_rank=place.rank)

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from xmr.checkpoints import Combination, Run, trains_a_loss
+from xmr.checkpoints import Run
 
 
 def command(script: str, *words: object) -> str:
@@ -14,12 +14,10 @@ def command(script: str, *words: object) -> str:
     return shlex.join(["python", script, *map(str, words)])
 
 
-def verdict_commands(
-    runs: Sequence[Run | Combination], source: str, checkpoints: Path, exported: str
-) -> list[str]:
+def verdict_commands(runs: Sequence[Run], source: str, checkpoints: Path, exported: str) -> list[str]:
     """How to train and to evaluate with the verdicts that were exported: of the split train and of the split test to files
     `exported` names with "{split}" in it. The first run with a loss is the example."""
-    one = next((run for run in runs if trains_a_loss(run)), None)
+    one = next((run for run in runs if run.has_loss), None)
     if one is None:
         return []
     train, test = exported.format(split="train"), exported.format(split="test")

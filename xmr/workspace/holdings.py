@@ -14,8 +14,8 @@ import numpy as np
 from xmr import embedding
 from xmr.analysis import Side, inner, scored_sides
 from xmr.cache import cache_folder
-from xmr.checkpoints import Combination, Run, RunFault, list_runs, trains_a_loss
-from xmr.checkpoints.run import MAX_SCORES
+from xmr.checkpoints import Run, RunFault, list_runs
+from xmr.checkpoints.head import MAX_SCORES
 from xmr.core import Direction
 from xmr.data import DATASETS, Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
@@ -43,12 +43,12 @@ class Holdings:
     the command that helps; it is "" when all is well.
     """
 
-    runs: dict[str, Run | Combination]
+    runs: dict[str, Run]
     source: str
     load: Callable[[str], Dataset]  # split -> dataset
     embedder: Embedder
     faults: list[RunFault] = field(default_factory=list)
-    apart: dict[str, tuple[Run | Combination, str]] = field(default_factory=dict)
+    apart: dict[str, tuple[Run, str]] = field(default_factory=dict)
     problem: str = ""
     checkpoints: Path = Path("checkpoints")
     recall: float = (
@@ -62,7 +62,7 @@ class Holdings:
         cls,
         checkpoints: str | Path,
         dataset: str | None = None,
-        found: tuple[Sequence[Run | Combination], Sequence[RunFault]] | None = None,
+        found: tuple[Sequence[Run], Sequence[RunFault]] | None = None,
     ) -> Self:
         """The runs below `checkpoints` (`found`: as `list_runs` has read them already) and their dataset: `dataset`, else the
         one that most were trained on."""
@@ -83,7 +83,7 @@ class Holdings:
     @classmethod
     def of(
         cls,
-        runs: Sequence[Run | Combination],
+        runs: Sequence[Run],
         source: str,
         load: Callable[[str], Dataset],
         embedder: Embedder,
@@ -142,7 +142,7 @@ class Holdings:
             )
         return self
 
-    def add(self, run: Run | Combination) -> None:
+    def add(self, run: Run) -> None:
         """Takes in a run that was finished since: among the others, or apart with the reason where its data are others."""
         mine, theirs = self.dataset("test").fingerprint, run.dataset["fingerprints"].get("test")
         if theirs == mine:
@@ -157,7 +157,7 @@ class Holdings:
         """The dataset's split, loaded once. Raises what loading raises."""
         return self._memo.get(("dataset", split), lambda: self.load(split))
 
-    def run(self, name: str) -> Run | Combination:
+    def run(self, name: str) -> Run:
         """The run of that name. Raises UnknownName with the near miss."""
         if name in self.runs:
             return self.runs[name]
@@ -168,7 +168,7 @@ class Holdings:
     @property
     def trained(self) -> list[str]:
         """Names of the runs that were trained with a loss: all but the combinations of runs."""
-        return [name for name, run in self.runs.items() if trains_a_loss(run)]
+        return [name for name, run in self.runs.items() if run.has_loss]
 
     def embeddings(self, run: str, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
         """Unit embeddings of a split: visuals (N_v, E) and texts (N_t, E), float32; of a pair scorer those of its first
@@ -177,12 +177,8 @@ class Holdings:
 
     def sides(self, run: str, split: str = "test") -> tuple[Side, Side]:
         """Visuals and texts of a split as `xmr.analysis` takes them: embeddings, or what a pair scorer said of them."""
-        visual, text = self.embeddings(run, split)
-        return (
-            (visual, text)
-            if self.run(run).independent
-            else scored_sides(self.pair_scores(run, split), visual, text)
-        )
+        pair = self.embeddings(run, split)
+        return scored_sides(self.pair_scores(run, split), *pair) if self.run(run).scores_pairs else pair
 
     def pair_scores(self, run: str, split: str = "test") -> np.ndarray:
         """What a pair scorer says of all pairs of a split, (N_v, N_t) float32.

@@ -30,7 +30,6 @@ from xmr.analysis import (
     weight_curve,
     weights_of_query,
 )
-from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction, PairWeights
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
@@ -45,7 +44,7 @@ PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair 
 def loss_of_run(workspace: Workspace, run: str) -> str:
     """The loss that the run was trained with. Raises ValueError for a combination, which was not."""
     owner = workspace.run(run)
-    if not trains_a_loss(owner):
+    if not owner.has_loss:
         raise ValueError(
             f"{run} is a combination of runs: it has no loss of its own, so its pairs have no weights."
         )
@@ -233,7 +232,7 @@ def peers(workspace: Workspace, run: str) -> list[str]:
         metrics = workspace.run(name).metrics.get("validation", {})
         return headline(metrics)[1] if "rsum" in metrics else 0.0
 
-    others = [name for name in workspace.trained if name != run and workspace.run(name).independent]
+    others = [name for name in workspace.trained if name != run and not workspace.run(name).scores_pairs]
     return sorted(others, key=score, reverse=True)[:PEERS]
 
 

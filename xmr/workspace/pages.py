@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xmr import embedding
-from xmr.checkpoints import Combination, Run, RunFault, RunRefused, list_runs, load_run
-from xmr.checkpoints.run import RUN
+from xmr.checkpoints import Run, RunFault, RunRefused, list_runs, load_run
+from xmr.checkpoints.folder import RUN
 from xmr.data import DATASETS, load_dataset
 from xmr.data.dataset import DataFault
 from xmr.data.sources import kind_of
@@ -29,7 +29,7 @@ class Page:
 
     title: str
     path: str
-    runs: dict[str, Run | Combination]
+    runs: dict[str, Run]
     open: Callable[[], Workspace]
     _memo: Memo = field(default_factory=Memo, repr=False)
 
@@ -38,7 +38,7 @@ class Page:
         """Whether somebody has asked for the workspace."""
         return self._memo.has("workspace")
 
-    def add(self, run: Run | Combination) -> None:
+    def add(self, run: Run) -> None:
         """Takes in a run of this page's data that was finished since."""
         self.runs[run.name] = run
         if self.is_open:
@@ -64,7 +64,7 @@ def open_pages(
     """
     folder = Path(checkpoints)
 
-    def opened(runs: Sequence[Run | Combination]) -> Workspace:
+    def opened(runs: Sequence[Run]) -> Workspace:
         return _set(_workspace(runs, folder), recall, verdicts)
 
     if not 0 < recall <= 1:
@@ -73,8 +73,8 @@ def open_pages(
     if dataset is not None:
         source = trained_on(dataset, runs)
         return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts))]
-    missing: dict[str, tuple[Run | Combination, str]] = {}
-    groups: list[list[Run | Combination]] = []
+    missing: dict[str, tuple[Run, str]] = {}
+    groups: list[list[Run]] = []
     for group in grouped(runs):
         reason = why_missing(group[0].config.dataset)
         if reason:
@@ -131,7 +131,7 @@ def take_in(pages: Sequence[Page]) -> list[Page]:
     return [page for page in pages if any(page is one for one in changed)]
 
 
-def trained_on(dataset: str, runs: Sequence[Run | Combination]) -> str:
+def trained_on(dataset: str, runs: Sequence[Run]) -> str:
     """The source that runs call `dataset`, or are shown under: as they were trained on it, or by its name or the last
     part of its path. Raises UnknownName, with the near miss, where there is no such, and where two have the name."""
     sources = {run.config.dataset for run in runs}
@@ -162,12 +162,12 @@ def holder(run: str, workspace: Workspace, pages: Sequence[Page]) -> Workspace:
     return workspace
 
 
-def grouped(runs: Sequence[Run | Combination]) -> list[list[Run | Combination]]:
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     """Runs of the same test split, or of the same dataset with the same parameters, together: most runs first."""
-    groups: dict[str, list[Run | Combination]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.dataset["fingerprints"].get("test", ""), []).append(run)
-    same: dict[str, list[Run | Combination]] = {}
+    same: dict[str, list[Run]] = {}
     for group in groups.values():
         # Where the same data lie in two places, the place of most runs is loaded.
         sources = Counter(_source(run) for run in group)
@@ -192,7 +192,7 @@ def why_missing(source: str) -> str:
     return ""
 
 
-def _workspace(runs: Sequence[Run | Combination], folder: Path) -> Workspace:
+def _workspace(runs: Sequence[Run], folder: Path) -> Workspace:
     config = runs[0].config
     return Workspace.of(
         runs,
@@ -215,11 +215,11 @@ def _opened(workspace: Workspace) -> Page:
     return page
 
 
-def _source(run: Run | Combination) -> str:
+def _source(run: Run) -> str:
     return json.dumps([run.config.dataset, run.config.dataset_params], sort_keys=True)
 
 
-def _title(run: Run | Combination, groups: Sequence[Sequence[Run | Combination]]) -> str:
+def _title(run: Run, groups: Sequence[Sequence[Run]]) -> str:
     """The dataset's name, with its parameters where another page's has the same."""
     name = run.dataset["name"]
     if sum(group[0].dataset["name"] == name for group in groups) == 1:

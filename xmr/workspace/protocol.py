@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from xmr.checkpoints import trains_a_loss
 from xmr.data.summary import duplicate_words, in_train, left_out
 from xmr.workspace import Workspace
 from xmr.workspace.measured import effective
@@ -54,13 +53,13 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     """How a run came about, below `RUN_TITLES` but the first."""
     run = workspace.run(name)
     config, encoder = run.config, run.encoder["name"] or "features of the dataset"
-    if not trains_a_loss(run):
-        members = ", ".join(member.run.name for member in getattr(run, "members", ()))
+    if not run.has_loss:
+        members = ", ".join(member.run.name for member in run.members)
         return [Cell(run.about, members), Cell("–"), Cell(encoder), *[Cell("–")] * 3]
     values = effective(workspace, name)
     first = f"{config.first_loss} for {config.first_epochs} epochs first" if config.first_loss else ""
     params = ", ".join(f"{key} {_value(value)}" for key, value in values.items())
-    space = f"{run.embed_dim} dimensions" + ("" if run.independent else f", {stage_words(workspace, name)}")
+    space = ", ".join(filter(None, [f"{run.embed_dim} dimensions", stage_words(workspace, name)]))
     suspects = f"suspects: {config.suspects}" if config.selector else ""
     verdicts = f"confirmed pairs: {config.verdicts_as}" if config.verdicts else ""
     pairs = run.dataset.get("learned_from", run.dataset["sizes"].get("train", {})).get("texts")

@@ -87,10 +87,10 @@ class Ranked(Holdings):
     def rankings(self, run: str, split: str, truth: bool = False) -> tuple[Ranking, Ranking]:
         """Ranks of all annotated matches of a split's queries, v2t and t2v; with `truth` of all true ones. Not kept."""
         data = self.dataset(split)
-        if self.run(run).independent:
-            sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
-        else:
+        if self.run(run).scores_pairs:
             sides, of_sides, of_truth = (self.pair_scores(run, split),), rank_scores, rank_truth_of_scores
+        else:
+            sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
         return of_truth(*sides, data.truth) if truth else of_sides(*sides, data.visual_group, data.text_group)
 
     def top(self, run: str, split: str, direction: Direction) -> np.ndarray:
@@ -107,7 +107,7 @@ class Ranked(Holdings):
 
         def make() -> np.ndarray:
             of = self.dataset(split).visual_of_text
-            if not self.run(run).independent:
+            if self.run(run).scores_pairs:
                 return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
             visual, text = self.embeddings(run, split)
             parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
@@ -128,7 +128,7 @@ class Ranked(Holdings):
         """What `make` measures of a run's split, remembered; of a large split also kept on the disk."""
 
         def keeping() -> dict[str, np.ndarray]:
-            if not self.is_large(split) or not self.run(run).independent:
+            if not self.is_large(split) or self.run(run).scores_pairs:
                 return make()
             data = self.dataset(split)
             arrays = [*self.embeddings(run, split), data.visual_group, data.text_group]

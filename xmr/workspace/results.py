@@ -15,7 +15,6 @@ from threading import Thread
 import numpy as np
 
 from xmr.analysis import PairedQueries, hits, mean_interval, paired_queries
-from xmr.checkpoints import trains_a_loss
 from xmr.comparison import holm
 from xmr.core import DIRECTIONS, Direction, Ranking
 from xmr.embedding import in_one_space
@@ -268,7 +267,7 @@ def family(
 
 def seeds_of(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
     """The seeds of those of the runs that were trained."""
-    return {name: workspace.run(name).config.seed for name in names if trains_a_loss(workspace.run(name))}
+    return {name: workspace.run(name).config.seed for name in names if workspace.run(name).has_loss}
 
 
 def repeats(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
@@ -424,11 +423,10 @@ class Training:
 
 
 def training(workspace: Workspace, names: Sequence[str]) -> Training:
-    """The histories of those of the runs that were trained with a loss and kept one."""
+    """The histories of those of the runs that have one."""
     figure, scores, losses = "rsum", {}, {}
     for name in names:
-        run = workspace.run(name)
-        lines = run.history if trains_a_loss(run) else []
+        lines = workspace.run(name).history
         told = [(line["epoch"], *headline(line)) for line in lines if "rsum" in line]
         if told:
             figure = told[0][1]

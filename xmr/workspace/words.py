@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xmr.checkpoints import trains_a_loss
 from xmr.core import Direction
 from xmr.data import Dataset
 from xmr.embedding import kind_of_data
@@ -139,7 +138,7 @@ def run_words(workspace: Workspace, name: str) -> str:
     """What a run is: loss (where not every run is called by its own), matcher and kind of data."""
     run = workspace.run(name)
     kind = f"{kind_of_data(run)}s"
-    if not trains_a_loss(run):
+    if not run.has_loss:
         return f"{run.about} · {kind}"
     alike = all(workspace.run(other).config.loss == other for other in workspace.trained)
     return " · ".join([*([] if alike else [run.config.loss]), run.config.matcher, kind])
@@ -156,4 +155,4 @@ def score_kinds(workspace: Workspace, runs: Iterable[str]) -> str:
 
 def stage_words(workspace: Workspace, name: str) -> str:
     """How a run that scores pairs searches; "" of the others."""
-    return "" if workspace.run(name).independent else f"re-ranks the top {DEPTH} of its first stage"
+    return f"re-ranks the top {DEPTH} of its first stage" if workspace.run(name).scores_pairs else ""

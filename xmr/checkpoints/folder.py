@@ -1,0 +1,163 @@
+"""What lies in a run's folder, and the checks that run.json of any kind has to pass."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import NotRequired, TypedDict
+
+from xmr.checkpoints.files import RunRefused
+from xmr.core import TrainConfig
+from xmr.disk import HOSTILE, check_texts, parse_json, printable, read
+
+SCHEMA = 1
+RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
+HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD)
+MAX_RUN = 1 << 20  # bytes of run.json
+MAX_REASON = 500  # characters
+# Ends of lines, and what nobody sees, so that a name looks like another; not the joiners that some scripts need.
+NO_NAME = re.compile("[\t\n\r\u2028\u2029\u00ad\u180e\u200b\u2060-\u2064\ufeff]")
+
+Count = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(max_length=500, pattern=r"^[^\n\r\t]*$")]
+Values = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+Exactly = with_config(ConfigDict(strict=True))
+
+
+@Exactly
+class _Size(TypedDict):
+    visuals: Count
+    texts: Count
+
+
+@Exactly
+class _Dataset(TypedDict):
+    name: Name
+    kind: NotRequired[Literal["image", "clip"]]
+    fingerprints: dict[str, Name]
+    sizes: dict[str, _Size]
+    verdicts: NotRequired[dict[str, int | Name]]
+
+
+@Exactly
+class _Encoder(TypedDict):
+    name: Name
+    hash: Name
+    visual_dim: Width
+    text_dim: Width
+
+
+@Exactly
+class _Training(TypedDict, total=False):
+    epochs: Width
+    steps: Width
+    best_epoch: Width
+    seconds: float
+    command: str
+    diverged: dict[str, Any] | None
+    versions: dict[str, str]
+
+
+@Exactly
+class Origin(TypedDict):
+    """What a training begins with."""
+
+    config: dict[str, Any]
+    dataset: _Dataset
+    encoder: _Encoder
+
+
+@Exactly
+class Outcome(TypedDict):
+    """What is told of every run."""
+
+    metrics: dict[str, Values]
+    training: _Training
+
+
+ORIGIN, OUTCOME = TypeAdapter(Origin), TypeAdapter(Outcome)
+
+
+@dataclass(frozen=True)
+class RunFault:
+    """A folder that could not be loaded as a run, and why; both can be shown."""
+
+    path: Path
+    reason: str
+
+    @classmethod
+    def of(cls, path: Path, reason: object) -> RunFault:
+        words = printable(str(reason))
+        cut = words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
+        return cls(Path(printable(str(path))), cut)
+
+
+def is_finished(folder: str | Path) -> bool:
+    """Whether `folder` holds a finished run, whole or not."""
+    return os.path.lexists(Path(folder) / RUN)
+
+
+def is_started(folder: str | Path) -> bool:
+    """Whether `folder` holds a run, finished or not."""
+    return is_finished(folder) or (Path(folder) / STATE).exists()
+
+
+def clear_run(folder: str | Path) -> None:
+    """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
+    for name in FILES:
+        (Path(folder) / name).unlink(missing_ok=True)
+
+
+def check_name(name: str) -> None:
+    """Raises RunRefused where a folder's name can't be a run's: it is shown, written into files, and part of addresses."""
+    if found := HOSTILE.search(name) or NO_NAME.search(name):
+        what = "a tab or the end of a line" if found[0].isspace() else f"the character U+{ord(found[0]):04X}"
+        raise RunRefused(f"the name of the folder holds {what}: rename it")
+
+
+def check_origin(config: TrainConfig, dataset: dict[str, Any], encoder: dict[str, Any]) -> None:
+    """Raises RunRefused where a run that was trained like this could not be read again."""
+    about = {"config": config.to_json(), "dataset": dataset, "encoder": encoder}
+    check_texts(about, "the configuration")
+    check_fields(ORIGIN, about, "the configuration")
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """run.json of a folder: an object of the schema that this xmr reads. Raises RunRefused."""
+    about = parse_json(read(path / RUN, MAX_RUN), RUN)
+    if not isinstance(about, dict) or "schema" not in about:
+        raise RunRefused(f"{RUN} is not of xmr: it has no schema version")
+    if about["schema"] != SCHEMA:
+        raise RunRefused(f"{RUN} has schema version {about['schema']!r:.40}; this xmr reads {SCHEMA}")
+    return about
+
+
+def kind_of(about: dict[str, Any]) -> str:
+    """What kind of run a run.json is of; heads and combinations don't say it."""
+    return str(about.get("kind", "combination" if "members" in about else "head"))
+
+
+def check_fields(kind: TypeAdapter, value: Any, name: str) -> None:
+    """Raises RunRefused, naming the field, where `value` is not of that kind."""
+    try:
+        kind.validate_python(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:80] for part in fault["loc"])
+        raise RunRefused(f"{name}: {place} is not as xmr writes it: {fault['msg']}") from error
+
+
+def check_outcome(about: dict[str, Any]) -> None:
+    """Raises RunRefused where the metrics are not of the validation and the test split."""
+    check_fields(OUTCOME, about, RUN)
+    for split in ("validation", "test"):
+        metrics = about["metrics"].get(split, {})
+        if "rsum" not in metrics and not {"v2t/map", "t2v/map"} <= metrics.keys():
+            raise RunRefused(f"{RUN}: metrics.{split} is not as xmr writes it: it has no rsum and no mAP")
