@@ -31,6 +31,7 @@ from xmr.data.build import of_items
 from xmr.data.columns import Columns, mapped
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item, listed, merged
+from xmr.data.names import ending_with
 from xmr.data.tables import Row, captions_in
 
 if TYPE_CHECKING:  # loaded only where there are such files
@@ -112,8 +113,8 @@ def arrow_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = []
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith((".", "cache-")) and file.is_file():
+    for file in ending_with(path, SUFFIXES):
+        if not file.name.startswith("cache-"):
             state = file.with_name("state.json")
             if file.suffix.lower() == ".parquet" or not state.is_file() or file.name in _listed(state):
                 found.append(file)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-ENDINGS = {
-    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff",
-    ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi",
-}  # fmt: skip
+PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
+ENDINGS = {*(f".{name}" for name in PICTURES), ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
 
 
 def matched(asked: Iterable[str], there: Iterable[str]) -> dict[str, str]:
@@ -41,6 +39,15 @@ def files_below(root: str) -> list[str]:
         inner = os.path.relpath(folder, root).replace(os.sep, "/")
         found += [name if inner == "." else f"{inner}/{name}" for name in names]
     return sorted(found)
+
+
+def ending_with(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files of these endings (in small letters) in a folder and below, but for hidden ones, in the order of their paths."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if name.lower().endswith(endings) and name[0] != "."]
+    return sorted(path for path in found if path.is_file())
 
 
 def endless(name: str) -> str:

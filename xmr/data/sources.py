@@ -17,6 +17,7 @@ from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
+from xmr.data.shards import expanded, shard_files, shards
 from xmr.data.tables import header, json_keys
 from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Registry, unknown
@@ -28,6 +29,7 @@ for kind in (
     videofolder,
     clips,
     arrow,
+    shards,
     pairs,
     coco,
     karpathy,
@@ -81,6 +83,8 @@ def holds_pictures(name_or_path: str) -> bool:
 
 def kind_of(folder: Path) -> str:
     """The name in `KINDS` of the layout that `folder` has. Raises DataFault, telling the layouts, where it has none."""
+    if folder.suffix.lower() == ".tar" and (folder.is_file() or len(expanded(str(folder))) > 1):
+        return "shards"
     if not folder.exists():
         raise DataFault(
             f"{unknown('dataset', str(folder), DATASETS)}, and there is no such folder. {_layouts()}"
@@ -93,14 +97,18 @@ def kind_of(folder: Path) -> str:
         return "clips"
     if any((folder / name).is_file() for name in CAPTIONS) and array_files(folder):
         return "features"
-    if not is_described(folder) and annotation_files(folder):
-        return "msrvtt"
-    if metadata_files(folder):
+    if is_described(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
+    if shard_files(folder):
+        return "shards"
     if karpathy_files(folder):
         return "karpathy"
     if coco_files(folder):
         return "coco"
+    if annotation_files(folder):
+        return "msrvtt"
+    if metadata_files(folder):
+        return "videofolder" if holds_videos(folder) else "imagefolder"
     if arrow_files(folder):
         return "arrow"
     if pair_tables(folder):
