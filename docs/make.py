@@ -60,21 +60,21 @@ def makes(part: Callable[[], str]) -> Callable[[], str]:
 def losses() -> str:
     from xmr.losses import LOSSES
 
-    return "\n".join(_entry(entry, formula=True) for entry in LOSSES.values())
+    return "\n".join(_entry(entry, formula=True) for entry in LOSSES.values() if entry.shipped)
 
 
 @makes
 def selectors() -> str:
     from xmr.selection import SELECTORS
 
-    return "\n".join(_entry(entry) for entry in SELECTORS.values())
+    return "\n".join(_entry(entry) for entry in SELECTORS.values() if entry.shipped)
 
 
 @makes
 def matchers() -> str:
     from xmr.matchers import MATCHERS
 
-    return "\n".join(_entry(entry) for entry in MATCHERS.values())
+    return "\n".join(_entry(entry) for entry in MATCHERS.values() if entry.shipped)
 
 
 @makes

@@ -15,6 +15,7 @@ from xmr.losses import LOSSES, loss_value, symmetric
 from xmr.registry import Registry
 
 NAMES = sorted(LOSSES)
+SHIPPED = sorted(name for name, entry in LOSSES.items() if entry.shipped)
 # Facts of the formulas, each told in the loss's docstring.
 ATTRACTS_NEGATIVES = {"polynomial", "polynomial_max", "polynomial_avg"}
 BELOW_ZERO = {"decoupled"}
@@ -78,7 +79,7 @@ def oracle(name, pairs, **hyper):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_loop_from_the_paper_in_both_directions(name, seed):
     for pairs in (problem(seed), problem(seed).transpose()):
@@ -87,7 +88,7 @@ def test_equals_the_loop_from_the_paper_in_both_directions(name, seed):
         torch.testing.assert_close(LOSSES[name](pairs), oracle(name, pairs), **close)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"weighting"}))
+@pytest.mark.parametrize("name", sorted(set(SHIPPED) - {"weighting"}))
 def test_equals_the_loop_at_other_parameters(name):
     pairs = problem(9)
     hyper = {
@@ -232,18 +233,20 @@ class TestContract:
         within = dict.fromkeys(LOSSES[name].needs, eye.double())
         assert loss_value(name, scores, **within) == loss_value(name, scores, eye, ~eye, **within)
 
-    def test_docstring_has_its_sections(self, name):
-        for section in ("Weights:", "Relations:", "Reference:"):
-            assert section in LOSSES[name].doc, section
-
     def test_unknown_parameter_is_an_error_with_the_near_miss(self, name):
         first = LOSSES[name].params[0].name
         with pytest.raises(TypeError, match=f"did you mean '{first}'"):
             loss_value(name, torch.eye(3), **{first + "x": 1.0})
 
 
-def test_every_loss_has_an_oracle_and_every_oracle_a_loss():
-    assert set(ORACLES) == set(LOSSES)
+def test_every_shipped_loss_has_an_oracle_and_every_oracle_a_loss():
+    assert sorted(ORACLES) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_docstring_has_its_sections(name):
+    for section in ("Weights:", "Relations:", "Reference:"):
+        assert section in LOSSES[name].doc, section
 
 
 def confident_mistake():
@@ -281,7 +284,7 @@ def near_zero():
 def test_only_the_published_polynomials_attract_negatives():
     """With the published coefficients, a hardest negative below 0.0955 is pulled closer; the calibrated form
     of the same loss pushes it away."""
-    attracted = {name for name in NAMES if (weights(name, near_zero())[near_zero().negatives] < 0).any()}
+    attracted = {name for name in SHIPPED if (weights(name, near_zero())[near_zero().negatives] < 0).any()}
     assert attracted - TEACHER == ATTRACTS_NEGATIVES
     expected = (2 * 0.9 * 0.02 - 0.4) / 2  # g'(h), averaged over two queries, met once in each direction
     torch.testing.assert_close(weights("polynomial", near_zero())[0, 1].item(), expected)

@@ -92,6 +92,11 @@ class Entry:
         return self.make(*args, **kwargs | checked)
 
     @property
+    def shipped(self) -> bool:
+        """Whether it comes with xmr, and is not somebody's own: of these docs/ and the oracles tell."""
+        return self.make.__module__.startswith("xmr.")
+
+    @property
     def defaults(self) -> dict[str, Any]:
         return {param.name: param.default for param in self.params}
 
