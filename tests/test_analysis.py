@@ -444,7 +444,7 @@ def test_suspected_pairs_are_what_the_selector_says_of_the_whole_matrix(name, di
 
 def test_a_large_gallery_is_asked_in_parts(monkeypatch, embeddings, rng):
     """A selector that looks at a pair's own captions only says the same of a part as of the whole."""
-    from xmr.analysis import negatives
+    from xmr.analysis import negatives, suspects
 
     visual, text = embeddings
     v, t = rng.integers(VISUALS, size=200), rng.integers(len(LINKS), size=200)
@@ -452,10 +452,11 @@ def test_a_large_gallery_is_asked_in_parts(monkeypatch, embeddings, rng):
     asked = ("caption_similarity", {"threshold": 0.5}, v, t, visual, text, np.arange(VISUALS), LINKS, source)
     whole = suspected_pairs(*asked)
     sizes = []
-    original = negatives.suspected
+    original = suspects.suspected
     monkeypatch.setattr(
-        negatives, "suspected", lambda name, pairs, **p: sizes.append(pairs) or original(name, pairs, **p)
+        suspects, "suspected", lambda name, pairs, **p: sizes.append(pairs) or original(name, pairs, **p)
     )
+    monkeypatch.setattr(suspects, "WITHIN", 20)
     monkeypatch.setattr(negatives, "WITHIN", 20)
     assert (suspected_pairs(*asked) == whole).all()
     assert whole.any()

@@ -53,17 +53,19 @@ from xmr.analysis.maps import (
 )
 from xmr.analysis.negatives import (
     HardNegatives,
+    hard_negatives_by_weight,
+    nearest_own_caption,
+    weights_of_query,
+)
+from xmr.analysis.suspects import (
     PrecisionRecall,
     ThresholdCurve,
     best_words,
-    hard_negatives_by_weight,
-    nearest_own_caption,
     precision_recall,
     suspected_by_threshold,
     suspected_pairs,
     threshold_curve,
     threshold_of,
-    weights_of_query,
 )
 from xmr.analysis.weights import (
     TypicalQuery,

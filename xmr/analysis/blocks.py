@@ -10,6 +10,7 @@ import numpy as np
 Relevance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 CELLS = 2_000_000  # scores held at once
+WITHIN = 1000  # visuals whose similarities within a modality, and those of their captions, are held at once
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,10 @@ def score_blocks(queries: Side, gallery: Side, cells: int = CELLS) -> Iterator[t
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))
         yield rows, inner(queries[start : start + step], every)
+
+
+def with_others(own: np.ndarray, every: np.ndarray, size: int) -> np.ndarray:
+    """`own` values and others of `every`, evenly spread, up to `size` of both together, ascending."""
+    rest = np.setdiff1d(every, own)
+    fill = min(max(size - len(own), 0), len(rest))
+    return np.union1d(own, rest[np.linspace(0, len(rest) - 1, fill).astype(int)] if fill else rest[:0])
