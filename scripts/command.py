@@ -7,16 +7,19 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from xmr.checkpoints import Run, is_finished, is_started
-from xmr.data import DATASETS, DataFault, Dataset, load_dataset
+from xmr.core import TrainConfig
+from xmr.data import DATASETS, SPLITS, DataFault, Dataset, load_dataset
 from xmr.data.sources import holds_pictures, kind_of
 from xmr.data.summary import line
-from xmr.embedding import ENCODER, encoder_wanted
+from xmr.embedding import ENCODER, Progress, encoder_wanted, frozen_features
+from xmr.matchers import MATCHERS
 
 Read = Callable[[str, str, dict[str, Any]], Dataset]  # source, split and parameters to a split
 OFTEN = 0.1 if sys.stderr.isatty() else 10  # seconds between two states of a bar; a log needs no animation
@@ -124,6 +127,18 @@ def reader(strict: bool = False) -> Read:
         return read[key]
 
     return load
+
+
+def splits(config: TrainConfig, progress: Progress, strict: bool = False) -> dict[str, Dataset]:
+    """All splits of what a configuration trains on, read once; given features averaged where they can be."""
+    read = reader(strict)
+    data = {split: read(config.dataset, split, config.dataset_params) for split in SPLITS}
+    if not config.encoder and MATCHERS[config.matcher].make.inputs == "pooled":
+        for split, part in data.items():
+            if part.visual_features is not None:
+                pooled = frozen_features(part, "", "pooled", progress).visual
+                data[split] = replace(part, visual_features=pooled)
+    return data
 
 
 def source_of(run: Run, given: str) -> str:

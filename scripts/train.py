@@ -29,8 +29,7 @@ from tqdm import tqdm
 from scripts import began, told
 from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from xmr.captions import TextsRead
-from xmr.checkpoints import Run, is_finished, is_started, load_run
-from xmr.checkpoints.resume import load_state
+from xmr.checkpoints import Run, difference, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, TrainConfig
 from xmr.data import DATASETS, Dataset
 from xmr.data.sources import KINDS, kind_of
@@ -186,21 +185,6 @@ def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str,
         first_epochs=options.first[1],
         **{key: value for key, value in vars(options).items() if key in names},
     )
-
-
-def difference(folder: Path, config: TrainConfig) -> str:
-    """In which setting the run in `folder`, finished or not, is not what `config` asks for; "" where it is."""
-    if is_finished(folder):
-        there = load_run(folder).config
-    else:
-        there = TrainConfig.from_json(load_state(folder)[1]["configuration"])
-    for name in (field.name for field in fields(TrainConfig)):
-        wanted, found = getattr(config, name), getattr(there, name)
-        # A run has all parameters settled; only the given ones can disagree.
-        same = wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
-        if not same:
-            return f"{name} {found}, not {wanted}"
-    return ""
 
 
 def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:

@@ -16,13 +16,11 @@ from tests import tiny
 from xmr.core import Pairs
 from xmr.data import Truth
 from xmr.evidence import Evidence
-from xmr.registry import Range
-from xmr.selection import SELECTORS, suspected
-from xmr.selector_benchmark import (
+from xmr.experiments import findings, gains
+from xmr.experiments.detection import (
     Side,
     Sweep,
     average_precision,
-    beyond_annotation,
     frozen_evidence,
     judged_hard,
     operating_points,
@@ -32,7 +30,11 @@ from xmr.selector_benchmark import (
     swept,
     swept_parameters,
 )
-from xmr.selector_report import Finding, Variant, finding_table, gain_table, gains, highest
+from xmr.experiments.findings import Finding, highest
+from xmr.experiments.gains import Variant, beyond_annotation
+from xmr.experiments.selector_report import finding_table, gain_table
+from xmr.registry import Range
+from xmr.selection import SELECTORS, suspected
 
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 
@@ -288,14 +290,13 @@ def test_gains_are_paired_by_seed():
     none, some, diverged = Variant("a"), Variant("a", "top_ranked"), Variant("a", "top_ranked", "weigh")
     records = records_of({none: {1: 10.0, 2: 20.0, 3: 33.0}, some: {1: 12.0, 2: 23.0}, diverged: {}})
     records[diverged][1] = {"metrics": {}, "diverged": "NaN"}
-    found = gains(records, "rsum")
-    assert found[none]["mean"] == 21 and "difference" not in found[none] and diverged not in found
-    assert found[some]["mean"] == 17.5 and found[some]["difference"] == 2.5
+    found = gains.gains(records, "rsum")
+    assert found[none].mean == 21 and math.isnan(found[none].difference) and diverged not in found
+    assert found[some].mean == 17.5 and found[some].difference == 2.5 and found[some].seeds == 2
     spread = math.sqrt(((2 - 2.5) ** 2 + (3 - 2.5) ** 2) / 1 / 2)
-    assert found[some]["difference_half"] == pytest.approx(
-        12.7062047 * spread
-    )  # t of one degree of freedom, 97.5 %
-    assert found[some]["p_holm"] == found[some]["p"]
+    t = 12.7062047  # of one degree of freedom, 97.5 %
+    assert found[some].difference_half == pytest.approx(t * spread)
+    assert found[some].p_holm == found[some].p
     rows = gain_table(records)
     assert rows[0] == ["selector", "rsum", "seeds"]
     assert rows[2] == ["top_ranked", "17.5 (+2.5 ± 6.4)", "2"] and rows[3] == ["top_ranked, weigh", "", "0"]
@@ -375,8 +376,8 @@ def test_parameters_reach_what_they_belong_to():
 def test_what_was_trained_is_not_trained_again(report, data, monkeypatch, capsys):
     with report.with_suffix(".jsonl").open("ab") as file:
         file.write(b'{"key": {"cut')  # killed while writing
-    for name in ("train", "sides"):
-        monkeypatch.setattr(script, name, lambda *_, **__: pytest.fail("done again"))
+    for module, name in ((script, "train"), (gains, "train"), (findings, "sides")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("done again"))
     again = ["--selector", "top_ranked"]
     assert script.main(command(data, report, *again)) == 0
     assert "| top_ranked |" in report.read_text() and "positive" not in report.read_text()

@@ -1,8 +1,5 @@
-"""The fair comparison: what it tries, what it concludes, what it writes, and that nothing stops it."""
+"""scripts/compare.py as people call it: from end to end, gone on with, killed, and what they get wrong."""
 
-import csv
-import io
-import itertools
 import json
 import math
 import os
@@ -10,544 +7,26 @@ import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
 from scripts import compare as script
+from scripts.command import splits
 from tests import tiny, tiny_classes
+from tests.test_experiments import columns
 from xmr.checkpoints import list_runs
-from xmr.comparison import (
-    Axis,
-    Comparison,
-    Outcome,
-    Record,
-    axes,
-    chosen,
-    compare,
-    csv_table,
-    grid_csv,
-    grid_latex,
-    grid_markdown,
-    grid_page,
-    grid_tables,
-    holm,
-    html_page,
-    interval,
-    latex_tables,
-    markdown,
-    paired,
-    points,
-    settings,
-    shares_by_visual,
-)
-from xmr.comparison.outcomes import RECALLS, TRUTHS
-from xmr.comparison.plot import nice_ticks
-from xmr.comparison.tables import at_the_edge, tables, verdicts
+from xmr.experiments import trials
+from xmr.experiments.log import opened
+from xmr.experiments.outcomes import Record, chosen
+from xmr.experiments.search import settings
 from xmr.losses import LOSSES
-from xmr.metrics import evaluate, rank_scores
-from xmr.registry import Range, Registry
 
 ROOT = Path(__file__).parent.parent
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
-OTHER = Registry("loss")
-
-
-@OTHER.register
-def searched(
-    pairs,
-    *,
-    margin: Annotated[float, Range(0, 1, search=(0.05, 0.5))] = 0.2,
-    temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.2))] = 0.07,
-    scale: Annotated[float, Range(1, 500, search=(2, 256))] = 10.0,
-    count: Annotated[int, Range(1, 9, search=(1, 5))] = 1,
-    weight: Annotated[float, Range(0, 1)] = 0.5,
-):
-    """Searched in four of its five parameters."""
-
-
-# ---- what is tried -----------------------------------------------------------------------------------------
-
-
-def test_every_loss_has_the_same_budget_and_learning_rates_and_begins_at_its_default():
-    entries = [*LOSSES.values(), OTHER["searched"]]
-    for entry in entries:
-        tried = settings(entry, 0.001, 9, {})
-        assert len(tried) == 9
-        assert tried[0].lr == 0.001 and tried[0].params == entry.defaults
-        assert [one.lr for one in tried] == [one.lr for one in settings(entries[0], 0.001, 9, {})]
-        assert len({one.lr for one in tried}) == 9
-        assert all(0.0002 <= one.lr <= 0.005 for one in tried)
-
-
-def test_a_longer_search_goes_on_with_a_shorter_one():
-    longest = settings(OTHER["searched"], 0.001, 33, {})
-    for trials in (1, 2, 3, 5, 16, 32):
-        assert settings(OTHER["searched"], 0.001, trials, {}) == longest[:trials]
-
-
-def test_only_declared_parameters_are_searched_and_within_their_intervals():
-    assert [axis.name for axis in axes(OTHER["searched"], 0.01, {"scale": 3.0})] == [
-        "lr", "margin", "temperature", "count",
-    ]  # fmt: skip
-    assert {axis.name: axis.log for axis in axes(OTHER["searched"], 0.01, {})} == {
-        "lr": True, "margin": False, "temperature": True, "scale": True, "count": False,
-    }  # fmt: skip
-    tried = settings(OTHER["searched"], 0.001, 65, {"scale": 3.0})
-    for one in tried[1:]:
-        assert 0.05 <= one.params["margin"] <= 0.5 and 0.02 <= one.params["temperature"] <= 0.2
-        assert one.params["count"] in range(1, 6) and isinstance(one.params["count"], int)
-        assert one.params["scale"] == 3.0 and one.params["weight"] == 0.5
-    # 64 points of a Sobol sequence: exactly half on each side of the middle, the middle being geometric in the log.
-    assert sum(one.params["temperature"] < math.sqrt(0.02 * 0.2) for one in tried[1:]) == 32
-    assert sum(one.params["margin"] < 0.275 for one in tried[1:]) == 32
-    assert sum(one.lr < 0.001 for one in tried[1:]) == 32
-
-
-def test_what_losses_declare_lies_in_their_ranges():
-    for entry in LOSSES.values():
-        for param in entry.params:
-            if param.range and param.range.search:
-                low, high = param.range.search
-                assert param.range.low <= low < high <= param.range.high, f"{entry.name} {param.name}"
-                assert param.kind in (int, float)
-
-
-def test_values_on_an_axis():
-    assert Axis("x", 0.01, 100, log=True).at(0.5) == 1.0
-    assert Axis("x", 0, 10, log=False).at(0.25) == 2.5
-    assert Axis("x", 1, 3, log=False).at(1 / 3) == 1.667
-    assert Axis("x", 1 / 3, 3, log=False).at(0) == 1 / 3  # never rounded out of the interval
-    assert points(0).shape == (0, 16)
-
-
-# ---- what it means -----------------------------------------------------------------------------------------
-
-
-def test_intervals_are_students():
-    values = [270.1, 272.4, 269.9, 275.0, 271.3]
-    mean, half = interval(values)
-    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
-    assert mean == pytest.approx(sum(values) / 5)
-    assert (mean - half, mean + half) == pytest.approx((low, high))
-    # Two values, one degree of freedom: t is the tangent of 0.475 π.
-    assert interval([1.0, 3.0])[1] == pytest.approx(math.tan(0.475 * math.pi))
-    assert math.isnan(interval([5.0])[1])
-
-
-def test_the_test_is_paired():
-    theirs = [200.0, 250.0, 300.0, 350.0]
-    ours = [201.0, 252.0, 301.0, 352.0]  # 1.5 ± 0.577, whatever the seeds do
-    difference, p = paired(ours, theirs)
-    t = 1.5 / (math.sqrt(1 / 3) / 2)
-    assert difference == 1.5
-    assert p == pytest.approx(2 * stats.t.sf(t, 3))
-    assert stats.ttest_ind(ours, theirs).pvalue > 0.9
-    assert paired([1.0, 2.0], [1.0, 2.0]) == (0.0, 1.0)
-    assert paired([1.1, 2.1], [1.0, 2.0]) == (pytest.approx(0.1), 0.0)
-    assert math.isnan(paired([1.0], [2.0])[1])
-
-
-def slow_holm(p):
-    """Adjusted p: the smallest level at which the step-down procedure rejects, tried one level after the other."""
-    adjusted = []
-    for i in range(len(p)):
-        for level in np.arange(0, 1.0005, 0.001):
-            rejected, left = set(), list(range(len(p)))
-            while left:
-                smallest = min(left, key=lambda j: p[j])
-                if p[smallest] > level / len(left) + 1e-12:
-                    break
-                rejected.add(smallest)
-                left.remove(smallest)
-            if i in rejected:
-                adjusted.append(level)
-                break
-        else:
-            adjusted.append(1.0)
-    return adjusted
-
-
-def test_holms_correction_against_its_procedure():
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 5, 9):
-        for _ in range(4):
-            p = [round(float(v), 3) for v in rng.uniform(0, 0.3, size)]
-            assert holm(p) == pytest.approx(slow_holm(p), abs=1.1e-3)
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
-    with_gap = holm([0.01, math.nan, 0.03])
-    assert (
-        with_gap[0] == pytest.approx(0.03) and math.isnan(with_gap[1]) and with_gap[2] == pytest.approx(0.06)
-    )
-
-
-def record(loss, role="test", seed=1, rsum=250.0, lr=0.001, true=None, **params):
-    metrics = {}
-    if role == "test" and rsum is not None:
-        metrics = dict.fromkeys(RECALLS, rsum / 600) | {"rsum": rsum}
-        if true is not None:
-            metrics |= dict.fromkeys(TRUTHS, true)
-    return Record(loss, role, seed, lr, params or {"margin": 0.2}, rsum, metrics, 60.0, "" if rsum else "NaN")
-
-
-def an_outcome(loss, values, trials=(240.0, 250.0), true=None):
-    search = [
-        record(loss, "search", 0, rsum, lr) for rsum, lr in zip(trials, (0.001, 0.002, 0.004), strict=False)
-    ]
-    return Outcome(
-        loss,
-        search,
-        [record(loss, seed=i, rsum=v, true=true and true[i - 1]) for i, v in enumerate(values, 1)],
-    )
-
-
-def several():
-    return [
-        an_outcome("max_of_hinges", [250, 252, 248, 251, 249], true=[0.30, 0.31, 0.30, 0.31, 0.30]),
-        an_outcome("info_nce", [260, 263, 259, 261, 260], true=[0.30, 0.30, 0.31, 0.31, 0.30]),
-        an_outcome("soft|margin", [251, 250, 249, 250, 251], true=[0.10, 0.11, 0.12, 0.11, 0.10]),
-        an_outcome("broken_one", [], (None, None)),
-        an_outcome("half_broken", [200, None, 201, 202, None], (None, 210.0)),
-    ]
-
-
-def test_the_best_trial_is_chosen_and_failed_ones_never():
-    trials = [record("a", "search", rsum=r, lr=lr) for r, lr in ((None, 1), (5.0, 2), (7.0, 3), (7.0, 4))]
-    assert chosen(trials).lr == 3
-    assert chosen(trials[:1]) is None
-    # The first trial of a loss is its default: it wins a tie.
-    assert chosen([trials[2], trials[3]]).lr == 3
-
-
-def test_losses_are_compared_with_the_baseline_seed_by_seed():
-    cells = compare(several(), "max_of_hinges")
-    assert list(cells) == ["info_nce", "soft|margin", "max_of_hinges", "half_broken", "broken_one"]
-    assert cells["broken_one"] == {}
-    base, best = cells["max_of_hinges"]["rsum"], cells["info_nce"]["rsum"]
-    assert base.mean == 250 and math.isnan(base.p) and not base.significant
-    assert best.difference == pytest.approx(10.6)
-    raw = {
-        "info_nce": stats.ttest_rel([260, 263, 259, 261, 260], [250, 252, 248, 251, 249]).pvalue,
-        "soft|margin": stats.ttest_rel([251, 250, 249, 250, 251], [250, 252, 248, 251, 249]).pvalue,
-        "half_broken": stats.ttest_rel([200, 201, 202], [250, 248, 251]).pvalue,  # the seeds that both have
-    }
-    corrected = dict(zip(raw, holm(list(raw.values())), strict=True))
-    for loss in raw:
-        assert cells[loss]["rsum"].p == pytest.approx(raw[loss])
-        assert cells[loss]["rsum"].p_holm == pytest.approx(corrected[loss])
-    assert best.significant and not cells["soft|margin"]["rsum"].significant
-    assert cells["info_nce"]["v2t/recall_at_1"].mean == pytest.approx(260.6 / 6)  # per cent
-    assert cells["soft|margin"]["t2v/true_map_at_r"].mean == pytest.approx(10.8)
-    assert "t2v/true_map_at_r" not in cells["half_broken"]
-
-
-def test_shares_by_visual_sum_to_rsum_and_are_tested_by_visual():
-    """Against the six recalls, and against every flip of the visuals' differences."""
-    rng = np.random.default_rng(3)
-    links = np.repeat(np.arange(8), 3)
-    found = {}
-    for loss in ("a", "b"):
-        tests = []
-        for seed in (1, 2):
-            scores = rng.random((8, 24)) + (0.5 if loss == "b" else 0.2) * (np.arange(8)[:, None] == links)
-            shares = shares_by_visual(*rank_scores(scores, np.arange(8), links), links)
-            rsum = evaluate(scores, np.arange(8)[:, None] == links)["rsum"]
-            assert sum(shares) * 100 / 24 == pytest.approx(rsum)  # in units of 1 / texts, with V | T
-            tests.append(replace(record(loss, seed=seed, rsum=rsum), by_visual=shares))
-        found[loss] = Outcome(loss, [], tests)
-    apart = sum(
-        np.subtract(b.by_visual, a.by_visual)
-        for a, b in zip(found["a"].tested, found["b"].tested, strict=True)
-    )
-    sums = [abs(np.dot(signs, apart)) for signs in itertools.product((-1, 1), repeat=8)]
-    exact = np.mean([one >= abs(apart.sum()) for one in sums])
-    cells = compare([found["a"], found["b"]], "a")
-    assert cells["b"]["rsum"].p_visual == pytest.approx(exact) and 0 < exact < 1
-    assert math.isnan(cells["a"]["rsum"].p_visual) and math.isnan(cells["b"]["v2t/recall_at_1"].p_visual)
-    text = markdown([*found.values()], cells, "a", "", [])
-    assert "| p by visual (Holm) |" in text and "other test visuals" in text
-    older = [replace(one, tested=[replace(r, by_visual=[]) for r in one.tested]) for one in found.values()]
-    assert "by visual" not in markdown(older, compare(older, "a"), "a", "", [])
-
-
-def test_the_frozen_encoder_has_a_row_without_tests_or_setting():
-    frozen = Outcome("zero-shot: tiny", [], [record("zero-shot: tiny", seed=0, rsum=255.0)], frozen=True)
-    one = Comparison("linear", several(), [], frozen)
-    cells = one.cells("max_of_hinges")
-    cell = cells["zero-shot: tiny"]["rsum"]
-    assert cell.mean == 255 and math.isnan(cell.half) and math.isnan(cell.p_holm)
-    assert list(cells)[:2] == ["info_nce", "zero-shot: tiny"]
-    without = compare(several(), "max_of_hinges")
-    assert all(cells[loss] == without[loss] for loss in without)  # it takes no part in any correction
-    text = markdown(one.rows, cells, "max_of_hinges", "", [])
-    row = next(columns(line) for line in text.splitlines() if line.startswith("| zero-shot: tiny "))
-    assert row[1] == "255.0" and "the frozen encoder, no training" in row
-    (line,) = [
-        r
-        for r in csv.DictReader(io.StringIO(csv_table(one.rows, cells)))
-        if r["loss"] == "zero-shot: tiny" and r["metric"] == "rsum"
-    ]
-    assert (line["mean"], line["lr"], line["p"]) == ("255.0", "", "")
-    assert "zero-shot: tiny" in html_page(one.rows, cells, "max_of_hinges", "", [])
-    assert "zero-shot: tiny" in grid_markdown([one], ["max_of_hinges", "info_nce"], "max_of_hinges", "", [])
-
-
-def test_one_seed_and_one_loss_have_no_tests():
-    cells = compare([an_outcome("a", [250]), an_outcome("b", [260])], "a")
-    assert math.isnan(cells["b"]["rsum"].half) and math.isnan(cells["b"]["rsum"].p_holm)
-    assert verdicts(cells, "a") == []
-    alone = compare([an_outcome("a", [250, 251])], "a")
-    assert not alone["a"]["rsum"].significant and verdicts(alone, "a") == []
-
-
-def test_verdicts_count_what_differs():
-    cells = compare(several(), "max_of_hinges")
-    assert verdicts(cells, "max_of_hinges") == [
-        "rsum: 2 of 3 losses differ from max_of_hinges; above it: info_nce; below it: half_broken.",
-        "v2t true mAP@R: 1 of 2 losses differs from max_of_hinges; below it: soft|margin.",
-        "t2v true mAP@R: 1 of 2 losses differs from max_of_hinges; below it: soft|margin.",
-    ]
-    same = compare([an_outcome("a", [250, 251]), an_outcome("b", [250, 251])], "a")
-    assert verdicts(same, "a") == ["rsum: none of 1 losses differ from a."]
-
-
-def test_a_search_that_ends_at_its_edge_is_told():
-    inner = an_outcome("inner", [250], (240.0, 250.0, 230.0))
-    outer = an_outcome("outer", [250], (240.0, 230.0, 250.0))
-    assert at_the_edge([inner, outer, an_outcome("one", [250], (240.0,))]) == ["outer"]
-
-
-# ---- what is written ---------------------------------------------------------------------------------------
-
-
-def columns(line):
-    return [cell.strip() for cell in line.replace(r"\|", "&#124;").strip("|").split("|")]
-
-
-def test_markdown_tables_are_rectangular_and_ordered():
-    outcomes = several()
-    text = markdown(outcomes, compare(outcomes, "max_of_hinges"), "max_of_hinges", "Title", ["    command"])
-    first, second = (
-        [columns(row) for row in part.splitlines()] for part in text.split("\n\n") if part[0] == "|"
-    )
-    for rows in (first, second):
-        assert {len(row) for row in rows} == {len(rows[0])}
-        assert [row[0] for row in rows[2:]] == [
-            "info_nce", "soft&#124;margin", "max_of_hinges (baseline)", "half_broken", "broken_one",
-        ]  # fmt: skip
-    by = {row[0]: dict(zip(first[0], row, strict=True)) for row in first[2:]}
-    half = stats.t.ppf(0.975, 4) * np.std([260, 263, 259, 261, 260], ddof=1) / math.sqrt(5)
-    assert by["info_nce"]["rsum"] == f"260.6 ± {half:.1f} ↑" and by["info_nce"]["Δ rsum"] == "+10.6"
-    assert by["half_broken"]["rsum"].endswith("↓") and by["half_broken"]["Δ rsum"].startswith("−")
-    assert by["half_broken"]["diverged"] == "1 of 2 trials, 2 of 5 seeds"
-    assert by["broken_one"]["setting"] == "none: every trial diverged"
-    assert by["info_nce"]["setting"] == "lr 0.002" and by["info_nce"]["diverged"] == ""
-    assert text.index("    command") < text.index("| loss") and text.startswith("# Title")
-
-
-def test_the_setting_names_what_was_searched():
-    trials = [
-        record("a", "search", 0, r, lr, margin=m, other=1.0)
-        for r, lr, m in ((9.0, 0.1, 0.2), (8.0, 0.2, 0.3))
-    ]
-    outcomes = [Outcome("a", trials, [record("a", margin=0.2, other=1.0)])]
-    assert "lr 0.1, margin 0.2 (default)" in markdown(outcomes, compare(outcomes, "a"), "a", "", [])
-
-
-def test_csv_comes_back():
-    outcomes = several()
-    cells = compare(outcomes, "max_of_hinges")
-    rows = list(csv.DictReader(io.StringIO(csv_table(outcomes, cells))))
-    assert {row["loss"] for row in rows} == set(cells)
-    for row in rows:
-        cell = cells[row["loss"]].get(row["metric"])
-        if cell is None:
-            assert (
-                row["loss"] == "broken_one"
-                and row["mean"] == row["lr"] == ""
-                and row["diverged_trials"] == "2"
-            )
-            continue
-        assert float(row["mean"]) == cell.mean and float(row["high"]) == cell.mean + cell.half
-        assert (row["p_holm"] == "") == math.isnan(cell.p_holm) and json.loads(row["params"]) == {
-            "margin": 0.2
-        }
-        assert None not in row.values() and None not in row
-    assert next(row["seeds"] for row in rows if row["loss"] == "half_broken") == "3"
-
-
-def test_latex_is_escaped_and_rectangular():
-    outcomes = several()
-    text = latex_tables(outcomes, compare(outcomes, "max_of_hinges"), "max_of_hinges", "python x --set a_b=1")
-    assert r"info\_nce" in text and r"$\pm$" in text and r"$\uparrow$" in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
-    for line in text.splitlines():
-        if line.startswith("%"):
-            continue
-        assert "_" not in line.replace(r"\_", "") and line.isascii()
-        if line.endswith(r"\\"):
-            assert line.count("&") in (11, 10)
-
-
-def test_the_plot_is_one_page_with_nothing_to_load():
-    outcomes = [*several(), an_outcome("<b>", [240, 241, 242])]
-    text = html_page(
-        outcomes, compare(outcomes, "max_of_hinges"), "max_of_hinges", "A & B", ["    command <x>"]
-    )
-    assert "<script" not in text and "http" not in text and "url(" not in text and "src=" not in text
-    assert "<b>" not in text and "A &amp; B" in text and "command &lt;x&gt;" in text
-    drawn = [
-        ET.fromstring(part.split("</svg>")[0].join(["<svg", "</svg>"])) for part in text.split("<svg")[1:]
-    ]
-    assert len(drawn) == 3  # rsum and the truth in both directions
-    rsum = drawn[0]
-    assert len(rsum.findall("g")) == 5  # none for the loss without a result
-    by = {group.find("text").text: group for group in rsum.findall("g")}
-    assert len(by["info_nce"].findall("circle[@class='seed']")) == 5
-    assert len(by["half_broken"].findall("circle[@class='seed']")) == 3
-    assert by["info_nce"].get("class") == "differs" and by["soft|margin"].get("class") == "same"
-    _, _, width, height = map(float, rsum.get("viewBox").split())
-    for mark in rsum.iter():
-        for name, end in (
-            ("cx", width),
-            ("x1", width),
-            ("x2", width),
-            ("x", width),
-            ("cy", height),
-            ("y", height),
-        ):
-            assert 0 <= float(mark.get(name, 0)) <= end
-    # One place on the axis is one value: x is affine in the mean.
-    x = {
-        name: float(group.find("line").get("x1")) + float(group.find("line").get("x2"))
-        for name, group in by.items()
-    }
-    share = (x["max_of_hinges"] - x["half_broken"]) / (x["info_nce"] - x["half_broken"])
-    assert share == pytest.approx((250 - 201) / (260.6 - 201), abs=2e-3)
-
-
-def test_a_plot_without_results_says_so():
-    assert "No training succeeded" in html_page([several()[3]], {"broken_one": {}}, "broken_one", "", [])
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (271.3, 275.9), (-3, 0.002), (5, 5), (99.98, 100)])
-def test_ticks_are_round_and_reach_around(low, high):
-    ticks, decimals = nice_ticks(low, high)
-    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 9
-    steps = np.diff(ticks)
-    assert steps == pytest.approx(steps[0])
-    assert [float(f"{tick:.{decimals}f}") for tick in ticks] == pytest.approx(ticks)
-
-
-# ---- several matchers --------------------------------------------------------------------------------------
-
-
-def grid():
-    """Two matchers, of which the second has no result of the baseline and one loss that diverged."""
-    first = [several()[0], several()[1], an_outcome("max_of_hinges+word_overlap", [255, 256, 257, 258, 259])]
-    second = [
-        an_outcome("info_nce", [300, 301, 302, 303, 304]),
-        Outcome("max_of_hinges+word_overlap", [], []),
-    ]
-    return [Comparison("linear", first, ["how"]), Comparison("graph", second, ["how else", "why not"])]
-
-
-ROWS = ["max_of_hinges", "info_nce", "max_of_hinges+word_overlap"]
-
-
-def test_the_grid_has_the_cells_of_each_matchers_own_comparison():
-    comparisons = grid()
-    made = grid_tables(comparisons, ROWS, "max_of_hinges")
-    assert [rows[0][0] for rows in made] == [
-        "rsum", "v2t R@1", "t2v R@1", *(f"{d} true {m}" for m in ("mAP@R", "nDCG", "xinfAP") for d in ("v2t", "t2v")),
-    ]  # fmt: skip
-    for rows in made:
-        assert [row[0] for row in rows[1:]] == ["linear", "graph"] and {len(row) for row in rows} == {4}
-        assert rows[0][1:] == ["max_of_hinges (baseline)", "info_nce", "max_of_hinges+word_overlap"]
-        assert rows[2][1] == "" and rows[2][3] == "diverged"
-    own = compare(comparisons[0].outcomes, "max_of_hinges")
-    p = [
-        stats.ttest_rel(values, [250, 252, 248, 251, 249]).pvalue
-        for values in ([260, 263, 259, 261, 260], [255, 256, 257, 258, 259])
-    ]
-    assert [own[name]["rsum"].p_holm for name in ROWS[1:]] == pytest.approx(
-        holm(p)
-    )  # two losses, not three or four
-    half = stats.t.ppf(0.975, 4) * np.std([260, 263, 259, 261, 260], ddof=1) / math.sqrt(5)
-    assert made[0][1][2] == f"260.6 ± {half:.1f} ↑" and made[0][1][1] == "250.0 ± 2.0"
-    assert "↑" not in made[0][2][2] and made[0][2][2].startswith("302.0 ±")  # nothing to compare it with
-    assert made[1][1][2].startswith(f"{260.6 / 6:.1f} ±")
-
-
-def test_the_grids_report_in_all_forms():
-    comparisons = grid()
-    text = grid_markdown(comparisons, ROWS, "max_of_hinges", "Title", ["    command"])
-    assert text.startswith("# Title\n\n    command\n\n| rsum |") and text.count("\n# ") == 0
-    assert text.index("| rsum |") < text.index("## linear") < text.index("how") < text.index("## graph")
-    assert text.index("why not") > text.index("## graph")
-    rows = list(csv.DictReader(io.StringIO(grid_csv(comparisons, "max_of_hinges"))))
-    assert list(rows[0])[:3] == ["matcher", "loss", "metric"]
-    mean = {(row["matcher"], row["loss"]): row["mean"] for row in rows if row["metric"] == "rsum"}
-    assert mean["linear", "info_nce"] == "260.6" and mean["graph", "info_nce"] == "302.0"
-    assert mean["graph", "max_of_hinges+word_overlap"] == "" and ("graph", "max_of_hinges") not in mean
-    tex = grid_latex(comparisons, ROWS, "max_of_hinges", "python x")
-    made = len(grid_tables(comparisons, ROWS, "max_of_hinges"))
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == made + 3  # truth in the first only
-    assert all(line.isascii() for line in tex.splitlines())
-    page = grid_page(comparisons, "max_of_hinges", "A", [])
-    assert page.index("<h2>linear</h2>") < page.index("<h2>graph</h2>") and page.count("<svg") == 4
-
-
-def test_class_labels_are_reported_by_mean_average_precision():
-    def one(loss, low):
-        metrics = [
-            {"rsum": 500.0 - low, "v2t/recall_at_1": 0.5, "t2v/recall_at_1": 0.25, "v2t/map": low + 0.01 * seed,
-             "t2v/map": low + 0.2, "v2t/map_at_50": 0.7, "t2v/map_at_50": 0.6}
-            for seed in (1, 2, 3)
-        ]  # fmt: skip
-        tested = [replace(record(loss, seed=i), metrics=m, figure="mAP") for i, m in enumerate(metrics, 1)]
-        return Outcome(loss, [replace(record(loss, "search", 0), figure="mAP")], tested)
-
-    outcomes = [one("a", 0.3), one("b", 0.4)]
-    cells = compare(outcomes, "a")
-    assert list(cells) == ["b", "a"]  # by mAP: by rsum it would be the other way
-    assert cells["b"]["map"].mean == pytest.approx(100 * (0.42 + 0.6) / 2)
-    (table,) = tables(outcomes, cells, "a")
-    assert table[0][:4] == ["loss", "mAP", "Δ mAP", "p (Holm)"] and "v2t R@5" not in table[0]
-    assert table[0][4:-1] == [f"{d} {title}" for d in ("v2t", "t2v") for title in ("R@1", "mAP", "mAP@50")]
-    assert dict(zip(table[0], table[1], strict=True))["v2t mAP"].startswith("42.0 ±")
-    assert verdicts(cells, "a")[0].startswith("mAP: 1 of 1 losses differs from a")
-    assert "validation_map" in csv_table(outcomes, cells).splitlines()[0]
-    assert [rows[0][0] for rows in grid_tables([Comparison("linear", outcomes, [])], ["a", "b"], "a")] == [
-        "mAP", "v2t R@1", "v2t mAP", "v2t mAP@50", "t2v R@1", "t2v mAP", "t2v mAP@50",
-    ]  # fmt: skip
-
-
-def test_lines_of_older_logs_are_read():
-    old = {
-        "loss": "a",
-        "role": "search",
-        "seed": 0,
-        "lr": 0.1,
-        "params": {},
-        "rsum": 250.0,
-        "metrics": {},
-        "seconds": 1,
-    }
-    assert Record.from_json(old) == Record("a", "search", 0, 0.1, {}, 250.0, {}, 1)
-    assert Record.from_json(old).row == "a" and old["rsum"] == 250.0
-    with pytest.raises(TypeError):
-        Record.from_json(old | {"other": 1})
-
-
-# ---- the script --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -563,6 +42,19 @@ def cache(tmp_path_factory, monkeypatch):
 def command(data, out, *more, loss="info_nce max_of_hinges", trials=2, seeds=2):
     return ["--dataset", str(data), "--loss", *loss.split(), "--out", str(out), "--epochs", "1", "--batch-size", "32",
             "--lr", "0.02", "--trials", str(trials), "--seeds", str(seeds), *SMALL, *more]  # fmt: skip
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The configurations that are trained from here on, with their roles."""
+    found, real = [], trials.trained
+
+    def trained(config, role, *rest):
+        found.append((config, role))
+        return real(config, role, *rest)
+
+    monkeypatch.setattr(trials, "trained", trained)
+    return found
 
 
 def lines(path):
@@ -648,29 +140,22 @@ def test_a_record_is_what_training_gives(data, tmp_path):
     assert test["metrics"] == pytest.approx(trained.metrics["test"])
 
 
-def test_more_losses_trials_and_seeds_train_what_is_missing(data, tmp_path, monkeypatch):
+def test_more_losses_trials_and_seeds_train_what_is_missing(data, tmp_path, made):
     out = tmp_path / "c.md"
-    made = []
-    real = script.trained
-    monkeypatch.setattr(
-        script,
-        "trained",
-        lambda config, role, *rest: made.append((config.loss, role)) or real(config, role, *rest),
-    )
-    assert script.main(command(data, out)) == 0
-    assert len(made) == 8
+
+    def trained(**asked):
+        made.clear()
+        assert script.main(command(data, out, **asked)) == 0
+        return [(config.loss, role) for config, role in made]
+
+    assert len(trained()) == 8
     before = out.read_text()
-    made.clear()
-    assert script.main(command(data, out)) == 0
-    assert made == [] and out.read_text() == before
-    assert script.main(command(data, out, seeds=3)) == 0
-    assert made == [("info_nce", "test"), ("max_of_hinges", "test")]
-    made.clear()
-    assert script.main(command(data, out, seeds=3, loss="siglip info_nce max_of_hinges")) == 0
-    assert made == [("siglip", "search")] * 2 + [("siglip", "test")] * 3
-    made.clear()
-    assert script.main(command(data, out, trials=3, seeds=1, loss="info_nce")) == 0
-    assert made[0] == ("info_nce", "search") and made[1:] in ([], [("info_nce", "test")])
+    assert trained() == [] and out.read_text() == before
+    assert trained(seeds=3) == [("info_nce", "test"), ("max_of_hinges", "test")]
+    three = "siglip info_nce max_of_hinges"
+    assert trained(seeds=3, loss=three) == [("siglip", "search")] * 2 + [("siglip", "test")] * 3
+    longer = trained(trials=3, seeds=1, loss="info_nce")
+    assert longer[0] == ("info_nce", "search") and longer[1:] in ([], [("info_nce", "test")])
 
 
 def test_another_comparison_is_refused_with_what_differs(data, tmp_path, capsys):
@@ -693,24 +178,13 @@ def test_another_comparison_is_refused_with_what_differs(data, tmp_path, capsys)
     assert (tmp_path / "c.jsonl").read_bytes() == before
 
 
-def test_a_field_that_training_got_later_is_no_difference(data, tmp_path):
-    out = tmp_path / "c.md"
-    arguments = command(data, out, loss="info_nce", trials=1, seeds=1)
-    assert script.main(arguments) == 0
-    log = tmp_path / "c.jsonl"
-    header, *rest = lines(log)
-    del header["config"]["patience"]
-    log.write_text("\n".join(json.dumps(line) for line in (header, *rest)) + "\n")
-    assert script.main(arguments) == 0
-
-
-def test_joined_logs_are_one_comparison(data, tmp_path, monkeypatch):
+def test_joined_logs_are_one_comparison(data, tmp_path, made):
     for loss in ("info_nce", "siglip"):
         assert script.main(command(data, tmp_path / f"{loss}.md", loss=loss)) == 0
     joined = tmp_path / "all.jsonl"
     joined.write_bytes((tmp_path / "info_nce.jsonl").read_bytes() + (tmp_path / "siglip.jsonl").read_bytes())
-    monkeypatch.setattr(script, "trained", lambda *_: pytest.fail("nothing is missing"))
-    assert script.main(command(data, joined, loss="info_nce siglip")) == 0
+    made.clear()
+    assert script.main(command(data, joined, loss="info_nce siglip")) == 0 and not made
     assert "| siglip" in (tmp_path / "all.md").read_text()
 
 
@@ -792,24 +266,15 @@ def test_a_loss_that_does_not_fit_is_told_and_the_rest_goes_on(data, tmp_path, b
 MATCHERS_ASKED = ["--matcher", "linear", "graph", "cross_attention"]
 
 
-def test_several_matchers_are_a_grid_and_go_on_where_they_stopped(data, tmp_path, monkeypatch, capsys):
+def test_several_matchers_are_a_grid_and_go_on_where_they_stopped(data, tmp_path, made, capsys):
     out = tmp_path / "g.md"
-    made = []
-    real = script.trained
-
-    def trained(config, *rest):
-        made.append((config.matcher, config.loss, config.selector, config.selector_params))
-        return real(config, *rest)
-
-    monkeypatch.setattr(script, "trained", trained)
     rows = "info_nce max_of_hinges max_of_hinges+word_overlap"
     more = [*MATCHERS_ASKED, "--set", "linear.text=words_gru", "--set", "cross_attention.text=words"]
     assert script.main(command(data, out, *more, loss=rows)) == 0
     assert len(made) == 3 * 3 * 4
-    assert {one[0] for one in made[:12]} == {"linear"} and {one[0] for one in made[24:]} == {
-        "cross_attention"
-    }
-    assert [one[2] for one in made[:12]] == [""] * 8 + ["word_overlap"] * 4
+    matchers = [config.matcher for config, _ in made]
+    assert matchers == ["linear"] * 12 + ["graph"] * 12 + ["cross_attention"] * 12
+    assert [config.selector for config, _ in made[:12]] == [""] * 8 + ["word_overlap"] * 4
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "g-cross_attention.jsonl", "g-graph.jsonl", "g-linear.jsonl", "g.csv", "g.html", "g.md", "g.tex",
     ]  # fmt: skip
@@ -832,7 +297,7 @@ def test_several_matchers_are_a_grid_and_go_on_where_they_stopped(data, tmp_path
     assert made == [] and out.read_text() == before
     (tmp_path / "g-graph.jsonl").unlink()
     assert script.main(command(data, out, *more, loss=rows)) == 0
-    assert {one[0] for one in made} == {"graph"} and len(made) == 12
+    assert [config.matcher for config, _ in made] == ["graph"] * 12
 
 
 def test_a_row_of_a_loss_with_its_selector_is_its_own(data, tmp_path):
@@ -863,7 +328,7 @@ def test_a_row_of_a_loss_with_its_selector_is_its_own(data, tmp_path):
     assert (tmp_path / "c.jsonl").read_bytes() == before
 
 
-def test_an_older_log_is_gone_on_with(data, tmp_path, monkeypatch):
+def test_an_older_log_is_gone_on_with(data, tmp_path, made):
     out = tmp_path / "c.md"
     assert script.main(command(data, out)) == 0
     before, log = out.read_text(), tmp_path / "c.jsonl"
@@ -871,21 +336,22 @@ def test_an_older_log_is_gone_on_with(data, tmp_path, monkeypatch):
     for one in records:
         one["rsum"] = one.pop("score")
         del one["selector"], one["figure"]
+    del header["config"]["patience"]  # a field that training got later is no difference
     log.write_text("".join(json.dumps(line) + "\n" for line in (header, *records)))
-    monkeypatch.setattr(script, "trained", lambda *_: pytest.fail("nothing is missing"))
-    assert script.main(command(data, out)) == 0
+    made.clear()
+    assert script.main(command(data, out)) == 0 and not made
     assert out.read_text() == before
 
 
 def test_a_cell_that_does_not_go_with_the_data_stays_empty(data, tmp_path, monkeypatch, capsys):
-    real = script.trained
+    real = trials.trained
 
     def trained(config, *rest):
         if config.matcher == "graph" and config.loss == "info_nce":
             raise ValueError("graph and info_nce do not go together")
         return real(config, *rest)
 
-    monkeypatch.setattr(script, "trained", trained)
+    monkeypatch.setattr(trials, "trained", trained)
     out = tmp_path / "g.md"
     assert script.main(command(data, out, "--matcher", "linear", "graph", trials=1, seeds=1)) == 1
     assert "error: graph, info_nce: graph and info_nce do not go together" in capsys.readouterr().err
@@ -949,7 +415,7 @@ def test_broken_logs_and_places_are_told(data, tmp_path, capsys):
 
 
 def test_two_at_once_are_refused(data, tmp_path, capsys):
-    with script.opened(tmp_path / "c.jsonl"):
+    with opened(tmp_path / "c.jsonl", "comparison", trials.key):
         assert script.main(command(data, tmp_path / "c.md")) == 2
     assert f"is being written by process {os.getpid()} on " in capsys.readouterr().err
 
@@ -962,7 +428,7 @@ def test_pooled_features_are_averaged_once(data, tmp_path, monkeypatch):
         "scripts.command.load_dataset",
         lambda _, split, **__: tiny.dataset(split, visual_features=frames[split]),
     )
-    found = script.load(tiny.config(), lambda *_: None)
+    found = splits(tiny.config(), lambda *_: None)
     for split, part in found.items():
         np.testing.assert_allclose(part.visual_features, tiny.dataset(split).visual_features, rtol=1e-6)
 
@@ -974,9 +440,9 @@ def test_help_says_what_is_done(capsys):
     assert stop.value.code == 0 and "--trials" in told and "max_of_hinges" in told
 
 
-def test_without_a_search_every_loss_stays_at_its_defaults(data, tmp_path, monkeypatch):
+def test_without_a_search_every_loss_stays_at_its_defaults(data, tmp_path):
     out = tmp_path / "plain.md"
     assert script.main(command(data, out, loss="info_nce max_of_hinges", trials=0, seeds=2)) == 0
-    lines = [json.loads(line) for line in (tmp_path / "plain.jsonl").read_text().splitlines()[1:]]
-    assert [line["role"] for line in lines] == ["test"] * 4 and {line["lr"] for line in lines} == {0.02}
+    records = lines(tmp_path / "plain.jsonl")[1:]
+    assert [line["role"] for line in records] == ["test"] * 4 and {line["lr"] for line in records} == {0.02}
     assert "No search" in out.read_text() and "(default)" in out.read_text()

@@ -19,9 +19,9 @@ from tests.fake_workspace import (
     make_workspace,
 )
 from xmr.analysis import PairedQueries, errors, paired_queries
-from xmr.comparison import holm
 from xmr.core import DIRECTIONS
 from xmr.embedding import Frozen
+from xmr.experiments.intervals import holm
 from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
 from xmr.workspace import ranked, result_words
 from xmr.workspace import results as results_module

@@ -267,7 +267,7 @@ def paired_queries(
     """Compares two runs by (Q,) numbers of the same queries; NaN in either leaves a query out.
 
     The test flips the signs of the differences' sums over each visual (`flip_test`). Several tests need
-    `xmr.comparison.holm`. Raises ValueError where no query has both values.
+    `xmr.experiments.intervals.holm`. Raises ValueError where no query has both values.
     """
     differences = b - a
     both = ~np.isnan(differences)

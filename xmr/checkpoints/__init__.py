@@ -16,6 +16,7 @@ from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started
 from xmr.checkpoints.head import Head
 from xmr.checkpoints.load import list_runs, load_run, verify
+from xmr.checkpoints.resume import difference
 from xmr.checkpoints.run import Member, Run
 from xmr.checkpoints.save import Trained, save_run
 from xmr.disk import CannotSave
@@ -30,6 +31,7 @@ __all__ = [
     "RunRefused",
     "Trained",
     "clear_run",
+    "difference",
     "is_finished",
     "is_started",
     "list_runs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
 from xmr.checkpoints.files import RunRefused, read_tensors
-from xmr.checkpoints.folder import HISTORY, STATE
+from xmr.checkpoints.folder import HISTORY, STATE, is_finished
+from xmr.checkpoints.load import load_run
 from xmr.checkpoints.save import history_bytes
 from xmr.checksums import sealed
+from xmr.core import TrainConfig
 from xmr.disk import parse_json, write_files
 
 ABOUT = "about"  # JSON as a tensor of bytes beside the others: the header of safetensors has to stay short
@@ -43,3 +46,18 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 def remove_state(folder: Path) -> None:
     (folder / STATE).unlink(missing_ok=True)
+
+
+def difference(folder: Path, config: TrainConfig) -> str:
+    """In which setting the run in `folder`, finished or not, is not what `config` asks for; "" where it is."""
+    if is_finished(folder):
+        there = load_run(folder).config
+    else:
+        there = TrainConfig.from_json(load_state(folder)[1]["configuration"])
+    for name in (field.name for field in fields(TrainConfig)):
+        wanted, found = getattr(config, name), getattr(there, name)
+        # A run has all parameters settled; only the given ones can disagree.
+        same = wanted.items() <= found.items() if isinstance(wanted, dict) else wanted == found
+        if not same:
+            return f"{name} {found}, not {wanted}"
+    return ""

@@ -15,9 +15,9 @@ from threading import Thread
 import numpy as np
 
 from xmr.analysis import PairedQueries, hits, mean_interval, paired_queries
-from xmr.comparison import holm
 from xmr.core import DIRECTIONS, Direction, Ranking
 from xmr.embedding import in_one_space
+from xmr.experiments.intervals import holm
 from xmr.metrics import (
     CUTOFFS,
     average_precision,

@@ -11,8 +11,8 @@ from html import escape
 
 import numpy as np
 
-from xmr.comparison.outcomes import METRICS, Cell, Outcome
-from xmr.comparison.tables import Cells, shown
+from xmr.experiments.intervals import Cell
+from xmr.experiments.outcomes import METRICS, Comparison
 
 WIDTH, NAMES, ROW, TOP, BOTTOM = 860, 220, 26, 34, 40  # px; NAMES is the column of the losses' names
 
@@ -45,35 +45,25 @@ text {{ font: 13px system-ui, sans-serif; fill: #1f2937; }}
 """
 
 
-def html_page(
-    outcomes: Sequence[Outcome],
-    cells: Cells,
-    baseline: str,
-    title: str,
-    about: Sequence[str],
-) -> str:
-    """A panel for rsum (mAP where there are class labels) and, where the truth is known, for each direction's mAP@R;
-    losses in the order of `cells`."""
-    return page([panels(outcomes, cells, baseline)], baseline, title, about)
-
-
-def page(sections: Sequence[str], baseline: str, title: str, about: Sequence[str]) -> str:
-    """The whole page around its sections."""
+def page(comparisons: Sequence[Comparison], title: str, about: Sequence[str]) -> str:
+    """The panels of every comparison, below its name where there are several."""
+    names = [f"<h2>{escape(one.matcher)}</h2>\n" if len(comparisons) > 1 else "" for one in comparisons]
     return PAGE.format(
         title=escape(title),
         paragraphs="\n".join(f"<p>{escape(text.strip())}</p>" for text in about),
-        panels="\n".join(sections),
-        baseline=escape(baseline),
+        panels="\n".join(name + panels(one) for name, one in zip(names, comparisons, strict=True)),
+        baseline=escape(comparisons[0].baseline),
     )
 
 
-def panels(outcomes: Sequence[Outcome], cells: Cells, baseline: str) -> str:
-    of = {outcome.loss: outcome for outcome in outcomes}
+def panels(one: Comparison) -> str:
+    """A panel for rsum (mAP where there are class labels) and, where the truth is known, for each direction's mAP@R;
+    losses in the order of their cells."""
     drawn = []
-    for metric in shown(cells):
-        row = {loss: found[metric] for loss, found in cells.items() if metric in found}
-        seeds = {loss: list(of[loss].values(metric).values()) for loss in row}
-        drawn.append(_panel(METRICS[metric][0], row, seeds, baseline))
+    for metric in one.told():
+        row = {loss: found[metric] for loss, found in one.cells.items() if metric in found}
+        seeds = {loss: list(one.rows[loss].values(metric).values()) for loss in row}
+        drawn.append(_panel(METRICS[metric][0], row, seeds, one.baseline))
     return "\n".join(drawn) or "<p>No training succeeded.</p>"
 
 
@@ -99,14 +89,14 @@ def _panel(title: str, row: Mapping[str, Cell], seeds: Mapping[str, Sequence[flo
         parts.append(f'<line class="base" x1="{base}" x2="{base}" y1="{TOP - 6}" y2="{bottom}"/>')
     for place, (loss, cell) in enumerate(row.items()):
         y = TOP + ROW * place + ROW / 2
-        parts.append(f'<g class="{"differs" if cell.significant else "same"}">')
+        parts.append(f'<g class="{"differs" if cell.arrow else "same"}">')
         parts.append(f"<title>{escape(loss)}: {cell.mean:.2f} ± {half[loss]:.2f}</title>")
         parts.append(f'<text x="{NAMES - 12}" y="{y + 4}" text-anchor="end">{escape(loss)}</text>')
         span = x(cell.mean - half[loss]), x(cell.mean + half[loss])
         parts.append(f'<line class="interval" x1="{span[0]}" x2="{span[1]}" y1="{y}" y2="{y}"/>')
         parts += [f'<circle class="seed" cx="{x(value)}" cy="{y}" r="3"/>' for value in seeds[loss]]
         centre = x(cell.mean)
-        if cell.significant:  # another form too, for paper without colours
+        if cell.arrow:  # another form too, for paper without colours
             parts.append(f'<path class="mean" d="M{centre} {y - 6.5}l6.5 6.5-6.5 6.5-6.5-6.5z"/>')
         else:
             parts.append(f'<circle class="mean" cx="{centre}" cy="{y}" r="4.5"/>')

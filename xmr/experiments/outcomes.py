@@ -1,19 +1,20 @@
-"""What came out: records of trainings, what they choose, and what they allow to say of the losses."""
+"""What came out of a comparison: records of trainings, what they choose, and what they allow to say of the losses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from xmr.comparison.search import Setting
 from xmr.core import DIRECTIONS, Ranking
+from xmr.experiments.intervals import Cell, cells_of, holm
+from xmr.experiments.search import Setting
 from xmr.metrics import CUTOFFS, flip_test, recall_at_k
-
-LEVEL = 0.05  # of the tests; intervals hold 1 - LEVEL
 
 RECALLS = {
     "rsum": ("rsum", 1.0),
@@ -43,6 +44,7 @@ TRUTHS = {
     )
 }
 METRICS = RECALLS | CLASSES | TRUTHS  # what is reported: its key, its title and what it is multiplied by
+Cells = dict[str, dict[str, Cell]]  # loss -> metric -> cell
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Record:
     where there are class labels, and in older logs. `selector` is that of a row of
     its own (LOSS+SELECTOR); a selector that all rows share is no part of a record.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     loss: str
     role: Literal["search", "test"]
@@ -73,11 +77,19 @@ class Record:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
-        """From a line of a log; in older ones the score is called rsum. Raises TypeError on fields that do not fit."""
-        values = dict(values)
-        if "rsum" in values:
-            values["score"] = values.pop("rsum")
-        return cls(**values)
+        """From a line of a log; in older ones the score is called rsum. Raises ValueError on fields that do not fit."""
+        values = {"score" if name == "rsum" else name: value for name, value in values.items()}
+        try:
+            return RECORD.validate_python(values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part)[:80] for part in fault["loc"])
+            raise ValueError(f"{place}: {fault['msg']}") from error
+
+    @property
+    def key(self) -> list[Any]:
+        """What it is of."""
+        return [self.loss, self.role, self.seed, self.lr, self.params, self.selector]
 
     @property
     def setting(self) -> Setting:
@@ -86,11 +98,10 @@ class Record:
     @property
     def row(self) -> str:
         """What it is called in a table: the loss, and the selector if it has one of its own."""
-        return row_name(self.loss, self.selector)
+        return f"{self.loss}+{self.selector}" if self.selector else self.loss
 
 
-def row_name(loss: str, selector: str) -> str:
-    return f"{loss}+{selector}" if selector else loss
+RECORD = TypeAdapter(Record)
 
 
 def chosen(searched: Sequence[Record]) -> Record | None:
@@ -109,15 +120,15 @@ class Outcome:
     frozen: bool = False  # the frozen encoder itself, of which nothing was trained
 
     @property
+    def records(self) -> list[Record]:
+        return [*self.searched, *self.tested]
+
+    @property
     def chosen(self) -> Record | None:
         """The best of the search; without a search, any training, since all are at the defaults."""
         if self.frozen:
             return None
         return chosen(self.searched) if self.searched else next(iter(self.tested), None)
-
-    @property
-    def seconds(self) -> float:
-        return sum(record.seconds for record in (*self.searched, *self.tested))
 
     def values(self, metric: str) -> dict[int, float]:
         """The metric of each seed that did not diverge, as it is reported (recalls in per cent)."""
@@ -136,64 +147,24 @@ def measured(metrics: Mapping[str, float], key: str) -> float | None:
     return metrics.get(key)
 
 
-def labelled(outcomes: Iterable[Outcome]) -> bool:
-    """Whether class labels decide what matches, so that mean average precision is reported and not the recalls."""
-    records = (record for one in outcomes for record in (*one.searched, *one.tested))
-    return any(record.figure == "mAP" for record in records)
+def compare(outcomes: Sequence[Outcome], baseline: str) -> Cells:
+    """Losses by mean rsum (mAP where there are class labels), the highest first; those without any result come last.
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A metric of a loss over its seeds: mean ± half of the interval, and the difference to the baseline.
-
-    `p` asks whether other seeds would show the difference, `p_visual` (of rsum only) whether other visuals would. NaN where there is none: no interval from one seed, no test of the baseline against itself.
+    Tests as of `cells_of`, for each metric on its own; for rsum also a test by visual (`visual_test`), with a correction
+    of its own.
     """
-
-    mean: float
-    half: float
-    difference: float = math.nan
-    p: float = math.nan
-    p_holm: float = math.nan
-    p_visual: float = math.nan
-    p_visual_holm: float = math.nan
-
-    @property
-    def significant(self) -> bool:
-        return self.p_holm < LEVEL
-
-
-def compare(outcomes: Sequence[Outcome], baseline: str) -> dict[str, dict[str, Cell]]:
-    """Loss -> metric -> cell, losses by mean rsum (mAP where there are class labels), the highest first; those without
-    any result come last.
-
-    Paired t-tests over the seeds that a loss shares with the baseline, for each metric on its own, with Holm's
-    correction for the number of losses compared with the baseline; for rsum also a test by visual (`visual_test`), with
-    a correction of its own.
-    """
-    metrics = [m for m in METRICS if any(outcome.values(m) for outcome in outcomes)]
-    cells: dict[str, dict[str, Cell]] = {outcome.loss: {} for outcome in outcomes}
-    base = next((outcome for outcome in outcomes if outcome.loss == baseline), None)
-    for metric in metrics:
-        against = base.values(metric) if base else {}
-        tests: dict[str, tuple[float, float]] = {}
-        for outcome in outcomes:
-            shared = sorted(against.keys() & outcome.values(metric).keys())
-            if outcome.loss != baseline and shared:
-                ours = outcome.values(metric)
-                tests[outcome.loss] = paired([ours[s] for s in shared], [against[s] for s in shared])
-        corrected = dict(zip(tests, holm([p for _, p in tests.values()]), strict=True))
-        visual = {
-            one.loss: visual_test(one, base) for one in outcomes if one.loss in tests and metric == "rsum"
-        }
-        visual_holm = dict(zip(visual, holm(list(visual.values())), strict=True))
-        for outcome in outcomes:
-            values = list(outcome.values(metric).values())
-            if values:
-                difference, p = tests.get(outcome.loss, (math.nan, math.nan))
-                corrected_p = corrected.get(outcome.loss, math.nan)
-                by_visual = (found.get(outcome.loss, math.nan) for found in (visual, visual_holm))
-                cells[outcome.loss][metric] = Cell(*interval(values), difference, p, corrected_p, *by_visual)
-    head = "map" if labelled(outcomes) else "rsum"
+    of = {outcome.loss: outcome for outcome in outcomes}
+    cells: Cells = {loss: {} for loss in of}
+    for metric in METRICS:
+        found = cells_of({loss: one.values(metric) for loss, one in of.items()}, baseline)
+        if metric == "rsum":
+            tested = [loss for loss, cell in found.items() if not math.isnan(cell.difference)]
+            visual = [visual_test(of[loss], of[baseline]) for loss in tested]
+            for loss, p, corrected in zip(tested, visual, holm(visual), strict=True):
+                found[loss] = replace(found[loss], p_visual=p, p_visual_holm=corrected)
+        for loss, cell in found.items():
+            cells[loss][metric] = cell
+    head = "map" if any("map" in row for row in cells.values()) else "rsum"
     means = {loss: row[head].mean if head in row else -math.inf for loss, row in cells.items()}
     return {loss: cells[loss] for loss in sorted(cells, key=lambda loss: -means[loss])}
 
@@ -219,43 +190,43 @@ def shares_by_visual(v2t: Ranking, t2v: Ranking, visual_of_text: np.ndarray) -> 
     return (own * (texts // unit) + of_texts * (visuals // unit)).astype(int).tolist()
 
 
-def interval(values: Sequence[float], level: float = 1 - LEVEL) -> tuple[float, float]:
-    """Mean, and half of its Student t interval; NaN from fewer than two values."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, math.nan
-    error = np.std(values, ddof=1) / math.sqrt(len(values))
-    from scipy import stats  # half a second, which the app has no use for
+@dataclass(frozen=True)
+class Comparison:
+    """All losses with one matcher, but those that do not go with it; `about` tells in paragraphs what was done.
 
-    return mean, float(stats.t.ppf((1 + level) / 2, len(values) - 1) * error)
-
-
-def paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
-    """Mean difference, and the two-sided p of a paired t-test; p is NaN from fewer than two pairs.
-
-    Differences that are all the same have no spread to measure by: p is 1 where they are zero, else 0.
+    `zero_shot` is the frozen encoder itself, where it embeds both sides.
     """
-    differences = np.subtract(ours, theirs)
-    mean = float(differences.mean())
-    if len(differences) < 2:
-        return mean, math.nan
-    if np.ptp(differences) <= 1e-9 * max(abs(mean), 1.0):
-        return mean, float(abs(mean) <= 1e-9)
-    from scipy import stats
 
-    return mean, float(stats.ttest_rel(ours, theirs).pvalue)
+    matcher: str
+    outcomes: list[Outcome]
+    baseline: str
+    about: list[str] = field(default_factory=list)
+    zero_shot: Outcome | None = None
 
+    @cached_property
+    def rows(self) -> dict[str, Outcome]:
+        """All that has a row, by name."""
+        return {one.loss: one for one in (*self.outcomes, self.zero_shot) if one}
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, (m,), in the order given; NaN stays and counts as a test.
+    @cached_property
+    def cells(self) -> Cells:
+        return compare(list(self.rows.values()), self.baseline)
 
-    The k-th smallest is multiplied by m - k + 1, and none is below one that was smaller before.
-    Reference: Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scand. J. Statist. 6 (1979).
-    """
-    adjusted = [math.nan] * len(p)
-    highest = 0.0
-    ranked = sorted((i for i in range(len(p)) if not math.isnan(p[i])), key=lambda i: p[i])
-    for place, i in enumerate(ranked):
-        highest = max(highest, min(1.0, (len(p) - place) * p[i]))
-        adjusted[i] = highest
-    return adjusted
+    @property
+    def labelled(self) -> bool:
+        """Whether class labels decide what matches, so that mean average precision is reported and not the recalls."""
+        return any(record.figure == "mAP" for one in self.outcomes for record in one.records)
+
+    @property
+    def figure(self) -> str:
+        """The metric by which rows are sorted."""
+        return "map" if self.labelled else "rsum"
+
+    def known(self, metrics: Iterable[str]) -> list[str]:
+        """Those of the metrics that some row has."""
+        return [metric for metric in metrics if any(metric in row for row in self.cells.values())]
+
+    def told(self) -> list[str]:
+        """The metrics that words and plots tell."""
+        own = ["map", "v2t/map", "t2v/map"] if self.labelled else ["rsum"]
+        return self.known([*own, "v2t/true_map_at_r", "t2v/true_map_at_r"])

@@ -17,12 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmr.analysis import auc, hard_negatives_by_weight
+from xmr.analysis import hard_negatives_by_weight
 from xmr.checkpoints import Run
 from xmr.core import DIRECTIONS, Pairs
 from xmr.data import Dataset
 from xmr.evidence import Evidence
-from xmr.metrics import evaluate
 from xmr.registry import Entry, Range
 from xmr.selection import SELECTORS, suspected
 
@@ -280,34 +279,3 @@ def judged_hard(
         1, scores.topk(min(depth, scores.shape[1]), 1).indices, True
     )
     return np.nonzero((top & pairs.negatives).numpy() & ~np.isnan(relevance))
-
-
-# ---- what training gained ----------------------------------------------------------------------------------
-
-
-def beyond_annotation(scores: np.ndarray, positives: np.ndarray, relevance: np.ndarray) -> dict[str, float]:
-    """What scores (V, T) are worth by a truth that knows of some pairs only; `positives` (V, T) bool are annotated.
-
-    Where it knows of mismatches: `judged_auc` and `judged_average_precision` of the judged pairs that are not
-    annotated. Where it knows of matches only: recall with those counted as matches, `v2t/known_recall_at_1` …, and
-    `known_rsum`. Nothing where every pair is known.
-    """
-    if not np.isnan(relevance).any():
-        return {}
-    if not (relevance == 0).any():
-        found = evaluate(scores, relevance == 1)
-        recalls = {
-            name.replace("/", "/known_"): value for name, value in found.items() if "/recall_at_" in name
-        }
-        return recalls | {"known_rsum": found["rsum"]}
-    asked = ~np.isnan(relevance) & ~positives
-    matches, score = relevance[asked] == 1, scores[asked]
-    order = np.lexsort((matches, -score))  # of equal scores mismatches first: ties count against the model
-    hits = np.cumsum(matches[order])
-    precision = hits / np.arange(1, len(hits) + 1)
-    return {
-        "judged_auc": auc(score[matches], score[~matches]),
-        "judged_average_precision": float(precision[matches[order]].mean())
-        if matches.any()
-        else float("nan"),
-    }
