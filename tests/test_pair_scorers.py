@@ -18,7 +18,7 @@ from xmr.checkpoints.head import METRIC_LOSS
 from xmr.matchers import MATCHERS, build_matcher, settled_params
 from xmr.metrics import evaluate, evaluate_embeddings
 from xmr.scoring import joined, read_dataset
-from xmr.training import loop
+from xmr.training import loop, objective
 from xmr.workspace import Query, Workspace
 
 UNCSM = {
@@ -207,13 +207,13 @@ def test_too_many_pairs_are_not_scored(scorer, monkeypatch):
 
 def test_three_stages_train_one_after_the_other(monkeypatch):
     seen = []
-    original = loop.symmetric
+    original = objective.symmetric
 
     def watched(loss, pairs, back=None, **hyper):
         seen.append(loss.__name__)
         return original(loss, pairs, back, **hyper)
 
-    monkeypatch.setattr(loop, "symmetric", watched)
+    monkeypatch.setattr(objective, "symmetric", watched)
     steps, trained = tiny.fit(tiny.config(matcher_params=STAGES, **UNCSM), load=tiny.with_text_features)
     each = len(steps) // 6
     assert seen == ["contrastive"] * 2 * each + ["double_triplet"] * 2 * each + [METRIC_LOSS] * 2 * each

@@ -21,7 +21,7 @@ from xmr.selection import (
     visual_evidence,
     without,
 )
-from xmr.training.loop import _Trainer
+from xmr.training.objective import Objective, State
 from xmr.training.task import prepare
 
 
@@ -353,7 +353,7 @@ def test_training_takes_what_reads_alike_out_of_the_negatives():
         lambda split: tiny.dataset(split, **({"captions": captions} if split == "train" else {})),
         None,
     )
-    one, texts = _Trainer(task, ""), np.array([2, 6, 10, 0, 4, 8])
+    one, texts = Objective(task, State()), np.array([2, 6, 10, 0, 4, 8])
     visuals = task.data["train"].visual_of_text[texts]
     inputs = task.inputs["train"]
     states = one.matcher.visual(inputs.visual_batch(visuals)), one.matcher.text(inputs.text_batch(texts))

@@ -31,6 +31,7 @@ from xmr.training import (
     batches,
     learning_rate,
     loop,
+    objective,
     plateau,
     train,
 )
@@ -104,9 +105,9 @@ def test_equal_groups_of_a_batch_are_positives():
 
 def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch):
     seen = []
-    symmetric = loop.symmetric
+    symmetric = objective.symmetric
     monkeypatch.setattr(
-        loop,
+        objective,
         "symmetric",
         lambda loss, pairs, back, **h: seen.append(pairs) or symmetric(loss, pairs, back, **h),
     )
@@ -124,13 +125,13 @@ def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch)
 def recorded(monkeypatch):
     """Every pair of sides that the loss was asked about, and the loss."""
     seen = []
-    symmetric = loop.symmetric
+    symmetric = objective.symmetric
 
     def record(loss, pairs, back=None, **hyper):
         seen.append((loss.__name__, pairs, back))
         return symmetric(loss, pairs, back, **hyper)
 
-    monkeypatch.setattr(loop, "symmetric", record)
+    monkeypatch.setattr(objective, "symmetric", record)
     return seen
 
 
@@ -179,7 +180,8 @@ def test_moments_of_scores_run_through_training(monkeypatch):
         batch = score_moments(replace(pairs, negatives=~pairs.positives))  # before suspects were left out
         if batch is not None:
             mixed = [
-                loop.MEMORY * a + (1 - loop.MEMORY) * b for a, b in zip(held or batch, batch, strict=True)
+                objective.MEMORY * a + (1 - objective.MEMORY) * b
+                for a, b in zip(held or batch, batch, strict=True)
             ]
             held = batch if held is None else mixed
         assert pairs.moments == (held if held is None else pytest.approx(tuple(held)))
@@ -388,13 +390,13 @@ def test_learned_parameters_are_trained_and_kept(tmp_path):
 def breaking(monkeypatch, at, how):
     """info_nce whose value or gradient breaks at a step."""
     calls = iter(range(1, 1000))
-    symmetric = loop.symmetric
+    symmetric = objective.symmetric
 
     def broken(loss, pairs, back, **hyper):
         value = symmetric(loss, pairs, back, **hyper)
         return how(value, pairs.scores) if next(calls) == at else value
 
-    monkeypatch.setattr(loop, "symmetric", broken)
+    monkeypatch.setattr(objective, "symmetric", broken)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from xmr.embedding import embed_dataset
 from xmr.losses import LOSSES, symmetric
 from xmr.metrics import rank_truth_of_scores
 from xmr.store import PairNames, VerdictStore, among, credited, export, judged
-from xmr.training import loop
-from xmr.training.loop import _Trainer
+from xmr.training import loop, objective
+from xmr.training.objective import Objective, State
 from xmr.training.task import prepare
 
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
@@ -60,8 +60,8 @@ def file(answers, tmp_path_factory):
     return path
 
 
-def trainer(file, **changes):
-    return _Trainer(prepare(tiny.config(verdicts=str(file), **changes), tiny.dataset, None), "")
+def objective_of(file, **changes):
+    return Objective(prepare(tiny.config(verdicts=str(file), **changes), tiny.dataset, None), State())
 
 
 def batch_of(answers, count=24):
@@ -71,7 +71,7 @@ def batch_of(answers, count=24):
 
 
 def sides_of(one, texts, rule=None):
-    """A batch as the trainer asks its loss: both sides, and what it is of."""
+    """A batch as its loss is asked: both sides, and what it is of."""
     visuals = one.task.data["train"].visual_of_text[texts]
     inputs = one.task.inputs["train"]
     states = (
@@ -89,7 +89,7 @@ def sides_of(one, texts, rule=None):
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_loss_has_confirmed_pairs_as_it_was_told(file, answers, loss, use):
     texts = batch_of(answers, 14)
-    one = trainer(file, loss=loss, verdicts_as=use)
+    one = objective_of(file, loss=loss, verdicts_as=use)
     pairs, back, visuals = sides_of(one, texts)
     assert back is None
     said = [[answers.get((v, t), "") for t in texts.tolist()] for v in visuals.tolist()]
@@ -140,7 +140,7 @@ def test_training_is_changed_by_them_and_by_nothing_else(file, tmp_path):
 def test_a_refuted_pair_is_never_suspected(file, answers, selector, params, suspects):
     texts = batch_of(answers)
     settings = {"selector": selector, "selector_params": params, "suspects": suspects}
-    guarded, plain = trainer(file, **settings), trainer(file, **settings)
+    guarded, plain = objective_of(file, **settings), objective_of(file, **settings)
     empty = np.zeros((0, 2), np.int64)
     plain.task = replace(plain.task, judged=replace(plain.task.judged, refuted=empty))
     asked, free = sides_of(guarded, texts), sides_of(plain, texts)
@@ -158,7 +158,7 @@ def test_a_refuted_pair_is_never_suspected(file, answers, selector, params, susp
 
 def test_confirmed_pairs_are_not_asked_of_the_selector(file, answers):
     texts = batch_of(answers)
-    one = trainer(file, selector="caption_similarity", selector_params={"threshold": 1.0})
+    one = objective_of(file, selector="caption_similarity", selector_params={"threshold": 1.0})
     pairs, back, visuals = sides_of(one, texts)
     confirmed = among(one.task.judged.confirmed, visuals, texts)
     assert confirmed.any() and pairs.positives[torch.from_numpy(confirmed)].all()
@@ -167,14 +167,16 @@ def test_confirmed_pairs_are_not_asked_of_the_selector(file, answers):
 
 def test_blocks_of_scores_give_way_where_a_batch_has_a_confirmed_pair(file, answers, monkeypatch):
     calls = []
-    chunked = loop.chunked_loss
-    monkeypatch.setattr(loop, "chunked_loss", lambda *a, **h: calls.append(len(a[1])) or chunked(*a, **h))
+    chunked = objective.chunked_loss
+    monkeypatch.setattr(
+        objective, "chunked_loss", lambda *a, **h: calls.append(len(a[1])) or chunked(*a, **h)
+    )
     texts = batch_of(answers)
     hit = {t for (v, t), answer in answers.items() if answer == "yes"}
     clear = np.array([t for t in range(120) if t not in hit][:24])  # no caption of it is in a confirmed pair
     values = {}
     for micro in (0, 8):
-        one = trainer(file, micro_batch=micro)
+        one = objective_of(file, micro_batch=micro)
         inputs, links = one.task.inputs["train"], one.task.data["train"].visual_of_text
         for name, batch in (("judged", texts), ("clear", clear)):
             one.matcher.eval()
@@ -183,7 +185,7 @@ def test_blocks_of_scores_give_way_where_a_batch_has_a_confirmed_pair(file, answ
                 one.matcher.text(inputs.text_batch(batch)),
             )
             before = len(calls)
-            value = one.value(one.loss, one.hyper.values(), *states, links[batch], batch)
+            value = one.value(*states, links[batch], batch)
             values[micro, name] = value.item(), len(calls) - before
     assert values[8, "judged"][1] == 0 and values[8, "clear"][1] == 1
     for name in ("judged", "clear"):
@@ -402,4 +404,4 @@ def test_flag_leaves_out_what_is_judged(runs, tmp_path, capsys):
 def test_no_warning_where_all_fits(file):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trainer(file)
+        objective_of(file)

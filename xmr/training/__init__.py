@@ -6,7 +6,8 @@ been interrupted (on the same machine and number of threads).
 """
 
 from xmr.training.hyper import LossParameters
-from xmr.training.loop import TrainingDiverged, annotated_pairs, batches, learning_rate, train
+from xmr.training.loop import TrainingDiverged, batches, learning_rate, train
+from xmr.training.objective import annotated_pairs
 from xmr.training.plateau import plateau
 
 __all__ = [

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,21 @@ from torch import Tensor, nn
 from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
 from xmr.checkpoints.folder import FILES, STATE, check_name, check_origin
-from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.core import Pairs, Step, TrainConfig
+from xmr.core import Step, TrainConfig
 from xmr.data import Dataset
 from xmr.disk import printable, sweep
 from xmr.embedding import Progress
 from xmr.locks import holding
-from xmr.losses import LOSSES, symmetric
-from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.matchers.vocabulary import WORDS_VERSION
 from xmr.metrics import by_chance, headline
-from xmr.registry import Entry
 from xmr.scoring import measure, split_metrics, validate
-from xmr.selection import SELECTORS, score_moments, suspected, treat
-from xmr.store import among
 from xmr.training.gradcache import cached_backward
-from xmr.training.hyper import LossParameters
+from xmr.training.objective import Objective, State
 from xmr.training.plateau import plateau, score_spread
 from xmr.training.task import Task, prepare, seeded
 
 GRADIENT_NORM = 2.0  # as VSE++
-MEMORY = 0.98  # of the running moments of scores, per step
 SAVE_SECONDS = 60.0  # an epoch that takes longer is saved in between
 
 
@@ -136,42 +129,12 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     return np.array_split(order, math.ceil(count / size))
 
 
-def annotated_pairs(
-    scores: Tensor, visual_group: np.ndarray, text_group: np.ndarray, **within: Tensor | None
-) -> Pairs:
-    """Pairs of a batch (V, T) whose positives are all that is annotated: equal groups, so a visual that a batch holds
-    twice, or a duplicate of it, is never its own negative."""
-    return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
-
-
-@dataclass
-class _State:
-    """Where a training stands; with the tensors, all that resuming needs. Epochs and steps count what is done."""
-
-    epoch: int = 0
-    position: int = 0  # batches done in the epoch that runs
-    step: int = 0
-    total: float = 0.0  # sum of the losses of the epoch that runs
-    best_epoch: int = 0
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    moments: list[float] | None = None  # of the scores met so far, see `Pairs`
-    untrained: float | None = None  # the validation score before the first step
-    suspected: int = 0  # pairs of the epoch that runs which the selector suspects, in either direction,
-    negatives: int = 0  # of so many
-
-
 class _Trainer:
     def __init__(self, task: Task, command: str):
         self.task, self.config, self.command = task, task.config, command
-        self.matcher, self.loss = task.matcher, LOSSES[task.config.loss]
-        self.hyper = LossParameters(self.loss, task.config.loss_params)
-        self.first = LOSSES[task.config.first_loss] if task.config.first_loss else None
-        self.selector = SELECTORS[task.config.selector] if task.config.selector else None
-        # Whose metric network is the last stage: it takes the epochs from here on.
-        self.metric_from = task.config.epochs - getattr(task.matcher, "metric_epochs", 0)
-        self.state = _State()
+        self.matcher, self.state = task.matcher, State()
+        self.objective = Objective(task, self.state)
+        self.hyper, self.metric_from = self.objective.hyper, self.objective.metric_from
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
         self.per_epoch = math.ceil(len(task.data["train"].captions) / self.config.batch_size)
@@ -226,17 +189,10 @@ class _Trainer:
         """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
         config, inputs = self.config, self.task.inputs["train"]
         visuals = self.task.data["train"].visual_of_text[texts]
-        start, end = (
-            (0, self.metric_from)
-            if self.state.epoch < self.metric_from
-            else (self.metric_from, config.epochs)
-        )
-        done = self.state.step - start * self.per_epoch
-        lr = learning_rate(done, (end - start) * self.per_epoch, config.lr, config.warmup)
-        rule, hyper = self.rule()
+        lr = self.rate()
 
         def ask(visual: Tensor, text: Tensor) -> Tensor:
-            return self.value(rule, hyper, visual, text, visuals, texts)
+            return self.objective.value(visual, text, visuals, texts)
 
         def embed_visual(rows: slice) -> Tensor:
             return self.matcher.visual(inputs.visual_batch(visuals[rows]))
@@ -255,7 +211,7 @@ class _Trainer:
         value = loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()
         if not math.isfinite(value) or not math.isfinite(norm):
-            raise TrainingDiverged(rule.name, self.state.step + 1, lr, value)
+            raise TrainingDiverged(self.objective.rule()[0].name, self.state.step + 1, lr, value)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.step()
@@ -264,96 +220,19 @@ class _Trainer:
         self.state.total += value
         return value, lr
 
-    def rule(self) -> tuple[Entry, dict[str, Any]]:
-        """The loss of this epoch and its hyper-parameters: of the first epochs another one, where that is asked for, and
-        of a metric network its own."""
+    def rate(self) -> float:
+        """The learning rate of the next step; the stage of the metric network has a schedule of its own."""
+        start, end = 0, self.metric_from
         if self.state.epoch >= self.metric_from:
-            return LOSSES[METRIC_LOSS], METRIC_PARAMS
-        if self.first is not None and self.state.epoch < self.config.first_epochs:
-            return self.first, self.first.defaults
-        return self.loss, self.hyper.values()
-
-    def value(
-        self,
-        rule: Entry,
-        hyper: dict[str, Any],
-        visual: Tensor,
-        text: Tensor,
-        visuals: np.ndarray,
-        texts: np.ndarray,
-    ) -> Tensor:
-        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
-
-        Blocks know of groups only: a batch with both sides of a confirmed pair has all its scores at once.
-        """
-        if (
-            self.config.micro_batch
-            and self.selector is None
-            and not self.matcher.scores_pairs
-            and not unchunkable(rule, hyper)
-            and self.judged("confirmed", visuals, texts) is None
-        ):
-            data = self.task.data["train"]
-            groups = data.visual_group[visuals], data.text_group[texts]
-            return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
-        pairs, back = self.pairs(rule, visual, text, visuals, texts)
-        return symmetric(rule.make, pairs, back, **hyper)
-
-    def pairs(
-        self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
-    ) -> tuple[Pairs, Pairs | None]:
-        """The batch's pairs as either side asks, confirmed and suspected false negatives treated if there are verdicts or
-        a selector; the second is None where it is the first transposed."""
-        data, selector = self.task.data["train"], self.selector
-        scores = self.matcher.scores(visual, text)
-        needs = {*rule.needs, *(selector.needs if selector else ())}
-        rows = self.matcher.pooled(visual), self.matcher.pooled(text)
-        known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
-        pairs = annotated_pairs(scores, data.visual_group[visuals], data.text_group[texts], **known)
-        confirmed = self.judged("confirmed", visuals, texts)
-        if confirmed is not None:
-            pairs = treat(pairs, confirmed, self.config.verdicts_as)
-        if selector is None:
-            return pairs, None
-        refuted = self.judged("refuted", visuals, texts)
-        pairs = replace(pairs, moments=self.remember(score_moments(pairs)))
-        sides, either = [], torch.zeros_like(pairs.negatives)
-        for side in (pairs, pairs.transpose()):
-            with torch.no_grad():
-                mask = suspected(selector.name, side, **self.config.selector_params)
-            if refuted is not None:
-                mask = mask & ~(refuted if side is pairs else refuted.T)
-            either |= mask if side is pairs else mask.T
-            sides.append(treat(side, mask, self.config.suspects))
-        self.state.suspected += int(either.sum())
-        self.state.negatives += int(pairs.negatives.sum())
-        return sides[0], sides[1]
-
-    def judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
-        """Which of a batch's pairs are "confirmed" or "refuted" by people, (V, T) bool; None where none is."""
-        if self.task.judged is None:
-            return None
-        mask = among(getattr(self.task.judged, which), visuals, texts)
-        return torch.from_numpy(mask) if mask.any() else None
-
-    def remember(
-        self, found: tuple[float, float, float, float] | None
-    ) -> tuple[float, float, float, float] | None:
-        """The running moments of scores, after those of a batch."""
-        held = self.state.moments
-        if found is not None:
-            self.state.moments = (
-                list(found)
-                if held is None
-                else [MEMORY * a + (1 - MEMORY) * b for a, b in zip(held, found, strict=True)]
-            )
-        return None if self.state.moments is None else tuple(self.state.moments)
+            start, end = self.metric_from, self.config.epochs
+        done = self.state.step - start * self.per_epoch
+        return learning_rate(done, (end - start) * self.per_epoch, self.config.lr, self.config.warmup)
 
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
         state = self.state
         if not all(parameter.isfinite().all() for parameter in self.parameters.values()):
-            raise TrainingDiverged(self.rule()[0].name, state.step, lr, math.nan)
+            raise TrainingDiverged(self.objective.rule()[0].name, state.step, lr, math.nan)
         metrics = self.validate()
         state.epoch += 1
         if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
@@ -361,7 +240,7 @@ class _Trainer:
             self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
             self.best_learned = self.hyper.learned()
         line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
-        if self.selector is not None:
+        if self.config.selector:
             line |= {"suspected": state.suspected, "negatives": state.negatives}
         state.history.append(line | {"seconds": round(state.seconds, 2)} | self.hyper.learned() | metrics)
         state.position, state.total, state.suspected, state.negatives = 0, 0.0, 0, 0
@@ -460,7 +339,8 @@ class _Trainer:
                     f"{folder} can't be resumed: its captions were split into words otherwise; --overwrite starts again"
                 )
         self.best_learned = about.pop("best_learned")
-        self.state = _State(**about)
+        for key, value in asdict(State(**about)).items():
+            setattr(self.state, key, value)
         parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser")}
         self.matcher.load_state_dict(parts["weights"])
         self.best = parts["best"]

@@ -74,29 +74,21 @@ class Task:
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
-        verdicts = {}
-        if self.judged is not None:
-            verdicts["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
-        whole = self.data | {"train": self.split}
-        twins = {split: len(shared(data, self.data["train"])) for split, data in self.data.items()}
-        leaks = {split: count for split, count in twins.items() if count and split != "train"}
-        leaks = {"also_in_train": leaks} if leaks else {}
-        sizes = {
-            split: {"visuals": len(data.visual_ids), "texts": len(data.captions)}
-            for split, data in {**whole, "learned": self.data["train"]}.items()
+        whole, learned = self.data | {"train": self.split}, self.data["train"]
+        found = {
+            "name": self.split.name,
+            "kind": self.split.kind,
+            "fingerprints": {split: data.fingerprint for split, data in whole.items()},
+            "sizes": {split: _size(data) for split, data in whole.items()},
         }
-        learned = sizes.pop("learned")
-        return (
-            verdicts
-            | leaks
-            | {
-                "name": self.split.name,
-                "kind": self.split.kind,
-                "fingerprints": {split: data.fingerprint for split, data in whole.items()},
-                "sizes": sizes,
-            }
-            | ({"learned_from": learned} if learned != sizes["train"] else {})
-        )
+        if self.judged is not None:
+            found["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
+        twins = {split: len(shared(data, learned)) for split, data in whole.items() if split != "train"}
+        if any(twins.values()):
+            found["also_in_train"] = {split: count for split, count in twins.items() if count}
+        if _size(learned) != found["sizes"]["train"]:
+            found["learned_from"] = _size(learned)
+        return found
 
 
 def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> Task:
@@ -147,18 +139,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         lambda: (pooled_features(train.visual), None if train.text is None else pooled_features(train.text)),
         [embed_dataset(run, data["train"], progress) for run in peers],
     )
-    task = Task(
-        config,
-        data,
-        frozen,
-        inputs,
-        vocabulary,
-        matcher,
-        evidence,
-        split,
-        people,
-        sha256,
-    )
+    task = Task(config, data, frozen, inputs, vocabulary, matcher, evidence, split, people, sha256)
     for split in SPLITS:
         if words := in_train(task.dataset, split):
             warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
@@ -167,6 +148,10 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
             warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
     return task
+
+
+def _size(data: Dataset) -> dict[str, int]:
+    return {"visuals": len(data.visual_ids), "texts": len(data.captions)}
 
 
 def learned_from(data: Dataset, count: int, seed: int) -> np.ndarray | None:

@@ -1,0 +1,135 @@
+"""The loss of a batch: the rule of its epoch, and its pairs as people's verdicts and a selector leave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
+from xmr.core import Pairs
+from xmr.losses import LOSSES, symmetric
+from xmr.losses.chunked import chunked_loss, unchunkable
+from xmr.registry import Entry
+from xmr.selection import SELECTORS, score_moments, suspected, treat
+from xmr.store import among
+from xmr.training.hyper import LossParameters
+from xmr.training.task import Task
+
+MEMORY = 0.98  # of the running moments of scores, per step
+
+
+def annotated_pairs(
+    scores: Tensor, visual_group: np.ndarray, text_group: np.ndarray, **within: Tensor | None
+) -> Pairs:
+    """Pairs of a batch (V, T) whose positives are all that is annotated: equal groups, so a visual that a batch holds
+    twice, or a duplicate of it, is never its own negative."""
+    return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
+
+
+@dataclass
+class State:
+    """Where a training stands; with the tensors, all that resuming needs. Epochs and steps count what is done."""
+
+    epoch: int = 0
+    position: int = 0  # batches done in the epoch that runs
+    step: int = 0
+    total: float = 0.0  # sum of the losses of the epoch that runs
+    best_epoch: int = 0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    moments: list[float] | None = None  # of the scores met so far, see `Pairs`
+    untrained: float | None = None  # the validation score before the first step
+    suspected: int = 0  # pairs of the epoch that runs which the selector suspects, in either direction,
+    negatives: int = 0  # of so many
+
+
+class Objective:
+    """Asked with the batch's states (V, …) and (T, …), as the matcher returns them, and the rows of the training split
+    that they are of: `visuals` (V,) and `texts` (T,)."""
+
+    def __init__(self, task: Task, state: State):
+        self.task, self.config, self.matcher, self.state = task, task.config, task.matcher, state
+        self.data = task.data["train"]
+        self.loss = LOSSES[self.config.loss]
+        self.hyper = LossParameters(self.loss, self.config.loss_params)
+        self.first = LOSSES[self.config.first_loss] if self.config.first_loss else None
+        self.selector = SELECTORS[self.config.selector] if self.config.selector else None
+        # Whose metric network is the last stage: it takes the epochs from here on.
+        self.metric_from = self.config.epochs - getattr(self.matcher, "metric_epochs", 0)
+
+    def rule(self) -> tuple[Entry, dict[str, Any]]:
+        """The loss of this epoch and its hyper-parameters: of the first epochs another one, where that is asked for, and
+        of a metric network its own."""
+        if self.state.epoch >= self.metric_from:
+            return LOSSES[METRIC_LOSS], METRIC_PARAMS
+        if self.first is not None and self.state.epoch < self.config.first_epochs:
+            return self.first, self.first.defaults
+        return self.loss, self.hyper.values()
+
+    def value(self, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray) -> Tensor:
+        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
+
+        Blocks know of groups only: a batch with both sides of a confirmed pair has all its scores at once.
+        """
+        rule, hyper = self.rule()
+        if (
+            self.config.micro_batch
+            and self.selector is None
+            and not self.matcher.scores_pairs
+            and not unchunkable(rule, hyper)
+            and self._judged("confirmed", visuals, texts) is None
+        ):
+            groups = self.data.visual_group[visuals], self.data.text_group[texts]
+            return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
+        pairs, back = self.pairs(rule, visual, text, visuals, texts)
+        return symmetric(rule.make, pairs, back, **hyper)
+
+    def pairs(
+        self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
+    ) -> tuple[Pairs, Pairs | None]:
+        """The batch's pairs as either side asks, confirmed and suspected false negatives treated if there are verdicts or
+        a selector; the second is None where it is the first transposed."""
+        selector, groups = self.selector, (self.data.visual_group[visuals], self.data.text_group[texts])
+        needs = {*rule.needs, *(selector.needs if selector else ())}
+        rows = self.matcher.pooled(visual), self.matcher.pooled(text)
+        known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
+        pairs = annotated_pairs(self.matcher.scores(visual, text), *groups, **known)
+        confirmed = self._judged("confirmed", visuals, texts)
+        if confirmed is not None:
+            pairs = treat(pairs, confirmed, self.config.verdicts_as)
+        if selector is None:
+            return pairs, None
+        refuted = self._judged("refuted", visuals, texts)
+        pairs = replace(pairs, moments=self._remembered(score_moments(pairs)))
+        back = pairs.transpose()
+        ours, theirs = (self._suspected(side) for side in (pairs, back))
+        if refuted is not None:
+            ours, theirs = ours & ~refuted, theirs & ~refuted.T
+        self.state.suspected += int((ours | theirs.T).sum())
+        self.state.negatives += int(pairs.negatives.sum())
+        return treat(pairs, ours, self.config.suspects), treat(back, theirs, self.config.suspects)
+
+    @torch.no_grad()
+    def _suspected(self, pairs: Pairs) -> Tensor:
+        return suspected(self.selector.name, pairs, **self.config.selector_params)
+
+    def _judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
+        """Which of a batch's pairs are "confirmed" or "refuted" by people, (V, T) bool; None where none is."""
+        if self.task.judged is None:
+            return None
+        mask = among(getattr(self.task.judged, which), visuals, texts)
+        return torch.from_numpy(mask) if mask.any() else None
+
+    def _remembered(self, found: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        """The running moments of scores, after those of a batch."""
+        held = self.state.moments
+        if found is not None and held is not None:
+            found = [MEMORY * a + (1 - MEMORY) * b for a, b in zip(held, found, strict=True)]
+        if found is not None:
+            self.state.moments = list(found)
+        return None if self.state.moments is None else tuple(self.state.moments)
