@@ -175,47 +175,54 @@ def test_tallies_that_are_kept_are_what_a_count_of_all_events_says(store, seed):
                 writer.record(names.verdict(visual, text, person, answer))
             if step % 7 == 0 or step == 59:
                 stands = standing_by_loop(log, data)
+                asks = [(visual, text) for visual in range(3) for text in (0, 1, 3)]  # what reads alike once
                 for answers in (kept.answers(store, "Ann"), Standings(names).answers(store, "Ann")):
-                    found = {
-                        (v, text_key(data.captions[t])): tally for (v, t), tally in answers.tallies.items()
-                    }
-                    assert found == {ask: Tally.of(said.values()) for ask, said in stands.items()}
-                    mine = {(v, text_key(data.captions[t])): a for (v, t), a in answers.mine.items()}
-                    assert mine == {ask: said["Ann"] for ask, said in stands.items() if "Ann" in said}
-                    counts = Counter(person for said in stands.values() for person in said)
-                    assert answers.people == counts and answers.more == 0
+                    found = {(v, text_key(data.captions[t])): said for (v, t), said in answers.said.items()}
+                    assert found == stands
+                    assert answers.people == Counter(person for said in stands.values() for person in said)
                     assert answers.version == events(store)
+                    own = Standings(names).own(store, "Ann", asks)
+                    assert [own.mine(ask) for ask in asks] == [answers.mine(ask) for ask in asks]
+                    assert all(set(said) == {"Ann"} for said in own.said.values())
 
 
-def test_only_what_is_new_is_read(store, monkeypatch):
+@pytest.mark.parametrize("chunk", [1, 2, 20_000])
+def test_only_what_is_new_is_read(store, monkeypatch, chunk):
+    monkeypatch.setattr(database, "CHUNK", chunk)
     names = PairNames(split_of())
     kept, read = Standings(names), []
     for text in range(6):
         store.record(names.verdict(0, text, "Ann", "yes"))
-    changes = VerdictStore.changes
+    since = VerdictStore.since
     monkeypatch.setattr(
         VerdictStore,
-        "changes",
-        lambda self, *of: (found := changes(self, *of), read.append(len(found[1])))[0],
+        "since",
+        lambda self, *of: (found := since(self, *of), read.append(len(found[1])))[0],
     )
-    for _ in range(3):
+
+    def count():
         kept.answers(store, "Ann")
+        found = sum(read)
+        read.clear()
+        return found
+
+    assert [count() for _ in range(3)] == [6, 0, 0]
     store.record(names.verdict(1, 0, "Bo", "no"))
     store.record(verdict(5, fingerprint="another"))
-    kept.answers(store, "Ann")
+    assert count() == 1
     store.undo("Bo")
-    kept.answers(store, "Ann")
-    assert read == [6, 0, 0, 1, 1]
+    assert count() == 1
 
 
-def test_who_answered_most_is_named_and_the_others_are_counted(store):
-    names = PairNames(split_of())
-    for i in range(11):
-        for text in (1, 3)[: 1 + (i < 3)]:
-            store.record(names.verdict(0, text, f"P{i}", "yes"))
-    answers = Standings(names).answers(store, "")
-    assert set(list(answers.people.items())[:3]) == {("P0", 2), ("P1", 2), ("P2", 2)}
-    assert len(answers.people) + answers.more == 11 and len(answers.people) == 8
+def test_of_many_verdicts_the_first_look_reads_only_ones_own(store, monkeypatch):
+    names, read = PairNames(split_of()), []
+    for judge in ("Ann", "Bo"):
+        store.record(names.verdict(0, 3, judge, "yes"))
+    monkeypatch.setattr(VerdictStore, "since", lambda *_: read.append(1))
+    own = Standings(names).own(store, "Ann", [(0, 3)])
+    assert (own.said, own.whole, own.mark((0, 3))) == ({(0, 3): {"Ann": "yes"}}, False, ["yes", ""])
+    assert Standings(names).own(store, "", [(0, 3)]).said == {} == Standings(names).own(store, "Ann", []).said
+    assert not read
 
 
 def test_training_and_the_page_agree_on_what_reads_alike(store):
@@ -373,15 +380,19 @@ def test_a_migration_that_fails_leaves_version_1(tmp_path, monkeypatch):
 def test_names_of_pairs_survive_loading_and_tell_change():
     data = tiny.dataset("test")
     one, again = PairNames(data), PairNames(tiny.dataset("test"))
-    assert (one.visuals, one.texts) == (again.visuals, again.texts)
+
+    def texts(names):
+        return [names.text(i) for i in range(len(names.data.captions))]
+
+    assert (one.visuals, texts(one)) == (again.visuals, texts(again))
     assert len(set(one.visuals)) == len(data.visual_ids)
     changed = PairNames(tiny.dataset("test", captions=["another", *data.captions[1:]]))
-    assert [a == b for a, b in zip(one.texts, changed.texts, strict=True)] == [False] + [True] * 47
-    assert one.pair(3, 5) == (data.fingerprint, "test-3", one.texts[5])
-    assert one.texts[5].startswith("test-2#")
+    assert [a == b for a, b in zip(texts(one), texts(changed), strict=True)] == [False] + [True] * 47
+    assert one.pair(3, 5) == (data.fingerprint, "test-3", one.text(5))
+    assert one.text(5).startswith("test-2#")
     # Equal captions are one name where one visual has both, and two where two visuals have them.
-    same = PairNames(tiny.dataset("test", captions=["a dog"] * 48))
-    assert len(set(same.texts)) == 24 and same.texts[0] == same.texts[1] != same.texts[2]
+    same = texts(PairNames(tiny.dataset("test", captions=["a dog"] * 48)))
+    assert len(set(same)) == 24 and same[0] == same[1] != same[2]
     twice = PairNames(tiny.dataset("test", visual_ids=["a"] * 24))
     assert twice.visuals[:3] == ["a", "a~2", "a~3"]
 
@@ -693,7 +704,7 @@ def test_threads_share_a_store(store):
         for i in range(20):
             store.record(verdict(i, ANSWERS[i % 3], f"judge {worker}"), key=f"{worker} {i}")
             store.record(verdict(i, ANSWERS[i % 3], f"judge {worker}"), key=f"{worker} {i}")
-            store.changes("f" * 16)
+            store.since("f" * 16, 0)
         for i in range(10):
             store.undo(f"judge {worker}", key=f"undo {worker} {i}")
 

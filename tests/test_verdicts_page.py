@@ -134,6 +134,10 @@ def test_two_people_judge_the_same_pair_and_both_are_kept(page, browser, server)
     assert before != words["Two-A"]
     expect(ann.first.locator("[data-answer=yes]")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#fn-verdicts .words")).to_contain_text("Two-B 1")
+    judging._standings.clear()  # as after a restart: the list comes first, what others said after it
+    other.reload()
+    expect(bob.first.locator(".stands")).to_have_text(words["Two-B"])
+    expect(other.locator("#fn-verdicts .words")).to_contain_text("Two-A 2")
     context.close()
     assert [one.answer for one in judged_on(page, server.workspace, "Two-A")] == ["yes", "unsure"]
     assert [one.answer for one in judged_on(page, server.workspace, "Two-B")] == ["no"]

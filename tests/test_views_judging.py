@@ -31,7 +31,7 @@ from xmr.views import Act, Visitor, beside, judging, view
 from xmr.views.false_negatives import JUDGED, _setting_at
 from xmr.views.suspect_cards import asked_card, pair_asked_for
 from xmr.views.suspect_lists import examine, judged_by, listed_by, page_of
-from xmr.views.suspect_pages import judge_pairs, list_page
+from xmr.views.suspect_pages import counted, judge_pairs, list_page
 from xmr.views.suspect_words import selector_table
 from xmr.views.verdicts import progress
 from xmr.workspace.item_names import UnknownItem, item_link
@@ -167,6 +167,21 @@ def test_answers_are_kept_once_and_told_with_what_others_said(workspace):
     assert sorted(person for person, *_ in kept(workspace)) == ["Ann", "Ann", "Bob"]
 
 
+def test_the_first_view_of_a_split_does_not_wait_until_all_verdicts_are_counted(workspace, monkeypatch):
+    one, two = (pair for _, pair in listed_pairs(workspace)[:2])
+    judge(workspace, ("a", "yes", one))
+    judge(workspace, ("b", "no", one), name="Bob")
+    judging._standings.clear()  # as after a restart
+    with monkeypatch.context() as broken:
+        broken.setattr(VerdictStore, "since", None)
+        first = list_page(workspace, asked_of(judge="Ann"), "Ann").panel
+    assert not first["counted"] and first["marks"][f"{one[0]}:{one[1]}"] == ["yes", ""]
+    assert (first["progress"]["mine"], first["marks"][f"{two[0]}:{two[1]}"]) == (1, ["", ""])
+    panel, _ = counted(workspace, asked_of(judge="Ann"), "Ann", {"shown": [list(one)]})
+    assert panel["counted"] and panel["marks"] == {f"{one[0]}:{one[1]}": ["yes", "Others: 1 no."]}
+    assert list_page(workspace, asked_of(judge="Ann"), "Ann").panel["counted"]
+
+
 def test_an_undo_takes_back_the_last_and_says_what(workspace):
     one, two = (pair for _, pair in listed_pairs(workspace)[:2])
     judge(workspace, ("a", "yes", one), ("b", "no", two), ("c", "unsure", one))
@@ -240,6 +255,7 @@ def test_what_a_browser_makes_up_is_refused_with_words(workspace, change, said):
 def test_an_event_that_is_none_of_ours_is_an_error_in_words(workspace, data):
     with pytest.raises(ValueError, match="1 to"):
         judge_pairs(workspace, asked_of(), "Ann", data, SPLITS)
+    assert counted(workspace, asked_of(), "Ann", data)[0]["marks"] == {}
     with pytest.raises(ValueError, match="1 to 50"):
         judge_pairs(workspace, asked_of(), "Ann", {"items": [{"key": "k"}] * 51}, SPLITS)
 
@@ -330,15 +346,18 @@ def test_a_click_on_the_chart_asks_for_a_setting_and_anything_else_is_refused():
 
 def test_progress_is_told_in_words():
     agreed = {"yes": 2, "no": 1, "unsure": 0}
-    told = progress(120, 2, agreed, Answers(people={"Ann": 2, "Bob": 1}), "Ann")
+    said = {(0, 0): {"Ann": "yes", "Bob": "no"}, (0, 1): {"Ann": "no"}}
+    told = progress(120, 2, agreed, Answers("Ann", said), "Ann")
     assert told["words"] == (
         "Of the 120 listed pairs 3 are judged by anyone (2 yes, 1 no, 0 unsure), 2 by you. "
         "Verdicts on this split: Ann 2, Bob 1."
     )
-    people = Answers(people={f"P{i}": 1 for i in range(8)}, more=2)
+    people = Answers("", {(0, 0): {f"P{i}": "yes" for i in range(10)}})
     crowd = progress(1, 0, dict.fromkeys(agreed, 0), people, "")["words"]
     assert crowd.startswith("Of the 1 listed pair 0 are judged by anyone. ")
     assert crowd.endswith("P7 1 and 2 more people.")
+    first = progress(120, 2, dict.fromkeys(agreed, 0), Answers("Ann", whole=False), "Ann")["words"]
+    assert first == "You have judged 2 of the 120 listed pairs. Counting what others said …"
 
 
 # ---- whose a verdict is ------------------------------------------------------------------------------------------

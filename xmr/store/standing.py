@@ -2,85 +2,101 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from xmr.store.database import VerdictStore
-from xmr.store.verdicts import ANSWERS, PairNames, Question, Tally
-
-PEOPLE = 8  # who gave most verdicts, by name
+from xmr.store.verdicts import ANSWERS, Pair, PairNames, Question, Tally
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What stands on a split as of a version of the store: one person's answers, everybody's, how many questions those
-    people answered who answered most, and how many more people did."""
+    """What people say of a split's questions as of a version of the store: the answer of each person by question. Where not
+    `whole`, only those of the person who asks, `judge` ("": nobody)."""
 
+    judge: str = ""
+    said: Mapping[Question, Mapping[str, str]] = field(default_factory=dict)
     version: int = 0
-    mine: Mapping[Question, str] = field(default_factory=dict)
-    tallies: Mapping[Question, Tally] = field(default_factory=dict)
-    people: Mapping[str, int] = field(default_factory=dict)
-    more: int = 0
+    whole: bool = True
+
+    def mine(self, question: Question) -> str:
+        """The person's own answer; "" where there is none."""
+        return self.said.get(question, {}).get(self.judge, "")
+
+    def tally(self, question: Question) -> Tally:
+        return Tally.of(self.said.get(question, {}).values())
 
     def mark(self, question: Question) -> list[str]:
         """The person's own answer and, once they gave it, what others said; empty where they did not."""
-        mine, tally = self.mine.get(question, ""), self.tallies.get(question)
-        if not mine or tally is None:
-            return ["", ""]
-        others = tally._replace(**{mine: getattr(tally, mine) - 1})
+        mine = self.mine(question)
+        if not mine or not self.whole:
+            return [mine, ""]
+        others = Tally.of(answer for name, answer in self.said[question].items() if name != self.judge)
         said = ", ".join(f"{count} {answer}" for answer, count in others._asdict().items() if count)
         return [mine, f"Others: {said}." if said else "Nobody else has judged it."]
 
+    @property
+    def people(self) -> Counter[str]:
+        """How many questions each person answered."""
+        return Counter(name for said in self.said.values() for name in said)
+
 
 class Standings:
-    """Tallies of one split's questions. Texts that read alike are one question: of a person's verdicts on several of
+    """The answers on one split's questions. Texts that read alike are one question: of a person's verdicts on several of
     them the last one counts."""
 
     def __init__(self, names: PairNames):
-        self._names, self._lock, self._version = names, threading.Lock(), 0
-        # Of each question the verdicts by person and name of the text: number of the event, and answer.
-        self._said: dict[Question, dict[tuple[str, str], tuple[int, str]]] = {}
-        self._tallies: dict[Question, Tally] = {}
-        self._own: dict[str, dict[Question, str]] = {}  # by person
+        self._names, self._lock = names, threading.Lock()
+        self._version, self._counted = 0, False
+        # Of each question and person the verdicts that were not taken back, by the number of their event.
+        self._given: dict[tuple[Question, str], dict[int, str]] = {}
+        self._said: dict[Question, dict[str, str]] = {}
 
     def answers(self, store: VerdictStore, judge: str) -> Answers:
         """What stands now, `judge` ("": nobody) being the person who asks. Raises as the store."""
         with self._lock:
-            self._catch_up(store)
-            counts = {name: len(own) for name, own in self._own.items() if own}
-            people = heapq.nlargest(PEOPLE, counts.items(), key=lambda one: one[1])
-            own, more = self._own.get(judge, {}), len(counts) - len(people)
-            return Answers(self._version, own, self._tallies, dict(people), more)
+            while self._read_on(store):
+                pass
+            self._counted = True
+            return Answers(judge, self._said, self._version)
 
-    def _catch_up(self, store: VerdictStore) -> None:
-        version, changes = store.changes(self._names.data.fingerprint, self._version)
-        changed: dict[Question, set[str]] = {}
-        for pair, person, number, answer in changes:
-            question = self._names.question(pair)
+    def own(self, store: VerdictStore, judge: str, questions: Iterable[Question]) -> Answers:
+        """What stands now; where that was not counted yet, only what that person says of these questions, which takes no
+        time. Raises as the store."""
+        if self._counted:
+            return self.answers(store, judge)
+        names, said = self._names, {}
+        visuals = {names.visuals[visual] for visual, _ in questions}
+        for visual, text, answer in store.own(names.data.fingerprint, judge, visuals) if judge else ():
+            if question := names.question(Pair(names.data.fingerprint, visual, text)):
+                said[question] = {judge: answer}
+        return Answers(judge, said, 0, False)
+
+    def _read_on(self, store: VerdictStore) -> bool:
+        """Takes in the next events; whether there were any."""
+        fingerprint, before = self._names.data.fingerprint, self._version
+        self._version, events = store.since(fingerprint, before)
+        for event, visual, text, person, answer in events:
+            question = self._names.question(Pair(fingerprint, visual, text))
             if question is None:
                 continue
-            said = self._said.setdefault(question, {})
-            said.pop((person, pair.text_id), None)
+            given = self._given.setdefault((question, person), {})
             if answer:
-                said[person, pair.text_id] = number, answer
-            changed.setdefault(question, set()).add(person)
-        for question, people in changed.items():
-            last: dict[str, tuple[int, str]] = {}
-            for (person, _), one in self._said[question].items():
-                last[person] = max(one, last.get(person, one))
-            for person in people:
-                own = self._own.setdefault(person, {})
-                own.pop(question, None)
-                if person in last:
-                    own[question] = last[person][1]
-            self._tallies[question] = Tally.of(answer for _, answer in last.values())
-            if not last:
-                del self._tallies[question], self._said[question]
-        self._version = version
+                given[event] = answer
+            else:
+                given.pop(event, None)
+            said = self._said.setdefault(question, {})
+            if given:
+                said[person] = given[max(given)]
+            else:
+                said.pop(person, None)
+            if not said:
+                del self._said[question]
+        return self._version > before
 
 
 @dataclass(frozen=True)
@@ -97,14 +113,12 @@ class Standing:
         return self.agreed == 1 + ANSWERS.index(answer)
 
 
-def standing(answers: Answers, questions: Sequence[Question]) -> Standing:
+def standing(answers: Answers, questions: Iterable[Question]) -> Standing:
     """What stands on these questions, in their order."""
     place = {"": 0} | {answer: 1 + i for i, answer in enumerate(ANSWERS)}
-    tallies = [answers.tallies.get(question, _NONE) for question in questions]
+    asked = list(questions)
+    tallies = [answers.tally(question) for question in asked]
     counts = np.array(tallies, np.int64).reshape(-1, len(ANSWERS))
-    mine = np.array([place[answers.mine.get(question, "")] for question in questions], np.int8)
-    agreed = np.array([0 if tally == _NONE else place[tally.answer] for tally in tallies], np.int8)
+    mine = np.array([place[answers.mine(question)] for question in asked], np.int8)
+    agreed = np.array([place[tally.answer] if any(tally) else 0 for tally in tallies], np.int8)
     return Standing(mine, agreed, counts)
-
-
-_NONE = Tally(0, 0, 0)

@@ -161,21 +161,29 @@ class PairNames:
     def __init__(self, data: Dataset):
         self.data = data
         self.visuals = told_apart(map(storable, data.visual_ids))
-        self.texts = [
-            f"{self.visuals[own]}#{hashlib.blake2b(words.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()}"
-            for own, words in zip(data.visual_of_text.tolist(), data.captions, strict=True)
-        ]
         self._visual = {name: index for index, name in enumerate(self.visuals)}
-        self._text = {name: int(data.reading[index]) for index, name in enumerate(self.texts)}
+        self._asked: dict[Pair, Question | None] = {}
+
+    def text(self, index: int) -> str:
+        """The visual that it was written for, and a hash of its words."""
+        words = self.data.captions[index].encode("utf-8", "surrogatepass")
+        own = self.visuals[self.data.visual_of_text[index]]
+        return f"{own}#{hashlib.blake2b(words, digest_size=6).hexdigest()}"
 
     def pair(self, visual: int, text: int) -> Pair:
-        return Pair(self.data.fingerprint, self.visuals[visual], self.texts[text])
+        return Pair(self.data.fingerprint, self.visuals[visual], self.text(text))
 
     def question(self, pair: Pair) -> Question | None:
         """What a verdict on the pair answers, for all texts that read alike; None where it is no pair of this split."""
-        visual, text = self._visual.get(pair.visual_id), self._text.get(pair.text_id)
-        here = pair.fingerprint == self.data.fingerprint and visual is not None and text is not None
-        return (visual, text) if here else None
+        if pair.fingerprint != self.data.fingerprint:
+            return None
+        if pair not in self._asked:
+            visual, own = self._visual.get(pair.visual_id), self._visual.get(pair.text_id.rpartition("#")[0])
+            texts = [] if visual is None or own is None else self.data.texts_of(own).tolist()
+            found = (int(self.data.reading[text]) for text in texts if self.text(text) == pair.text_id)
+            first = next(found, None)
+            self._asked[pair] = None if first is None else (visual, first)
+        return self._asked[pair]
 
     def verdict(self, visual: int, text: int, judge: str, answer: str, **seen: Any) -> Verdict:
         """A verdict on the pair of two indices; `seen` are `run`, `selector` and `score`. Raises as `Verdict`."""

@@ -17,7 +17,7 @@ from xmr.views.blocks import Block, button, chart, code, column, fold, many, men
 from xmr.views.params import sliders
 from xmr.views.runs import NO_LOSS
 from xmr.views.suspect_lists import ANY, JUDGED, Asked, NothingToShow, examine, filters, page_of, settings_of
-from xmr.views.suspect_pages import judge_pairs, list_page
+from xmr.views.suspect_pages import counted, judge_pairs, list_page
 from xmr.views.suspect_words import about_selector, findings, selector_table, share
 from xmr.views.values import table
 from xmr.workspace import style_at
@@ -89,7 +89,10 @@ def false_negatives(scene: Scene) -> list[Block]:
 
 def _asked(scene: Scene) -> Asked:
     """What the state asks for, with what was moved just now."""
-    workspace, state, act = scene.workspace, scene.state, scene.act
+    workspace, act = scene.workspace, scene.act
+    scene.one_of("fn_run", workspace.trained, next(iter(workspace.trained), ""))
+    scene.one_of("selector", list(SELECTORS), DEFAULT)
+    state = scene.state
     held, faults = _read_settings(state.settings)
     selector = state.selector or DEFAULT
     others = state.compare
@@ -134,7 +137,7 @@ def _measured(scene: Scene, asked: Asked) -> tuple[Block, dict[str, Any]]:
     """The chart with the finding, and the table of selectors."""
     workspace, name = scene.workspace, "Precision against recall of the selectors"
     try:
-        examined = examine(workspace, asked)
+        examined = examine(workspace, asked, whole=False)
     except NothingToShow as error:
         return chart("fn-chart", name, None, str(error)), table([], [])
     truth, masks = examined.found.truth, examined.masks
@@ -170,7 +173,7 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
     place = None
     names = state.suspect_visual, state.suspect_text
     try:
-        places = examine(workspace, asked).listed.nonzero()[0]
+        places = examine(workspace, asked, whole=False).listed.nonzero()[0]
         if act.block == "fn-turn" and (way := _turn(act)):
             shown = page_of(places, way[1:], way[0])
         else:
@@ -220,7 +223,7 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
             },
             part("verdicts", "fn-verdicts", page.panel)
             | {
-                "ask": {"judge": "judge"},
+                "ask": {"judge": "judge", "count": "count"},
                 "settings": {"name": "fn-name", "exports": "fn-exports", "forgetful": forgotten},
             },
             widths=(1, 3),
@@ -293,11 +296,16 @@ def verdicts_file(scene: Scene, name: str) -> tuple[str, str]:
 @part_of("judge")
 def judge(scene: Scene, data: Any) -> dict[str, Any]:
     """Keeps the answers that a browser sends; the panel and the table of selectors as people judge them now."""
+    return _told(*judge_pairs(scene.workspace, _asked(scene), scene.visitor.name, data, SPLITS))
 
-    scene.one_of("fn_run", scene.workspace.trained, next(iter(scene.workspace.trained), ""))
-    scene.one_of("selector", list(SELECTORS), DEFAULT)
-    asked = _asked(scene)
-    panel, numbers = judge_pairs(scene.workspace, asked, scene.visitor.name, data, SPLITS)
+
+@part_of("count")
+def count(scene: Scene, data: Any) -> dict[str, Any]:
+    """The same, where nothing was judged meanwhile: the first view of a split does not wait for all verdicts to be counted."""
+    return _told(*counted(scene.workspace, _asked(scene), scene.visitor.name, data))
+
+
+def _told(panel: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
     return {"blocks": [part("verdicts", "fn-verdicts", panel), part("table", "fn-table", numbers)]}
 
 

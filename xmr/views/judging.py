@@ -102,15 +102,16 @@ def asked_once(mask: np.ndarray, listed: Sequence[Question]) -> np.ndarray:
     return once
 
 
-def answers_on(workspace: Workspace, split: str, judge: str) -> Answers:
-    """What stands on a split, `judge` ("": nobody) being the person who asks; nothing where verdicts can't be kept."""
+def answers_on(workspace: Workspace, split: str, judge: str, of: Iterable[Question] | None = None) -> Answers:
+    """What stands on a split, `judge` ("": nobody) being the person who asks; nothing where verdicts can't be kept. With
+    questions, `of`, only that person's answers on them where a split with many verdicts was not counted yet."""
     try:
         store = store_of(workspace)
         with _opening:
             held = _standings.setdefault(store, {})
             key = workspace.dataset(split).fingerprint
             stands = held[key] = held.get(key) or Standings(pair_names(workspace, split))
-        return stands.answers(store, judge)
+        return stands.answers(store, judge) if of is None else stands.own(store, judge, of)
     except (StoreRefused, OSError):
         return Answers()
 
@@ -228,8 +229,8 @@ def pair_in(workspace: Workspace, split: str, pair: Any) -> tuple[int, int]:
 
 def shown_pairs(workspace: Workspace, split: str, data: Any) -> list[tuple[int, int]]:
     """The pairs on a browser's screen, as far as there are such."""
-    found = []
-    for pair in (data.get("shown") or [])[:SHOWN] if isinstance(data.get("shown"), list) else []:
+    found, sent = [], data.get("shown") if isinstance(data, dict) else None
+    for pair in sent[:SHOWN] if isinstance(sent, list) else []:
         try:
             found.append(pair_in(workspace, split, pair))
         except ValueError:

@@ -102,8 +102,8 @@ def filters(workspace: Workspace) -> list[tuple[str, str]]:
     return FILTERS + (TRUTH_FILTERS if workspace.dataset().truth else [])
 
 
-def examine(workspace: Workspace, asked: Asked) -> Examined:
-    """Raises NothingToShow."""
+def examine(workspace: Workspace, asked: Asked, whole: bool = True) -> Examined:
+    """Where not `whole`, others' answers may be missing, unless the list asks for them. Raises NothingToShow."""
     run, split, direction = asked.run, asked.split, asked.direction
     if not run:
         raise NothingToShow("No run is chosen: pick one above.")
@@ -124,8 +124,9 @@ def examine(workspace: Workspace, asked: Asked) -> Examined:
         beside, more = ask(workspace, run, split, direction, {asked.not_by: params})
         other = beside.get(asked.not_by)
         faults += [fault for fault in more if fault not in faults]
-    answers = answers_on(workspace, split, asked.judge)
     asks = questions(workspace, run, split, direction)
+    mine_only = not whole and asked.judged in ("any", "open")
+    answers = answers_on(workspace, split, asked.judge, asks if mine_only else None)
     stands = standing(answers, asks)
     every = listed_by(asked.listed, masks, found.truth, other)
     base = asked_once(every, asks)

@@ -40,7 +40,7 @@ def list_page(
     `typed` is what stands in the box for the person's name, `names` are those of a pair asked for."""
     why = judging.why_closed(workspace)
     try:
-        examined = examine(workspace, asked)
+        examined = examine(workspace, asked, whole=False)
         pinned = pair_asked_for(workspace, asked.split, *names)
         fault = ""
     except NothingToShow as error:
@@ -85,7 +85,7 @@ def verdict_panel(
     taken = taken or judging.Taken()
     said = f"{taken.said} {mine:,} of {int(base.sum()):,}." if taken.said else ""
     return panel(
-        examined.answers.version, typed, judge, hint, of_list(asked), marks, done, taken.kept, taken.failed, said,
+        examined.answers, typed, judge, hint, of_list(asked), marks, done, taken.kept, taken.failed, said,
         taken.back,
     )  # fmt: skip
 
@@ -93,10 +93,18 @@ def verdict_panel(
 def judge_pairs(
     workspace: Workspace, asked: Asked, typed: str, data: Any, splits: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keeps the answers of an event; the panel, and the table of selectors as people judge them now. Raises gr.Error."""
+    """Keeps the answers of an event; what stands then, as `counted`. Raises ValueError on what is no event of ours."""
     items, refused = judging.read_items(workspace, data, splits)
     taken = judging.take(workspace, items, next(iter(asked.settings)), asked.owner)
     taken.failed[:0] = refused
+    return counted(workspace, asked, typed, data, taken)
+
+
+def counted(
+    workspace: Workspace, asked: Asked, typed: str, data: Any, taken: judging.Taken | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The panel and the table of selectors with what everybody says, which the first view of a split may be without."""
+    taken = taken or judging.Taken()
     try:
         examined = examine(workspace, asked)
     except NothingToShow as error:

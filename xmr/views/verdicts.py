@@ -12,28 +12,38 @@ from typing import Any
 
 from xmr.store import Answers
 
+PEOPLE = 8  # who gave most verdicts, by name
+
 
 def progress(
     listed: int, mine: int, agreed: Mapping[str, int], answers: Answers, judge: str
 ) -> dict[str, Any]:
     """How much of a list is judged: by the person `judge` ("": nobody), by anyone with what is agreed (pairs by answer),
     and how many verdicts each person gave on the split."""
-    anyone = sum(agreed.values())
+    if not answers.whole:
+        words = f"You have judged {mine:,} of the {listed:,} listed pairs. " if judge else ""
+        return {
+            "listed": listed,
+            "mine": mine,
+            "anyone": mine,
+            "words": f"{words}Counting what others said …",
+        }
+    anyone, people = sum(agreed.values()), answers.people
     pairs = f"{listed:,} listed pair{'' if listed == 1 else 's'}"
     told = f" ({', '.join(f'{count:,} {answer}' for answer, count in agreed.items())})" if anyone else ""
     words = f"Of the {pairs} {anyone:,} {'is' if anyone == 1 else 'are'} judged by anyone{told}"
     words += f", {mine:,} by you." if judge else "."
     if not listed:
         words = "Nothing is listed."
-    if answers.people:
-        some = ", ".join(f"{name} {count:,}" for name, count in answers.people.items())
-        more = f" and {answers.more:,} more people" if answers.more else ""
+    if people:
+        some = ", ".join(f"{name} {count:,}" for name, count in people.most_common(PEOPLE))
+        more = f" and {len(people) - PEOPLE:,} more people" if len(people) > PEOPLE else ""
         words += f" Verdicts on this split: {some}{more}."
     return {"listed": listed, "mine": mine, "anyone": anyone, "words": words}
 
 
 def panel(
-    version: int,
+    answers: Answers,
     typed: str,
     judge: str,
     hint: str,
@@ -45,11 +55,12 @@ def panel(
     said: str = "",
     back: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """The value of the panel: what stands as of a `version` of the store for the name that was `typed`, which is
+    """The value of the panel: what stands for the name that was `typed`, which is
     kept as `judge` ("": it can't be, and `hint` says why); `marks` are the person's own answer and words on others', by
     pair; `kept` and `failed` tell what became of keys, `said` what was done, and `back` which pair to look at again."""
     return {
-        "version": version,
+        "version": answers.version,
+        "counted": answers.whole,
         "typed": typed,
         "judge": judge,
         "hint": hint,

@@ -82,6 +82,8 @@ const receive = () => {
   }
   tell(value.back);
   next();
+  // The first view of a split does not wait until everybody's verdicts are counted; the cards come after this.
+  if (!value.counted) setTimeout(() => trigger('count', { shown }));
 };
 
 document.addEventListener('xmr-judge', ({ detail }) => {
