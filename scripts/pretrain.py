@@ -50,7 +50,10 @@ from xmr.pretraining import (
     scene_batches,
     true_first,
 )
-from xmr.worlds import captions_of, holds, render_parallel, sample_captions, sample_scenes, scenes_of
+from xmr.worlds.captions import captions_of, sample_captions
+from xmr.worlds.parallel import render_parallel
+from xmr.worlds.scenes import sample_scenes, scenes_of
+from xmr.worlds.truth import holds
 
 SAVE_SECONDS = 60.0  # after which the model so far and the state are written
 DECIDING = (

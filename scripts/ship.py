@@ -34,8 +34,8 @@ from xmr.data.generated import SHIPPED, pictures, strips, table_name, write_pict
 from xmr.embedding import run_inputs
 from xmr.losses import LOSSES
 from xmr.scoring import split_metrics, validate
-from xmr.worlds import scenes_of
-from xmr.worlds.motion import clips_of
+from xmr.worlds.clips import clips_of
+from xmr.worlds.scenes import scenes_of
 
 CHECKPOINTS = SHIPPED.parent
 TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]

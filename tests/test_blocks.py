@@ -9,33 +9,26 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from xmr.worlds import (
+from xmr.worlds.attributes import attribute_groups, attribute_targets
+from xmr.worlds.camera import footprint, screen_box
+from xmr.worlds.captions import Forms, captions_of, sample_captions
+from xmr.worlds.ceilings import annotated_ceiling, informed_ceiling, unannotated_share
+from xmr.worlds.parallel import render_parallel
+from xmr.worlds.render import render
+from xmr.worlds.scenes import (
     COLOURS,
     MATERIALS,
     SHAPES,
     SIZES,
     TABLES,
-    Forms,
     Scenes,
-    annotated_ceiling,
-    attribute_groups,
-    attribute_targets,
-    captions_of,
     concatenate,
     flip,
-    holds,
-    holds_pairs,
-    informed_ceiling,
-    pretraining_seed,
-    render,
-    render_parallel,
-    sample_captions,
     sample_scenes,
     scenes_of,
-    split_seed,
-    unannotated_share,
 )
-from xmr.worlds.camera import footprint, screen_box
+from xmr.worlds.seeds import pretraining_seed, split_seed
+from xmr.worlds.truth import holds, holds_pairs
 
 DIFFICULTIES = (0.0, 0.2, 0.5, 0.8, 1.0)
 

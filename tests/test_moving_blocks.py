@@ -11,14 +11,13 @@ import pytest
 from PIL import Image
 
 from xmr.data import generated, load_dataset
-from xmr.worlds import COLOURS, SHAPES, SIZES, SPLITS, TABLES, Scenes, render, render_parallel, scenes_of
-from xmr.worlds.camera import footprint
+from xmr.worlds.camera import footprint, lifted_box
+from xmr.worlds.clips import clips_of, sample_clips
 from xmr.worlds.motion import (
     ACTIONS,
     APPEAR,
     AWAY,
     BOUNCE,
-    CLIPS,
     FRAMES,
     PASS_SHARE,
     PASSES_BEHIND,
@@ -29,12 +28,9 @@ from xmr.worlds.motion import (
     TURN,
     VANISH,
     Clips,
-    clip_seed,
-    clips_of,
     frames,
     passes,
     poses,
-    sample_clips,
 )
 from xmr.worlds.motion_captions import (
     AND,
@@ -48,7 +44,10 @@ from xmr.worlds.motion_captions import (
     sample_motion_captions,
 )
 from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
-from xmr.worlds.render import lifted_box
+from xmr.worlds.parallel import render_parallel
+from xmr.worlds.render import render
+from xmr.worlds.scenes import COLOURS, SHAPES, SIZES, TABLES, Scenes, scenes_of
+from xmr.worlds.seeds import CLIPS, SPLITS, clip_seed
 
 DIFFICULTIES = (0.0, 0.3, 0.5, 0.8, 1.0)
 
@@ -303,7 +302,7 @@ def test_captions_are_a_function_of_their_arguments(clips: Clips):
     assert sample_motion_captions(few, 5, 0.6, 3)[0] != texts
     with pytest.raises(ValueError, match="difficulty"):
         sample_motion_captions(few, 5, 1.5)
-    with pytest.raises(ValueError, match="per_clip"):
+    with pytest.raises(ValueError, match="per_visual"):
         sample_motion_captions(few, -1)
 
 

@@ -19,8 +19,12 @@ from xmr.scoring import split_metrics
 from xmr.training import plateau
 from xmr.workspace import Workspace
 from xmr.workspace.results import estimates, total
-from xmr.worlds import captions_of, holds, render, scenes_of
-from xmr.worlds.motion import clips_of, frames
+from xmr.worlds.captions import captions_of
+from xmr.worlds.clips import clips_of
+from xmr.worlds.motion import frames
+from xmr.worlds.render import render
+from xmr.worlds.scenes import scenes_of
+from xmr.worlds.truth import holds
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RUNS, FAULTS = list_runs(CHECKPOINTS)
@@ -178,7 +182,8 @@ def test_the_encoder_finds_a_truly_matching_item_first_for_most_queries(test_spl
 
 
 def test_evaluation_splits_share_no_scene_with_pre_training():
-    from xmr.worlds import pretraining_seed, sample_scenes
+    from xmr.worlds.scenes import sample_scenes
+    from xmr.worlds.seeds import pretraining_seed
 
     def keys(scenes):
         return {row.tobytes() for row in np.concatenate([scenes.x, scenes.y], 1)}

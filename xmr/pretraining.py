@@ -24,16 +24,12 @@ from xmr.core import Pairs
 from xmr.data.dataset import Dataset
 from xmr.disk import write_files
 from xmr.losses import LOSSES, symmetric
-from xmr.worlds import (
-    Scenes,
-    attribute_targets,
-    flip,
-    holds,
-    pretraining_seed,
-    render_parallel,
-    sample_captions,
-    sample_scenes,
-)
+from xmr.worlds.attributes import attribute_targets
+from xmr.worlds.captions import sample_captions
+from xmr.worlds.parallel import render_parallel
+from xmr.worlds.scenes import Scenes, flip, sample_scenes
+from xmr.worlds.seeds import pretraining_seed
+from xmr.worlds.truth import holds
 
 MEAN = STD = 0.5
 WEIGHTS, CONFIG, CARD = "open_clip_model.safetensors", "open_clip_config.json", "README.md"
@@ -102,7 +98,7 @@ def scene_batches(
         if step < skip:
             continue
         here: Scenes = (mirrored if mirror else scenes)[chosen]
-        captions, forms = sample_captions(here, per_scene=1, difficulty=difficulty, seed=own)
+        captions, forms = sample_captions(here, per_visual=1, difficulty=difficulty, seed=own)
         shown = pictures[chosen]
         yield Batch(
             shown[:, :, ::-1] if mirror else shown, captions, holds(here, forms), attribute_targets(here)

@@ -22,22 +22,16 @@ from xmr.data.dataset import DATASETS, Dataset, Rows, Truth
 from xmr.disk import aside
 from xmr.locks import holding
 from xmr.registry import Range, unknown
-from xmr.worlds import (
-    CAPTIONS_PER_SCENE,
-    SPLITS,
-    Scenes,
-    annotated_ceiling,
-    captions_of,
-    holds,
-    holds_pairs,
-    informed_ceiling,
-    render_parallel,
-    scenes_of,
-    unannotated_share,
-)
-from xmr.worlds.motion import CLIPS, FRAMES, Clips, clip_seed, clips_of, frames
+from xmr.worlds.captions import captions_of
+from xmr.worlds.ceilings import annotated_ceiling, informed_ceiling, unannotated_share
+from xmr.worlds.clips import clips_of
+from xmr.worlds.motion import FRAMES, Clips, frames
 from xmr.worlds.motion_captions import sample_motion_captions
 from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
+from xmr.worlds.parallel import render_parallel
+from xmr.worlds.scenes import Scenes, scenes_of
+from xmr.worlds.seeds import CAPTIONS_PER_VISUAL, CLIPS, SPLITS, clip_seed
+from xmr.worlds.truth import holds, holds_pairs
 
 if TYPE_CHECKING:  # it takes a second or two to import, and the workers that render don't need it
     import datasets
@@ -85,7 +79,7 @@ def moving_blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 
     if split not in CLIPS:
         raise ValueError(unknown("split of moving_blocks", split, CLIPS))
     clips = clips_of(split, seed)
-    captions, forms = sample_motion_captions(clips, CAPTIONS_PER_SCENE, difficulty, clip_seed(split, seed))
+    captions, forms = sample_motion_captions(clips, CAPTIONS_PER_VISUAL, difficulty, clip_seed(split, seed))
     return _dataset(
         "moving_blocks",
         split,
@@ -120,7 +114,7 @@ def _dataset(
 ) -> Dataset:
     """What the two have in common. `block(visuals, texts)` is the truth of all pairs of the two, `pairs` of those beside
     each other, both bool."""
-    links = np.repeat(np.arange(len(visuals)), CAPTIONS_PER_SCENE)
+    links = np.repeat(np.arange(len(visuals)), CAPTIONS_PER_VISUAL)
     key = f"{name} {VERSIONS[name]} {split} {seed} {SIZES[name]}"
     digest = hashlib.blake2b(key.encode(), digest_size=8)
     digest.update("\n".join(captions).encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xmr.worlds import camera
-from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, TABLES, Scenes
+from xmr.worlds.scenes import ATTRIBUTES, COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, TABLES, Scenes
 
 CELLS = 3  # a colour-shape pair is also placed in a CELLS × CELLS grid over the picture
 
@@ -49,9 +49,7 @@ def attribute_targets(scenes: Scenes) -> np.ndarray:
     def mark(name: str, rows: np.ndarray, column: np.ndarray) -> None:
         targets[rows, groups[name].start + column] = 1
 
-    colour, shape, size, material = (
-        getattr(scenes, name)[scene, slot].astype(int) for name in ("colour", "shape", "size", "material")
-    )
+    colour, shape, size, material = (getattr(scenes, name)[scene, slot].astype(int) for name in ATTRIBUTES)
     pair = colour * len(SHAPES) + shape
     mark("combination", scene, (pair * len(SIZES) + size) * len(MATERIALS) + material)
     mark("colour_shape", scene, pair)

@@ -8,6 +8,7 @@ one promises the other shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -61,6 +62,40 @@ def screen_box(
     upright = (tall * np.cos(ELEVATION) + wide * np.sin(ELEVATION)) * 1.03
     dv = FOCAL * np.where(shape == 0, half * 1.03, upright) / depth
     return u - du, u + du, v - dv, v + dv
+
+
+def lifted_box(
+    x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, lift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`screen_box` of objects whose feet are `lift` above the table; any equal shapes."""
+    left, right, bottom, top = screen_box(x, y, shape, size)
+    _, tall = extent(shape, size)
+    u, v, depth = project(x, y, tall)
+    higher_u, higher_v, nearer = project(x, y, tall + lift)
+    grow = depth / nearer
+    return (
+        higher_u + (left - u) * grow,
+        higher_u + (right - u) * grow,
+        higher_v + (bottom - v) * grow,
+        higher_v + (top - v) * grow,
+    )
+
+
+def inside(box: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether screen boxes (left, right, bottom, top) are within the picture, with a little room."""
+    left, right, bottom, top = box
+    return (left > -0.97) & (right < 0.97) & (bottom > -0.97) & (top < 0.97)
+
+
+def shared_area(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+    """The area that screen boxes share."""
+    wide = np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])
+    tall = np.minimum(a[3], b[3]) - np.maximum(a[2], b[2])
+    return np.maximum(wide, 0) * np.maximum(tall, 0)
+
+
+def area(box: Sequence[np.ndarray]) -> np.ndarray:
+    return (box[1] - box[0]) * (box[3] - box[2])
 
 
 @lru_cache(maxsize=4)

@@ -16,20 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import Random
 
 import numpy as np
 
-from xmr.worlds.scenes import COLOURS, TABLES, Rows, Scenes, Seed
+from xmr.worlds.scenes import TABLES, Rows, Scenes, scenes_of
+from xmr.worlds.seeds import CAPTIONS_PER_VISUAL, Seed, split_seed
+from xmr.worlds.writing import NOTHING, PHRASES, Claim, Codes, Writer, objects_of, packed, padded, write
 
-ATTRIBUTES = ("colour", "shape", "size", "material")
 RELATIONS = ("left of", "right of", "in front of", "behind")
-PHRASES = 3
 LEFT, RIGHT, FRONT, BEHIND = range(4)
-COLOUR, SHAPE, SIZE, MATERIAL = range(4)
-
-Codes = tuple[int, int, int, int]  # one value per attribute, -1 where not named
-NOTHING: Codes = (-1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -51,28 +46,22 @@ class Forms(Rows):
     table: np.ndarray
 
 
+def captions_of(split: str, difficulty: float = 0.5, seed: int = 0) -> tuple[list[str], Forms]:
+    """Five captions for every scene of a split, scene-major, and their forms."""
+    scenes = scenes_of(split, seed)
+    return sample_captions(scenes, CAPTIONS_PER_VISUAL, difficulty, split_seed(split, seed))
+
+
 def sample_captions(
-    scenes: Scenes, per_scene: int = 5, difficulty: float = 0.5, seed: Seed = 0
+    scenes: Scenes, per_visual: int = 5, difficulty: float = 0.5, seed: Seed = 0
 ) -> tuple[list[str], Forms]:
-    """`per_scene` captions of every scene, scene-major: caption i speaks of scene i // per_scene. Captions of one
+    """`per_visual` captions of every scene, scene-major: caption i speaks of scene i // per_visual. Captions of one
     scene differ in what they say. `difficulty` from 0 to 1 sets how much they leave out. The same arguments give
     the same captions, and more scenes only append. Raises ValueError for a difficulty outside [0, 1]
-    or a negative per_scene or seed."""
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty must be in [0, 1], got {difficulty}")
-    if per_scene < 0:
-        raise ValueError(f"per_scene must not be negative, got {per_scene}")
-    seeds = np.random.SeedSequence(seed).generate_state(len(scenes), np.uint64).tolist()
-    columns = np.stack([getattr(scenes, name) for name in ATTRIBUTES], axis=2).tolist()
-    places = scenes.x.tolist(), scenes.y.tolist(), scenes.table.tolist()
-    rows = zip(seeds, scenes.count.tolist(), columns, *places, strict=True)
-    texts: list[str] = []
-    claims: list[_Claim] = []
-    for seed_of_scene, count, codes, x, y, table in rows:
-        scene = _Scene([tuple(code) for code in codes[:count]], x, y, table)
-        for text, claim in _captions_of(scene, per_scene, difficulty, Random(seed_of_scene)):
-            texts.append(text)
-            claims.append(claim)
+    or a negative per_visual or seed."""
+    columns = objects_of(scenes), scenes.x.tolist(), scenes.y.tolist(), scenes.table.tolist()
+    told = [_Scene(*row) for row in zip(*columns, strict=True)]
+    texts, claims = write(told, _Writer, per_visual, difficulty, seed)
     return texts, _pack(claims)
 
 
@@ -96,25 +85,15 @@ class _Scene:
 
 
 @dataclass
-class _Claim:
-    phrases: list[tuple[int, Codes]] = field(default_factory=list)
+class _Claim(Claim):
     relations: list[tuple[int, int, int]] = field(default_factory=list)  # relation, subject, object
     total: int = -1
     every: Codes = NOTHING
-    table: int = -1
-
-    def key(self) -> tuple:
-        return (*self.phrases, *self.relations, self.total, self.every, self.table)
 
 
 def _pack(claims: list[_Claim]) -> Forms:
-    none = (0, NOTHING)
-    phrases = [(claim.phrases + [none] * PHRASES)[:PHRASES] for claim in claims]
-    links = [(claim.relations + [(-1, -1, -1)] * 2)[:2] for claim in claims]
-
-    def packed(rows: list, *shape: int) -> np.ndarray:
-        return np.array(rows, np.int8).reshape(len(claims), *shape)
-
+    phrases = [padded(claim.phrases, PHRASES, (0, NOTHING)) for claim in claims]
+    links = [padded(claim.relations, 2, (-1, -1, -1)) for claim in claims]
     return Forms(
         number=packed([[number for number, _ in row] for row in phrases], PHRASES),
         nouns=packed([[codes for _, codes in row] for row in phrases], PHRASES, 4),
@@ -126,94 +105,36 @@ def _pack(claims: list[_Claim]) -> Forms:
     )
 
 
-def _captions_of(scene: _Scene, wanted: int, difficulty: float, random: Random) -> list[tuple[str, _Claim]]:
-    """Distinct captions. When a scene has little left to say at this difficulty, the difficulty drifts to the middle,
-    where most can be said; in the end a new wording of the same claim will do."""
-    found: list[tuple[str, _Claim]] = []
-    claims, texts = set(), set()
-    drifting, failures = difficulty, 0
-    while len(found) < wanted:
-        writer = Writer(scene, drifting, random)
-        claim = writer.claim()
-        key = claim.key()
-        if key in claims and failures < 60:
-            failures += 1
-            drifting += 0.1 * (0.5 - drifting)
-            continue
-        text = writer.say(claim)
-        if text in texts:
-            failures += 1
-            continue
-        claims.add(key)
-        texts.add(text)
-        found.append((text, claim))
-        drifting, failures = difficulty, 0
-    return found
-
-
-# Chances at difficulty 0 and 1; between them they change in proportion.
-_KINDS = {
-    "one": (0.04, 0.34),
-    "list": (0.20, 0.22),
-    "relation": (0.26, 0.24),
-    "three": (0.20, 0.01),
-    "two relations": (0.20, 0.01),
-    "count": (0.10, 0.12),
-    "every": (0.00, 0.06),
+# At difficulty 0 and 1; between them they change in proportion.
+_KINDS = {  # the least number of objects, and the chance of each kind of caption
+    "one": (1, (0.04, 0.34)),
+    "list": (2, (0.20, 0.22)),
+    "relation": (2, (0.26, 0.24)),
+    "three": (3, (0.20, 0.01)),
+    "two relations": (3, (0.20, 0.01)),
+    "count": (2, (0.10, 0.12)),
+    "every": (2, (0.00, 0.06)),
 }
 _SHARED = (0.9, 0.3)  # that a count ("two red cubes") names one more attribute that its objects share
 _SAY_TOTAL = (0.35, 0.10)
 _SAY_TABLE = (0.30, 0.06)
 _LONE_TOTAL = (0.85, 0.45)  # of scenes with one object, where little else can be said
 _VAGUE = (0.0, 0.25)  # that a relation's object is just "something"
-
-# A caption names attributes until it has told about so many bits, give or take: about 2 ** -bits of all scenes
-# fit. Without this, captions of one noun fit hundreds of pictures and those of three nouns fit one.
-_BITS = (12.5, 2.6)
-_BITS_SPREAD = 1.6
-ATTRIBUTE_BITS = (2.8, 1.9, 1.0, 1.0)
-_ANY_BITS = 1.2  # what a phrase loses because any object of the scene may fit it
 _RELATION_BITS, _TOTAL_BITS, _TABLE_BITS = 0.9, 1.8, 2.0
-# Finish and size are left out before colour and shape, as people do.
-LEFT_OUT_FIRST = (0.9, 0.6, 2.0, 2.0)
 
 
-class Writer:
+class _Writer(Writer):
     """Says one thing about one scene."""
 
-    def __init__(self, scene: _Scene, difficulty: float, random: Random):
-        self.scene, self.difficulty, self.random = scene, difficulty, random
-
-    # -- chance; everything rests on Random.random(), whose stream Python promises to keep
-
-    def chance(self, ends: tuple[float, float]) -> bool:
-        return self.random.random() < ends[0] + (ends[1] - ends[0]) * self.difficulty
-
-    def pick(self, options: Sequence):
-        return options[int(self.random.random() * len(options))]
-
-    def weighted(self, options: Sequence, weights: Sequence[float]):
-        mark = self.random.random() * sum(weights)
-        for option, weight in zip(options, weights, strict=True):
-            mark -= weight
-            if mark < 0:
-                return option
-        return options[-1]  # takes what rounding leaves
-
-    def shuffled(self, items: Sequence) -> list:
-        rest, out = list(items), []
-        while rest:
-            out.append(rest.pop(int(self.random.random() * len(rest))))
-        return out
+    BITS, BITS_SPREAD, ANY_BITS, DRIFTS_AGAIN = (12.5, 2.6), 1.6, 1.2, False
+    scene: _Scene
 
     # -- what is claimed
 
     def claim(self) -> _Claim:
         count = len(self.scene.objects)
-        kinds = {"one": 1, "list": 2, "relation": 2, "three": 3, "two relations": 3, "count": 2, "every": 2}
-        possible = [kind for kind, least in kinds.items() if least <= count]
-        chances = [low + (high - low) * self.difficulty for low, high in map(_KINDS.get, possible)]
-        kind = self.weighted(possible, chances)
+        possible = [kind for kind, (least, _) in _KINDS.items() if least <= count]
+        kind = self.weighted(possible, [self.between(_KINDS[kind][1]) for kind in possible])
         claim = {"count": self.counted, "every": self.universal}.get(kind, lambda: None)()
         if claim is None:
             claim = self.particular(
@@ -224,32 +145,9 @@ class Writer:
             claim.total = count
         if self.chance(_SAY_TABLE):
             claim.table = self.scene.table
-        self.leave_out(claim)
-        return claim
-
-    def leave_out(self, claim: _Claim) -> None:
-        """Forgets attributes of single objects until the claim tells no more than this difficulty allows. What counts
-        and "only …" name stays, since it decides how many objects there are."""
-        low, high = _BITS
-        budget = low + (high - low) * self.difficulty + (2 * self.random.random() - 1) * _BITS_SPREAD
         told = len(claim.relations) * _RELATION_BITS
-        told += _TOTAL_BITS * (claim.total >= 0) + _TABLE_BITS * (claim.table >= 0)
-        for number, codes in claim.phrases:
-            told += number * max(0.0, sum(ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
-        while told > budget:
-            options = [
-                (p, a)
-                for p, (number, codes) in enumerate(claim.phrases)
-                if number == 1
-                for a in range(4)
-                if codes[a] >= 0 and sum(code >= 0 for code in codes) > 1
-            ]
-            if not options:
-                return
-            phrase, attribute = self.weighted(options, [LEFT_OUT_FIRST[a] for _, a in options])
-            codes = claim.phrases[phrase][1]
-            claim.phrases[phrase] = (1, tuple(-1 if a == attribute else code for a, code in enumerate(codes)))
-            told -= ATTRIBUTE_BITS[attribute]
+        self.leave_out(claim, told + (_TOTAL_BITS * (claim.total >= 0) + _TABLE_BITS * (claim.table >= 0)))
+        return claim
 
     def particular(self, number: int, related: bool) -> _Claim:
         chosen = self.shuffled(range(len(self.scene.objects)))[:number]
@@ -318,119 +216,81 @@ class Writer:
 
     def say_every(self, claim: _Claim) -> str:
         many = self.words(claim.every, plural=True)
-        total = claim.total
-        if total > 0:
-            form = self.pick((0, 1, 2))
-            if form == 0:
-                return f"{_NUMBERS[total]} {self.pick(('objects', 'things'))}, all of them {many}"
-            if form == 1:
-                return f"{_NUMBERS[total]} {many} and nothing else"
-            return f"only {many}, {_NUMBERS[total]} of them"
-        return self.pick(("only {}", "nothing but {}", "all the objects are {}", "{} only")).format(many)
+        if claim.total < 0:
+            return self.pick(_EVERY).format(many=many)
+        form = self.pick(_EVERY_OF_SO_MANY)
+        things = self.pick(_THINGS) if "{things}" in form else ""
+        return form.format(many=many, total=_NUMBERS[claim.total], things=things)
 
     def say_list(self, claim: _Claim) -> str:
-        nouns = self.nouns(claim)
+        nouns, total, single = self.nouns(claim), claim.total, claim.phrases[0][0] == 1
         listed = nouns[0] if len(nouns) == 1 else f"{', '.join(nouns[:-1])} and {nouns[-1]}"
-        named = sum(number for number, _ in claim.phrases)
-        if claim.total < 0:
-            verb = "is" if claim.phrases[0][0] == 1 else "are"
-            opening = self.pick(
-                ("", "", "", "", f"there {verb} ", "a picture of ", "we see ", "a scene with ")
-            )
-            return opening + listed
-        others = claim.total - named
-        if claim.total == 1:
-            return self.pick(("only {}", "{} alone", "just {}", "{} on its own", "one object: {}")).format(
-                listed
-            )
-        if others == 0 and len(nouns) == 1:
-            return self.pick(("just {}", "{} and nothing else", "only {}")).format(listed)
+        if total < 0:
+            return self.pick(_OPENINGS).format(verb="is" if single else "are") + listed
+        if total == 1:
+            return self.pick(_ALONE).format(listed)
+        others = total - sum(number for number, _ in claim.phrases)
         if others == 0:
-            return self.pick(
-                (f"{_NUMBERS[claim.total]} objects: {listed}", f"just {listed}", f"{listed} and nothing else")
-            )
-        if len(nouns) == 1 and claim.phrases[0][0] == 1 and self.chance((0.5, 0.5)):
-            return f"{_NUMBERS[claim.total]} {self.pick(('objects', 'things'))}, one of them {listed}"
+            return self.pick(_NO_OTHER if len(nouns) == 1 else _SO_MANY).format(listed, total=_NUMBERS[total])
+        if len(nouns) == 1 and single and self.chance((0.5, 0.5)):
+            return f"{_NUMBERS[total]} {self.pick(_THINGS)}, one of them {listed}"
         more = "one other object" if others == 1 else f"{_NUMBERS[others]} other objects"
         if len(nouns) == 1:
-            return self.pick((f"{listed} and {more}", f"{listed} with {more}"))
+            return f"{listed} {self.pick(('and', 'with'))} {more}"
         return f"{', '.join(nouns)} and {more}"
 
     def say_relations(self, claim: _Claim) -> str:
-        nouns = self.nouns(claim)
         (first, _, _), *more = claim.relations
-        verb = "is" if claim.phrases[0][0] == 1 else "are"
-        words = self.pick(_RELATION_WORDS[first])
+        said = dict(zip("abc", self.nouns(claim), strict=False))
+        said["verb"] = "is" if claim.phrases[0][0] == 1 else "are"
+        said["words"] = self.pick(_RELATION_WORDS[first])
+        if more and more[0][0] == first:
+            return self.pick(_BOTH).format(**said)
+        said["other"] = self.pick(_RELATION_WORDS[more[0][0] if more else first])
         if more and more[0][2] == 1:
-            return f"{nouns[0]} {words} and {self.pick(_RELATION_WORDS[more[0][0]])} {nouns[1]}"
-        if more:
-            if more[0][0] == first:
-                # Without "both" the last object might stand anywhere.
-                return self.pick(
-                    (
-                        f"{nouns[0]} {words} both {nouns[1]} and {nouns[2]}",
-                        f"{nouns[0]} {verb} {words} both {nouns[1]} and {nouns[2]}",
-                    )
-                )
-            other = self.pick(_RELATION_WORDS[more[0][0]])
-            return self.pick(
-                (
-                    f"{nouns[0]} {words} {nouns[1]} and {other} {nouns[2]}",
-                    f"{nouns[0]} that is {words} {nouns[1]} and {other} {nouns[2]}",
-                    f"{nouns[0]} is {words} {nouns[1]} and {other} {nouns[2]}",
-                )
-            )
-        side = self.pick(_RELATION_WORDS[first])
-        return self.pick(
-            (
-                f"{nouns[0]} {words} {nouns[1]}",
-                f"{nouns[0]} {words} {nouns[1]}",
-                f"{nouns[0]} {verb} {words} {nouns[1]}",
-                f"there {verb} {nouns[0]} {words} {nouns[1]}",
-                f"{side} {nouns[1]} there {verb} {nouns[0]}",
-                f"{side} {nouns[1]} {verb} {nouns[0]}",
-            )
-        )
+            return "{a} {words} and {other} {b}".format(**said)
+        return self.pick(_TWO_RELATIONS if more else _RELATION).format(**said)
 
     def nouns(self, claim: _Claim) -> list[str]:
         """The noun phrases with their articles or numbers."""
         out, seen = [], []
         for number, codes in claim.phrases:
-            again = number == 1 and codes in seen
             if number > 1:
                 out.append(f"{_NUMBERS[number]} {self.words(codes, plural=True)}")
-            elif codes == NOTHING:
-                out.append(self.pick(("something", "an object", "another object")))
             else:
-                words = self.words(codes, plural=False)
-                article = "another" if again else "an" if words[0] in "aeiou" else "a"
-                out.append(f"{article} {words}")
+                out.append(self.noun(codes, codes in seen)[0])
             seen.append(codes)
         return out
 
-    def words(self, codes: Codes, plural: bool) -> str:
-        """A noun with its adjectives in English order: size, finish, colour, stuff."""
-        colour, shape, size, material = codes
-        words = []
-        if size >= 0:
-            words.append(self.pick(_SIZE_WORDS[size]))
-        finish = self.pick(_MATERIAL_WORDS[material]) if material >= 0 else ""
-        if finish in _FINISHES:
-            words.append(finish)
-        if colour >= 0:
-            words.append(COLOURS[colour])
-        if finish and finish not in _FINISHES:
-            words.append(finish)
-        noun = self.pick(_SHAPE_WORDS[shape]) if shape >= 0 else self.pick(("object", "object", "thing"))
-        words.append(noun + "s" if plural else noun)
-        return " ".join(words)
 
-
+# What stands twice is said twice as often.
 _NUMBERS = ("no", "one", "two", "three", "four")
-_SHAPE_WORDS = (("sphere", "ball"), ("cube", "block"), ("cylinder",), ("cone",))
-_SIZE_WORDS = (("small", "small", "little"), ("large", "big"))
-_MATERIAL_WORDS = (("matte", "matte", "rubber"), ("metal", "metal", "metallic", "shiny"))
-_FINISHES = ("matte", "shiny")  # these stand before the colour: "a shiny red ball", but "a red metal ball"
+_THINGS = ("objects", "things")
+_EVERY = ("only {many}", "nothing but {many}", "all the objects are {many}", "{many} only")
+_EVERY_OF_SO_MANY = (
+    "{total} {things}, all of them {many}",
+    "{total} {many} and nothing else",
+    "only {many}, {total} of them",
+)
+_OPENINGS = ("", "", "", "", "there {verb} ", "a picture of ", "we see ", "a scene with ")
+_ALONE = ("only {}", "{} alone", "just {}", "{} on its own", "one object: {}")
+_NO_OTHER = ("just {}", "{} and nothing else", "only {}")
+_SO_MANY = ("{total} objects: {}", "just {}", "{} and nothing else")
+_RELATION = (
+    "{a} {words} {b}",
+    "{a} {words} {b}",
+    "{a} {verb} {words} {b}",
+    "there {verb} {a} {words} {b}",
+    "{other} {b} there {verb} {a}",
+    "{other} {b} {verb} {a}",
+)
+_TWO_RELATIONS = (
+    "{a} {words} {b} and {other} {c}",
+    "{a} that is {words} {b} and {other} {c}",
+    "{a} is {words} {b} and {other} {c}",
+)
+# Without "both" the last object might stand anywhere.
+_BOTH = ("{a} {words} both {b} and {c}", "{a} {verb} {words} both {b} and {c}")
 _RELATION_WORDS = (
     ("to the left of", "left of", "on the left of"),
     ("to the right of", "right of", "on the right of"),

@@ -18,23 +18,14 @@ Left, right, closer and away are the viewer's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from random import Random
 
 import numpy as np
 
-from xmr.worlds.captions import ATTRIBUTE_BITS, ATTRIBUTES, LEFT_OUT_FIRST, NOTHING, Codes, Writer
-from xmr.worlds.motion import (
-    ACTIONS,
-    BOUNCE,
-    PASSES_BEHIND,
-    TO_LEFT,
-    TURN,
-    Clips,
-    passes,
-)
-from xmr.worlds.scenes import TABLES, Rows, Seed
+from xmr.worlds.motion import ACTIONS, BOUNCE, PASSES_BEHIND, TO_LEFT, TURN, Clips, passes
+from xmr.worlds.scenes import TABLES, Rows
+from xmr.worlds.seeds import Seed
+from xmr.worlds.writing import NOTHING, PHRASES, Claim, Codes, Writer, objects_of, packed, padded, write
 
-PHRASES = 3
 CLAUSES = 2
 # What a clause can say of its subject; the passes also have a target.
 CLAIMS = (
@@ -76,33 +67,19 @@ class MotionForms(Rows):
 
 
 def sample_motion_captions(
-    clips: Clips, per_clip: int = 5, difficulty: float = 0.5, seed: Seed = 0
+    clips: Clips, per_visual: int = 5, difficulty: float = 0.5, seed: Seed = 0
 ) -> tuple[list[str], MotionForms]:
-    """`per_clip` captions of every clip, clip-major: caption i speaks of clip i // per_clip. Captions of one clip
-    differ. `difficulty` from 0 to 1 sets how much they leave out. The same arguments give the same captions,
-    and more clips only append. Raises ValueError for a difficulty outside [0, 1] or a negative per_clip
-    or seed."""
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty must be in [0, 1], got {difficulty}")
-    if per_clip < 0:
-        raise ValueError(f"per_clip must not be negative, got {per_clip}")
-    seeds = np.random.SeedSequence(seed).generate_state(len(clips), np.uint64).tolist()
-    columns = np.stack([getattr(clips.scenes, name) for name in ATTRIBUTES], axis=2).tolist()
-    passed = passes(clips).tolist()
-    events = zip(
-        *(getattr(clips, name).tolist() for name in ("action", "actor", "start", "end")), strict=True
-    )
-    rows = zip(
-        seeds, clips.scenes.count.tolist(), columns, clips.scenes.table.tolist(), events, passed, strict=True
-    )
-    texts: list[str] = []
-    claims: list[_Claim] = []
-    for own_seed, count, codes, table, own_events, own_passes in rows:
-        happened = [_Event(*event) for event in zip(*own_events, own_passes, strict=True) if event[0] >= 0]
-        clip = _Clip([tuple(c) for c in codes[:count]], table, happened)
-        for text, claim in _captions_of(clip, per_clip, difficulty, Random(own_seed)):
-            texts.append(text)
-            claims.append(claim)
+    """Captions of clips, as `sample_captions` of scenes."""
+    names = ("action", "actor", "start", "end")
+    columns = [getattr(clips, name).tolist() for name in names] + [passes(clips).tolist()]
+    events = [
+        [_Event(*event) for event in zip(*row, strict=True) if event[0] >= 0]
+        for row in zip(*columns, strict=True)
+    ]
+    told = [
+        _Clip(*row) for row in zip(objects_of(clips.scenes), clips.scenes.table.tolist(), events, strict=True)
+    ]
+    texts, claims = write(told, _Writer, per_visual, difficulty, seed)
     return texts, _pack(claims)
 
 
@@ -129,27 +106,16 @@ class _Clip:
 
 
 @dataclass
-class _Claim:
-    phrases: list[tuple[int, Codes]] = field(
-        default_factory=list
-    )  # always 1 and codes, as in captions of pictures
+class _Claim(Claim):
     clauses: list[tuple[int, int, int]] = field(default_factory=list)  # claim, subject, target
     order: int = -1
     rest: int = 0
-    table: int = -1
-
-    def key(self) -> tuple:
-        return (*self.phrases, *self.clauses, self.order, self.rest, self.table)
 
 
 def _pack(claims: list[_Claim]) -> MotionForms:
-    nouns = [([codes for _, codes in claim.phrases] + [NOTHING] * PHRASES)[:PHRASES] for claim in claims]
-    clauses = [[*claim.clauses, (-1, -1, -1)][:CLAUSES] for claim in claims]
-
-    def packed(rows: list, *shape: int) -> np.ndarray:
-        return np.array(rows, np.int8).reshape(len(claims), *shape)
-
-    said, subject, target = (packed([[c[k] for c in row] for row in clauses], CLAUSES) for k in range(3))
+    nouns = [padded([codes for _, codes in claim.phrases], PHRASES, NOTHING) for claim in claims]
+    clauses = np.array([padded(claim.clauses, CLAUSES, (-1, -1, -1)) for claim in claims], np.int8)
+    said, subject, target = np.moveaxis(clauses.reshape(len(claims), CLAUSES, 3), 2, 0)
     return MotionForms(
         phrases=packed([len(claim.phrases) for claim in claims]),
         nouns=packed(nouns, PHRASES, 4),
@@ -162,29 +128,7 @@ def _pack(claims: list[_Claim]) -> MotionForms:
     )
 
 
-def _captions_of(clip: _Clip, wanted: int, difficulty: float, random: Random) -> list[tuple[str, _Claim]]:
-    """Distinct captions. When a clip has little left to say at this difficulty, the difficulty drifts to the middle,
-    where most can be said; in the end a new wording of the same claim will do."""
-    found: list[tuple[str, _Claim]] = []
-    claims, texts = set(), set()
-    drifting, failures = difficulty, 0
-    while len(found) < wanted:
-        writer = _MotionWriter(clip, drifting, random)
-        claim = writer.claim()
-        new = claim.key() not in claims
-        text = writer.say(claim) if (new or failures >= 60) and not writer.ambiguous(claim) else None
-        if text is None or text in texts:
-            failures += 1
-            drifting += 0.1 * (0.5 - drifting)
-            continue
-        claims.add(claim.key())
-        texts.add(text)
-        found.append((text, claim))
-        drifting, failures = difficulty, 0
-    return found
-
-
-# Chances at difficulty 0 and 1; between them they change in proportion.
+# At difficulty 0 and 1; between them they change in proportion.
 _KINDS = {"one": (0.10, 0.55), "order": (0.62, 0.27), "and": (0.08, 0.10), "still": (0.20, 0.08)}
 _SAY_PASS = (0.8, 0.5)
 _SAY_DIRECTION = (0.8, 0.3)  # of a pass
@@ -194,18 +138,15 @@ _SAY_SLIDES = (0.0, 0.20)  # without its direction
 _SAY_MOVES = (0.0, 0.12)
 _VAGUE = (0.0, 0.35)  # that what is passed is just "something"
 
-# As for pictures: attributes are left out until about 2 ** -bits of all clips fit.
-_BITS = (12.0, 1.6)
-_BITS_SPREAD = 1.5
 _CLAIM_BITS = (2.3,) * len(ACTIONS) + (1.0, 0.4, 0.8) + (3.4, 3.8) + (4.4, 4.4, 4.8, 4.8)
-_ANY_BITS = 0.8  # what a phrase loses because any object of the clip may fit it
-_ORDER_BITS = (0.0, 1.2, 1.8)
+_ORDER_BITS = (0.0, 1.2, 1.8, 0.0)  # the last: one clause
 _REST_BITS, _TABLE_BITS = 0.8, 2.0
 
 
-class _MotionWriter(Writer):
+class _Writer(Writer):
     """Says one thing about one clip."""
 
+    BITS, BITS_SPREAD, ANY_BITS, DRIFTS_AGAIN = (12.0, 1.6), 1.5, 0.8, True
     scene: _Clip
 
     # -- what is claimed
@@ -215,8 +156,7 @@ class _MotionWriter(Writer):
         acting = {event.actor for event in events}
         resting = [slot for slot in range(len(clip.objects)) if slot not in acting]
         possible = ["one"] + ["order", "and"] * (len(events) > 1) + ["still"] * bool(resting)
-        chances = [low + (high - low) * self.difficulty for low, high in map(_KINDS.get, possible)]
-        kind = self.weighted(possible, chances)
+        kind = self.weighted(possible, [self.between(_KINDS[kind]) for kind in possible])
         chosen = self.shuffled(events)[: 2 if kind in ("order", "and") else 1]
         claim, slots = _Claim(), []
         for event in chosen:
@@ -236,7 +176,8 @@ class _MotionWriter(Writer):
             claim.rest = 1
         if self.chance(_SAY_TABLE):
             claim.table = clip.table
-        self.leave_out(claim)
+        told = sum(_CLAIM_BITS[code] for code, _, _ in claim.clauses) + _ORDER_BITS[claim.order]
+        self.leave_out(claim, told + (_REST_BITS * claim.rest + _TABLE_BITS * (claim.table >= 0)))
         return claim
 
     def phrase(self, claim: _Claim, slots: list[int], slot: int) -> int:
@@ -269,29 +210,6 @@ class _MotionWriter(Writer):
             code = MOVES
         claim.clauses.append((code, subject, -1))
 
-    def leave_out(self, claim: _Claim) -> None:
-        """Forgets attributes until the claim tells no more than this difficulty allows."""
-        low, high = _BITS
-        budget = low + (high - low) * self.difficulty + (2 * self.random.random() - 1) * _BITS_SPREAD
-        told = sum(_CLAIM_BITS[code] for code, _, _ in claim.clauses)
-        told += _ORDER_BITS[claim.order] if claim.order >= 0 else 0
-        told += _REST_BITS * claim.rest + _TABLE_BITS * (claim.table >= 0)
-        for _, codes in claim.phrases:
-            told += max(0.0, sum(ATTRIBUTE_BITS[a] for a in range(4) if codes[a] >= 0) - _ANY_BITS)
-        while told > budget:
-            options = [
-                (p, a)
-                for p, (_, codes) in enumerate(claim.phrases)
-                for a in range(4)
-                if codes[a] >= 0 and sum(code >= 0 for code in codes) > 1
-            ]
-            if not options:
-                return
-            phrase, attribute = self.weighted(options, [LEFT_OUT_FIRST[a] for _, a in options])
-            codes = claim.phrases[phrase][1]
-            claim.phrases[phrase] = (1, tuple(-1 if a == attribute else code for a, code in enumerate(codes)))
-            told -= ATTRIBUTE_BITS[attribute]
-
     def ambiguous(self, claim: _Claim) -> bool:
         """Whether "the cube", said of an object that was named before, might be another one's phrase too."""
         if len(claim.clauses) < 2:
@@ -319,50 +237,27 @@ class _MotionWriter(Writer):
 
     def say_one(self, claim: _Claim) -> str:
         named = _Named(self, claim)
-        noun = named(claim.clauses[0][1])
-        verb = self.verb(claim.clauses[0], named)
-        plain = f"{noun} {verb}"
-        forms = (
-            plain,
-            plain,
-            plain,
-            f"{noun} that {verb}",
-            f"a clip in which {plain}",
-            f"we see that {plain}",
-        )
-        return self.pick(forms if claim.table < 0 else (plain, plain, f"there is {noun} that {verb}"))
+        clause = claim.clauses[0]
+        said = {"noun": named(clause[1]), "verb": self.verb(clause, named)}
+        return self.pick(_ONE if claim.table < 0 else _ONE_ON_A_TABLE).format(**said)
 
     def say_two(self, claim: _Claim) -> str:
         named = _Named(self, claim)
         first, second = claim.clauses
         if claim.order != BEFORE and self.random.random() < 0.5:
             first, second = second, first
-        if first[1] == second[1]:
-            return self.say_same(claim, first, second, named)
+        if first[1] == second[1]:  # the subject is not named again
+            said = {"noun": named(first[1]), "a": self.verb(first, named), "b": self.verb(second, named)}
+            # "it" might be what was passed
+            forms = _SAME + _SAME_IT * (first[2] < 0 and second[2] < 0)
+            return ("{noun} {a} and {b}" if claim.order == AND else self.pick(forms)).format(**said)
         if claim.order == BEFORE and self.random.random() < 0.35:
             if self.random.random() < 0.5:
                 later = self.clause(second, named)
                 return f"{later} after {self.clause(first, named)}"
             return f"after {self.clause(first, named)}, {self.clause(second, named)}"
-        a, b = self.clause(first, named), self.clause(second, named)
-        if claim.order == BEFORE:
-            forms = (f"{a}, then {b}", f"{a} and then {b}", f"{a} before {b}", f"first {a}, then {b}")
-        elif claim.order == WHILE:
-            forms = (f"{a} while {b}", f"{a} while {b}", f"while {a}, {b}", f"{a} and at the same time {b}")
-        else:
-            forms = (f"{a} and {b}",)
-        return self.pick(forms)
-
-    def say_same(self, claim: _Claim, first: tuple, second: tuple, named: _Named) -> str:
-        """Two clauses of one subject, which is not named again."""
-        noun, a = named(first[1]), self.verb(first, named)
-        b = self.verb(second, named)
-        if claim.order == AND:
-            return f"{noun} {a} and {b}"
-        forms = (f"{noun} {a}, then {b}", f"{noun} {a} and then {b}", f"{noun} first {a}, then {b}")
-        if first[2] < 0 and second[2] < 0:  # else "it" might be what was passed
-            forms += (f"{noun} {a} before it {b}", f"{noun} {b} after it {a}")
-        return self.pick(forms)
+        said = {"a": self.clause(first, named), "b": self.clause(second, named)}
+        return self.pick(_TWO[claim.order]).format(**said)
 
     def clause(self, clause: tuple[int, int, int], named: _Named) -> str:
         noun = named(clause[1])
@@ -376,22 +271,34 @@ class _MotionWriter(Writer):
 class _Named:
     """Noun phrases in the order in which they are said: "a cube", "another cube", and then "the cube"."""
 
-    def __init__(self, writer: _MotionWriter, claim: _Claim):
+    def __init__(self, writer: _Writer, claim: _Claim):
         self.writer, self.claim = writer, claim
         self.words: dict[int, str] = {}
 
     def __call__(self, phrase: int) -> str:
-        codes = self.claim.phrases[phrase][1]
         if phrase in self.words:
             return f"the {self.words[phrase]}"
+        codes = self.claim.phrases[phrase][1]
         again = any(self.claim.phrases[other][1] == codes for other in self.words)
-        if codes == NOTHING:
-            self.words[phrase] = "object"
-            return self.writer.pick(("something", "an object", "another object"))
-        words = self.words[phrase] = self.writer.words(codes, plural=False)
-        return f"{'another' if again else 'an' if words[0] in 'aeiou' else 'a'} {words}"
+        text, self.words[phrase] = self.writer.noun(codes, again)
+        return text
 
 
+# What stands twice is said twice as often.
+_ONE = (
+    *("{noun} {verb}",) * 3,
+    "{noun} that {verb}",
+    "a clip in which {noun} {verb}",
+    "we see that {noun} {verb}",
+)
+_ONE_ON_A_TABLE = ("{noun} {verb}", "{noun} {verb}", "there is {noun} that {verb}")
+_TWO = (  # by order
+    ("{a} and {b}",),
+    ("{a}, then {b}", "{a} and then {b}", "{a} before {b}", "first {a}, then {b}"),
+    ("{a} while {b}", "{a} while {b}", "while {a}, {b}", "{a} and at the same time {b}"),
+)
+_SAME = ("{noun} {a}, then {b}", "{noun} {a} and then {b}", "{noun} first {a}, then {b}")
+_SAME_IT = ("{noun} {a} before it {b}", "{noun} {b} after it {a}")
 _VERBS = (
     ("slides to the left", "moves to the left", "slides left"),
     ("slides to the right", "moves to the right", "slides right"),

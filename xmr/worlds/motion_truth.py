@@ -7,6 +7,7 @@ order is one look-up more. A caption holds when it does for one of the six ways 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -43,13 +44,14 @@ from xmr.worlds.motion_captions import (
     WHILE,
     MotionForms,
 )
-from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES
+from xmr.worlds.scenes import ATTRIBUTES
+from xmr.worlds.truth import VALUES, needed_rows, noun_fits, noun_index
 
-_VALUES = (len(COLOURS), len(SHAPES), len(SIZES), len(MATERIALS))
-_NOUNS = int(np.prod([values + 1 for values in _VALUES])) + 1  # the last: a phrase that is not used
+_NOUNS = math.prod(values + 1 for values in VALUES) + 1  # the last: a phrase that is not used
 _NO_TARGET = OBJECTS
 _RESTS = 1 << EVENTS  # the bit of "never moves", which is no event but stands among them
 _MASKS = 2 * _RESTS
+_PASSES = {PASSES_BEHIND: (BEHIND, LEFT_BEHIND, RIGHT_BEHIND), PASSES_FRONT: (FRONT, LEFT_FRONT, RIGHT_FRONT)}
 _ROWS = 256  # clips at a time: keeps the temporary arrays of a large truth matrix small
 
 
@@ -67,12 +69,7 @@ def motion_holds_pairs(
 ) -> np.ndarray:
     """Truth (P,) bool of caption text_index[p] in clip visual_index[p]; both (P,) integer arrays. Raises
     ValueError when their lengths differ and IndexError when they point outside."""
-    visual_index, text_index = np.asarray(visual_index), np.asarray(text_index)
-    if visual_index.shape != text_index.shape or visual_index.ndim != 1:
-        raise ValueError(
-            f"index arrays must be equally long vectors, got {visual_index.shape} and {text_index.shape}"
-        )
-    needed, row = np.unique(visual_index, return_inverse=True)
+    needed, row = needed_rows(visual_index, text_index)
     return _holds(_tables(clips[needed]), row, forms[text_index])
 
 
@@ -91,13 +88,8 @@ class _Tables:
 
 def _tables(clips: Clips) -> _Tables:
     n, scenes = len(clips), clips.scenes
-    nouns = scenes.present[:, :OBJECTS, None]
-    for name, values in zip(("colour", "shape", "size", "material"), _VALUES, strict=True):
-        codes = getattr(scenes, name)[:, :OBJECTS, None]
-        fits = np.concatenate([codes == np.arange(values), np.ones((n, OBJECTS, 1), bool)], axis=2)
-        nouns = (nouns[:, :, :, None] & fits[:, :, None, :]).reshape(
-            n, OBJECTS, nouns.shape[2] * (values + 1)
-        )
+    present = scenes.present[:, :OBJECTS]
+    nouns = noun_fits((getattr(scenes, name)[:, :OBJECTS] for name in ATTRIBUTES), present)
     nouns = np.concatenate([nouns, np.ones((n, OBJECTS, 1), bool)], axis=2)
 
     events = np.zeros((n, OBJECTS, OBJECTS + 1, len(CLAIMS)), np.uint8)
@@ -113,17 +105,12 @@ def _tables(clips: Clips) -> _Tables:
         true[MOVES] = (action >= TO_LEFT) & (action <= BOUNCE)
         for code, happens in true.items():
             events[rows, actor, _NO_TARGET, code] |= bit * happens
-        for target in range(OBJECTS):
-            for kind, codes in (
-                (PASSES_BEHIND, (BEHIND, LEFT_BEHIND, RIGHT_BEHIND)),
-                (PASSES_FRONT, (FRONT, LEFT_FRONT, RIGHT_FRONT)),
-            ):
-                past = passed[:, e, target] == kind
-                for code, happens in zip(
-                    codes, (past, past & (action == TO_LEFT), past & (action == TO_RIGHT)), strict=True
-                ):
-                    events[rows, actor, target, code] |= bit * happens
-    rests = scenes.present[:, :OBJECTS] & ~(busy[:, None] >> np.arange(OBJECTS) & 1).astype(bool)
+        for kind, codes in _PASSES.items():
+            for code, way in zip(codes, (None, TO_LEFT, TO_RIGHT), strict=True):
+                past = passed[:, e, :OBJECTS] == kind
+                past &= way is None or (action == way)[:, None]
+                events[rows, actor, :OBJECTS, code] |= bit * past
+    rests = present & ~(busy[:, None] >> np.arange(OBJECTS) & 1).astype(bool)
     events[:, :, _NO_TARGET, STILL] |= np.uint8(_RESTS) * rests
     return _Tables(
         nouns.reshape(n, OBJECTS * _NOUNS),
@@ -154,15 +141,15 @@ def _order_table(clips: Clips) -> np.ndarray:
 
 def _holds(tables: _Tables, rows: np.ndarray, forms: MotionForms) -> np.ndarray:
     """Truth of forms in the clips `rows`, which broadcasts against (M,)."""
-    noun = _noun_index(forms)
     order = np.where(forms.order < 0, len(ORDERS), forms.order).astype(np.int64)
     used = np.arange(PHRASES) < forms.phrases[:, None]
+    noun = np.where(used, noun_index(forms.nouns), _NOUNS - 1)
     has_rest = forms.rest > 0
     truth = np.zeros(np.broadcast_shapes(rows.shape, (len(forms),)), bool)
     for objects in map(np.array, permutations(range(OBJECTS))):
-        fits = tables.nouns[rows, objects[0] * _NOUNS + noun[:, 0]]
-        for phrase in range(1, PHRASES):
-            fits &= tables.nouns[rows, objects[phrase] * _NOUNS + noun[:, phrase]]
+        fits = np.ones(truth.shape, bool)
+        for phrase, thing in enumerate(objects):
+            fits &= tables.nouns[rows, thing * _NOUNS + noun[:, phrase]]
         masks = []
         for claim, subject, target in zip(forms.claim.T, forms.subject.T, forms.target.T, strict=True):
             goal = np.where(target >= 0, objects[target], _NO_TARGET)
@@ -174,12 +161,3 @@ def _holds(tables: _Tables, rows: np.ndarray, forms: MotionForms) -> np.ndarray:
         fits &= ~has_rest | ((tables.busy[rows] & ~named) == 0)
         truth |= fits
     return truth & ((forms.table < 0) | (tables.table[rows] == forms.table))
-
-
-def _noun_index(forms: MotionForms) -> np.ndarray:
-    """(M, 3) columns of the noun table."""
-    index = np.zeros(forms.nouns.shape[:2], np.int64)
-    for a, values in enumerate(_VALUES):
-        code = forms.nouns[..., a].astype(np.int64)
-        index = index * (values + 1) + np.where(code < 0, values, code)
-    return np.where(np.arange(PHRASES) < forms.phrases[:, None], index, _NOUNS - 1)

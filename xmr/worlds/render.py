@@ -65,23 +65,6 @@ def render(
     return pictures
 
 
-def lifted_box(
-    x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, lift: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`camera.screen_box` of objects whose feet are `lift` above the table; any equal shapes."""
-    left, right, bottom, top = camera.screen_box(x, y, shape, size)
-    _, tall = camera.extent(shape, size)
-    u, v, depth = camera.project(x, y, tall)
-    higher_u, higher_v, nearer = camera.project(x, y, tall + lift)
-    grow = depth / nearer
-    return (
-        higher_u + (left - u) * grow,
-        higher_u + (right - u) * grow,
-        higher_v + (bottom - v) * grow,
-        higher_v + (top - v) * grow,
-    )
-
-
 class _Silhouette:
     """A convex object seen from the light: half planes around its outline, in the plane across the light.
 
@@ -160,7 +143,7 @@ class _Thing:
         self.albedo = _COLOURS[scenes.colour[i, slot]]
         self.metal = scenes.material[i, slot] == 1
         self.silhouette = _Silhouette(self.kind, self.centre, float(half), float(tall), turn, light)
-        box = lifted_box(
+        box = camera.lifted_box(
             scenes.x[i, slot], scenes.y[i, slot], scenes.shape[i, slot], scenes.size[i, slot], lift
         )
         self.box = tuple(float(side) for side in box)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from xmr.worlds import camera
+from xmr.worlds.seeds import SPLITS, Seed, blocks_of, split_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing.Self is not in Python 3.10
@@ -24,6 +25,7 @@ SHAPES = ("sphere", "cube", "cylinder", "cone")
 SIZES = ("small", "large")
 MATERIALS = ("matte", "metal")
 TABLES = ("grey", "beige", "mint", "slate")
+ATTRIBUTES = {"colour": COLOURS, "shape": SHAPES, "size": SIZES, "material": MATERIALS}
 SLOTS = 4
 
 # Margins: two objects differ by at least this much in x and in y, on the table and in the picture, so that
@@ -37,8 +39,6 @@ ECHO = 0.18  # chance that an object repeats the colour (and, apart from that, t
 
 _BLOCK = 512  # scenes per random stream: n scenes are a prefix of n + 1 scenes
 _TRIES = 40  # failed positions before a scene starts again
-
-Seed = int | Sequence[int]
 
 
 class Rows:
@@ -54,6 +54,9 @@ class Rows:
             name = type(self).__name__
             raise TypeError(f"index {name} with a slice or an array; for one write [{index}:{index + 1}]")
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+
+Some = TypeVar("Some", bound=Rows)
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,14 @@ class Scenes(Rows):
         return np.arange(SLOTS) < self.count[:, None]
 
 
-def concatenate(parts: Sequence[Scenes]) -> Scenes:
-    """Several `Scenes` as one, in order. Raises ValueError when there are none."""
-    return Scenes(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Scenes)})
+def concatenate(parts: Sequence[Some]) -> Some:
+    """Several `Rows` as one, in order. Raises IndexError when there are none."""
+    first = parts[0]
+    columns = ([getattr(part, f.name) for part in parts] for f in fields(first))
+    joined = (
+        concatenate(values) if isinstance(values[0], Rows) else np.concatenate(values) for values in columns
+    )
+    return type(first)(*joined)
 
 
 def flip(scenes: Scenes) -> Scenes:
@@ -95,14 +103,17 @@ def flip(scenes: Scenes) -> Scenes:
     return replace(scenes, x=-scenes.x, turn=-scenes.turn, light=light)
 
 
+def scenes_of(split: str, seed: int = 0) -> Scenes:
+    """The scenes of a split: 10,000 for train, 1,000 for validation and for test."""
+    own_seed = split_seed(split, seed)
+    return sample_scenes(SPLITS[split], own_seed)
+
+
 def sample_scenes(n: int, seed: Seed = 0) -> Scenes:
     """n random scenes, the same for the same seed (a non-negative integer or several), and a prefix of what
     a larger n gives. No two objects touch, every object is inside the picture and mostly visible, and
     any two differ clearly in left/right and in front/behind. Raises ValueError for a negative n or seed."""
-    if n < 0:
-        raise ValueError(f"n must not be negative, got {n}")
-    blocks = range(max(1, -(-n // _BLOCK)))
-    streams = (np.random.SeedSequence(seed, spawn_key=(block,)) for block in blocks)
+    streams = blocks_of(n, _BLOCK, seed)
     return concatenate([_sample_block(np.random.default_rng(stream)) for stream in streams])[:n]
 
 
@@ -115,8 +126,7 @@ def _sample_block(rng: np.random.Generator) -> Scenes:
     material = rng.integers(len(MATERIALS), size=(n, SLOTS))
     turn = rng.uniform(-np.pi / 4, np.pi / 4, size=(n, SLOTS))
     table = rng.integers(len(TABLES), size=n)
-    side = rng.choice([-1.0, 1.0], size=n)
-    light = np.stack([side * rng.uniform(0.55, 1.25, n), rng.uniform(0.80, 1.02, n)], axis=1)
+    light = sample_light(rng, n)
     x, y = _place(rng, count, shape, size)
 
     padding = np.arange(SLOTS) >= count[:, None]
@@ -127,7 +137,15 @@ def _sample_block(rng: np.random.Generator) -> Scenes:
         **{name: np.where(padding, -1, value).astype(np.int8) for name, value in code.items()},
         **{name: np.where(padding, 0.0, value).astype(np.float32) for name, value in place.items()},
         table=table.astype(np.int8),
-        light=light.astype(np.float32),
+        light=light,
+    )
+
+
+def sample_light(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Where the lamps of n scenes stand, (n, 2) float32: azimuth and elevation."""
+    side = rng.choice([-1.0, 1.0], size=n)
+    return np.stack([side * rng.uniform(0.55, 1.25, n), rng.uniform(0.80, 1.02, n)], axis=1).astype(
+        np.float32
     )
 
 
@@ -168,7 +186,7 @@ def _fits(x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, slo
     the slots before it."""
     row = np.arange(len(slot))[:, None]
     one = slot[:, None]
-    left, right, bottom, top = camera.screen_box(x, y, shape, size)
+    boxes = np.stack(camera.screen_box(x, y, shape, size))
     u, _, _ = camera.project(x, y, np.zeros_like(x))
     foot = camera.footprint(shape, size)
 
@@ -176,11 +194,7 @@ def _fits(x: np.ndarray, y: np.ndarray, shape: np.ndarray, size: np.ndarray, slo
     fine = np.hypot(dx, dy) > foot[row, one] + foot + GAP
     fine &= (np.abs(dx) > TABLE_MARGIN) & (np.abs(dy) > TABLE_MARGIN)
     fine &= (np.abs(du) > PICTURE_MARGIN) & (dx * du > 0)
-    width = np.minimum(right[row, one], right) - np.maximum(left[row, one], left)
-    height = np.minimum(top[row, one], top) - np.maximum(bottom[row, one], bottom)
-    area = (right - left) * (top - bottom)
-    rear = np.where(dy > 0, area[row, one], area)
-    fine &= np.maximum(width, 0) * np.maximum(height, 0) < HIDDEN * rear
-
-    inside = (left > -0.97) & (right < 0.97) & (bottom > -0.97) & (top < 0.97)
-    return inside[row, one][:, 0] & (fine | (np.arange(SLOTS) >= one)).all(1)
+    areas = camera.area(boxes)
+    rear = np.where(dy > 0, areas[row, one], areas)
+    fine &= camera.shared_area(boxes[:, row, one], boxes) < HIDDEN * rear
+    return camera.inside(boxes)[row, one][:, 0] & (fine | (np.arange(SLOTS) >= one)).all(1)

@@ -1,4 +1,4 @@
-"""Whether captions hold in scenes, for every pair, and what that says about a data set's annotations.
+"""Whether captions hold in scenes, for every pair.
 
 How it is quick: the objects of a scene are put in order from left to right, so that a noun phrase becomes a 4-bit
 mask of the objects it fits, "left of" becomes "a lower bit", and the scene's depth order is one of 24
@@ -8,16 +8,17 @@ at most three masks: small enough to tabulate, once per structure, by trying all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
 
-from xmr.worlds.captions import BEHIND, FRONT, LEFT, PHRASES, Forms
-from xmr.worlds.scenes import COLOURS, MATERIALS, SHAPES, SIZES, SLOTS, Scenes
+from xmr.worlds.captions import BEHIND, FRONT, LEFT, Forms
+from xmr.worlds.scenes import ATTRIBUTES, SLOTS, Scenes
+from xmr.worlds.writing import PHRASES
 
-_VALUES = (len(COLOURS), len(SHAPES), len(SIZES), len(MATERIALS))
+VALUES = [len(names) for names in ATTRIBUTES.values()]
 _ORDERS = tuple(permutations(range(SLOTS)))
 _ORDER_INDEX = np.full(SLOTS**SLOTS, -1, np.int16)
 for _i, _order in enumerate(_ORDERS):
@@ -30,7 +31,7 @@ def holds(scenes: Scenes, forms: Forms) -> np.ndarray:
     strictly; in a tie, which sampled scenes do not have, the lower slot counts as left or front."""
     truth = np.empty((len(scenes), len(forms)), bool)
     groups = list(_structures(forms))
-    nouns, every = _noun_index(forms.nouns), _noun_index(forms.every)
+    nouns, every = noun_index(forms.nouns), noun_index(forms.every)
     totals, tables = np.flatnonzero(forms.total >= 0), np.flatnonzero(forms.table >= 0)
     universals = np.flatnonzero((forms.every >= 0).any(1))
     for start in range(0, len(scenes), _ROWS):
@@ -52,15 +53,10 @@ def holds(scenes: Scenes, forms: Forms) -> np.ndarray:
 def holds_pairs(scenes: Scenes, forms: Forms, visual_index: np.ndarray, text_index: np.ndarray) -> np.ndarray:
     """Truth (P,) bool of caption text_index[p] in scene visual_index[p]; both (P,) integer arrays. Raises
     ValueError when their lengths differ and IndexError when they point outside."""
-    visual_index, text_index = np.asarray(visual_index), np.asarray(text_index)
-    if visual_index.shape != text_index.shape or visual_index.ndim != 1:
-        raise ValueError(
-            f"index arrays must be equally long vectors, got {visual_index.shape} and {text_index.shape}"
-        )
-    needed, row = np.unique(visual_index, return_inverse=True)
+    needed, row = needed_rows(visual_index, text_index)
     part, said = scenes[needed], forms[text_index]
     masks, order = _scene_tables(part)
-    nouns, every = _noun_index(said.nouns), _noun_index(said.every)
+    nouns, every = noun_index(said.nouns), noun_index(said.every)
     truth = np.empty(len(said), bool)
     for table, phrases, members in _structures(said):
         code = order[row[members]]
@@ -73,18 +69,37 @@ def holds_pairs(scenes: Scenes, forms: Forms, visual_index: np.ndarray, text_ind
     return truth
 
 
+def needed_rows(visual_index: np.ndarray, text_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The visuals of pairs, each once, and each pair's place among them (P,). Raises ValueError where the two are not
+    equally long vectors."""
+    shapes = np.shape(visual_index), np.shape(text_index)
+    if shapes[0] != shapes[1] or len(shapes[0]) != 1:
+        raise ValueError(f"index arrays must be equally long vectors, got {shapes[0]} and {shapes[1]}")
+    return np.unique(visual_index, return_inverse=True)
+
+
 def _all_objects(scenes: Scenes) -> np.ndarray:
     """(N,) masks with a bit for every object; objects come first in left-to-right order, padding last."""
     return (np.left_shift(1, scenes.count.astype(np.int32)) - 1).astype(np.int32)
 
 
-def _noun_index(nouns: np.ndarray) -> np.ndarray:
-    """Codes (..., 4) to one column of the mask table."""
+def noun_index(nouns: np.ndarray) -> np.ndarray:
+    """Codes (..., 4) to one column of `noun_fits`."""
     index = np.zeros(nouns.shape[:-1], np.int32)
-    for a, values in enumerate(_VALUES):
+    for a, values in enumerate(VALUES):
         code = nouns[..., a].astype(np.int32)
         index = index * (values + 1) + np.where(code < 0, values, code)
     return index
+
+
+def noun_fits(codes: Iterable[np.ndarray], present: np.ndarray) -> np.ndarray:
+    """Whether objects fit each possible noun, (N, objects, 405) bool, of their codes by attribute, (N, objects) each."""
+    fits = present[:, :, None]
+    for own, values in zip(codes, VALUES, strict=True):
+        anything = np.ones((*own.shape, 1), bool)
+        one = np.concatenate([own[..., None] == np.arange(values), anything], axis=2)
+        fits = (fits[..., None] & one[:, :, None]).reshape(*own.shape, fits.shape[2] * (values + 1))
+    return fits
 
 
 def _scene_tables(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
@@ -96,17 +111,10 @@ def _scene_tables(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
     rank = np.argsort(np.argsort(depth, axis=1, kind="stable"), axis=1)
     order = _ORDER_INDEX[rank @ (SLOTS ** np.arange(SLOTS))].astype(np.int32)
 
-    bits = 1 << np.arange(SLOTS, dtype=np.int32)
     present = np.take_along_axis(scenes.present, slots, axis=1)
-    masks = (present * bits).sum(1, dtype=np.int32)[:, None]
-    columns = (scenes.colour, scenes.shape, scenes.size, scenes.material)
-    for codes, values in zip(columns, _VALUES, strict=True):
-        sorted_codes = np.take_along_axis(codes, slots, axis=1)
-        fits = ((sorted_codes[:, None, :] == np.arange(values)[:, None]) * bits).sum(2, dtype=np.int32)
-        anything = np.full((len(scenes), 1), 15, np.int32)
-        masks = masks[:, :, None] & np.concatenate([fits, anything], axis=1)[:, None, :]
-        masks = masks.reshape(len(scenes), masks.shape[1] * masks.shape[2])
-    return masks, order
+    codes = (np.take_along_axis(getattr(scenes, name), slots, axis=1) for name in ATTRIBUTES)
+    bits = 1 << np.arange(SLOTS, dtype=np.int32)
+    return np.einsum("nsw,s->nw", noun_fits(codes, present), bits), order
 
 
 def _structures(forms: Forms) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
@@ -158,78 +166,3 @@ def _related(relation: int, subjects: int, targets: int, order: Sequence[int]) -
             if not (here < there if relation in (LEFT, FRONT) else here > there):
                 return False
     return True
-
-
-def unannotated_share(truth: np.ndarray, visual_of_text: np.ndarray) -> float:
-    """Share of the true pairs in `truth` (visuals, texts) that no annotation names; visual_of_text (texts,) is the
-    annotated visual of each text. Raises ValueError when an annotated pair is not true."""
-    true = int(truth.sum())
-    return 1 - len(_checked(truth, visual_of_text)) / true if true else 0.0
-
-
-def annotated_ceiling(
-    truth: np.ndarray, visual_of_text: np.ndarray, ks: Sequence[int] = (1, 5, 10)
-) -> dict[str, float]:
-    """What a perfect model scores against the annotations: its expected R@k when it ranks all true items first and
-    the true ones in random order. A hit is an annotated item among the top k.
-
-    With T true and A annotated items, 1 - C(T - A, k) / C(T, k). `truth` is (visuals, texts) bool. Keys:
-    "v2t/recall_at_1", "t2v/recall_at_1", …; values from 0 to 1. Visuals without a text are left out. Raises
-    ValueError when an annotated pair is not true."""
-    visual_of_text = _checked(truth, visual_of_text)
-    captions = np.bincount(visual_of_text, minlength=len(truth))
-    queries = {
-        "v2t": (truth.sum(1)[captions > 0], captions[captions > 0]),
-        "t2v": (truth.sum(0), np.ones(truth.shape[1], int)),
-    }
-    return {
-        f"{direction}/recall_at_{k}": float(_hit_rate(true, annotated, k).mean())
-        for direction, (true, annotated) in queries.items()
-        for k in ks
-    }
-
-
-def informed_ceiling(
-    truth: np.ndarray, visual_of_text: np.ndarray, ks: Sequence[int] = (1, 5, 10)
-) -> dict[str, float]:
-    """As `annotated_ceiling`, for a model that also knows how specific an item is: it ranks true items by how few
-    of the other side they are true of, because an item that is true of n was annotated for this one with chance 1/n.
-
-    That is what training on annotated pairs teaches beside the truth, so runs can pass `annotated_ceiling`, not this
-    (but for what else wording gives away). Ties are drawn, with a fixed seed."""
-    visual_of_text = _checked(truth, visual_of_text)
-    annotated = np.zeros(truth.shape, bool)
-    annotated[visual_of_text, np.arange(truth.shape[1])] = True
-    rates = {}
-    for direction, true, own in (("v2t", truth, annotated), ("t2v", truth.T, annotated.T)):
-        specific = true.sum(0) + np.random.default_rng(0).random(true.shape[1])
-        keys = np.where(true, specific, np.inf)
-        best = np.where(own, keys, np.inf).min(1)
-        asked = own.any(1)
-        ranks = 1 + (keys < best[:, None]).sum(1)[asked]
-        rates |= {f"{direction}/recall_at_{k}": float((ranks <= k).mean()) for k in ks}
-    return rates
-
-
-def _hit_rate(true: np.ndarray, annotated: np.ndarray, k: int) -> np.ndarray:
-    """Chance (Q,) that k draws without replacement from `true` items hit one of the `annotated`."""
-    missed = np.ones(len(true))
-    for drawn in range(k):
-        left = np.maximum(true - drawn, 1)
-        missed *= np.clip((true - annotated - drawn) / left, 0, 1)
-    return 1 - missed
-
-
-def _checked(truth: np.ndarray, visual_of_text: np.ndarray) -> np.ndarray:
-    visual_of_text = np.asarray(visual_of_text)
-    if visual_of_text.shape != truth.shape[1:]:
-        raise ValueError(
-            f"visual_of_text must be ({truth.shape[1]},) for truth {truth.shape}, got {visual_of_text.shape}"
-        )
-    wrong = np.flatnonzero(~truth[visual_of_text, np.arange(truth.shape[1])])
-    if len(wrong):
-        raise ValueError(
-            f"{len(wrong)} annotated pairs are not true; the first is text {wrong[0]} "
-            f"of visual {visual_of_text[wrong[0]]}"
-        )
-    return visual_of_text
