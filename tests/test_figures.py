@@ -22,26 +22,19 @@ from xmr.analysis import (
     weight_curve,
 )
 from xmr.core import PairWeights
-from xmr.figures import (
-    DARK,
-    KINDS,
-    PAGE,
-    Mark,
+from xmr.figures.distributions import KINDS, distribution_figure, distribution_words
+from xmr.figures.errors import slices_words
+from xmr.figures.matrix import (
     difference_figure,
     difference_words,
-    distribution_figure,
-    distribution_words,
     matrix_figure,
     matrix_words,
     push_shares,
     shared_span,
-    suspects_figure,
-    weight_comparison_figure,
-    weight_comparison_words,
-    weight_figure,
-    weight_words,
 )
-from xmr.figures.errors import slices_words
+from xmr.figures.shared import DARK, PAGE, Mark
+from xmr.figures.suspects import suspects_figure
+from xmr.figures.weights import weight_comparison_figure, weight_comparison_words, weight_figure, weight_words
 from xmr.losses import LOSSES
 from xmr.words import percent
 from xmr.workspace import COLOURS, Style

@@ -12,14 +12,13 @@ from xmr.figures.shared import (
     BLUE,
     GLYPHS,
     GREEN,
-    LEFT,
     MUTED,
     ORANGE,
     Styled,
     axis,
     faint,
-    figure_of,
-    legend,
+    line_chart,
+    note,
     plain,
     trace,
 )
@@ -74,23 +73,17 @@ def distribution_figure(
         ) | {"showgrid": False, "zeroline": False, "fixedrange": True}
         # The run's name, behind a mark in its own colour and form, stands in the panel's corner.
         glyph = GLYPHS.get(styles[name].marker, "●")
-        names.append(
-            {
-                "text": f"<span style='color:{styles[name].colour}'>{glyph}</span> <b>{plain(name)}</b>",
-                "x": 0, "y": top, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top",
-                "showarrow": False, "font": {"size": 13},
-            }
-        )  # fmt: skip
+        corner = {"x": 0, "y": top, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"}
+        mark = f"<span style='color:{styles[name].colour}'>{glyph}</span>"
+        names.append(note(f"{mark} <b>{plain(name)}</b>", **corner, font={"size": 13}))
     bottom = str(count) if count > 1 else ""
-    return figure_of(
+    return line_chart(
         traces,
         height=84 + 124 * len(distributions),
+        top=40,
         annotations=names,
         xaxis=axis(scale, anchor=f"y{bottom}", hoverformat=".3f"),
-        hovermode="x unified",
         meta={"pick": "Click a curve for the pairs of that score, listed below."},
-        legend=legend(),
-        margin={"t": 40, "l": LEFT, "r": 12, "b": 44},
         **panels,
     )
 

@@ -14,7 +14,6 @@ from xmr.figures.shared import (
     GREEN,
     GRID,
     INK,
-    LEFT,
     MUTED,
     ORANGE,
     PAGE,
@@ -25,7 +24,11 @@ from xmr.figures.shared import (
     cut,
     figure_of,
     legend,
+    line_chart,
+    names_axis,
     plain,
+    run_line,
+    run_mark,
     trace,
 )
 from xmr.words import fixed, percent
@@ -66,15 +69,7 @@ def buckets_figure(buckets: Mapping[str, Mapping[str, Sequence[int] | np.ndarray
         height=96 + 44 * len(buckets),
         barmode="stack",
         xaxis=axis("% of the queries", range=[0, 100]),
-        yaxis=axis(
-            "",
-            tickvals=list(range(len(buckets))),
-            ticktext=[plain(cut(name)) for name in buckets],
-            range=[len(buckets) - 0.5, -0.5],
-            showgrid=False,
-            automargin=True,
-        )
-        | {"tickfont": {"color": INK}},
+        yaxis=names_axis([plain(cut(name)) for name in buckets], (len(buckets) - 0.5, -0.5), showgrid=False),
         legend=legend() | {"traceorder": "normal"},
         margin={"t": 44, "l": 12, "r": 16, "b": 44},
         bargap=0.35,
@@ -193,14 +188,13 @@ def slices_figure(
         mean, low, high = (
             np.array([100 * getattr(one, part) for one in found], np.float32) for part in ("mean", "low", "high")
         )  # fmt: skip
-        style = styles[run]
         traces.append(trace("scatter", x=mean,
             y=np.array([names.index(one.name) + shift for one in found], np.float32),
             error_x={
                 "array": np.nan_to_num(high - mean), "arrayminus": np.nan_to_num(mean - low), "thickness": 1.5, "width": 0
             },
             mode="markers",
-            marker={"color": style.colour, "symbol": style.marker, "size": 8},
+            marker=run_mark(styles[run], 8),
             name=plain(run),
             text=[plain(one.name) for one in found],
             # A click tells the slice by its whole name.
@@ -209,19 +203,15 @@ def slices_figure(
             ],
             hovertemplate=f"{plain(run)}, %{{text}}<br>%{{x:.1f}} (%{{customdata[1]}})<extra></extra>",
         ))  # fmt: skip
-    return figure_of(
+    return line_chart(
         traces,
         height=110 + max(26, 12 * len(slices)) * len(names),
         xaxis=axis(what, rangemode="tozero"),
-        yaxis=axis(
-            "", tickvals=list(range(len(names))), ticktext=ticks, range=[len(names) - 0.5, -0.5], showgrid=False,
-            automargin=True,
-        ) | {"tickfont": {"color": INK}},
+        yaxis=names_axis(ticks, (len(names) - 0.5, -0.5), showgrid=False),
         hovermode="closest",
-        legend=legend(),
         showlegend=True,
         margin={"t": 48, "l": 12, "r": 16, "b": 44},
-    )  # fmt: skip
+    )
 
 
 def slice_words(title: str, means: Sequence[Slice], name: str) -> str:
@@ -263,26 +253,22 @@ def curves_figure(
     most = max((line["epoch"] for lines in histories.values() for line in lines), default=1)
     for name, lines in histories.items():
         told = [(line["epoch"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
-        style = styles[name]
         traces.append(
             trace(
                 "scatter",
                 x=[epoch for epoch, _ in told],
                 y=[value for _, value in told],
                 mode="lines+markers",
-                line={"color": style.colour, "dash": style.dash, "width": 2},
-                marker={"symbol": style.marker, "size": 7},
+                line=run_line(styles[name]),
+                marker={"symbol": styles[name].marker, "size": 7},
                 name=plain(name),
                 hovertemplate=f"%{{y:.4g}} {plain(name)}<extra></extra>",
             )
         )
-    return figure_of(
+    return line_chart(
         traces,
         height=320,
         xaxis=axis("epoch", dtick=max(1, -(-most // 10)), tick0=0),
         yaxis=axis(title),
-        hovermode="x unified",
-        legend=legend(),
         showlegend=True,
-        margin={"t": 48, "l": LEFT, "r": 12, "b": 44},
     )

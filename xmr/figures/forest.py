@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from xmr.figures.shared import INK, MUTED, Styled, axis, cut, figure_of, plain, trace
+from xmr.figures.shared import (
+    MUTED,
+    Styled,
+    axis,
+    cut,
+    dotted,
+    figure_of,
+    names_axis,
+    note,
+    plain,
+    run_mark,
+    trace,
+)
 
 GAP = 0.06  # of the width, between two directions
 LINE = 15  # px of a reference's name
@@ -34,46 +46,46 @@ def forest_figure(panels: Sequence[Panel], styles: Mapping[str, Styled]) -> go.F
     for at, panel in enumerate(panels):
         of = str(at + 1) if at else ""
         for name, (mean, low, high) in panel.values.items():
-            style = styles[name]
             traces.append(trace("scatter", x=[100 * mean], y=[names.index(name)], xaxis=f"x{of}", yaxis="y",
                 error_x={
                     "array": np.nan_to_num([100 * (high - mean)]).tolist(), "arrayminus": np.nan_to_num([100 * (mean - low)]).tolist(),
                     "thickness": 1.5, "width": 0,
                 },
                 mode="markers",
-                marker={"color": style.colour, "symbol": style.marker, "size": 9},
+                marker=run_mark(styles[name], 9),
                 name=plain(name),
                 customdata=[name],  # a click tells the run
                 hovertemplate=f"{plain(name)}, {plain(panel.title)}<br>{_value(mean, low, high)}<extra></extra>",
             ))  # fmt: skip
         for level, (name, mean) in enumerate(panel.references.items()):
-            shapes.append({
-                "type": "line", "xref": f"x{of}", "x0": 100 * mean, "x1": 100 * mean, "yref": "paper", "y0": 0, "y1": 1,
-                "line": {"color": MUTED, "width": 1.5, "dash": "dot"}, "layer": "below",
-            })  # fmt: skip
-            notes.append({
-                "text": plain(f"{cut(name)} {100 * mean:.1f}"), "xref": f"x{of}", "x": 100 * mean, "xanchor": "left" if mean < 0.5 * _end(panel) else "right",
-                "yref": "paper", "y": 1, "yanchor": "bottom", "yshift": LINE * level, "showarrow": False,
-                "font": {"size": 11, "color": MUTED},
-            })  # fmt: skip
+            line = {"color": MUTED, "width": 1.5, "dash": "dot"}
+            ends = (100 * mean, 100 * mean), (0, 1)
+            shapes.append(dotted(*ends, xref=f"x{of}", yref="paper", line=line, layer="below"))
+            side = "left" if mean < 0.5 * _end(panel) else "right"
+            place = {
+                "xref": f"x{of}",
+                "x": 100 * mean,
+                "xanchor": side,
+                "yref": "paper",
+                "y": 1,
+                "yanchor": "bottom",
+            }
+            notes.append(note(plain(f"{cut(name)} {100 * mean:.1f}"), **place, yshift=LINE * level))
         start = at * (width + GAP)
         axes[f"xaxis{of}"] = axis(
             f"{plain(panel.title)}, %", range=[0, 100 * _end(panel)], domain=[start, start + width]
-        )  # fmt: skip
+        )
     return figure_of(
         traces,
         height=76 + LINE * lines + 26 * max(len(names), 2),
         **axes,
-        yaxis=axis(
-            "", tickvals=list(range(len(names))), ticktext=[plain(cut(name)) for name in names],
-            range=[len(names) - 0.4, -0.6], automargin=True, domain=[0, 1],
-        ) | {"tickfont": {"color": INK}},
+        yaxis=names_axis([plain(cut(name)) for name in names], (len(names) - 0.4, -0.6), domain=[0, 1]),
         shapes=shapes,
         annotations=notes,
         hovermode="closest",
         showlegend=False,
         margin={"t": 16 + LINE * lines, "l": 12, "r": 16, "b": 48},
-    )  # fmt: skip
+    )
 
 
 def forest_words(panel: Panel, measure: str, drawn_by: str) -> str:

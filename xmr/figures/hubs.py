@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import Hubness
-from xmr.figures.shared import LEFT, Styled, axis, figure_of, legend, level, plain, trace
+from xmr.figures.shared import Styled, axis, level, line_chart, plain, run_line, trace
 from xmr.words import percent
 
 
@@ -20,28 +20,23 @@ def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled])
         count = len(ordered)
         # Evenly spaced on the logarithmic axis, which is all that can be seen.
         at = np.unique(np.geomspace(1, count, min(count, 160)).astype(int))
-        style = styles[name]
         traces.append(
             trace(
                 "scatter",
                 x=(100 * at / count).astype(np.float32),
                 y=ordered[at - 1].astype(np.int32),
                 mode="lines",
-                line={"color": style.colour, "dash": style.dash, "width": 2},
+                line=run_line(styles[name]),
                 name=plain(name),
                 hovertemplate=f"%{{y:,}} {plain(name)}<extra></extra>",
             )
         )
     mean = next(iter(hubness.values())).counts.mean()
-    return figure_of(
+    return line_chart(
         traces,
-        height=340,
         xaxis=axis("% of the gallery, most frequent first", type="log", dtick=1),
         yaxis=axis("lists that hold the item", rangemode="tozero"),
-        hovermode="x unified",
-        legend=legend(),
         showlegend=True,
-        margin={"t": 48, "l": LEFT, "r": 12, "b": 44},
         **level(mean, f"even: {mean:.3g}", "right"),
     )
 

@@ -21,14 +21,14 @@ from xmr.figures.shared import (
     PUSH,
     PUSH_HALF,
     axis,
-    figure_of,
-    legend,
+    line_chart,
     trace,
 )
 from xmr.registry import a_or_an
 from xmr.words import percent
 
 TWO_SIDED = [[0, PULL], [0.25, PULL_HALF], [0.5, PAGE], [0.75, PUSH_HALF], [1, PUSH]]
+NUMBERS = {"tickformat": ".2g", "nticks": 5}
 DIFFERENCE = [[0, LESS], [0.25, LESS_HALF], [0.5, PAGE], [0.75, PUSH_HALF], [1, PUSH]]
 
 
@@ -188,13 +188,7 @@ def _heat_map(
             zmax=span,
             zmid=0,
             colorscale=colours,
-            colorbar={
-                "title": {"text": what, "side": "right"},
-                "thickness": 10,
-                "outlinewidth": 0,
-                "tickformat": ".2g",
-                "nticks": 5,
-            },
+            colorbar={"title": {"text": what, "side": "right"}, "thickness": 10, "outlinewidth": 0} | NUMBERS,
             hoverongaps=True,
             hovertemplate=f"{kind} %{{y}}, caption %{{x}}<br>{what} %{{z:.3g}}<extra></extra>",
         )
@@ -219,13 +213,12 @@ def _heat_map(
                     hoverinfo="skip",
                 )
             )
-    return figure_of(
+    return line_chart(
         traces,
         height=560,
         xaxis=axis("caption", range=[0.5, columns + 0.5], showgrid=False, constrain="domain"),
         yaxis=axis(kind, range=[rows + 0.5, 0.5], showgrid=False, scaleanchor="x", constrain="domain"),
         hovermode="closest",
-        legend=legend(),
         margin={"t": 48, "l": LEFT, "r": 8, "b": 44},
         showlegend=True,
         meta={"cells": [rows, columns]},

@@ -80,22 +80,41 @@ def trace(type: str, **parts: Any) -> dict[str, Any]:
     return {"type": type, **parts}
 
 
+def line_chart(
+    traces: Sequence[Mapping[str, Any]], height: int = 340, top: int = 48, **layout: Any
+) -> go.Figure:
+    """A figure of curves: one hover for all of them at a place of the axis, a legend above, `top` px for it."""
+    looks = {"hovermode": "x unified", "legend": legend(), "margin": {"t": top, "l": LEFT, "r": 12, "b": 44}}
+    return figure_of(traces, height=height, **looks | layout)
+
+
+def run_line(style: Styled) -> dict[str, Any]:
+    """How a run's line is drawn."""
+    return {"color": style.colour, "dash": style.dash, "width": 2}
+
+
+def run_mark(style: Styled, size: int) -> dict[str, Any]:
+    """How a run's mark is drawn."""
+    return {"symbol": style.marker, "size": size, "color": style.colour}
+
+
+def dotted(
+    x: tuple[float, float], y: tuple[float, float], colour: str = MUTED, **more: Any
+) -> dict[str, Any]:
+    """A dotted line between two places, as a shape of a layout."""
+    ends = {"x0": x[0], "x1": x[1], "y0": y[0], "y1": y[1]}
+    return {"type": "line", **ends, "line": {"color": colour, "width": 1, "dash": "dot"}} | more
+
+
+def note(text: str, colour: str = MUTED, **more: Any) -> dict[str, Any]:
+    """Small words at a place, as an annotation of a layout."""
+    return {"text": text, "showarrow": False, "font": {"size": 11, "color": colour}} | more
+
+
 def level(at: float, words: str, side: str) -> dict[str, Any]:
     """A horizontal line with its name, at the left or the right `side`: shapes and annotations of a layout."""
-    return {
-        "shapes": [
-            {
-                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": at, "y1": at,
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-            }
-        ],
-        "annotations": [
-            {
-                "text": words, "xref": "paper", "x": 0 if side == "left" else 1, "xanchor": side, "y": at,
-                "yanchor": "bottom", "showarrow": False, "font": {"size": 11, "color": MUTED},
-            }
-        ],
-    }  # fmt: skip
+    place = {"xref": "paper", "x": 0 if side == "left" else 1, "xanchor": side, "y": at, "yanchor": "bottom"}
+    return {"shapes": [dotted((0, 1), (at, at), xref="paper")], "annotations": [note(words, **place)]}
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
@@ -110,6 +129,19 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
         "tickfont": {"color": MUTED},
         "ticklabeloverflow": "allow",  # else each label is measured after it is drawn
     } | more
+
+
+def names_axis(names: Sequence[str], range: tuple[float, float], **more: Any) -> dict[str, Any]:
+    """The vertical axis of rows with names, the first on top."""
+    return axis(
+        "",
+        tickvals=[at for at, _ in enumerate(names)],
+        ticktext=list(names),
+        range=list(range),
+        automargin=True,
+        tickfont={"color": INK},
+        **more,
+    )
 
 
 def legend() -> dict[str, Any]:
@@ -128,21 +160,12 @@ def legend() -> dict[str, Any]:
 def mark_scores(marks: Sequence[Mark]) -> dict[str, Any]:
     """The vertical lines with their names: shapes and annotations of a layout."""
     ordered = sorted(marks, key=lambda mark: mark.score)
-    lines = [
-        {
-            "type": "line", "x0": mark.score, "x1": mark.score, "y0": 0, "y1": 1, "yref": "paper",
-            "line": {"color": mark.colour, "width": 1, "dash": "dot"},
-        }
-        for mark in ordered
-    ]  # fmt: skip
+    lines = [dotted((one.score, one.score), (0, 1), one.colour, yref="paper") for one in ordered]
     names = [
-        {
-            "text": mark.text, "x": mark.score, "y": 1, "yref": "paper", "yanchor": "top", "textangle": -90,
-            "xanchor": "left" if place else "right",  # two near lines carry their names on their outer sides
-            "showarrow": False, "font": {"size": 11, "color": mark.colour},
-        }
-        for place, mark in enumerate(ordered)
-    ]  # fmt: skip
+        # Two near lines carry their names on their outer sides.
+        note(one.text, one.colour, x=one.score, y=1, yref="paper", yanchor="top", textangle=-90, xanchor=side)
+        for one, side in zip(ordered, ["right", *["left"] * len(ordered)], strict=False)
+    ]
     return {"shapes": lines, "annotations": names}
 
 

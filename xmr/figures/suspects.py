@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import PrecisionRecall, ThresholdCurve
-from xmr.figures.shared import INK, LEFT, Styled, axis, figure_of, legend, level, plain, trace
+from xmr.figures.shared import INK, Styled, axis, level, line_chart, plain, run_line, run_mark, trace
 
 
 def suspects_figure(
@@ -42,7 +42,7 @@ def suspects_figure(
                 x=recall,
                 y=precision,
                 mode="lines+markers",
-                line={"color": style.colour, "dash": style.dash, "width": 2},
+                line=run_line(style),
                 marker={"symbol": style.marker, "size": 4},
                 name=plain(name),
                 legendgroup=name,
@@ -57,29 +57,26 @@ def suspects_figure(
         traces.append(trace("scatter", x=[100 * now.recall if stands else None],
             y=[100 * now.precision if stands else None],
             mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 2},
-            marker={
-                "symbol": style.marker, "size": 13, "color": style.colour, "line": {"color": INK, "width": 1.5}
-            },
+            line=run_line(style),
+            marker=run_mark(style, 13) | {"line": {"color": INK, "width": 1.5}},
             name=plain(name) + ("" if stands else " (suspects nobody)"),
             legendgroup=name,
             hovertemplate=f"{plain(name)}, present setting<br>recall %{{x:.0f}}%, precision %{{y:.0f}}%<extra></extra>",
         ))  # fmt: skip
     known = next(iter(present.values()))
-    base = None
+    guess = {}
     if known.known:
         base = 100 * known.matches / known.known
         lowest = min(lowest, base)
-    return figure_of(
+        guess = level(base, f"all of them suspected: {base:.0f}%", "left")
+    return line_chart(
         traces,
-        height=340,
+        top=60,
         xaxis=axis("recall, % of real matches suspected", range=[-2, 103]),
         yaxis=axis("precision, %", range=[max(lowest - 6, -2), 103]),
         hovermode="closest",
-        legend=legend(),
         showlegend=True,
-        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
         uirevision=revision,
         meta={"pick": "A click on a curve sets that selector's threshold."},
-        **({} if base is None else level(base, f"all of them suspected: {base:.0f}%", "left")),
+        **guess,
     )

@@ -11,16 +11,16 @@ import plotly.graph_objects as go
 from xmr.analysis import TypicalQuery, WeightCurve
 from xmr.figures.shared import (
     GREEN,
-    LEFT,
     MUTED,
     ORANGE,
     Mark,
     Styled,
     axis,
-    figure_of,
-    legend,
+    line_chart,
     mark_scores,
     plain,
+    run_line,
+    run_mark,
     trace,
 )
 from xmr.words import fixed, percent, score, significant
@@ -60,9 +60,9 @@ def weight_figure(
                     hovertemplate=f"%{{y:.3g}} {called}<extra></extra>",
                 )
             )
-    return figure_of(
+    return line_chart(
         traces,
-        height=340,
+        top=60,
         xaxis=axis(
             "similarity of the pair", range=[max(low, -0.5) if low >= -1 else low, high], hoverformat=".3f"
         ),
@@ -71,9 +71,6 @@ def weight_figure(
             zeroline=True,
             **_height([curve] if trained is None else [curve, trained]),
         ),
-        hovermode="x unified",
-        legend=legend(),
-        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
         **mark_scores(marks),
     )
 
@@ -124,7 +121,6 @@ def weight_comparison_figure(
         lows.append(min(float(share.min()), 0.0))
         x = 100 * query.above(len(curve.scores)) if own else curve.scores
         at = float(np.interp(query.hardest, curve.scores, x)) if own else query.hardest
-        line = {"color": style.colour, "dash": style.dash, "width": 2}
         meta = {"kind": "negative", "run": name}
         traces.append(
             trace(
@@ -132,7 +128,7 @@ def weight_comparison_figure(
                 x=x.astype(np.float32),
                 y=share.astype(np.float32),
                 mode="lines+markers",
-                line=line,
+                line=run_line(style),
                 marker={"maxdisplayed": 12, "symbol": style.marker, "size": 7},
                 name=plain(name),
                 legendgroup=name,
@@ -147,7 +143,7 @@ def weight_comparison_figure(
                 x=[at],
                 y=[float(np.interp(query.hardest, curve.scores, share))],
                 mode="markers",
-                marker={"symbol": style.marker, "size": 13, "color": style.colour},
+                marker=run_mark(style, 13),
                 name=f"{plain(name)}, hardest negative",
                 legendgroup=name,
                 showlegend=False,
@@ -164,14 +160,11 @@ def weight_comparison_figure(
         else axis("similarity of the negative", range=[-0.5 if low == -1 else low, high], hoverformat=".3f")
     )
     within = {"range": [min(lows, default=0) - 3, 115]} if any(map(_endless, curves.values())) else {}
-    return figure_of(
+    return line_chart(
         traces,
-        height=340,
+        top=60,
         xaxis=along,
         yaxis=axis("weight, % of its largest", zeroline=True, **within),
-        hovermode="x unified",
-        legend=legend(),
-        margin={"t": 60, "l": LEFT, "r": 12, "b": 44},
     )
 
 

@@ -32,7 +32,7 @@ import plotly
 
 from xmr.cache import KEPT, address, cache_dir, cache_folder
 from xmr.disk import CannotSave, write_files
-from xmr.figures import DARK
+from xmr.figures.shared import DARK
 from xmr.page import api
 from xmr.page.doors import LONGEST_ADDRESS, MOST_UPLOAD, TOO_LONG, UNREAD, with_doors
 from xmr.page.files import routes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xmr.core import PairWeights
-from xmr.figures import (
+from xmr.figures.matrix import (
     difference_figure,
     difference_words,
     matrix_figure,
@@ -76,21 +76,18 @@ class Batch:
 
 def measured(workspace: Workspace, asked: Asked) -> list[Batch]:
     """One batch, or two of the same items. Raises ValueError or OSError where they can't be weighed."""
-    picked = [(asked.choice, asked.hyper)]
-    if asked.other:
-        picked.append((asked.other, loss_of(workspace, asked.other)[1]))
-    kinds = [loss_of(workspace, choice) for choice, _ in picked]
-    fallback = next((run for _, _, run in kinds if run), "") or _any_run(workspace, asked.baseline)
+    picked = [loss_of(workspace, choice) for choice in (asked.choice, asked.other) if choice]
+    fallback = next((run for _, _, run in picked if run), "") or _any_run(workspace, asked.baseline)
     seed, size = max(int(asked.seed or 0), 0), int(np.clip(asked.size or 2, 2, 64))
-    names = [run or loss for loss, _, run in kinds]
+    names = [run or loss for loss, _, run in picked]
     found = []
-    for (loss, _, run), (_, hyper), name in zip(kinds, picked, names, strict=True):
+    for name, (loss, trained, run) in zip(names, picked, strict=True):
         owner = run or fallback
+        hyper = asked.hyper if not found else trained  # sliders move the first
         if names.count(name) > 1:  # a run has the name of its loss
             name += " (as trained)" if run else " (any values)"
-        found.append(
-            Batch(name, *batch(workspace, owner, asked.split, loss, hyper, seed, size, asked.pair), owner)
-        )
+        pairs = batch(workspace, owner, asked.split, loss, hyper, seed, size, asked.pair)
+        found.append(Batch(name, *pairs, owner))
     return found
 
 
@@ -144,34 +141,18 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
     visual, text = int(first.visuals[row]), int(first.texts[column])
     nouns = words_of(workspace.dataset(asked.split))
     kind = nouns.visual
-    numbers: list[tuple[str, str]] = []
+    numbers = []
     for one in batches:
         whose = f"{one.name}: " if len(batches) > 1 else ""
-        pairs = one.pairs
-        rows = [("weight in the batch's loss", pairs.weights)]
-        if pairs.asked_by_visual is not None:
-            rows += [
-                (f"in the loss of this {kind}", pairs.asked_by_visual),
-                (f"in the loss of this {nouns.text}", pairs.asked_by_text),
-            ]
-        numbers += [
-            (f"{whose}score", score(float(pairs.scores[row, column]))),
-            *((name, significant(float(of[row, column]), sign=True)) for name, of in rows),
-        ]
-        carried = np.where(pairs.negatives[row], pairs.weights[row], 0).clip(min=0)
-        if pairs.negatives[row, column] and carried.sum() > 0:
-            numbers.append((f"share of this {kind}'s push", percent(float(carried[column] / carried.sum()))))
+        told = _numbers(one.pairs, row, column, kind, nouns.text)
+        numbers += [(f"{whose}{name}" if name == "score" else name, value) for name, value in told]
     badges = pair_badges(
         bool(first.pairs.positives[row, column]),
         any(one.pairs.suspected[row, column] for one in batches),
         truth_of(workspace, asked.split, visual, text),
         workspace.dataset(asked.split).truth is not None,
     )
-    ignoring = [
-        one.name
-        for one in batches
-        if not one.pairs.positives[row, column] and not one.pairs.negatives[row, column]
-    ]
+    ignoring = [one.name for one in batches if not (one.pairs.positives | one.pairs.negatives)[row, column]]
     if ignoring:
         whose = "the loss" if len(ignoring) == len(batches) else ignoring[0]
         badges.append(Badge(f"ignored by {whose}", "other"))
@@ -180,6 +161,20 @@ def show_cell(workspace: Workspace, asked: Asked, row: int, column: int) -> dict
         text_side(workspace, asked.split, text, nouns.text),
     )
     return cards([Card(f"{kind} {row + 1}, {nouns.text} {column + 1}", two, numbers, badges)])
+
+
+def _numbers(pairs: PairWeights, row: int, column: int, kind: str, text: str) -> list[tuple[str, str]]:
+    """The score of a pair and its weights, by what they are called."""
+    weights = {"weight in the batch's loss": pairs.weights}
+    if pairs.asked_by_visual is not None:
+        weights[f"in the loss of this {kind}"] = pairs.asked_by_visual
+        weights[f"in the loss of this {text}"] = pairs.asked_by_text
+    numbers = [("score", score(float(pairs.scores[row, column])))]
+    numbers += [(name, significant(float(of[row, column]), sign=True)) for name, of in weights.items()]
+    carried = np.where(pairs.negatives[row], pairs.weights[row], 0).clip(min=0)
+    if pairs.negatives[row, column] and carried.sum() > 0:
+        numbers.append((f"share of this {kind}'s push", percent(float(carried[column] / carried.sum()))))
+    return numbers
 
 
 def _cells(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xmr.analysis import Distribution, ScoreSamples, score_distributions
-from xmr.figures import KINDS, distribution_figure, distribution_words
+from xmr.figures.distributions import KINDS, distribution_figure, distribution_words
 from xmr.views import Scene, tab
 from xmr.views.blocks import Block, button, chart, part, radio, row, words
 from xmr.views.pairs import pair_card

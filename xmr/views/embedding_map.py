@@ -94,27 +94,13 @@ def _value(
     names = list(dict.fromkeys(name for name in (first, second) if name in workspace.runs))
     if not names:
         return _nothing("No run is chosen: pick one above."), False
-    waiting = ""
     try:
-        if method == "umap":
-            waiting = _waiting(workspace, names, split)
-        panels, maps = [], {}
-        for name in names:
-            used = "pca" if waiting else method
-            maps[name] = flat(workspace, name, split, used)
-            file = points(workspace, name, split, used)
-            place = file.place if name == names[0] else turned(file.place, maps[name], maps[names[0]])
-            panels.append(
-                {
-                    "name": name,
-                    "src": address(file.path),
-                    "place": place.tolist(),
-                    "facts": _facts(workspace, name, split, maps[name]),
-                }
-            )
+        waiting = _waiting(workspace, names, split) if method == "umap" else ""
+        used = "pca" if waiting else method
+        maps = {name: flat(workspace, name, split, used) for name in names}
         shown = drawn(workspace, split)
         value = {
-            "panels": panels,
+            "panels": [_panel(workspace, split, name, used, maps) for name in names],
             "items": items_of(workspace, split),
             "counts": [len(shown.visual), len(shown.text)],
             "kinds": _kinds(workspace, split),
@@ -126,6 +112,16 @@ def _value(
     except (ValueError, OSError) as error:
         return _nothing(f"The {split} split can't be shown: {error}"), False
     return value, bool(waiting)
+
+
+def _panel(
+    workspace: Workspace, split: str, name: str, method: str, maps: dict[str, Projection]
+) -> dict[str, Any]:
+    """One map; those after the first are turned onto it."""
+    file, (first, *_) = points(workspace, name, split, method), maps
+    place = file.place if name == first else turned(file.place, maps[name], maps[first])
+    facts = _facts(workspace, name, split, maps[name])
+    return {"name": name, "src": address(file.path), "place": place.tolist(), "facts": facts}
 
 
 def _nothing(words: str) -> dict[str, Any]:
@@ -151,11 +147,10 @@ def _words(workspace: Workspace, names: list[str], split: str, maps: dict[str, P
     """What the maps show."""
     words = words_of(workspace.dataset(split))
     gaps = {name: gap(workspace, name, split) for name in names}
-    ratios = {
-        name: one.distance / max(float(np.hypot(one.visual, one.text)) / 2**0.5, 1e-9)
-        for name, one in gaps.items()
-    }
-    each = " and ".join(f"{ratio:.2f} spreads apart under {name}" for name, ratio in ratios.items())
+    spreads = {name: max(float(np.hypot(one.visual, one.text)) / 2**0.5, 1e-9) for name, one in gaps.items()}
+    each = " and ".join(
+        f"{gaps[name].distance / spreads[name]:.2f} spreads apart under {name}" for name in names
+    )
     said = (
         f"The centroids of {words.visual}s and {words.text}s lie {each} (a spread: how far items lie from their own "
         "centroid, root mean square)."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xmr.analysis import missed_by_one
-from xmr.figures import GLYPHS
+from xmr.figures.shared import GLYPHS
 from xmr.store.verdicts import told_apart
 from xmr.tables import csv_text
 from xmr.views.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_buckets, groups, hidden, listed

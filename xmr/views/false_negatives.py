@@ -8,7 +8,7 @@ from typing import Any
 
 from xmr.analysis import precision_recall, threshold_of
 from xmr.data import SPLITS
-from xmr.figures import suspects_figure
+from xmr.figures.suspects import suspects_figure
 from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.store import StoreRefused, as_csv, as_jsonl

@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from xmr.figures import DARK, GLYPHS, library
+from xmr.figures.shared import DARK, GLYPHS, library
 from xmr.views.blocks import Block
 from xmr.views.pictures import path_of
 

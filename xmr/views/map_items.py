@@ -31,24 +31,13 @@ def card(workspace: Workspace, split: str, sent: Any) -> dict[str, Any]:
         one = _visual_tile(workspace, split, int(shown.visual[place]))
     else:
         one = _text_tile(workspace, split, int(shown.text[place - visuals]))
-    own = companions(workspace, split, place)
+    own, data = companions(workspace, split, place), workspace.dataset(split)
     kind = (
-        "of its class"
-        if workspace.dataset(split).classes is not None
-        else "annotated " + ("match" if len(own) == 1 else "matches")
+        "of its class" if data.classes is not None else f"annotated {'match' if len(own) == 1 else 'matches'}"
     )
+    told = {name: getattr(one, name) for name in ("key", "name", "text", "image", "film")}
     note = f"{one.note} · lines lead to {len(own)} {kind}"
-    return {
-        "place": place,
-        "items": sent["items"],
-        "own": own,
-        "key": one.key,
-        "name": one.name,
-        "text": one.text,
-        "image": one.image,
-        "film": one.film,
-        "note": note,
-    }
+    return {"place": place, "items": sent["items"], "own": own, **told, "note": note}
 
 
 def read_selection(
@@ -81,28 +70,14 @@ def select(
     if not len(visual) + len(text):
         return "", tiles([], EMPTY)
     words = words_of(workspace.dataset(split))
-    inside = [counted(total[0], words.visual)] * bool(total[0]) + [counted(total[1], words.text)] * bool(
-        total[1]
-    )
+    inside = [
+        counted(count, noun) for count, noun in zip(total, (words.visual, words.text), strict=True) if count
+    ]
     said = f"Selected: {' and '.join(inside)}."
     kept, every = len(visual) + len(text), sum(total)
     if kept < every:
         said += f" Of these {every:,}, the {kept:,} nearest to their middle are measured and listed."
-    try:
-        shares = {
-            name: together(workspace, name, split, visual, text)
-            for name in dict.fromkeys((first, second))
-            if name in workspace.runs
-        }
-    except (ValueError, OSError):  # the map says why
-        shares = {}
-    if shares and kept > 1:
-        each = " and ".join(f"{percent(share)} under {name}" for name, share in shares.items())
-        chance = by_chance(workspace, split, len(visual), len(text))
-        said += (
-            f" Of the {kept:,} items of the same kinds that lie nearest to their middle, {each} are selected ones, counted in "
-            f"all dimensions; of any {kept:,} items it would be {percent(chance)}."
-        )
+    said += _together(workspace, split, (first, second), visual, text)
     half = PAGE // 2
     pictures = visual[: max(half, PAGE - len(text))]
     captions = text[: PAGE - len(pictures)]
@@ -111,6 +86,26 @@ def select(
     listed = [_visual_tile(workspace, split, int(i)) for i in pictures]
     listed += [_text_tile(workspace, split, int(i)) for i in captions]
     return said, tiles(listed)
+
+
+def _together(
+    workspace: Workspace, split: str, runs: tuple[str, str], visual: np.ndarray, text: np.ndarray
+) -> str:
+    """Whether what lies together on the map also does in all dimensions; "" where that can't be told."""
+    kept = len(visual) + len(text)
+    known = [name for name in dict.fromkeys(runs) if name in workspace.runs]
+    try:
+        shares = {name: together(workspace, name, split, visual, text) for name in known}
+    except (ValueError, OSError):  # the map says why
+        return ""
+    if not shares or kept < 2:
+        return ""
+    each = " and ".join(f"{percent(share)} under {name}" for name, share in shares.items())
+    chance = by_chance(workspace, split, len(visual), len(text))
+    return (
+        f" Of the {kept:,} items of the same kinds that lie nearest to their middle, {each} are selected ones, counted in "
+        f"all dimensions; of any {kept:,} items it would be {percent(chance)}."
+    )
 
 
 def items_of(workspace: Workspace, split: str) -> str:

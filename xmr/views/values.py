@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from xmr.figures import GLYPHS, Styled
+from xmr.figures.shared import GLYPHS, Styled
 
 
 def chart(

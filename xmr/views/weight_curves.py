@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xmr.analysis import WeightCurve, typical_negatives, weight_curve
-from xmr.figures import (
+from xmr.figures.shared import GREEN, ORANGE, Mark
+from xmr.figures.weights import (
     EACH_ITS_OWN,
-    GREEN,
-    ORANGE,
-    Mark,
     weight_comparison_figure,
     weight_comparison_words,
     weight_figure,
@@ -119,14 +117,10 @@ def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str
     along = 100 * next(iter(queries.values())).above(len(first.scores)) if own else first.scores
     tops = {name: max(abs(c.negative).max(), 1e-12) for name, c in curves.items()}
     head = "own negatives above, %" if own else "similarity"
-    rows = [
-        [
-            significant(at) if own else fixed(at, 2),
-            *(f"{fixed(100 * c.negative[i] / tops[n], 0)}%" for n, c in curves.items()),
-        ]
-        for i, at in enumerate(along)
-        if i % 6 == 0
-    ]
+    rows = []
+    for i, at in [*enumerate(along)][::6]:
+        shares = (f"{fixed(100 * one.negative[i] / tops[name], 0)}%" for name, one in curves.items())
+        rows.append([significant(at) if own else fixed(at, 2), *shares])
     words = f"{weight_comparison_words(curves, queries)} {EACH_ITS_OWN} {left_out.strip()}".strip()
     return chart(figure, words, ((head, *curves), rows))
 
@@ -164,23 +158,15 @@ def cell_of(text: str) -> tuple[int, int] | None:
 
 
 def params_text(
-    workspace: Workspace,
-    choice: str,
-    hyper: Mapping[str, Any],
-    query: Setting,
-    usual: Setting,
+    workspace: Workspace, choice: str, hyper: Mapping[str, Any], query: Setting, usual: Setting
 ) -> str:
     """What was moved, for a link: "CHOICE: name=value; …"; "" where all is as trained and the curve's query as usual."""
     trained = loss_of(workspace, choice)[1]
-    moved = [
-        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in hyper.items()
-        if _differs(value, trained[name])
-    ]
-    moved += [
-        f"{name}={at:.6g}" for name, at, was in zip(PLACES, query, usual, strict=False) if _differs(at, was)
-    ]
-    return f"{choice}: {'; '.join(moved)}" if moved else ""
+    moved = [(name, value) for name, value in hyper.items() if _differs(value, trained[name])]
+    places = zip(PLACES, query, usual, strict=False)
+    moved += [(name, at) for name, at, was in places if _differs(at, was)]
+    told = [f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}" for name, value in moved]
+    return f"{choice}: {'; '.join(told)}" if told else ""
 
 
 def read_params(

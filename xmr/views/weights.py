@@ -64,22 +64,8 @@ def weights(scene: Scene) -> list[Block]:
         fold(
             "weights-query",
             "The query of the curves",
-            *(
-                slider(
-                    f"weights-{name}",
-                    label,
-                    query.low,
-                    query.high,
-                    value,
-                    0.01,
-                    block="weights-param",
-                    name=key,
-                )
-                for name, label, value, key in (
-                    ("positive", "score of its positive", query.positive, PLACES[0]),
-                    ("top", "score of its hardest other negative", query.hardest, PLACES[1]),
-                )
-            ),
+            _place(query, "weights-positive", "score of its positive", query.positive, PLACES[0]),
+            _place(query, "weights-top", "score of its hardest other negative", query.hardest, PLACES[1]),
             words(
                 "weights-others",
                 f"{OTHERS} other negatives lie below, as widely spread as the run's own. Weights are those of this query "
@@ -145,6 +131,10 @@ def weights(scene: Scene) -> list[Block]:
     ]
 
 
+def _place(query: Setting, id: str, label: str, value: float, name: str) -> Block:
+    return slider(id, label, query.low, query.high, value, 0.01, block="weights-param", name=name)
+
+
 def _moved(
     scene: Scene, choice: str, loss: str, trained: dict[str, Any], usual: Setting
 ) -> tuple[dict[str, Any], Setting]:
@@ -182,18 +172,18 @@ def _cell(scene: Scene, what: Asked) -> tuple[Asked, tuple[int, int] | None, dic
         x = act.of("x") if x is None else x  # along shares, x is no score
         if not isinstance(x, int | float) or (run and run not in [*scene.workspace.trained]):
             scene.say("That point is not on this chart any more.")
-        else:
-            if run:
-                what = _asked(scene, f"run {run}", loss_of(scene.workspace, f"run {run}")[1], "")
-            try:
-                at = nearest_cell(scene.workspace, what, float(x), meta.get("kind") == "positive")
-            except (ValueError, OSError, OverflowError) as error:
-                scene.say(f"No pair of the batch can be shown: {error}")
-                at = None
-            if at is None:
-                missing = cards([], "This batch has no such pair.")
-            scene.set(cell="" if at is None else f"{at[0]},{at[1]}")
-            scene.go = "weights-pair"
+            return what, cell_of(scene.state.cell), None
+        if run:
+            what = _asked(scene, f"run {run}", loss_of(scene.workspace, f"run {run}")[1], "")
+        at = None
+        try:
+            at = nearest_cell(scene.workspace, what, float(x), meta.get("kind") == "positive")
+        except (ValueError, OSError, OverflowError) as error:
+            scene.say(f"No pair of the batch can be shown: {error}")
+        if at is None:
+            missing = cards([], "This batch has no such pair.")
+        scene.set(cell="" if at is None else f"{at[0]},{at[1]}")
+        scene.go = "weights-pair"
     elif act.event == "select":
         at = act.of("row"), act.of("column")
         if all(type(one) is int and 0 <= one < MOST_PAIRS for one in at):
