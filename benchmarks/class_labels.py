@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
-import statistics
 import sys
 import time
 import warnings
@@ -25,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from sklearn.cross_decomposition import CCA, PLSCanonical
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -35,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.metrics import machine
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, load_dataset
+from xmr.experiments.intervals import interval
 from xmr.matchers import MATCHERS
 from xmr.metrics import evaluate_embeddings, headline
 from xmr.training import train
@@ -303,8 +302,7 @@ def uncsm(dataset: str, seed: int) -> dict[str, dict[str, float]]:
 def cell(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.3f}"
-    error = statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values):.3f} ± {student.ppf(0.975, len(values) - 1) * error:.3f}"
+    return "{:.3f} ± {:.3f}".format(*interval(values))
 
 
 def main() -> None:

@@ -39,8 +39,8 @@ from xmr.core import TrainConfig
 from xmr.data import Dataset
 from xmr.disk import write
 from xmr.embedding import Progress
-from xmr.experiments.findings import detection
-from xmr.experiments.gains import Records, Variant, effects, finished, of_line
+from xmr.experiments.findings import detection, of_line
+from xmr.experiments.gains import Records, Variant, effects, finished
 from xmr.experiments.log import opened
 from xmr.experiments.selector_report import files
 from xmr.registry import unknown

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from xmr.experiments.detection import (
 )
 from xmr.experiments.findings import Finding, highest
 from xmr.experiments.gains import Variant, beyond_annotation
+from xmr.experiments.log import opened
 from xmr.experiments.selector_report import finding_table, gain_table
 from xmr.registry import Range
 from xmr.selection import SELECTORS, suspected
@@ -388,6 +390,32 @@ def test_what_was_trained_is_not_trained_again(report, data, monkeypatch, capsys
     assert all(json.loads(line) for line in report.with_suffix(".jsonl").read_text().splitlines())
     assert script.main(command(data, report, *again, "--epochs", "1")) == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "Expecting property name"),
+        ('{"key": {}}', "'record'"),
+        ('{"key": [], "record": {}}', "key is no object"),
+        ('{"key": {"split": "test"}, "record": {"selector": "posterior"}}', "parameter: Field required"),
+        (
+            '{"key": {"config": {}}, "record": {"metrics": {"rsum": "x"}, "seconds": 1, "diverged": ""}}',
+            "metrics.rsum: ",
+        ),
+    ],
+)
+def test_a_log_that_is_broken_or_written_by_another_is_told(data, tmp_path, capsys, line, message):
+    (tmp_path / "f.jsonl").write_text(line + "\n")
+    assert script.main(command(data, tmp_path / "f.md")) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        told.startswith(f"error: {tmp_path / 'f.jsonl'}, line 1, is no line of a benchmark: ")
+        and message in told
+    )
+    with opened(tmp_path / "g.jsonl", "benchmark", findings.of_line):
+        assert script.main(command(data, tmp_path / "g.md")) == 2
+    assert f"is being written by process {os.getpid()} on " in capsys.readouterr().err
 
 
 def test_a_selector_without_its_evidence_is_left_out_and_told(data, tmp_path, capsys):

@@ -9,14 +9,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from xmr.checkpoints import Run
 from xmr.data import Dataset
 from xmr.embedding import embed_dataset, frozen_features
 from xmr.evidence import Evidence
 from xmr.experiments.detection import Side, Sweep, frozen_evidence, part_of, sides, sweep, swept_parameters
-from xmr.experiments.gains import config_key, data_key
-from xmr.experiments.log import Log
+from xmr.experiments.gains import Training, config_key, data_key
+from xmr.experiments.log import Log, checked
 from xmr.selection import SELECTORS
 
 CURVES = ("precision", "recall", "f1", "informedness")
@@ -62,6 +63,17 @@ class Finding:
         """Precision, recall, F1 and informedness there, in per cent."""
         place = self.values.index(value)
         return [percent(getattr(self, name)[place]) for name in CURVES]
+
+
+FINDING, TRAINING = TypeAdapter(Finding), TypeAdapter(Training)
+
+
+def of_line(values: dict[str, Any]) -> dict[str, Any]:
+    """The key of a line of the benchmark's log. Raises KeyError or ValueError."""
+    if not isinstance(values["key"], dict):
+        raise ValueError("key is no object")
+    checked(TRAINING if "config" in values["key"] else FINDING, values["record"])
+    return values["key"]
 
 
 def detection(

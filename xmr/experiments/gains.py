@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from xmr.analysis import auc
 from xmr.checkpoints import Trained
@@ -53,15 +54,15 @@ class Variant:
         return self.selector + (f", {self.action}" if self.action != "ignore" else "")
 
 
-# Of every variant the records of its trainings by seed: {"metrics": {…}, "seconds": …, "diverged": ""}.
-Records = dict[Variant, dict[int, dict[str, Any]]]
+class Training(TypedDict):
+    """One training, as the log has it: its test metrics, none where it diverged, and then in words how."""
+
+    metrics: dict[str, float]
+    seconds: float
+    diverged: str
 
 
-def of_line(values: dict[str, Any]) -> dict[str, Any]:
-    """The key of a line of the benchmark's log. Raises KeyError or TypeError."""
-    if not isinstance(values["key"], dict) or not isinstance(values["record"], dict):
-        raise TypeError("key and record must be objects")
-    return values["key"]
+Records = dict[Variant, dict[int, Training]]  # of every variant by seed
 
 
 def config_key(config: TrainConfig) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def effects(
     return records
 
 
-def trained(config: TrainConfig, data: Mapping[str, Dataset], relevance: np.ndarray) -> dict[str, Any]:
+def trained(config: TrainConfig, data: Mapping[str, Dataset], relevance: np.ndarray) -> Training:
     """One training: its test metrics, also by what the truth knows beyond the annotation, `relevance` (V, T); none where
     it diverged."""
     began, metrics, diverged = time.monotonic(), {}, ""
@@ -164,7 +165,7 @@ def beyond_annotation(scores: np.ndarray, positives: np.ndarray, relevance: np.n
     }
 
 
-def in_words(record: dict[str, Any]) -> str:
+def in_words(record: Training) -> str:
     if record["diverged"]:
         return f"diverged, {record['seconds']:.0f} s"
     shown = {

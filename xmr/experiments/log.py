@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from xmr.locks import holding
 
 Key = Callable[[dict[str, Any]], Any]
@@ -71,3 +73,13 @@ class Log:
 
 def _text(key: Any) -> str:
     return json.dumps(key, sort_keys=True)
+
+
+def checked(kind: TypeAdapter, values: Any) -> Any:
+    """What was read from a line, as that kind. Raises ValueError, naming the field, where it is none."""
+    try:
+        return kind.validate_python(values)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part)[:80] for part in fault["loc"])
+        raise ValueError(f"{place}: {fault['msg']}") from error

@@ -9,41 +9,33 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from xmr.core import DIRECTIONS, Ranking
 from xmr.experiments.intervals import Cell, cells_of, holm
+from xmr.experiments.log import checked
 from xmr.experiments.search import Setting
 from xmr.metrics import CUTOFFS, flip_test, recall_at_k
 
-RECALLS = {
-    "rsum": ("rsum", 1.0),
-    **{
-        f"{direction}/recall_at_{k}": (f"{direction} R@{k}", 100.0)
-        for direction in DIRECTIONS
-        for k in (1, 5, 10)
-    },
-}
-CLASSES = {  # of class-labelled data, instead of RECALLS; `map` is the mean of both directions
-    "map": ("mAP", 100.0),
-    **{
-        f"{direction}/{name}": (f"{direction} {title}", 100.0)
-        for direction in DIRECTIONS
-        for name, title in (("recall_at_1", "R@1"), ("map", "mAP"), ("map_at_50", "mAP@50"))
-    },
-}
-TRUTHS = {
-    f"{direction}/true_{name}": (f"{direction} true {title}", 100.0)
-    for direction in DIRECTIONS
-    for name, title in (
-        ("recall_at_1", "R@1"),
-        ("map_at_r", "mAP@R"),
-        ("r_precision", "R-precision"),
-        ("ndcg", "nDCG"),
-        ("xinf_ap", "xinfAP"),
-    )
-}
-METRICS = RECALLS | CLASSES | TRUTHS  # what is reported: its key, its title and what it is multiplied by
+
+def _both(**titles: str) -> dict[str, tuple[str, float]]:
+    return {
+        f"{way}/{name}": (f"{way} {title}", 100.0) for way in DIRECTIONS for name, title in titles.items()
+    }
+
+
+# What is reported: its key, its title and what it is multiplied by.
+RECALLS = {"rsum": ("rsum", 1.0)} | _both(recall_at_1="R@1", recall_at_5="R@5", recall_at_10="R@10")
+# Of class-labelled data, instead of RECALLS; `map` is the mean of both directions.
+CLASSES = {"map": ("mAP", 100.0)} | _both(recall_at_1="R@1", map="mAP", map_at_50="mAP@50")
+TRUTHS = _both(
+    true_recall_at_1="true R@1",
+    true_map_at_r="true mAP@R",
+    true_r_precision="true R-precision",
+    true_ndcg="true nDCG",
+    true_xinf_ap="true xinfAP",
+)
+METRICS = RECALLS | CLASSES | TRUTHS
 Cells = dict[str, dict[str, Cell]]  # loss -> metric -> cell
 
 
@@ -79,12 +71,7 @@ class Record:
     def from_json(cls, values: dict[str, Any]) -> Record:
         """From a line of a log; in older ones the score is called rsum. Raises ValueError on fields that do not fit."""
         values = {"score" if name == "rsum" else name: value for name, value in values.items()}
-        try:
-            return RECORD.validate_python(values)
-        except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part)[:80] for part in fault["loc"])
-            raise ValueError(f"{place}: {fault['msg']}") from error
+        return checked(RECORD, values)
 
     @property
     def key(self) -> list[Any]:
