@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.shared_data import shared
 from xmr.data import DataFault, arrays, load_dataset
@@ -126,6 +127,24 @@ def test_text_features_follow_their_captions(tmp_path):
     )
     np.save(tmp_path / "text_features.npy", texts[:5])
     assert "a row for each of the 6 captions in captions.csv, found (5, 4)" in fault(tmp_path)
+
+
+def test_text_features_of_any_name_and_pictures_beside(tmp_path):
+    made(tmp_path, rows_of(3))
+    texts = values(6, 4)
+    np.save(tmp_path / "minilm.npy", texts)
+    assert "several arrays could be the features" in fault(tmp_path)
+    data = load_dataset(tmp_path, text_features="minilm.npy")
+    np.testing.assert_array_equal(data.text_features, texts)
+    assert data.visuals is None
+    assert "no bert.npy for the features of the captions" in fault(tmp_path, text_features="bert.npy")
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        assert load_dataset(tmp_path, text_features="minilm.npy").visuals is None
+        Image.new("RGB", (4, 4), (number * 50, 0, 0)).save(tmp_path / f"images/{number}.png")
+        (tmp_path / f"images/{number}.png").rename(tmp_path / f"images/{number}.jpg")
+    data = load_dataset(tmp_path, text_features="minilm.npy")
+    assert [data.image(number).getpixel((0, 0))[0] for number in range(3)] == [0, 50, 100]
 
 
 def test_concepts_and_columns_of_images_are_kept(tmp_path):

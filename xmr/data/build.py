@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ def of_items(
     strict: bool,
     skips: Skips | None = None,
     parts: Sequence[bytes] = (),
+    groups: Callable[[Sequence[Item]], np.ndarray] | None = None,
     about: dict[str, Any] | None = None,
     **more: Any,
 ) -> Dataset:
     """The dataset of the items `found`, whose visuals are in `store`. `skips` are what the reader left out already, `parts`
-    go into the fingerprint too, and `more` are further fields of `Dataset`."""
+    go into the fingerprint too, `groups` are the `visual_group` of those kept, and `more` are further fields of `Dataset`."""
     skips = skips or Skips(strict)
     skips.leave_out_splits(store.noun, found.others)
     kept, evidence = usable(folder, found.items, skips, store)
@@ -48,7 +49,7 @@ def of_items(
         skips=skips,
         about={"splits": found.splits} | (about or {}),
         **{
-            "visual_group": found.groups(kept),
+            "visual_group": (groups or found.groups)(kept),
             "visuals": store.visuals(kept),
             "columns": found.values(kept),
             "truth": truth,

@@ -33,7 +33,7 @@ from xmr.data.items import Item, check_concepts, codes, composed
 from xmr.data.tables import (
     Row,
     Skips,
-    caption_column,
+    caption_columns,
     captions_of,
     columns_of,
     listed,
@@ -185,7 +185,7 @@ def _items(table: Path, path: Path, count: int, tags: bool) -> tuple[list[Item],
     columns = columns_of(rows)
     given = next((name for name in CAPTION_COLUMNS if name in columns), None)
     if given is None and not {"annotation", "tags"} & set(columns):
-        caption_column(rows, table)  # which says what is missing
+        caption_columns(rows, table)  # which says what is missing
     by_index = "index" in columns
     if not by_index and len(rows) != count:
         raise DataFault(

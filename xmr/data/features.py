@@ -21,18 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from xmr.data import arrays, splits
+from xmr.data import arrays, pictures, splits
 from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import codes, composed
 from xmr.data.judgements import judged_truth
-from xmr.data.names import matched
-from xmr.data.tables import Row, Skips, caption_column, captions_of, columns_of, read_lines, read_rows
+from xmr.data.names import ENDINGS, ending_with, matched
+from xmr.data.tables import Row, Skips, caption_columns, captions_in, columns_of, read_lines, read_rows
 
 CAPTIONS = ("captions.csv", "captions.jsonl", "captions.tsv")
 CLIP_COLUMNS = ("video", "video_id")
 IMAGE_COLUMNS = ("image", "file_name", *CLIP_COLUMNS, "name", "index")
 TEXT_FEATURES = "text_features.npy"
+IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,28 @@ class _Caption:
 
 
 def features(
-    folder: Path, split: Split, *, strict: bool = False, seed: int = 0, features: str = ""
+    folder: Path,
+    split: Split,
+    *,
+    strict: bool = False,
+    seed: int = 0,
+    features: str = "",
+    text_features: str = TEXT_FEATURES,
 ) -> Dataset:
     """captions.csv or captions.jsonl with image and caption, and visual features as .npy or .npz
 
-    `features` names the file where there are several. Blank captions are skipped with a warning and counted in
+    `features` names the file where there are several, `text_features` that of the captions. Where the pictures lie in
+    images/ beside, all of them by the names of the features, they are shown. Blank captions are skipped with a warning and counted in
     `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
     or row, on anything else that is wrong.
     """
     table = _captions_file(folder)
-    path = _features_file(folder, features)
+    text_path = _text_file(folder, text_features)
+    path = _features_file(folder, features, text_path)
     values = arrays.open_features(path)
     names = row_names(folder, path, len(values))
     captions, columns = _captions(table, path, names, len(values))
-    texts = text_features(folder / TEXT_FEATURES, len(captions), f"captions in {table.name}")
+    texts = text_rows(text_path, len(captions), f"captions in {table.name}")
 
     first_row = _first_rows(captions)
     visuals = sorted(first_row)  # in the order of the features, so that a split can be one stretch of them
@@ -95,6 +104,7 @@ def features(
         visual_ids=ids,
         visual_group=group,
         text_features=None if texts is None else texts[[caption.index for caption in kept]],
+        visuals=_pictures(folder / IMAGES, ids),
         kind="clip" if _image_column(columns) in CLIP_COLUMNS else "image",
         columns=_visual_columns(columns, captions, rows, first_row),
         truth=judged_truth(
@@ -148,7 +158,7 @@ def assemble(
     )
 
 
-def text_features(path: Path, count: int, what: str) -> np.ndarray | None:
+def text_rows(path: Path, count: int, what: str) -> np.ndarray | None:
     """The features (N, D) of all `count` captions, if the file is there. Raises DataFault."""
     if not path.is_file():
         return None
@@ -184,10 +194,31 @@ def _captions_file(folder: Path) -> Path:
     return found[0]
 
 
-def _features_file(folder: Path, name: str) -> Path:
-    found = [path for path in array_files(folder) if name in ("", path.name)]
+def _text_file(folder: Path, name: str) -> Path:
+    path = folder / name
+    if name != TEXT_FEATURES and not path.is_file():
+        there = ", ".join(one.name for one in array_files(folder)) or "none"
+        raise DataFault(
+            f"{folder}: no {name} for the features of the captions (.npy and .npz files: {there})"
+        )
+    return path
+
+
+def _pictures(folder: Path, names: list[str]) -> pictures.Pictures | None:
+    """The pictures of these names, maybe without their endings; None where one is missing."""
+    if not folder.is_dir():
+        return None
+    found = matched(
+        names, [path.relative_to(folder).as_posix() for path in ending_with(folder, tuple(ENDINGS))]
+    )
+    return pictures.Pictures(folder, [found[name] for name in names]) if len(found) == len(names) else None
+
+
+def _features_file(folder: Path, name: str, other: Path) -> Path:
+    files = [path for path in array_files(folder) if path != other]
+    found = [path for path in files if name in ("", path.name)]
     if len(found) != 1:
-        there = ", ".join(path.name for path in array_files(folder)) or "none"
+        there = ", ".join(path.name for path in files) or "none"
         which = f"no {name}" if name else "several arrays could be the features" if found else "no features"
         raise DataFault(f'{folder}: {which} (.npy and .npz files: {there}); name one with features="FILE"')
     return found[0]
@@ -227,7 +258,7 @@ def _captions(
     rows = read_rows(table)
     if not rows:
         raise DataFault(f"{table}: no rows; write one per caption: image, split, caption")
-    column, columns = caption_column(rows, table), columns_of(rows)
+    texts, columns = caption_columns(rows, table), columns_of(rows)
     image = _image_column(columns)
     if image is None:
         raise DataFault(
@@ -252,7 +283,7 @@ def _captions(
             visual = row.number(image)
             if not 0 <= visual < count:
                 raise DataFault(f"{row}: {image} {visual}, but {path.name} has rows 0 … {count - 1}")
-        for text in captions_of(row, column):
+        for text in captions_in(row, texts, objects=False):
             position = counts.get(visual, 0)
             counts[visual] = position + 1
             number = row.number("caption_no") if "caption_no" in columns else position

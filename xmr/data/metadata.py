@@ -20,7 +20,7 @@ from xmr.data import pictures, splits
 from xmr.data.dataset import DataFault, Split
 from xmr.data.items import Item, Listing, Store, listed
 from xmr.data.names import endless, files_below, matched
-from xmr.data.tables import Row, caption_column, captions_of, columns_of, read_rows
+from xmr.data.tables import Row, caption_columns, captions_in, columns_of, read_rows
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 EXAMPLE = {"picture": "a.png", "video": "a.mp4"}
@@ -39,11 +39,11 @@ def listing(
         read = read_rows(file)
         if not read:
             raise DataFault(f"{file}: the {split} split is empty: the file has no rows; write one per {noun}")
-        caption = text or caption_column(read, file)
-        hidden.add(caption)
+        captions = [text] if text else caption_columns(read, file)
+        hidden.update(captions)
         columns += [name for name in columns_of(read) if name not in columns]
         base = file.parent.relative_to(folder).parts
-        items += [_item(base, row, image, caption, noun) for row in read]
+        items += [_item(base, row, image, captions, noun) for row in read]
     _check_names(items, noun)
     named = (
         [split if split in present else "train"] * len(items) if present else _named(items, columns, folder)
@@ -164,7 +164,7 @@ def _count(file: Path) -> int:
         return 1
 
 
-def _item(base: Sequence[str], row: Row, column: str, caption: str, noun: str) -> Item:
+def _item(base: Sequence[str], row: Row, column: str, captions: Sequence[str], noun: str) -> Item:
     name = row.text(column)
     if not name:
         known = ", ".join(map(repr, row.values))
@@ -176,7 +176,7 @@ def _item(base: Sequence[str], row: Row, column: str, caption: str, noun: str) -
         path = "/".join([*base, pictures.relative(name)])
     except DataFault as error:
         raise DataFault(f"{row}: {error}") from error
-    return Item(row, path, captions_of(row, caption))
+    return Item(row, path, captions_in(row, captions, objects=False))
 
 
 def _check_names(rows: list[Item], noun: str) -> None:

@@ -50,7 +50,7 @@ def msrvtt(
     a warning and counted in `faults`; with `strict` the first is an error. `seed` makes missing splits. Raises
     DataFault, naming file and place, on anything else that is wrong.
     """
-    videos, sentences = _annotation(folder)
+    videos, sentences = annotation(folder)
     ids = [video.text("video_id") for video in videos]
     source, rows = _features(folder, features, ids, len({video.file for video in videos}))
     columns = columns_of(videos)
@@ -73,13 +73,13 @@ def msrvtt(
     skips.close(str(folder), split, len(kept))
 
     names = [ids[place] for place in kept]
-    captions, visual_of_text = linked([_captions(sentences[name]) for name in names])
+    texts, visual_of_text = linked([captions(sentences[name]) for name in names])
     hidden = {"video_id", "split", "id"}
     return build(
         folder,
         split,
         visual_ids=names,
-        captions=captions,
+        captions=texts,
         visual_of_text=visual_of_text,
         parts=[values],
         contents=values,
@@ -98,7 +98,7 @@ def annotation_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(json_keys(path))]
 
 
-def _annotation(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
+def annotation(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
     """All videos, and the sentences of each by its id."""
     videos: list[Row] = []
     written: list[Row] = []
@@ -131,7 +131,8 @@ def _annotation(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
     return videos, sentences
 
 
-def _captions(sentences: list[Row]) -> list[str]:
+def captions(sentences: list[Row]) -> list[str]:
+    """The captions of a video's sentences; a sentence without one gives a blank one."""
     return [text for sentence in sentences for text in captions_of(sentence, "caption") or [""]]
 
 
@@ -183,11 +184,11 @@ def _sound(video: Row, sentences: list[Row], rows: Rows, source: Path, skips: Sk
     if name not in rows:
         skips.add("videos without features", f"{video}: no features of {name!r} in {source.name}")
         return False
-    if not any(caption.strip() for caption in _captions(sentences)):
+    if not any(caption.strip() for caption in captions(sentences)):
         skips.add("videos without captions", f"{video}: {name!r} has no sentence with a caption; add one")
         return False
     for sentence in sentences:
-        for caption in _captions([sentence]):
+        for caption in captions([sentence]):
             if not caption.strip():
                 skips.add(
                     "blank captions", f"{sentence}: the caption is blank; write it or delete the sentence"

@@ -6,13 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from xmr.data import pictures, videos
 from xmr.data.build import of_items
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item, listed, merged
 from xmr.data.metadata import located
+from xmr.data.names import ENDINGS, ending_with
 from xmr.data.tables import Row, Skips, columns_of
 
 PROBES = 50  # names by which the folder of the files is found
@@ -67,18 +69,22 @@ def of_files(
     skips: Skips,
     seed: int,
     columns: str = "",
+    clips: bool | None = None,
     frames: int = 8,
     size: int = 256,
+    about: dict[str, Any] | None = None,
 ) -> Dataset:
     """The dataset of items that are files below `root`, of split `named[i]` each; those of equal id are one.
 
-    `hidden` are columns that are not kept, and `columns` tells which were read as what. Videos become clips of `frames`
-    frames of at most `size` pixels a side.
+    Names without an ending are those of the files that have one. `hidden` are columns that are not kept, and `columns`
+    tells which were read as what. Videos (`clips`, if their names don't tell) become clips of `frames` frames of at most
+    `size` pixels a side.
     """
     items, named, varying = merged(items, named, [item.id for item in items])
-    items = located(root, below(root, items))
-    films = Counter(Path(item.id).suffix.lower() in videos.SUFFIXES[:-1] for item in items)
-    clips = films[True] > films[False]
+    items = located(root, below(root, ended(root, items)))
+    if clips is None:
+        films = Counter(Path(item.id).suffix.lower() in videos.SUFFIXES[:-1] for item in items)
+        clips = films[True] > films[False]
     store = NamedVideos(root, frames, size) if clips else Named(root)
     kept = columns_of([item.row for item in items[:1000]])
     found = listed(path, items, named, split, seed, kept, hidden=hidden | varying, store=store)
@@ -89,9 +95,23 @@ def of_files(
         store,
         strict=skips.strict,
         skips=skips,
-        about={"columns": columns} if columns else {},
+        about=(about or {}) | ({"columns": columns} if columns else {}),
         **({"kind": "clip", "parts": store.parts} if clips else {}),
     )
+
+
+def ended(root: Path, items: list[Item]) -> list[Item]:
+    """The items with the paths of their files, where most names have no ending and are those of files in any folder."""
+    bare = [item for item in items if PurePosixPath(item.id).suffix.lower() not in ENDINGS]
+    if len(bare) * 2 <= len(items):
+        return items
+    stems: dict[str, list[str]] = {}
+    for path in ending_with(root, tuple(ENDINGS)):
+        stems.setdefault(path.stem, []).append(path.relative_to(root).as_posix())
+    return [
+        replace(item, id=found[0]) if len(found := stems.get(PurePosixPath(item.id).name, [])) == 1 else item
+        for item in items
+    ]
 
 
 def below(root: Path, items: list[Item]) -> list[Item]:

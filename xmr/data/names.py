@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
-ENDINGS = {*(f".{name}" for name in PICTURES), ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi"}
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi")
+ENDINGS = {*(f".{name}" for name in PICTURES), *VIDEOS}
 
 
 def matched(asked: Iterable[str], there: Iterable[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
     train.csv | pairs.tsv | ANY.jsonl | ANY.json (a list of objects)    as open_clip, BLIP and many others have it
     captions.txt, Images/                                              Kaggle's Flickr8k; results.csv of its Flickr30k
     Flickr8k.token.txt                                                 NAME.jpg#0, a tab and the caption, without a header
+    AllVideoDescriptions.txt, YouTubeClips/                            MSVD: a clip's name, a blank and a caption
 
 A column holds the paths, another the captions, one or a list: known by name, or by `--set image=COLUMN --set text=COLUMN`.
 Rows of one path become one visual. Paths are relative to `root`, to the table, or to the one folder below it in which most of
@@ -22,11 +23,15 @@ from xmr.data.columns import Columns, mapped
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item
 from xmr.data.named_files import item_of, of_files
-from xmr.data.tables import Row, Skips, captions_in, columns_of, header, read_lines, read_rows, read_text
+from xmr.data.tables import Row, Skips, captions_in, columns_of, header, read_lines, read_rows
 from xmr.registry import Range
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json")
-TOKEN = re.compile(r"(?P<name>[^\t]+\.\w{3,4})#\d+\t(?P<caption>.*)")
+# Tables without a header: Flickr8k's token files, and MSVD's AllVideoDescriptions.txt with its clips by name and seconds.
+BARE = {
+    "image": re.compile(r"(?P<name>[^\t]+\.\w{3,4})#\d+\t(?P<caption>.*)"),
+    "video": re.compile(r"(?P<name>\S+_\d+_\d+) (?P<caption>.*)"),
+}
 HEAD = 1 << 16  # bytes of a file in which its header, or its first object, stands
 
 
@@ -96,7 +101,7 @@ def is_table(path: Path) -> bool:
             if not start.startswith(bracket):
                 return False
             columns = list(json.JSONDecoder().raw_decode(start[len(bracket) :].lstrip())[0])
-        elif TOKEN.match(head):
+        elif _bare(path):
             return True
         else:
             columns = header(path)
@@ -120,15 +125,26 @@ def _by_split(folder: Path) -> dict[Path, str]:
     return told
 
 
+def _bare(path: Path) -> str:
+    """By which pattern the first line of a text file is a row without a header; "" where by none."""
+    if path.suffix.lower() not in (".txt", ".token"):
+        return ""
+    with path.open("rb") as file:
+        lines = file.read(HEAD).decode("utf-8-sig", "ignore").splitlines()
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    return next((column for column, pattern in BARE.items() if pattern.fullmatch(first)), "")
+
+
 def _rows(file: Path, skips: Skips) -> list[Row]:
-    text = read_text(file) if file.suffix.lower() in (".txt", ".token") else ""
-    if TOKEN.match(text):
+    if bare := _bare(file):
         found = []
         for line, one in enumerate(read_lines(file), 1):
-            if match := TOKEN.fullmatch(one):
-                found.append(Row(file, line, {"image": match["name"], "caption": match["caption"]}))
-            elif one.strip():
-                skips.add("odd rows", f"{file}, line {line}: must be NAME#NUMBER, a tab and the caption")
+            if match := BARE[bare].fullmatch(one):
+                found.append(Row(file, line, {bare: match["name"], "caption": match["caption"]}))
+            elif one.strip() and not one.startswith("#"):
+                skips.add(
+                    "odd rows", f"{file}, line {line}: no name and caption, as the first lines have them"
+                )
         return found
     rows = read_rows(file, lambda message: skips.add("odd rows", message))
     if not rows:

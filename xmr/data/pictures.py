@@ -29,6 +29,7 @@ MAX_JPEG = (
 )
 MAX_SIDE = 500_000  # pixels; a line of 25 million would take 17 s and 700 MB, since each row costs by itself
 SMALL = 256 * 256  # pixels; decoding fewer takes 0.5 ms at most
+TINY = 64 * 64  # pixels; of pictures in shards, of which there are many, only those are decoded in full
 STRIP = 2**20  # pixels that are made smaller at once
 ENDS = 4096  # bytes at either end of a file that go into the fingerprint
 
@@ -137,7 +138,7 @@ class Packed:
 
     def check(self, item: Item, thorough: bool) -> bytes:
         data = self.read(item.place)
-        return _digest(_checked(io.BytesIO(data), len(data), thorough))
+        return _digest(_checked(io.BytesIO(data), len(data), thorough, TINY))
 
     def glance(self, item: Item) -> bytes:
         try:
@@ -213,13 +214,13 @@ def check(path: str, thorough: bool) -> bytes:
         raise _unreadable(error) from error
 
 
-def _checked(file: BinaryIO, size: int, thorough: bool) -> bytes:
+def _checked(file: BinaryIO, size: int, thorough: bool, small: int = SMALL) -> bytes:
     try:
         evidence = content(file, size)
         with _opened(file) as image:
             if _scaled(image):  # read as opaque before, so features of it are made anew
                 evidence += b"tRNS"
-            if thorough or image.width * image.height <= SMALL:
+            if thorough or image.width * image.height <= small:
                 image.load()
             elif image.format == "PNG":
                 image.verify()

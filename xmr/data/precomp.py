@@ -19,7 +19,7 @@ import numpy as np
 
 from xmr.data import arrays, splits
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.features import TEXT_FEATURES, assemble, check_names, text_features
+from xmr.data.features import TEXT_FEATURES, assemble, check_names, text_rows
 from xmr.data.tables import Row, Skips, listed, read_lines
 
 NUMBERED = re.compile(r"#\d+$")
@@ -38,7 +38,7 @@ def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
         raise DataFault(f"{table} is missing: it holds the captions of {path.name}, one per line")
     values = arrays.open_features(path)
     lines = read_lines(table)
-    texts = text_features(folder / f"{stem}_{TEXT_FEATURES}", len(lines), f"lines of {table.name}")
+    texts = text_rows(folder / f"{stem}_{TEXT_FEATURES}", len(lines), f"lines of {table.name}")
     ids = folder / f"{stem}_ids.txt"
     names = read_lines(ids) if ids.is_file() else None
     first_rows, owner, names = _pairs(path, values, table, lines, ids, names)

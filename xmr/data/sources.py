@@ -8,6 +8,7 @@ from typing import Any
 from xmr.data import generated  # noqa: F401  (its datasets register themselves)
 from xmr.data.arrow import SUFFIXES, arrow, arrow_files
 from xmr.data.classes import class_views, mat_files
+from xmr.data.classfolder import class_folders, classfolder
 from xmr.data.clips import TABLES, clips
 from xmr.data.coco import coco, coco_files, is_karpathy, karpathy, karpathy_files
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
@@ -15,6 +16,8 @@ from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
 from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt
+from xmr.data.msrvtt_videos import msrvtt_videos
+from xmr.data.names import VIDEOS, ending_with
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
 from xmr.data.shards import expanded, shard_files, shards
@@ -35,6 +38,8 @@ for kind in (
     karpathy,
     features,
     msrvtt,
+    msrvtt_videos,
+    classfolder,
     precomp,
     class_views,
 ):
@@ -106,7 +111,7 @@ def kind_of(folder: Path) -> str:
     if coco_files(folder):
         return "coco"
     if annotation_files(folder):
-        return "msrvtt"
+        return "msrvtt" if ending_with(folder, (".npy", ".npz")) or not _videos(folder) else "msrvtt_videos"
     if metadata_files(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
     if arrow_files(folder):
@@ -115,6 +120,8 @@ def kind_of(folder: Path) -> str:
         return "pairs"
     if mat_files(folder):
         return "class_views"
+    if class_folders(folder):
+        return "classfolder"
     if split_folders(folder):
         return "imagefolder"  # which tells that the captions are missing
     paths = sorted(folder.iterdir())
@@ -123,6 +130,10 @@ def kind_of(folder: Path) -> str:
         f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
         f"no *_ims.npy (it holds {shown or 'nothing'}). {_layouts()}"
     )
+
+
+def _videos(folder: Path) -> list[Path]:
+    return ending_with(folder, tuple(VIDEOS))
 
 
 def _kind_of_file(path: Path) -> str:

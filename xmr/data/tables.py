@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xmr.data.columns import ID, IMAGE, LABEL, SPLIT, TEXT, WITHIN, first_of, plain
+from xmr.data.columns import ID, IMAGE, LABEL, NUMBERED, SPLIT, TEXT, WITHIN, first_of, plain
 from xmr.data.dataset import DataFault
 from xmr.data.printed import BadList, elements
 
@@ -209,11 +209,13 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.values))
 
 
-def caption_column(rows: list[Row], path: Path) -> str:
-    """Which column holds the captions. Raises DataFault naming the columns that there are."""
+def caption_columns(rows: list[Row], path: Path) -> list[str]:
+    """Which columns hold the captions: one, or caption_0, caption_1 … Raises DataFault naming those that there are."""
     columns = columns_of(rows)
     if name := first_of(columns, TEXT):
-        return name
+        return [name]
+    if several := [name for name in columns if NUMBERED.fullmatch(plain(name))]:
+        return several
     raise DataFault(
         f"{path}: no captions: a column 'captions' (a list), 'caption' or 'text' is needed, or its name by --set text=COLUMN; "
         f"there are {', '.join(map(repr, columns)) or 'no columns'}"
@@ -242,16 +244,16 @@ def captions_of(row: Row, column: str) -> list[str]:
     return [row.checked(text or "", column) for text in apart]
 
 
-def captions_in(row: Row, columns: Sequence[str]) -> list[str]:
-    """The captions of all these columns, as `captions_of`; an object, or a list of some, gives its `raw`, `caption`
-    or `text`."""
+def captions_in(row: Row, columns: Sequence[str], objects: bool = True) -> list[str]:
+    """The captions of all these columns, as `captions_of`. With `objects`, one that stands in the place of a caption gives
+    its `raw`, `caption` or `text`; visuals may have fewer captions than there are columns."""
     found = []
     for column in columns:
         value = row.values.get(column)
-        if value is None and len(columns) > 1:  # visuals may have fewer captions than there are columns
+        if value is None and len(columns) > 1:
             continue
         parts = value if isinstance(value, list) else [value]
-        if any(isinstance(part, dict) for part in parts):
+        if objects and any(isinstance(part, dict) for part in parts):
             parts = [_within(row, column, part) if isinstance(part, dict) else part for part in parts]
             flat = [one for part in parts for one in (part if isinstance(part, list) else [part])]
             row = row._replace(values={**row.values, column: flat})

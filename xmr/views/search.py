@@ -29,10 +29,9 @@ def search(scene: Scene) -> list[Block]:
         found = {"notice": "No run is chosen: add one under Runs."}
     else:
         found = answer(workspace, asked, runs, scene.state.baseline, scene.state.k, scene.state.scale)
-    words, pictures = (
-        asks_text(workspace),
-        workspace.dataset().visuals is not None and workspace.dataset().classes is None,
-    )
+    words, data = asks_text(workspace), workspace.dataset()
+    # Of features that were made elsewhere no encoder is known that could read another picture.
+    pictures = data.visuals is not None and data.visual_features is None and data.classes is None
     line = text(
         "query", "Query", shown_text(workspace, asked), bare=True, quiet=True, hidden=not words, placeholder=f"Describe a {_noun(workspace)}",
     )  # fmt: skip
