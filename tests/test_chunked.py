@@ -12,7 +12,7 @@ from xmr.analysis import pair_weights
 from xmr.core import Pairs
 from xmr.losses import LOSSES, batch, chunked, loss_value, shares, symmetric
 from xmr.losses.chunked import chunked_loss, chunked_weights, unchunkable
-from xmr.losses.negatives import Each, Hardest, Softmax, declared_of, negatives, negatives_total, shortened
+from xmr.losses.negatives import Each, Hardest, Softmax, as_declared, declared_of, negatives
 from xmr.registry import UnknownName
 
 WHOLE_BATCH = sorted(name for name, entry in LOSSES.items() if unchunkable(entry, {}))
@@ -184,7 +184,7 @@ def test_collapsed_embeddings_are_no_special_case(name):
     compare(name, (same, same, None, None), 3)
 
 
-def keeps_its_word(entry, declared, seed):
+def keeps_its_word(entry, seed):
     """Fails where a loss does something else with its negatives than it declares."""
     generator = torch.Generator().manual_seed(seed)
     scores = torch.rand(12, 20, generator=generator, dtype=torch.float64) * 1.6 - 0.6
@@ -192,32 +192,16 @@ def keeps_its_word(entry, declared, seed):
     positives[0], positives[1] = False, True
     positives[2:, 0], ignored = True, torch.rand(12, 20, generator=generator) < 0.1
     pairs = Pairs.of(scores.requires_grad_(), positives, ~positives & ~ignored)
-    hyper, found = entry.defaults, entry(pairs)
-    weights = derived(found.sum(), [scores])[0]
-    hardest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
-    alone = replace(pairs, negatives=torch.zeros_like(pairs.negatives))
-    if isinstance(declared, Each):
-        terms = declared.term(scores, **hyper)
-        expected = entry(alone) + torch.where(pairs.negatives, terms, 0.0).sum(1)
-    elif isinstance(declared, Hardest):
-        expected = entry(shortened(alone, hardest))
-    else:
-        lowest = scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
-        mined = (
-            pairs.negatives
-            if declared.mined is None
-            else pairs.negatives & declared.mined(scores, lowest, **hyper)
-        )
-        total = negatives_total(pairs, declared.logit(scores, **hyper), mined)
-        expected = entry(shortened(alone, hardest.detach(), total))
+    found, expected = entry(pairs), as_declared(entry, pairs, entry.defaults)
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(weights, derived(expected.sum(), [scores])[0])
+    weights = (derived(value.sum(), [scores])[0] for value in (found, expected))
+    torch.testing.assert_close(*weights)
 
 
 @pytest.mark.parametrize("name", DECLARED)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_loss_does_with_its_negatives_what_it_declares(name, seed):
-    keeps_its_word(LOSSES[name], DECLARED[name], seed)
+    keeps_its_word(LOSSES[name], seed)
 
 
 @pytest.mark.parametrize(
@@ -231,9 +215,16 @@ def test_a_loss_does_with_its_negatives_what_it_declares(name, seed):
         ("debiased", Softmax(lambda scores, temperature, prior: scores / temperature)),
     ],
 )
-def test_a_wrong_declaration_is_found_out(name, declared):
+def test_a_wrong_declaration_is_found_out(name, declared, monkeypatch):
+    def liar(*args, **hyper):
+        return LOSSES[name].make(*args, **hyper)
+
+    entry = replace(LOSSES[name], name="liar", make=negatives(declared)(liar))
     with pytest.raises(AssertionError):
-        keeps_its_word(LOSSES[name], declared, 0)
+        keeps_its_word(entry, 0)
+    monkeypatch.setitem(LOSSES, "liar", entry)
+    with pytest.raises(ValueError, match=f"something else than {type(declared).__name__}, which"):
+        chunked_loss("liar", *spread(1), chunk=4)
 
 
 def test_what_is_shipped_declares_what_it_can():

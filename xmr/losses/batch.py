@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmr.core import DIRECTIONS, Direction, Pairs, single
 from xmr.losses.base import LOSSES
+from xmr.losses.negatives import as_declared, declared_of
 from xmr.registry import Entry
 
 CELLS = 1 << 20  # scores held at once, where the caller does not say how many rows: about what a cache holds
@@ -141,8 +142,8 @@ def _checked_groups(
 def unchunkable(entry: Entry, hyper: Hyper) -> str:
     """Why a loss with these hyper-parameters can't be asked by blocks of rows; "" where it can.
 
-    Found by asking a few rows together and each alone. A loss that looks at its batch only where that is large, or only
-    at rare scores, is not found out.
+    Found by asking a few rows together, each alone, and as what the loss declares of its negatives has it. A loss that
+    looks at its batch only where that is large, or only at rare scores, is not found out.
     """
     fixed = {key: value for key, value in hyper.items() if not isinstance(value, Tensor)}
     return _probe(entry, tuple(sorted(fixed.items())))
@@ -153,11 +154,15 @@ def _probe(entry: Entry, fixed: tuple[tuple[str, Any], ...]) -> str:
     scores = torch.rand(6, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1.6 - 0.6
     positives = torch.eye(6, 10, dtype=torch.bool)
     positives[0, 7:] = True
+    hyper, pairs = entry.defaults | dict(fixed), Pairs.of(scores, positives)
     try:
-        together = entry(Pairs.of(scores, positives), **dict(fixed))
-        alone = [entry(Pairs.of(scores[i : i + 1], positives[i : i + 1]), **dict(fixed)) for i in range(6)]
+        together = entry(pairs, **hyper)
+        alone = [entry(Pairs.of(scores[i : i + 1], positives[i : i + 1]), **hyper) for i in range(6)]
     except ValueError as error:
         return str(error)
-    if torch.allclose(together, torch.cat(alone)):
-        return ""
-    return "the value of a query depends on other queries"
+    if not torch.allclose(together, torch.cat(alone)):
+        return "the value of a query depends on other queries"
+    declared = declared_of(entry)
+    if declared is not None and not torch.allclose(together, as_declared(entry, pairs, hyper)):
+        return f"with its negatives it does something else than {type(declared).__name__}, which it declares"
+    return ""

@@ -7,9 +7,9 @@ and the loss's hyper-parameters by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -86,3 +86,22 @@ def shortened(pairs: Pairs, hardest: Tensor, total: Tensor | None = None) -> Pai
     positives = torch.cat([pairs.positives, torch.zeros_like(exists)], 1)
     negatives = torch.cat([torch.zeros_like(pairs.positives), exists], 1)
     return ShortRows(scores, positives, negatives, direction=pairs.direction, total=total)
+
+
+def as_declared(entry: Entry, pairs: Pairs, hyper: Mapping[str, Any]) -> Tensor:
+    """What a loss is of `pairs` by its declaration, (Q,), all hyper-parameters given: equal to the loss where that is true."""
+    declared = declared_of(entry)
+    alone = replace(pairs, negatives=torch.zeros_like(pairs.negatives))
+    if isinstance(declared, Each):
+        terms = torch.where(pairs.negatives, declared.term(pairs.scores, **hyper), 0.0)
+        return entry(alone, **hyper) + terms.sum(1)
+    hardest = pairs.scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
+    if isinstance(declared, Hardest):
+        return entry(shortened(alone, hardest), **hyper)
+    assert isinstance(declared, Softmax)
+    mined = pairs.negatives
+    if declared.mined is not None:
+        lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
+        mined = mined & declared.mined(pairs.scores, lowest, **hyper)
+    total = negative_logsumexp(declared.logit(pairs.scores, **hyper), mined)
+    return entry(shortened(alone, hardest.detach(), total), **hyper)
