@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import inferred_average_precision, ndcg_of_grades
+from tests.test_metrics import GRID, close, integer_embeddings, truth_of
 from xmr.core import Ranking
-from xmr.data.dataset import Truth
 from xmr.metrics import (
     METRICS,
-    JudgedRanking,
     class_map,
     evaluate,
     evaluate_embeddings,
@@ -51,21 +50,6 @@ def labelled(seed, visuals=60, texts=80, dimension=6):
     return *[x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit], *labels
 
 
-def truth_of(relevance):
-    return Truth(
-        block=lambda v, t: relevance[np.ix_(v, t)],
-        pairs=lambda v, t: relevance[v, t],
-        complete=not np.isnan(relevance).any(),
-        source="a test",
-    )
-
-
-def same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-9), name
-
-
 # Class labels
 
 
@@ -89,7 +73,7 @@ def test_map_of_each_class_and_their_weighted_mean():
     v2t, _ = rank_embeddings(visual, text, of_visual, of_text)
     found = class_map(v2t, of_visual, CLASSES)
     values = np.array(slow_map(visual @ text.T, of_visual, of_text))
-    same(found, {name: values[of_visual == label].mean() for label, name in enumerate(CLASSES)})
+    close(found, {name: values[of_visual == label].mean() for label, name in enumerate(CLASSES)})
     weights = np.bincount(of_visual) / len(of_visual)
     whole = evaluate_embeddings(visual, text, of_visual, of_text, classes=CLASSES)["v2t/map"]
     assert np.dot(weights, list(found.values())) == pytest.approx(whole)
@@ -149,27 +133,21 @@ def test_scores_and_groups_give_what_the_mask_gives(kind):
     scores = torch.randn(60, 80, generator=torch.Generator().manual_seed(0)).to(kind)
     kept = scores.clone()
     found = evaluate_scores(scores, of_visual, torch.from_numpy(of_text))
-    same(found, evaluate(scores, torch.from_numpy(of_visual[:, None] == of_text[None])))
+    close(found, evaluate(scores, torch.from_numpy(of_visual[:, None] == of_text[None])))
     assert torch.equal(scores, kept)
 
 
 def test_scores_of_embeddings_give_what_embeddings_give():
-    """Small integers, whose products are exact."""
     rng = np.random.default_rng(3)
-    visual, text = (rng.integers(-3, 4, (n, 5)).astype(np.float32) for n in (40, 70))
+    visual, text = integer_embeddings(rng, 40, 70)
     groups = rng.integers(0, 4, 40), rng.integers(0, 4, 70)
     relevance = rng.choice([0, 0, 0, 0.5, 1, np.nan], (40, 70))
     relevance[:, 0] = 1
     args = *groups, truth_of(relevance)
-    same(
+    close(
         evaluate_scores(visual @ text.T, *args, classes=CLASSES),
         evaluate_embeddings(visual, text, *args, classes=CLASSES),
     )
-
-
-def test_collapsed_scores_rank_last():
-    found = evaluate_scores(torch.full((30, 30), 0.5), np.arange(30), np.arange(30))
-    assert found["v2t/mean_rank"] == found["t2v/mean_rank"] == 30 and found["rsum"] == 0
 
 
 @pytest.mark.parametrize(
@@ -191,7 +169,6 @@ def test_faults_of_scores_name_what_is_there(change, message):
 
 # Graded and partly judged truths
 
-SCORES = st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, math.nan, math.inf, -math.inf])
 GRADES = st.sampled_from([0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 3.0, math.nan, math.nan])
 
 
@@ -199,7 +176,7 @@ GRADES = st.sampled_from([0.0, 0.0, 0.0, 0.25, 0.5, 1.0, 3.0, math.nan, math.nan
 def judged(draw):
     rows, columns = draw(st.integers(1, 6)), draw(st.integers(1, 12))
     values, grades = (
-        draw(st.lists(kind, min_size=rows * columns, max_size=rows * columns)) for kind in (SCORES, GRADES)
+        draw(st.lists(kind, min_size=rows * columns, max_size=rows * columns)) for kind in (GRID, GRADES)
     )
     grades[draw(st.integers(0, len(grades) - 1))] = 1.0
     return np.array(values).reshape(rows, columns), np.array(grades).reshape(rows, columns)
@@ -225,21 +202,13 @@ def test_graded_metrics_equal_the_loops(case, sort_from):
 
 def test_a_truth_of_embeddings_is_graded_as_its_scores_are():
     rng = np.random.default_rng(4)
-    visual, text = (rng.integers(-3, 4, (n, 5)).astype(np.float32) for n in (50, 90))
+    visual, text = integer_embeddings(rng, 50, 90)
     truth = truth_of(rng.choice([0, 0, 0, 0.5, 1, np.nan], (50, 90)))
     for mine, other in zip(
         rank_truth(visual, text, truth, block=7), rank_truth_of_scores(visual @ text.T, truth), strict=True
     ):
         for part in ("ranks", "offsets", "gains", "unjudged"):
             assert getattr(mine, part).tolist() == getattr(other, part).tolist()
-
-
-def test_inferred_ap_is_ap_where_all_is_judged():
-    rng = np.random.default_rng(5)
-    scores, relevance = rng.random((20, 300)), (rng.random((20, 300)) < 0.1).astype(float)
-    ranking, _ = rank_truth_of_scores(scores, truth_of(relevance))
-    exact = METRICS["average_precision"](rank_positives(scores, relevance > 0))
-    np.testing.assert_allclose(METRICS["xinf_ap"](ranking), exact, rtol=1e-12)
 
 
 def test_inferred_ap_by_eye():
@@ -273,11 +242,6 @@ def test_grades_decide_ndcg_and_a_match_of_equal_grades_is_as_ungraded():
         equal, _ = rank_truth_of_scores(scores, truth_of(np.array([[0.0, grade, grade]])))
         plain = METRICS["ndcg"](rank_positives(scores, torch.tensor([[False, True, True]])))
         assert METRICS["ndcg"](equal)[0] == pytest.approx(plain[0])
-
-
-def test_of_tied_matches_the_less_relevant_comes_first():
-    ranking, _ = rank_truth_of_scores(torch.tensor([[0.5, 0.5]]), truth_of(np.array([[1.0, 0.2]])))
-    assert isinstance(ranking, JudgedRanking) and ranking.gains.tolist() == [0.2, 1.0]
 
 
 def test_graded_metrics_are_reported_beside_the_others():

@@ -12,7 +12,6 @@ from tests.pair_parts import evidence, reordered, unit
 from xmr.analysis import pair_weights, weight_curve
 from xmr.core import EVIDENCE, Pairs
 from xmr.losses import LOSSES, loss_value, symmetric
-from xmr.registry import Registry
 
 NAMES = sorted(LOSSES)
 SHIPPED = sorted(name for name, entry in LOSSES.items() if entry.shipped)
@@ -317,10 +316,33 @@ def test_polynomial_test_vector_of_the_official_code():
     assert 2 * loss_value("polynomial", scores).item() == pytest.approx(0.2780366667, abs=1e-9)
 
 
-def test_polynomial_relative_without_its_square_is_max_of_hinges():
-    torch.testing.assert_close(
-        value("polynomial_relative", problem(3), c2=0.0), value("max_of_hinges", problem(3))
-    )
+def one_each(seed):
+    """A square batch, one positive a query."""
+    return Pairs.of(square(seed))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "factor", "name", "hyper", "other", "hyper_of_other", "close"),
+    [
+        (problem, 1, "polynomial_relative", {"c2": 0.0}, "max_of_hinges", {}, 0),
+        (problem, 1, "gravitation", {"mass": "equal", "within": 0.0}, "max_of_hinges", {}, 0),
+        (problem, 1, "ladder", {"weight": 0.0}, "max_of_hinges", {}, 0),
+        (problem, 1, "unified", {"scale": 1e5}, "max_of_hinges", {}, 1e-4),
+        (problem, 1, "soft_margin", {"scale": 1e5}, "max_of_hinges", {"margin": 0.0}, 1e-4),
+        (problem, 1e-3, "info_nce", {"temperature": 1e-3}, "max_of_hinges", {"margin": 0.0}, 6e-3),
+        (problem, 25, "unified", {"scale": 25.0, "margin": 0.0}, "info_nce", {"temperature": 1 / 25}, 0),
+        (problem, 1, "debiased", {"prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
+        (problem, 1, "hard_reweighted", {"beta": 0.0}, "debiased", {}, 0),
+        (problem, 1, "hard_reweighted", {"beta": 0.0, "prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
+        (problem, 1, "soft_labels", {"weight": 0.0, "temperature": 0.5}, "info_nce", {"temperature": 0.5}, 0),
+        (one_each, 5, "double_triplet", {"margin": 0.4}, "sum_of_hinges", {"margin": 0.2}, 0),
+    ],
+)
+def test_relations_that_docstrings_tell(pairs, factor, name, hyper, other, hyper_of_other, close):
+    for seed in range(3, 6):
+        found = factor * value(name, pairs(seed), **hyper)
+        tolerance = {"rtol": 0, "atol": close} if close else {}
+        torch.testing.assert_close(found, value(other, pairs(seed), **hyper_of_other), **tolerance)
 
 
 def test_weighting_trains_with_exactly_the_drawn_weights():
@@ -412,13 +434,6 @@ def test_soft_labels_has_the_released_balance_at_a_tenth_of_the_batch():
     assert LOSSES["soft_labels"].param("weight").parse(0.1 * 256)  # in reach of usual batches
 
 
-def test_gravitation_with_equal_masses_and_no_term_within_is_max_of_hinges():
-    pairs = problem(4)
-    torch.testing.assert_close(
-        value("gravitation", pairs, mass="equal", within=0.0), value("max_of_hinges", pairs)
-    )
-
-
 def test_gravitation_by_difficulty_needs_no_within_scores_and_weighs_the_difficult_more():
     scores = square(5)
     pairs = Pairs.of(scores)
@@ -448,63 +463,12 @@ def test_what_the_message_says_works():
     assert loss_value("gravitation", v @ t.T, visual_within=v @ v.T, text_within=t @ t.T).isfinite()
 
 
-def test_unified_has_both_its_limits():
-    pairs = problem(6)
-    torch.testing.assert_close(
-        value("unified", pairs, scale=1e5), value("max_of_hinges", pairs), atol=1e-4, rtol=0
-    )
-    torch.testing.assert_close(
-        25 * value("unified", pairs, scale=25.0, margin=0.0), value("info_nce", pairs, temperature=1 / 25)
-    )
-
-
-def test_the_softmax_family_reduces_to_info_nce():
-    pairs = problem(7)
-    plain = value("info_nce", pairs, temperature=0.5)
-    torch.testing.assert_close(value("debiased", pairs, temperature=0.5, prior=0.0), plain)
-    torch.testing.assert_close(
-        value("hard_reweighted", pairs, temperature=0.5, beta=0.0, prior=0.1), value("debiased", pairs)
-    )
-    torch.testing.assert_close(value("hard_reweighted", pairs, temperature=0.5, beta=0.0, prior=0.0), plain)
-    torch.testing.assert_close(value("soft_labels", pairs, weight=0.0, temperature=0.5), plain)
-
-
-def test_ladder_without_its_second_rung_is_max_of_hinges():
-    torch.testing.assert_close(value("ladder", problem(8), weight=0.0), value("max_of_hinges", problem(8)))
-
-
-def test_double_triplet_is_the_mean_of_hinges_at_half_the_margin():
-    scores = square(3)
-    torch.testing.assert_close(
-        loss_value("double_triplet", scores, margin=0.4), loss_value("sum_of_hinges", scores, margin=0.2) / 5
-    )
-
-
-def test_soft_margin_tends_to_the_hinge_without_margin():
-    torch.testing.assert_close(
-        value("soft_margin", problem(2), scale=1e5),
-        value("max_of_hinges", problem(2), margin=0.0),
-        atol=1e-4,
-        rtol=0,
-    )
-
-
 def test_info_nce_is_the_symmetric_cross_entropy_of_clip():
     scores, target = square(3), torch.arange(6)
     logits = scores / 0.07
     cross = torch.nn.functional.cross_entropy
     expected = (cross(logits, target) + cross(logits.T, target)) / 2
     torch.testing.assert_close(loss_value("info_nce", scores, temperature=0.07), expected)
-
-
-def test_info_nce_tends_to_the_largest_hinge_without_margin():
-    temperature = 1e-3
-    torch.testing.assert_close(
-        temperature * value("info_nce", Pairs.of(square(4)), temperature=temperature),
-        loss_value("max_of_hinges", square(4), margin=0.0),
-        atol=6 * temperature,
-        rtol=0,
-    )
 
 
 def test_max_of_hinges_is_the_sum_of_vsepp_over_twice_the_batch():
@@ -521,35 +485,6 @@ def test_siglip_is_the_sum_over_all_pairs_divided_by_the_batch():
     sign = 2 * torch.eye(6, dtype=torch.float64) - 1
     expected = -torch.nn.functional.logsigmoid(sign * (10 * scores - 10)).sum() / 6
     torch.testing.assert_close(loss_value("siglip", scores), expected)
-
-
-def test_a_user_can_register_a_loss_and_gets_its_weights():
-    registry = Registry("loss")
-
-    @registry.register
-    def linear(pairs):
-        """Pulls positives, pushes negatives."""
-        return (pairs.scores * (pairs.negatives.double() - pairs.positives.double())).sum(1)
-
-    leaf = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
-    symmetric(registry["linear"].make, Pairs.of(leaf)).backward()
-    torch.testing.assert_close(leaf.grad, (1 - 2 * torch.eye(3, dtype=torch.float64)) / 3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((torch.zeros(3),), r"\(Q, G\) float"),
-        ((torch.zeros(2, 3),), "must be square"),
-        ((torch.zeros(2, 3, dtype=torch.long),), "float"),
-        ((torch.zeros(2, 2), torch.ones(2, 3, dtype=torch.bool)), r"found \(2, 3\)"),
-        ((torch.zeros(2, 2), torch.ones(2, 2)), "must be bool"),
-        ((torch.zeros(2, 2), torch.eye(2) > 0, torch.eye(2) > 0), "both positive and negative"),
-    ],
-)
-def test_wrong_input_is_refused_with_what_was_found(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        loss_value("info_nce", *arguments)
 
 
 @pytest.mark.parametrize("word", ["groups", "labels"])
@@ -573,9 +508,19 @@ def test_groups_and_labels_stand_for_masks(word):
         torch.testing.assert_close(some, ask("info_nce", scores, same, near & ~same))
 
 
+def no_pairs(*shape):
+    return {"scores": torch.zeros(shape), "positives": torch.zeros(shape, dtype=torch.bool)}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"scores": torch.zeros(3)}, r"\(Q, G\) float"),
+        ({"scores": torch.zeros(2, 3)}, "must be square"),
+        ({"scores": torch.zeros(2, 3, dtype=torch.long)}, "float"),
+        ({"positives": torch.ones(2, 3, dtype=torch.bool)}, r"found \(2, 3\)"),
+        ({"positives": torch.ones(2, 2)}, "must be bool"),
+        ({"positives": torch.eye(2) > 0, "negatives": torch.eye(2) > 0}, "both positive and negative"),
         ({"groups": torch.arange(3)}, r"\(2,\) for the rows.*found \(3,\)"),
         ({"groups": (torch.arange(2), torch.arange(3))}, r"found \(3,\)"),
         ({"labels": torch.zeros(2)}, "labels must be integers.*float32"),
@@ -587,12 +532,22 @@ def test_groups_and_labels_stand_for_masks(word):
             {"groups": torch.zeros(2, dtype=torch.long), "negatives": torch.eye(2) > 0},
             "both positive and neg",
         ),
+        (no_pairs(0, 0), r"\(0, 0\) has no pairs"),
+        (no_pairs(3, 0), r"\(3, 0\) has no pairs"),
+        (no_pairs(0, 3), r"\(0, 3\) has no pairs"),
+        ({"scores": torch.eye(2).numpy()}, "scores must be a tensor, found ndarray"),
+        ({"scores": [[0.5]]}, "scores must be a tensor, found list"),
+        ({"scores": None}, "scores must be a tensor, found NoneType"),
+        ({"positives": torch.eye(2, dtype=torch.bool).numpy()}, "positives must be a tensor, found ndarray"),
+        ({"negatives": [[True]]}, "negatives must be a tensor, found list"),
+        ({"visual_within": torch.eye(2).numpy()}, "visual_within must be a tensor, found ndarray"),
+        ({"text_scores": 1.0}, "text_scores must be a tensor, found float"),
     ],
 )
-def test_groups_that_do_not_fit_are_refused(given, message):
+def test_what_does_not_fit_is_refused_with_what_was_found(given, message):
     for ask in (loss_value, pair_weights):
         with pytest.raises(ValueError, match=message):
-            ask("info_nce", torch.zeros(2, 2), **given)
+            ask("info_nce", **{"scores": torch.zeros(2, 2)} | given)
 
 
 @pytest.mark.parametrize("bad", [0, -0.07, math.nan, math.inf, "nan", True, None])
@@ -615,29 +570,3 @@ def test_the_positives_of_pairs_are_counted_anew_after_a_change():
 def test_unknown_loss_names_the_near_miss():
     with pytest.raises(KeyError, match="did you mean 'info_nce'"):
         loss_value("info_nc", torch.eye(2))
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3)])
-def test_no_pairs_have_no_loss(name, shape):
-    positives = torch.zeros(shape, dtype=torch.bool)
-    with pytest.raises(ValueError, match=re.escape(f"{shape} has no pairs")):
-        loss_value(name, torch.zeros(shape), positives)
-
-
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("scores", torch.eye(3).numpy()),
-        ("scores", [[0.5]]),
-        ("scores", None),
-        ("positives", torch.eye(3, dtype=torch.bool).numpy()),
-        ("negatives", [[True]]),
-        ("visual_within", torch.eye(3).numpy()),
-        ("text_scores", 1.0),
-    ],
-)
-def test_what_is_no_tensor_is_told(part, value):
-    given = {"scores": torch.rand(3, 3)} | {part: value}
-    with pytest.raises(ValueError, match=f"{part} must be a tensor, found {type(value).__name__}"):
-        loss_value("info_nce", **given)

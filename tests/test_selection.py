@@ -60,12 +60,23 @@ def test_caption_evidence_is_the_nearest_own_caption():
     torch.testing.assert_close(caption_evidence(asked.transpose()), expected.T)
 
 
-def test_threshold_decides():
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("caption_similarity", "text_scores"),
+        ("word_overlap", "word_scores"),
+        ("trained_caption_similarity", "text_within"),
+    ],
+)
+def test_the_similarity_to_the_nearest_own_caption_decides(name, source):
     asked = pairs()
-    evidence = caption_evidence(asked)
-    mask = suspected("caption_similarity", asked, threshold=0.5)
-    assert torch.equal(mask, (evidence >= 0.5) & asked.negatives)
-    assert suspected("caption_similarity", asked, threshold=-1.0).sum() == asked.negatives.sum()
+    near = getattr(asked, source)
+    for threshold in (0.3, 0.5, SELECTORS[name].param("threshold").range.low):
+
+        def rule(i, j, threshold=threshold):
+            return max(near[p, j].item() for p in own(asked, i)) >= threshold
+
+        assert torch.equal(suspected(name, asked, threshold=threshold), loop(asked, rule))
 
 
 def test_a_visual_without_captions_is_never_evidence():
@@ -167,7 +178,7 @@ def test_uninformative_leaves_max_of_hinges_unchanged():
     torch.testing.assert_close(hinge(mined)[single], hinge(asked)[single])
 
 
-def test_posterior_is_bayes_with_two_normals():
+def test_posterior_is_bayes_with_two_normals_told_or_of_the_pairs():
     generator = torch.Generator().manual_seed(3)
     scores = torch.rand(40, 40, generator=generator) * 0.4
     scores += 0.5 * torch.eye(40)
@@ -175,11 +186,15 @@ def test_posterior_is_bayes_with_two_normals():
     best = scores.diag()
     hardest = scores.masked_fill(torch.eye(40, dtype=torch.bool), -1).amax(1)
     clear = best > hardest
-    match = torch.distributions.Normal(best[clear].mean(), best[clear].std())
-    other = torch.distributions.Normal(hardest[clear].mean(), hardest[clear].std())
-    p, q = 0.1 * match.log_prob(scores).exp(), 0.9 * other.log_prob(scores).exp()
-    expected = torch.where(scores > hardest[clear].mean(), p / (p + q), 0.0)
-    torch.testing.assert_close(match_posterior(asked, 0.1), expected)
+    moments = best[clear].mean(), best[clear].std(), hardest[clear].mean(), hardest[clear].std()
+    for given, one in (
+        ((0.8, 0.1, 0.3, 0.2), replace(asked, moments=(0.8, 0.1, 0.3, 0.2))),
+        (moments, asked),
+    ):
+        match, other = torch.distributions.Normal(*given[:2]), torch.distributions.Normal(*given[2:])
+        p, q = 0.1 * match.log_prob(scores).exp(), 0.9 * other.log_prob(scores).exp()
+        expected = torch.where(scores > given[2], p / (p + q), 0.0)
+        torch.testing.assert_close(match_posterior(one, 0.1), expected)
     assert torch.equal(
         suspected("posterior", asked, prior=0.1, threshold=0.3), (expected >= 0.3) & asked.negatives
     )
@@ -187,19 +202,6 @@ def test_posterior_is_bayes_with_two_normals():
 
 def test_posterior_of_scores_that_separate_nothing_suspects_nobody():
     assert not suspected("posterior", Pairs.of(torch.zeros(5, 5))).any()
-
-
-@pytest.mark.parametrize(
-    ("name", "source"), [("word_overlap", "word_scores"), ("trained_caption_similarity", "text_within")]
-)
-def test_other_similarities_of_captions_decide_alike(name, source):
-    asked = pairs()
-    near = getattr(asked, source)
-
-    def rule(i, j):
-        return max(near[p, j].item() for p in own(asked, i)) >= 0.3
-
-    assert torch.equal(suspected(name, asked, threshold=0.3), loop(asked, rule))
 
 
 def test_agreement_counts_the_models_that_vote():
@@ -228,15 +230,6 @@ def test_what_is_needed_is_declared_and_missed_by_name():
                 suspected(name, bare)
         else:
             suspected(name, bare)
-
-
-def test_running_moments_prevail_over_those_of_the_pairs():
-    asked = pairs()
-    there = replace(asked, moments=(0.8, 0.1, 0.3, 0.2))
-    match, other = torch.distributions.Normal(0.8, 0.1), torch.distributions.Normal(0.3, 0.2)
-    p, q = (d.log_prob(asked.scores).exp() * share for d, share in ((match, 0.1), (other, 0.9)))
-    expected = torch.where(asked.scores > 0.3, p / (p + q), 0.0)
-    torch.testing.assert_close(match_posterior(there, 0.1), expected)
 
 
 def test_moments_are_mean_and_deviation_of_clear_queries():

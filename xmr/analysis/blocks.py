@@ -58,9 +58,14 @@ def vectors(side: Side) -> np.ndarray:
     return np.asarray(side.vectors if isinstance(side, ScoredSide) else side, np.float32)
 
 
+def in_single(side: Side) -> Side:
+    """The side's embeddings in float32, once for all blocks that they are multiplied with; a pair scorer's as they are."""
+    return side if isinstance(side, ScoredSide) else np.asarray(side, np.float32)
+
+
 def score_blocks(queries: Side, gallery: Side, cells: int = CELLS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row indices and their scores (q, G) float32, at most about `cells` scores at a time."""
-    every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
+    every = in_single(gallery)
     step = max(1, cells // max(len(every), 1))
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))

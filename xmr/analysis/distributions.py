@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class ScoreSamples:
             kind: (self.values[kind] - self.mean[query]) / np.maximum(self.deviation[query], 1e-12)
             for kind, query in self.query.items()
         }
-        return ScoreSamples(values, self.query, self.item, self.mean, self.deviation, self.hidden)
+        return replace(self, values=values)
 
 
 def score_samples(
@@ -56,17 +56,14 @@ def score_samples(
     """
     rng = np.random.default_rng(seed)
     each = max(1, limit // len(queries))
-    values: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
-    owners: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
-    items: dict[str, list[np.ndarray]] = {kind: [] for kind in POPULATIONS}
+    kinds = [kind for kind in POPULATIONS if kind != "unannotated" or truth is not None]
+    kept: dict[str, list[tuple[np.ndarray, ...]]] = {kind: [] for kind in kinds}
     mean, deviation = np.zeros(len(queries)), np.zeros(len(queries))
     hidden = 0
     columns = np.arange(len(gallery))
 
     def keep(kind: str, scores: np.ndarray, rows: np.ndarray, where: np.ndarray, first: int) -> None:
-        values[kind].append(scores[rows, where])
-        items[kind].append(where.astype(np.int32))
-        owners[kind].append(rows + first)
+        kept[kind].append((scores[rows, where], rows + first, where.astype(np.int32)))
 
     for rows, scores in score_blocks(queries, gallery):
         first, count = rows[0], len(rows)
@@ -87,15 +84,11 @@ def score_samples(
         best = scores.argmax(1)
         exists = np.flatnonzero(~taken.all(1))
         keep("hardest", scores, exists, best[exists], first)
-    kinds = [kind for kind in POPULATIONS if kind != "unannotated" or truth is not None]
-    return ScoreSamples(
-        {kind: np.concatenate(values[kind]) for kind in kinds},
-        {kind: np.concatenate(owners[kind]) for kind in kinds},
-        {kind: np.concatenate(items[kind]) for kind in kinds},
-        mean,
-        deviation,
-        None if truth is None else hidden / len(queries),
+    values, query, item = (
+        {kind: np.concatenate([block[part] for block in kept[kind]]) for kind in kinds} for part in range(3)
     )
+    share = None if truth is None else hidden / len(queries)
+    return ScoreSamples(values, query, item, mean, deviation, share)
 
 
 def of_queries(samples: ScoreSamples, asked: np.ndarray, count: int) -> ScoreSamples:
@@ -103,7 +96,7 @@ def of_queries(samples: ScoreSamples, asked: np.ndarray, count: int) -> ScoreSam
     mean, deviation = np.full(count, np.nan), np.full(count, np.nan)
     mean[asked], deviation[asked] = samples.mean, samples.deviation
     query = {kind: asked[own] for kind, own in samples.query.items()}
-    return ScoreSamples(samples.values, query, samples.item, mean, deviation, samples.hidden)
+    return replace(samples, query=query, mean=mean, deviation=deviation)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -197,12 +196,6 @@ def turn(moving: Projection, fixed: Projection) -> tuple[np.ndarray, np.ndarray]
     left, _, right = np.linalg.svd((x - x.mean(0)).T @ (y - y.mean(0)))
     rotation = left @ right
     return rotation, y.mean(0) - x.mean(0) @ rotation
-
-
-def aligned_maps(maps: Mapping[str, Projection]) -> dict[str, Projection]:
-    """Maps of several runs, by name, each aligned to the first."""
-    first = next(iter(maps.values()), None)
-    return {name: one if one is first else aligned(one, first) for name, one in maps.items()}
 
 
 def _umap(visual: np.ndarray, text: np.ndarray, seed: int) -> Projection:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from xmr.analysis.blocks import CELLS, WITHIN, Relevance, ScoredSide, Side, inner, vectors, with_others
+from xmr.analysis.blocks import CELLS, WITHIN, Relevance, Side, in_single, inner, vectors, with_others
 from xmr.analysis.weights import query_weights
 from xmr.core import Direction, Pairs
 from xmr.evidence import CaptionSimilarity, Evidence
@@ -67,7 +67,7 @@ def hard_negatives_by_weight(
     column, rank = np.zeros(kept, np.int64), np.zeros(kept, np.int64)
     score, weight = np.zeros(kept, np.float32), np.zeros(kept, np.float32)
     needs = LOSSES[loss].needs
-    every = gallery if isinstance(gallery, ScoredSide) else np.asarray(gallery, np.float32)
+    every = in_single(gallery)
     asking = np.arange(len(queries)) if asked is None else np.unique(asked)
     done = 0
     if progress:

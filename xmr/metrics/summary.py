@@ -75,8 +75,7 @@ def evaluate_embeddings(
     """
     rankings = rank_embeddings(visual, text, visual_group, text_group, block=block)
     metrics = evaluate_rankings(*rankings, visual_of_text)
-    if classes is not None:
-        metrics |= _of_classes(rankings, visual_group, text_group, classes)
+    metrics |= {} if classes is None else _of_classes(rankings, (visual_group, text_group), classes)
     if truth is not None and _knows_mismatches(truth, len(visual), len(text)):
         metrics |= _against_truth(rank_truth(visual, text, truth, block=block))
     return metrics
@@ -98,8 +97,7 @@ def evaluate_scores(
     """
     rankings = rank_scores(scores, visual_group, text_group)
     metrics = evaluate_rankings(*rankings, visual_of_text)
-    if classes is not None:
-        metrics |= _of_classes(rankings, visual_group, text_group, classes)
+    metrics |= {} if classes is None else _of_classes(rankings, (visual_group, text_group), classes)
     if truth is not None and _knows_mismatches(truth, *scores.shape):
         metrics |= _against_truth(rank_truth_of_scores(scores, truth))
     return metrics
@@ -208,11 +206,11 @@ def _resamples(count: int, seed: int, resamples: int) -> np.ndarray:
 
 
 def _of_classes(
-    rankings: tuple[Ranking, Ranking], visual_group: Array, text_group: Array, classes: Sequence[str]
+    rankings: tuple[Ranking, Ranking], labels: tuple[Array, Array], classes: Sequence[str]
 ) -> dict[str, float]:
     metrics = {}
-    for direction, ranking, labels in zip(DIRECTIONS, rankings, (visual_group, text_group), strict=True):
-        class_labels(labels, len(ranking), classes)
+    for direction, ranking, own in zip(DIRECTIONS, rankings, labels, strict=True):
+        class_labels(own, len(ranking), classes)
         metrics[f"{direction}/map"] = _mean(average_precision(ranking))
         metrics[f"{direction}/map_at_{MAP_CUTOFF}"] = _mean(average_precision_at_k(ranking, k=MAP_CUTOFF))
     return metrics
