@@ -1,17 +1,18 @@
-"""The generated scenes: pictures, captions, and truth against a slow oracle that reads scenes as dicts."""
+"""The generated scenes: what they promise, what captions say, how they look."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.worlds import DIFFICULTIES, as_bytes, scene_story
 from xmr.worlds.attributes import attribute_groups, attribute_targets
 from xmr.worlds.camera import footprint, screen_box
-from xmr.worlds.captions import Forms, captions_of, sample_captions
+from xmr.worlds.captions import captions_of, sample_captions
 from xmr.worlds.ceilings import annotated_ceiling, informed_ceiling, unannotated_share
 from xmr.worlds.parallel import render_parallel
 from xmr.worlds.render import render
@@ -20,17 +21,14 @@ from xmr.worlds.scenes import (
     MATERIALS,
     SHAPES,
     SIZES,
-    TABLES,
     Scenes,
     concatenate,
     flip,
     sample_scenes,
     scenes_of,
 )
-from xmr.worlds.seeds import pretraining_seed, split_seed
-from xmr.worlds.truth import holds, holds_pairs
-
-DIFFICULTIES = (0.0, 0.2, 0.5, 0.8, 1.0)
+from xmr.worlds.seeds import pretraining_seed
+from xmr.worlds.truth import holds
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +41,6 @@ def scenes() -> Scenes:
     return sample_scenes(60, 11)
 
 
-def as_bytes(arrays: Scenes | Forms) -> bytes:
-    return b"".join(getattr(arrays, f.name).tobytes() for f in fields(arrays))
-
-
 def prints(scenes: Scenes) -> set[bytes]:
     """What lies on each table and where: equal for equal scenes, whatever the light."""
     return {
@@ -55,13 +49,6 @@ def prints(scenes: Scenes) -> set[bytes]:
 
 
 # ---- scenes
-
-
-def test_scenes_are_a_function_of_the_seed():
-    assert as_bytes(sample_scenes(30, 5)) == as_bytes(sample_scenes(30, 5))
-    assert as_bytes(sample_scenes(30, 5)) != as_bytes(sample_scenes(30, 6))
-    assert as_bytes(sample_scenes(700, 5)[:30]) == as_bytes(sample_scenes(30, 5))
-    assert len(sample_scenes(0, 5)) == 0
 
 
 def test_scenes_keep_their_promises(test_scenes: Scenes):
@@ -89,71 +76,21 @@ def test_splits_and_pretraining_share_no_scene():
     sets = [prints(part) for part in parts]
     assert [len(s) for s in sets] == [10_000, 1_000, 1_000, 1_000, 2_000, 2_000, 2_000]
     assert len(set().union(*sets)) == sum(len(s) for s in sets)
-    with pytest.raises(ValueError, match="validation"):
-        split_seed("val")
 
 
-def test_indexing_and_joining(scenes: Scenes):
+def test_parts_are_joined(scenes: Scenes):
     joined = concatenate([scenes[:7], scenes[np.arange(7, 60)]])
     assert as_bytes(joined) == as_bytes(scenes)
-    with pytest.raises(TypeError, match="slice"):
-        scenes[3]
 
 
 # ---- captions
 
 
-def test_captions_are_a_function_of_their_arguments(scenes: Scenes):
-    texts, forms = sample_captions(scenes, 5, 0.5, 3)
-    again, same = sample_captions(scenes, 5, 0.5, 3)
-    assert texts == again
-    assert as_bytes(forms) == as_bytes(same)
-    assert sample_captions(scenes[:9], 5, 0.5, 3)[0] == texts[:45]
-    assert sample_captions(scenes, 5, 0.5, 4)[0] != texts
-    assert captions_of("validation")[0] != captions_of("validation", difficulty=0.6)[0]
-    assert sample_captions(scenes[:0], 5)[0] == []
-    with pytest.raises(ValueError, match="difficulty"):
-        sample_captions(scenes, 5, 1.5)
-
-
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_own_captions_hold_and_differ(scenes: Scenes, difficulty: float):
-    texts, forms = sample_captions(scenes, 5, difficulty, 1)
-    own = np.repeat(np.arange(len(scenes)), 5)
-    assert holds(scenes, forms)[own, np.arange(len(texts))].all()
-    for start in range(0, len(texts), 5):
-        assert len(set(texts[start : start + 5])) == 5
-
-
-def test_one_lonely_object_still_gets_many_captions(scenes: Scenes):
-    lonely = sample_scenes(300, 1)
-    lonely = lonely[lonely.count == 1][:10]
-    for difficulty in DIFFICULTIES:
-        texts, _ = sample_captions(lonely, 20, difficulty, 1)
-        assert all(len(set(texts[i : i + 20])) == 20 for i in range(0, len(texts), 20))
-
-
-WORDS = {
-    "colour": {name: i for i, name in enumerate(COLOURS)},
-    "shape": {"sphere": 0, "ball": 0, "cube": 1, "block": 1, "cylinder": 2, "cone": 3},
-    "size": {"small": 0, "little": 0, "large": 1, "big": 1},
-    "material": {"matte": 0, "rubber": 0, "metal": 1, "metallic": 1, "shiny": 1},
-    "table": {name: i for i, name in enumerate(TABLES)},
-}
-
-
-@pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_strings_say_what_forms_say(scenes: Scenes, difficulty: float):
+def test_strings_say_the_relations_of_their_forms(scenes: Scenes, difficulty: float):
     texts, forms = sample_captions(scenes, 5, difficulty, 2)
     for i, text in enumerate(texts):
-        words = [re.sub("s$", "", word) for word in re.findall("[a-z]+", text)]
-        for a, name in enumerate(("colour", "shape", "size", "material")):
-            said = sorted(WORDS[name][word] for word in words if word in WORDS[name])
-            claimed = sorted(int(c) for c in (*forms.nouns[i, :, a], forms.every[i, a]) if c >= 0)
-            assert said == claimed, (text, name)
-        assert [WORDS["table"][w] for w in words if w in WORDS["table"]] == [
-            t for t in [forms.table[i]] if t >= 0
-        ]
+        words = re.findall("[a-z]+", text)
         sides = [{"left": 0, "right": 1, "front": 2, "behind": 3}.get(w) for w in words]
         claimed = [r for r in forms.relation[i] if r >= 0]
         if "both" in words:  # "behind both a cube and a ball" says one relation twice
@@ -161,107 +98,7 @@ def test_strings_say_what_forms_say(scenes: Scenes, difficulty: float):
         assert sorted(s for s in sides if s is not None) == sorted(claimed), text
 
 
-ADJECTIVES = "(" + "|".join([*COLOURS, *WORDS["size"], *WORDS["material"], "other"]) + ")"
-NOUNS = "(" + "|".join([*WORDS["shape"], "object", "thing"]) + ")"
-
-
-def test_captions_read_as_english(test_scenes: Scenes):
-    for difficulty in DIFFICULTIES:
-        texts, _ = sample_captions(test_scenes[:300], 5, difficulty, 5)
-        assert len({re.sub(r"\b(" + "|".join(COLOURS) + r")\b", "C", text) for text in texts}) > 300
-        for text in texts:
-            assert text == text.strip().lower()
-            assert "  " not in text
-            assert not re.search(r"\ba [aeio]|\ban [^aeio]", text), text
-            assert not re.search(rf"\b(two|three|four) ({ADJECTIVES} )*({NOUNS})\b", text), text
-            assert not re.search(rf"\b(a|an|another) ({ADJECTIVES} )*({NOUNS})s\b", text), text
-
-
 # ---- truth
-
-
-def dicts(scenes: Scenes) -> list[dict]:
-    names = ("colour", "shape", "size", "material", "x", "y")
-    return [
-        {
-            "table": scenes.table[i],
-            "objects": [{n: getattr(scenes, n)[i, k] for n in names} for k in range(scenes.count[i])],
-        }
-        for i in range(len(scenes))
-    ]
-
-
-def fits(thing: dict, codes: np.ndarray) -> bool:
-    names = ("colour", "shape", "size", "material")
-    return all(code < 0 or thing[name] == code for name, code in zip(names, codes, strict=True))
-
-
-def related(relation: int, a: dict, b: dict) -> bool:
-    return [a["x"] < b["x"], a["x"] > b["x"], a["y"] < b["y"], a["y"] > b["y"]][relation]
-
-
-def oracle(scene: dict, forms: Forms, i: int) -> bool:
-    """Tries every way to give the phrases objects of their own."""
-    things = scene["objects"]
-    if forms.total[i] >= 0 and len(things) != forms.total[i]:
-        return False
-    if forms.table[i] >= 0 and scene["table"] != forms.table[i]:
-        return False
-    if not all(fits(thing, forms.every[i]) for thing in things):
-        return False
-    numbers = [int(n) for n in forms.number[i] if n > 0]
-    for phrase, number in enumerate(numbers):
-        if number > 1 and sum(fits(thing, forms.nouns[i, phrase]) for thing in things) != number:
-            return False
-    for order in itertools.permutations(things, sum(numbers)):
-        rest, given = list(order), []
-        for number in numbers:
-            given.append(rest[:number])
-            rest = rest[number:]
-        if not all(fits(t, forms.nouns[i, p]) for p, group in enumerate(given) for t in group):
-            continue
-        links = [(r, *ends) for r, ends in zip(forms.relation[i], forms.ends[i], strict=True) if r >= 0]
-        if all(related(r, a, b) for r, s, o in links for a in given[s] for b in given[o]):
-            return True
-    return False
-
-
-@pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_truth_equals_the_oracle(difficulty: float):
-    scenes = sample_scenes(60, 21)
-    _, forms = sample_captions(scenes[:40], 4, difficulty, 8)
-    slow = np.array([[oracle(scene, forms, i) for i in range(len(forms))] for scene in dicts(scenes)])
-    assert np.array_equal(holds(scenes, forms), slow)
-    rng = np.random.default_rng(0)
-    visual, text = rng.integers(len(scenes), size=500), rng.integers(len(forms), size=500)
-    assert np.array_equal(holds_pairs(scenes, forms, visual, text), slow[visual, text])
-
-
-def test_truth_of_arbitrary_forms_equals_the_oracle():
-    """Forms that no caption says: vague phrases, counts of two phrases, relations from any phrase to any."""
-    rng = np.random.default_rng(4)
-    m = 400
-    phrases = rng.integers(0, 4, m)
-    number = np.where(np.arange(3) < phrases[:, None], rng.choice([1, 1, 1, 2, 3], (m, 3)), 0)
-    nouns = np.where(rng.random((m, 3, 4)) < 0.2, rng.integers((8, 4, 2, 2), size=(m, 3, 4)), -1)
-    relation = np.where((phrases[:, None] > 1) & (rng.random((m, 2)) < 0.5), rng.integers(4, size=(m, 2)), -1)
-    subject = rng.integers(3, size=(m, 2)) % np.maximum(phrases, 1)[:, None]
-    target = (subject + 1) % np.maximum(phrases, 1)[:, None]
-    ends = np.where(relation[..., None] >= 0, np.stack([subject, target], axis=2), -1)
-    forms = Forms(
-        number=number,
-        nouns=np.where(number[..., None] > 0, nouns, -1),
-        relation=relation,
-        ends=ends,
-        total=np.where(rng.random(m) < 0.2, rng.integers(1, 5, m), -1),
-        every=np.where(rng.random((m, 4)) < 0.05, rng.integers((8, 4, 2, 2), size=(m, 4)), -1),
-        table=np.where(rng.random(m) < 0.1, rng.integers(4, size=m), -1),
-    )
-    forms = Forms(**{f.name: getattr(forms, f.name).astype(np.int8) for f in fields(forms)})
-    scenes = sample_scenes(50, 22)
-    slow = np.array([[oracle(scene, forms, i) for i in range(m)] for scene in dicts(scenes)])
-    assert 0.02 < slow.mean() < 0.9
-    assert np.array_equal(holds(scenes, forms), slow)
 
 
 def test_difficulty_makes_captions_truer(test_scenes: Scenes):
@@ -277,16 +114,6 @@ def test_default_difficulty_is_in_the_range_of_the_brief(test_scenes: Scenes):
     _, forms = captions_of("test")
     assert len(forms) == 5000
     assert 5 <= np.median(holds(test_scenes, forms).sum(0)) <= 20
-
-
-def test_index_pairs_are_checked(scenes: Scenes):
-    _, forms = sample_captions(scenes, 1)
-    with pytest.raises(ValueError, match="equally long"):
-        holds_pairs(scenes, forms, np.arange(3), np.arange(4))
-    with pytest.raises(IndexError):
-        holds_pairs(scenes, forms, np.array([999]), np.array([0]))
-    assert holds_pairs(scenes, forms, np.array([], int), np.array([], int)).shape == (0,)
-    assert holds(scenes[:0], forms).shape == (0, 60)
 
 
 def test_ceiling_equals_simulation():
@@ -321,7 +148,7 @@ def test_attribute_targets_tell_what_is_there(scenes: Scenes):
     targets, groups = attribute_targets(scenes), attribute_groups()
     assert targets.dtype == np.float32
     assert list(groups.values())[-1].stop == targets.shape[1]
-    for i, scene in enumerate(dicts(scenes)):
+    for i, scene in enumerate(scene_story(scenes, k) for k in range(len(scenes))):
         seen = {name: set(np.flatnonzero(targets[i, columns])) for name, columns in groups.items()}
         things = scene["objects"]
         assert seen["colour"] == {t["colour"] for t in things}

@@ -1,15 +1,16 @@
-"""The generated clips: frames, captions, and truth against a slow oracle that walks through each clip."""
+"""The generated clips: what they promise, what is seen, what captions say, and the dataset."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.worlds import ADJECTIVES, DIFFICULTIES, NOUN
 from xmr.data import generated, load_dataset
 from xmr.worlds.camera import footprint, lifted_box
 from xmr.worlds.clips import clips_of, sample_clips
@@ -19,7 +20,6 @@ from xmr.worlds.motion import (
     AWAY,
     BOUNCE,
     FRAMES,
-    PASS_SHARE,
     PASSES_BEHIND,
     PASSES_FRONT,
     TO_LEFT,
@@ -46,10 +46,8 @@ from xmr.worlds.motion_captions import (
 from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
 from xmr.worlds.parallel import render_parallel
 from xmr.worlds.render import render
-from xmr.worlds.scenes import COLOURS, SHAPES, SIZES, TABLES, Scenes, scenes_of
+from xmr.worlds.scenes import COLOURS, SHAPES, SIZES, Scenes, scenes_of
 from xmr.worlds.seeds import CLIPS, SPLITS, clip_seed
-
-DIFFICULTIES = (0.0, 0.3, 0.5, 0.8, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -107,23 +105,7 @@ def form(
     return MotionForms(**{name: np.array([value], np.int8) for name, value in rows.items()})
 
 
-def as_bytes(arrays: Clips | MotionForms | Scenes) -> bytes:
-    parts = (getattr(arrays, f.name) for f in fields(arrays))
-    return b"".join(as_bytes(part) if isinstance(part, Scenes) else part.tobytes() for part in parts)
-
-
 # ---- clips
-
-
-def test_clips_are_a_function_of_the_seed(clips: Clips):
-    few = sample_clips(20, 5)
-    assert as_bytes(few) == as_bytes(sample_clips(20, 5))
-    assert as_bytes(few[:9]) == as_bytes(sample_clips(9, 5))
-    assert as_bytes(few) != as_bytes(clips[:20])
-    with pytest.raises(ValueError, match="-1"):
-        sample_clips(-1)
-    with pytest.raises(ValueError, match="validation"):
-        clip_seed("val")
 
 
 def test_clips_keep_their_promises(clips: Clips):
@@ -291,41 +273,12 @@ def test_frames_hold_what_is_shown(clips: Clips):
 # ---- captions
 
 
-def test_captions_are_a_function_of_their_arguments(clips: Clips):
-    few = clips[:40]
-    texts, forms = sample_motion_captions(few, 5, 0.5, 3)
-    again, same = sample_motion_captions(few, 5, 0.5, 3)
-    assert texts == again
-    assert as_bytes(forms) == as_bytes(same)
-    assert sample_motion_captions(few[:9], 5, 0.5, 3)[0] == texts[:45]
-    assert sample_motion_captions(few, 5, 0.5, 4)[0] != texts
-    assert sample_motion_captions(few, 5, 0.6, 3)[0] != texts
-    with pytest.raises(ValueError, match="difficulty"):
-        sample_motion_captions(few, 5, 1.5)
-    with pytest.raises(ValueError, match="per_visual"):
-        sample_motion_captions(few, -1)
-
-
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_no_caption_is_false_of_its_own_clip(split: str):
     own = clips_of(split)
     index = np.repeat(np.arange(len(own)), 5)
-    for difficulty in (0.0, 0.5, 1.0) if split == "test" else (0.5,):
-        texts, forms = sample_motion_captions(own, 5, difficulty, clip_seed(split))
-        assert motion_holds_pairs(own, forms, index, np.arange(len(texts))).all()
-        assert all(len(set(texts[i : i + 5])) == 5 for i in range(0, len(texts), 5))
-
-
-WORDS = {
-    "colour": {name: i for i, name in enumerate(COLOURS)},
-    "shape": {"sphere": 0, "ball": 0, "cube": 1, "block": 1, "cylinder": 2, "cone": 3},
-    "size": {"small": 0, "little": 0, "large": 1, "big": 1},
-    "material": {"matte": 0, "rubber": 0, "metal": 1, "metallic": 1, "shiny": 1},
-}
-
-
-ADJECTIVES = "(?:" + "|".join([*COLOURS, *WORDS["size"], *WORDS["material"]]) + ")"
-NOUN = "(?:" + "|".join([*WORDS["shape"], "object", "thing"]) + ")"
+    texts, forms = sample_motion_captions(own, 5, 0.5, clip_seed(split))
+    assert motion_holds_pairs(own, forms, index, np.arange(len(texts))).all()
 
 
 def said(text: str) -> list[str]:
@@ -355,17 +308,9 @@ def said(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_strings_say_what_forms_say(clips: Clips, difficulty: float):
+def test_strings_say_the_clauses_of_their_forms(clips: Clips, difficulty: float):
     texts, forms = sample_motion_captions(clips[:120], 5, difficulty, 2)
     for i, text in enumerate(texts):
-        plain = re.sub(rf"\bthe ({ADJECTIVES} )*{NOUN}\b", "it", text)
-        words = re.findall("[a-z]+", plain)
-        for a, name in enumerate(("colour", "shape", "size", "material")):
-            claimed = sorted(int(c) for c in forms.nouns[i, :, a] if c >= 0)
-            assert sorted(WORDS[name][word] for word in words if word in WORDS[name]) == claimed, (text, name)
-        assert re.findall(rf"({'|'.join(TABLES)}) table", text) == [
-            TABLES[t] for t in forms.table[i : i + 1] if t >= 0
-        ]
         assert ("everything else" in text) == bool(forms.rest[i])
         claims = [CLAIMS[c] for c in forms.claim[i] if c >= 0]
         body = text.replace(" and everything else stays as it is", "").replace(" across the table", "")
@@ -381,16 +326,6 @@ def test_strings_say_what_forms_say(clips: Clips, difficulty: float):
             assert bool(re.search(r"\bwhile\b|at the same time", text)) == (order == WHILE), text
 
 
-def test_captions_read_as_english(clips: Clips):
-    for difficulty in DIFFICULTIES:
-        texts, _ = sample_motion_captions(clips[:100], 5, difficulty, 5)
-        for text in texts:
-            assert text == text.strip().lower()
-            assert "  " not in text
-            assert "{" not in text
-            assert not re.search(r"\ba [aeio]|\ban [^aeio]", text), text
-
-
 def test_the_cube_is_always_one_that_was_named(clips: Clips):
     for difficulty in DIFFICULTIES:
         texts, _ = sample_motion_captions(clips[:150], 5, difficulty, 6)
@@ -401,180 +336,6 @@ def test_the_cube_is_always_one_that_was_named(clips: Clips):
 
 
 # ---- truth
-
-
-def story(clips: Clips, i: int) -> dict:
-    """A clip as objects and events with what each event is in words."""
-    s = clips.scenes
-    things = [
-        {name: int(getattr(s, name)[i, k]) for name in ("colour", "shape", "size", "material")}
-        for k in range(s.count[i])
-    ]
-    where = [[float(s.x[i, k]), float(s.y[i, k])] for k in range(s.count[i])]
-    events = []
-    for e in range(3):
-        if clips.action[i, e] >= 0:
-            event = {name: float(getattr(clips, name)[i, e]) for name in ("start", "end", "amount")}
-            events.append(event | {"is": ACTIONS[clips.action[i, e]], "of": int(clips.actor[i, e])})
-    for event in events:
-        event["passes"] = {
-            b: passing(things, where, events, event, b) for b in range(len(things)) if b != event["of"]
-        }
-    return {"things": things, "events": events, "table": int(s.table[i])}
-
-
-STEPS = {"left": (-1, 0), "right": (1, 0), "towards": (0, -1), "away": (0, 1)}
-
-
-def place(where: list, events: list, k: int, time: float) -> tuple[float, float]:
-    x, y = where[k]
-    for event in events:
-        if event["of"] == k and event["is"] in STEPS:
-            share = min(max((time - event["start"]) / (event["end"] - event["start"]), 0), 1)
-            x += STEPS[event["is"]][0] * share * event["amount"]
-            y += STEPS[event["is"]][1] * share * event["amount"]
-    return x, y
-
-
-def there(events: list, k: int, time: float) -> bool:
-    own = [event for event in events if event["of"] == k]
-    return all(
-        not (event["is"] == "appear" and time < event["start"])
-        and not (event["is"] == "vanish" and time >= event["start"])
-        for event in own
-    )
-
-
-def passing(things: list, where: list, events: list, event: dict, b: int) -> str:
-    if event["is"] not in ("left", "right"):
-        return ""
-    a = event["of"]
-    before, after = (
-        place(where, events, a, event[t])[0] - place(where, events, b, event[t])[0] for t in ("start", "end")
-    )
-    inside = [k for k in range(FRAMES) if event["start"] <= k <= event["end"]]
-    if before * after >= 0 or not all(there(events, b, t) for t in [event["start"], event["end"], *inside]):
-        return ""
-    shares = []
-    for k in inside:
-        boxes = []
-        for o in (a, b):
-            x, y = place(where, events, o, k)
-            bouncing = [e for e in events if e["of"] == o and e["is"] == "bounce"]
-            assert not any(e["start"] < k < e["end"] for e in bouncing)  # else the height must be told here
-            codes = np.array(things[o]["shape"]), np.array(things[o]["size"])
-            boxes.append([float(v) for v in lifted_box(np.float32(x), np.float32(y), *codes, np.float32(0))])
-        (l1, r1, b1, t1), (l2, r2, b2, t2) = boxes
-        common = max(min(r1, r2) - max(l1, l2), 0) * max(min(t1, t2) - max(b1, b2), 0)
-        shares.append(common / min((r1 - l1) * (t1 - b1), (r2 - l2) * (t2 - b2)))
-    if max(shares) < PASS_SHARE:
-        return ""
-    best = inside[int(np.argmax(shares))]
-    farther = place(where, events, a, best)[1] > place(where, events, b, best)[1]
-    return "behind" if farther else "in front"
-
-
-def is_true(claim: str, subject: int, target: int, event: dict) -> bool:
-    if event["of"] != subject:
-        return False
-    if claim == "slide":
-        return event["is"] in STEPS
-    if claim == "move":
-        return event["is"] in (*STEPS, "turn", "bounce")
-    if " " in claim:
-        way, side = claim.split(" ", 1)
-        return event["passes"].get(target) == side and way in ("pass", event["is"])
-    return event["is"] == claim
-
-
-def oracle(clip: dict, forms: MotionForms, i: int) -> bool:
-    """Tries every way to give the phrases objects, and the clauses events, of their own."""
-    things, events = clip["things"], clip["events"]
-    if forms.table[i] >= 0 and clip["table"] != forms.table[i]:
-        return False
-    count = int(forms.phrases[i])
-    clauses = [
-        (CLAIMS[c], int(s), int(t))
-        for c, s, t in zip(forms.claim[i], forms.subject[i], forms.target[i], strict=True)
-        if c >= 0
-    ]
-    attributes = ("colour", "shape", "size", "material")
-    for chosen in itertools.permutations(range(len(things)), count):
-        nouns = zip(chosen, forms.nouns[i, :count], strict=True)
-        if not all(
-            code < 0 or things[k][a] == code
-            for k, noun in nouns
-            for a, code in zip(attributes, noun, strict=True)
-        ):
-            continue
-        if forms.rest[i] and any(event["of"] not in chosen for event in events):
-            continue
-        options = []
-        for claim, subject, target in clauses:
-            who = chosen[subject]
-            goal = chosen[target] if target >= 0 else -1
-            if claim == "still":
-                options.append(["rest"] if all(event["of"] != who for event in events) else [])
-            else:
-                options.append([event for event in events if is_true(claim, who, goal, event)])
-        if len(clauses) == 1 and options[0]:
-            return True
-        for a, b in itertools.product(*options) if len(clauses) == 2 else ():
-            if a is b:
-                continue
-            if forms.order[i] == AND:
-                return True
-            if "rest" in (a, b):
-                continue
-            if forms.order[i] == BEFORE and a["end"] <= b["start"]:
-                return True
-            if forms.order[i] == WHILE and a["start"] < b["end"] and b["start"] < a["end"]:
-                return True
-    return False
-
-
-@pytest.mark.parametrize("difficulty", DIFFICULTIES)
-def test_truth_equals_the_oracle(clips: Clips, difficulty: float):
-    few = clips[60:110]
-    _, forms = sample_motion_captions(few[:40], 4, difficulty, 8)
-    stories = [story(few, i) for i in range(len(few))]
-    slow = np.array([[oracle(clip, forms, i) for i in range(len(forms))] for clip in stories])
-    assert np.array_equal(motion_holds(few, forms), slow)
-    rng = np.random.default_rng(0)
-    visual, text = rng.integers(len(few), size=500), rng.integers(len(forms), size=500)
-    assert np.array_equal(motion_holds_pairs(few, forms, visual, text), slow[visual, text])
-
-
-def test_truth_of_arbitrary_forms_equals_the_oracle(clips: Clips):
-    """Forms that no caption says: vague nouns, any claim of any phrase, in any order."""
-    rng = np.random.default_rng(4)
-    m = 400
-    phrases = rng.integers(1, 4, m)
-    used = np.arange(3) < phrases[:, None]
-    nouns = np.where(rng.random((m, 3, 4)) < 0.12, rng.integers((8, 4, 2, 2), size=(m, 3, 4)), -1)
-    subject = rng.integers(3, size=(m, 2)) % phrases[:, None]
-    target = (subject + 1) % phrases[:, None]
-    alone = rng.random(m) < 0.3
-    claim = rng.integers(len(CLAIMS), size=(m, 2))
-    claim = np.where((phrases[:, None] == 1) & (claim > STILL), MOVES, claim)
-    claim[alone, 1] = -1
-    forms = MotionForms(
-        phrases=phrases,
-        nouns=np.where(used[..., None], nouns, -1),
-        claim=claim,
-        subject=np.where(claim >= 0, subject, -1),
-        target=np.where(claim > STILL, target, -1),
-        order=np.where(alone, -1, rng.integers(3, size=m)),
-        rest=(rng.random(m) < 0.2).astype(int),
-        table=np.where(rng.random(m) < 0.1, rng.integers(4, size=m), -1),
-    )
-    forms = MotionForms(**{f.name: getattr(forms, f.name).astype(np.int8) for f in fields(forms)})
-    few = clips[200:240]
-    slow = np.array(
-        [[oracle(story, forms, i) for i in range(m)] for story in map(story, [few] * 40, range(40))]
-    )
-    assert 0.02 < slow.mean() < 0.9
-    assert np.array_equal(motion_holds(few, forms), slow)
 
 
 RED, BLUE = {"colour": "red", "shape": "cube"}, {"colour": "blue", "shape": "sphere"}
@@ -646,18 +407,6 @@ def test_passing_is_judged_in_the_picture():
     assert passes(made(large, [(TO_RIGHT, 0, 0.0, 3.0, 3.2)]))[0, 0, 1] == PASSES_FRONT
     vanished = [(VANISH, 1, 1.5, 1.5, 0.0), (TO_RIGHT, 0, 0.0, 3.0, 3.2)]
     assert passes(made(large, vanished)).max() == 0  # what is gone is not passed
-
-
-def test_index_pairs_are_checked(clips: Clips):
-    _, forms = sample_motion_captions(clips[:10], 1)
-    with pytest.raises(ValueError, match="equally long"):
-        motion_holds_pairs(clips, forms, np.arange(3), np.arange(4))
-    with pytest.raises(IndexError):
-        motion_holds_pairs(clips, forms, np.array([999]), np.array([0]))
-    with pytest.raises(TypeError, match="slice"):
-        forms[3]
-    assert motion_holds_pairs(clips, forms, np.array([], int), np.array([], int)).shape == (0,)
-    assert motion_holds(clips[:0], forms).shape == (0, 10)
 
 
 # ---- the dataset
