@@ -42,7 +42,7 @@ import torch
 
 from scripts import told
 from scripts.command import Bars, check_encoder, say, splits
-from scripts.train import Parser, add_training_options, assign, config_of, scopes
+from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.core import TrainConfig
 from xmr.data import Dataset
 from xmr.disk import write

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 from scripts import told
 from scripts.command import training_command
-from scripts.train import add_strict, assign
+from scripts.options import add_strict, assign
 from xmr.data import DATASETS, SPLITS, load_dataset
 from xmr.data.duplicates import shared
 from xmr.data.sources import KINDS, kind_of

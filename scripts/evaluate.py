@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from scripts import told
 from scripts.command import Bars, Read, reader, run_folders, say, source_of
-from scripts.train import add_strict
+from scripts.options import add_strict
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset

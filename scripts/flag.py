@@ -29,7 +29,7 @@ import numpy as np
 
 from scripts import told
 from scripts.command import Bars, one_run, reader, say, source_of
-from scripts.train import add_strict, assign
+from scripts.options import add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
     best_words,

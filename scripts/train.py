@@ -13,8 +13,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,16 @@ from tqdm import tqdm
 
 from scripts import began, told
 from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
+from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.captions import TextsRead
 from xmr.checkpoints import Run, difference, is_finished, is_started, load_run
-from xmr.core import VERDICTS_AS, TrainConfig
-from xmr.data import DATASETS, Dataset
-from xmr.data.sources import KINDS, kind_of
+from xmr.core import VERDICTS_AS, Step, TrainConfig
+from xmr.data import Dataset
 from xmr.embedding import zero_shot
 from xmr.locks import holding
-from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance
-from xmr.registry import Entry, unknown
-from xmr.selection import ACTIONS, SELECTORS
 from xmr.training import TrainingDiverged, plateau, train
-
-SCOPES = ("loss", "matcher", "selector", "dataset")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,19 +128,25 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     jobs = []
     for name in losses:
         config = config_of(options, name, given)
-        treated = [options.selector, options.suspects] if options.suspects != "ignore" else [options.selector]
-        judged = ["verdicts"] if options.verdicts_as == "positive" else ["verdicts", options.verdicts_as]
-        words = [name, *(treated if options.selector else ()), *(judged if options.verdicts else ())]
-        words += [options.matcher] * (options.matcher != TrainConfig().matcher) + [options.suffix] * bool(
-            options.suffix
-        )
-        folder = Path(options.out) / "-".join(words)
+        folder = Path(options.out) / folder_name(config, options.suffix)
         with holding(folder):  # another training is told before anything is read
             pass
         if is_started(folder) and not options.overwrite:
             check_kept(folder, config, options.resume)
         jobs.append((folder, config))
     return jobs
+
+
+def folder_name(config: TrainConfig, suffix: str) -> str:
+    """The loss, and all that is not as usual."""
+    usual, words = TrainConfig(), [config.loss]
+    if config.selector:
+        words += [config.selector, *([config.suspects] if config.suspects != usual.suspects else [])]
+    if config.verdicts:
+        words += ["verdicts", *([config.verdicts_as] if config.verdicts_as != usual.verdicts_as else [])]
+    if config.matcher != usual.matcher:
+        words.append(config.matcher)
+    return "-".join([*words, *([suffix] if suffix else [])])
 
 
 def check_kept(folder: Path, config: TrainConfig, resume: bool) -> None:
@@ -168,70 +168,6 @@ def check_kept(folder: Path, config: TrainConfig, resume: bool) -> None:
         raise ValueError(f"{folder} {goes}; --overwrite replaces it")
 
 
-def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str, Any]]) -> TrainConfig:
-    """The configuration of one loss, with those of the `given` parameters that it has.
-
-    An option is the field of `TrainConfig` that has its name.
-    """
-    names = {field.name for field in fields(TrainConfig)} - {"loss"}
-    own = {param.name for param in LOSSES[loss].params}
-    return TrainConfig(
-        loss=loss,
-        loss_params={key: value for key, value in given["loss"].items() if key in own},
-        matcher_params=given["matcher"],
-        selector_params=given["selector"],
-        dataset_params=given["dataset"],
-        first_loss=options.first[0],
-        first_epochs=options.first[1],
-        **{key: value for key, value in vars(options).items() if key in names},
-    )
-
-
-def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:
-    """The registered things whose parameters can be set."""
-    if options.dataset in DATASETS:
-        dataset = DATASETS[options.dataset]
-    else:
-        dataset = KINDS[kind_of(Path(options.dataset).expanduser())]
-    return {
-        "loss": [LOSSES[name] for name in losses],
-        "matcher": [MATCHERS[options.matcher]],
-        "selector": [SELECTORS[options.selector]] if options.selector else [],
-        "dataset": [dataset],
-    }
-
-
-def assign(settings: Iterable[str], owners: dict[str, list[Entry]]) -> dict[str, dict[str, Any]]:
-    """`key=value` and `scope.key=value` strings as values of the right type by scope.
-
-    Raises ValueError on a key that none or several scopes have, or a value that does not fit.
-    """
-    found: dict[str, dict[str, Any]] = {scope: {} for scope in SCOPES}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise ValueError(f"--set {setting}: write key=value")
-        prefix, dot, name = key.rpartition(".")
-        if dot and prefix not in SCOPES:
-            raise ValueError(f"--set {setting}: " + unknown("part", prefix, SCOPES))
-        searched = [prefix] if dot else SCOPES
-        params = {scope: [p for entry in owners[scope] for p in entry.params] for scope in searched}
-        having = [scope for scope in searched if any(p.name == name for p in params[scope])]
-        if not having:
-            names = sorted({p.name for scope in searched for p in params[scope]})
-            raise ValueError(f"--set {setting}: " + unknown("parameter", name, names))
-        if len(having) > 1:
-            choices = " or ".join(f"{scope}.{name}" for scope in having)
-            raise ValueError(f"--set {setting}: which one? Write {choices}")
-        for entry in owners[having[0]]:
-            if any(param.name == name for param in entry.params):
-                try:
-                    found[having[0]][name] = entry.param(name).parse(value)
-                except ValueError as error:
-                    raise ValueError(f"--set {setting}: {entry.name}: {error}") from error
-    return found
-
-
 def run(
     folder: Path,
     config: TrainConfig,
@@ -241,23 +177,26 @@ def run(
     bars: Bars,
     started: float,
 ) -> int:
-    """Trains one run with a bar of its steps, which begins with the first; returns the exit code."""
-    bar = None
+    """Trains one run; returns the exit code."""
+    how = {"overwrite": options.overwrite, "load": load, "progress": bars, "command": command}
     try:
-        shown: dict[str, str] = {}
-        steps = train(
-            config,
-            folder,
-            options.resume,
-            overwrite=options.overwrite,
-            load=load,
-            progress=bars,
-            command=command,
-        )
+        draw(folder.name, train(config, folder, options.resume, **how))
+    except TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in outcome(load_run(folder), load, time.monotonic() - started):
+        print(f"{folder}: {line}")
+    return 0
+
+
+def draw(name: str, steps: Iterable[Step]) -> None:
+    """A bar of the steps, which begins with the first."""
+    bar, shown = None, {}
+    try:
         for step in steps:
             if bar is None:
                 bar = tqdm(
-                    desc=folder.name, total=step.steps, initial=step.step - 1, unit="step", dynamic_ncols=True,
+                    desc=name, total=step.steps, initial=step.step - 1, unit="step", dynamic_ncols=True,
                     mininterval=OFTEN,
                 )  # fmt: skip
             if step.metrics:
@@ -268,30 +207,29 @@ def run(
             bar.update(step.step - bar.n)
             if step.step == step.steps:
                 bar.close()
-                say(f"{folder.name}: measuring the test split")
-    except TrainingDiverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+                say(f"{name}: measuring the test split")
     finally:
         if bar is not None:
             bar.close()
-    done = load_run(folder)
+
+
+def outcome(run: Run, load: Callable[[str], Dataset], seconds: float) -> Iterator[str]:
+    """What is told of a run that took so long, data and encoder counted."""
+    config, training = run.config, run.training
     if config.selector:
-        print(f"{folder}: {suspect_words(config.selector, done.history)}")
-    if "verdicts" in done.dataset:
-        print(f"{folder}: {config.verdicts}: " + verdict_words(done.dataset["verdicts"]))
-    reads = {split: TextsRead(**read).said for split, read in done.training["texts_read"].items()}
+        yield suspect_words(config.selector, run.history)
+    if "verdicts" in run.dataset:
+        yield f"{config.verdicts}: {verdict_words(run.dataset['verdicts'])}"
+    reads = {split: TextsRead(**read).said for split, read in training["texts_read"].items()}
     if any(reads.values()):
-        print(f"{folder}: " + "; ".join(f"{split}: {said}" for split, said in reads.items() if said))
-    figure, _ = headline(done.metrics["validation"])
-    print(
-        f"{folder}: test {of_test(done, load)}; validation {figure} "
-        f"{headline(done.metrics['validation'])[1]:.1f} at epoch {done.training['best_epoch']} of "
-        f"{done.training['epochs']}; {duration(time.monotonic() - started)}, {duration(done.training['seconds'])} of it training"
+        yield "; ".join(f"{split}: {said}" for split, said in reads.items() if said)
+    figure, score = headline(run.metrics["validation"])
+    yield (
+        f"test {of_test(run, load)}; validation {figure} {score:.1f} at epoch {training['best_epoch']} of "
+        f"{training['epochs']}; {duration(seconds)}, {duration(training['seconds'])} of it training"
     )
-    if stuck := plateau(done):
-        print(f"{folder}: {stuck}")
-    return 0
+    if stuck := plateau(run):
+        yield stuck
 
 
 def suspect_words(selector: str, history: list[dict[str, Any]]) -> str:
@@ -310,12 +248,6 @@ def verdict_words(counts: dict[str, int]) -> str:
         f"{counts['count']:,} verdicts fit, {counts['confirmed']:,} pairs confirmed, {counts['refuted']:,} refuted, "
         f"{counts['others']:,} verdicts of other data not used"
     )
-
-
-class Parser(argparse.ArgumentParser):
-    def format_help(self) -> str:
-        self.epilog = registered()  # only for --help: encoders take seconds to import
-        return super().format_help()
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -346,89 +278,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     again.add_argument("--overwrite", action="store_true", help="replace runs that are there")
     return parser.parse_args(argv)
-
-
-def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False) -> None:
-    """What decides a training beside its loss: all that `scopes` and `config_of` read. With `matchers` there may be
-    several, and the caller makes each its own configuration."""
-    default = TrainConfig()
-    parser.add_argument("--dataset", default=default.dataset, metavar="NAME|PATH", help="default: blocks")
-    several = {"nargs": "+", "default": [default.matcher]} if matchers else {"default": default.matcher}
-    parser.add_argument("--matcher", metavar="NAME", help=f"default: {default.matcher}", **several)
-    parser.add_argument(
-        "--encoder", default="", metavar="NAME", help="default: the dataset's features or its encoder"
-    )
-    parser.add_argument(
-        "--selector", default="", metavar="NAME", help="suspected false negatives to leave out"
-    )
-    parser.add_argument(
-        "--suspects", choices=list(ACTIONS), default="ignore",
-        help="what becomes of suspected negatives: " + "; ".join(f"{k}: {v}" for k, v in ACTIONS.items()),
-    )  # fmt: skip
-    parser.add_argument(
-        "--first", type=first, default=("", 0), metavar="LOSS:EPOCHS",
-        help="another loss for the first epochs, as sum_of_hinges:1 before max_of_hinges",
-    )  # fmt: skip
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, see above"
-    )
-    parser.add_argument(
-        "--train-visuals", type=int, default=default.train_visuals, metavar="N",
-        help="learn from so many visuals of the training split, chosen by seed; 0, the default, is all of them",
-    )  # fmt: skip
-    parser.add_argument("--epochs", type=int, default=default.epochs, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="default: %(default)s")
-    parser.add_argument(
-        "--micro-batch", type=int, default=default.micro_batch, metavar="N",
-        help="pairs that the matcher embeds at once, for batches too large to hold; 0, the default, is all of them",
-    )  # fmt: skip
-    parser.add_argument(
-        "--lr", type=float, default=default.lr, help="peak learning rate, default: %(default)s"
-    )
-    parser.add_argument(
-        "--weight-decay", type=float, default=default.weight_decay, help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--warmup", type=int, default=default.warmup,
-        help="steps of linearly rising learning rate, at most a tenth of all; default: %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--patience", type=int, default=default.patience,
-        help="stop after so many epochs without a better validation rsum (mAP with class labels); 0, the default, never does",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=default.seed, help="default: %(default)s")
-    add_strict(parser)
-
-
-def add_strict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--strict", action="store_true", help="a fault in the data is an error, not left out and counted"
-    )
-
-
-def first(text: str) -> tuple[str, int]:
-    """LOSS:EPOCHS as a pair."""
-    name, colon, epochs = text.partition(":")
-    if not colon or not epochs.isdigit() or int(epochs) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: write LOSS:EPOCHS, as sum_of_hinges:1")
-    if name not in LOSSES:
-        raise argparse.ArgumentTypeError(unknown("loss", name, LOSSES))
-    return name, int(epochs)
-
-
-def registered() -> str:
-    """What can be named, with the parameters of each."""
-    from xmr.encoders import ENCODERS
-
-    lines = []
-    registries = {"losses": LOSSES, "matchers": MATCHERS, "selectors": SELECTORS, "datasets": DATASETS}
-    for title, registry in (registries | {"folders": KINDS, "encoders": ENCODERS}).items():
-        lines.append(f"{title}:")
-        for entry in registry.values():
-            lines.append(f"  {entry.name}: {entry.caption}")
-            if entry.params:
-                lines.append("      " + ", ".join(f"{p.name}={p.default}" for p in entry.params))
-    return "\n".join([*lines, "  also MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, local-dir:PATH"])
 
 
 if __name__ == "__main__":

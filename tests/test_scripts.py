@@ -14,6 +14,7 @@ import pytest
 
 from scripts import evaluate
 from scripts import train as train_script
+from scripts.options import assign
 from tests import tiny, tiny_classes
 from tests.fake_workspace import make_dataset
 from xmr.checkpoints import load_run
@@ -204,8 +205,8 @@ def test_a_parameter_that_two_have_needs_its_owner():
         "dataset": [],
     }
     with pytest.raises(ValueError, match=r"loss.margin or matcher.margin"):
-        train_script.assign(["margin=0.1"], owners)
-    found = train_script.assign(["loss.margin=0.1", "matcher.margin=0.2", "temperature=0.5", "a0=1"], owners)
+        assign(["margin=0.1"], owners)
+    found = assign(["loss.margin=0.1", "matcher.margin=0.2", "temperature=0.5", "a0=1"], owners)
     assert found == {
         "loss": {"margin": 0.1, "temperature": 0.5}, "matcher": {"margin": 0.2, "a0": 1.0}, "selector": {}, "dataset": {},
     }  # fmt: skip
@@ -462,7 +463,7 @@ def test_classes_are_asked_of_labelled_data_only(runs, capsys):
 def test_a_parameter_that_one_owner_refuses_is_told_with_its_name():
     owners = {"loss": [], "matcher": [MATCHERS["linear"], MATCHERS["graph"]], "selector": [], "dataset": []}
     with pytest.raises(ValueError, match=r"--set text=words: linear: .*words_conv"):
-        train_script.assign(["text=words"], owners)
+        assign(["text=words"], owners)
 
 
 @pytest.mark.parametrize("how", [["scripts/train.py"], ["-m", "scripts.evaluate"]])

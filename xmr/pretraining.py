@@ -11,7 +11,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import open_clip
@@ -34,6 +36,8 @@ from xmr.worlds.truth import holds
 MEAN = STD = 0.5
 WEIGHTS, CONFIG, CARD = "open_clip_model.safetensors", "open_clip_config.json", "README.md"
 FRACTION_WARMUP = 0.05
+
+Drawn = TypeVar("Drawn")
 
 
 def model_config(size: int = 64, width: int = 28, text_width: int = 96) -> dict:
@@ -91,18 +95,16 @@ def scene_batches(
     pictures = render_parallel(scenes, size, progress=progress)
     mirrored = flip(scenes)
     rng = np.random.default_rng(pretraining_seed(2 * seed + 1))
-    for step in range(math.ceil(total / batch)):
+
+    def drawn() -> tuple[np.ndarray, bool, float, int]:
         chosen = np.sort(rng.choice(pool, batch, replace=False))
-        mirror = rng.random() < 0.5
-        difficulty, own = float(rng.uniform(0.1, 0.9)), int(rng.integers(2**31))
-        if step < skip:
-            continue
+        return chosen, rng.random() < 0.5, float(rng.uniform(0.1, 0.9)), int(rng.integers(2**31))
+
+    for chosen, mirror, difficulty, own in _left(drawn, total, batch, skip):
         here: Scenes = (mirrored if mirror else scenes)[chosen]
         captions, forms = sample_captions(here, per_visual=1, difficulty=difficulty, seed=own)
-        shown = pictures[chosen]
-        yield Batch(
-            shown[:, :, ::-1] if mirror else shown, captions, holds(here, forms), attribute_targets(here)
-        )
+        shown = pictures[chosen, :, ::-1] if mirror else pictures[chosen]
+        yield Batch(shown, captions, holds(here, forms), attribute_targets(here))
 
 
 def folder_batches(
@@ -121,24 +123,27 @@ def folder_batches(
         pictures[i] = np.asarray(dataset.image(i).convert("RGB").resize((size, size)))
         if progress:
             progress(i + 1)
-    rng = np.random.default_rng(seed)
-    texts = np.arange(len(dataset.captions))
+    rng, texts = np.random.default_rng(seed), np.arange(len(dataset.captions))
     batch = min(batch, len(texts))
-    for step in range(math.ceil(total / batch)):
-        if step % (len(texts) // batch) == 0:
+    parts: list[np.ndarray] = []  # of an epoch, from its end; what fills no batch is left
+
+    def drawn() -> np.ndarray:
+        if not parts:
             rng.shuffle(texts)
-        if step < skip:
-            continue
-        start = step % (len(texts) // batch) * batch
-        chosen = texts[start : start + batch]
+            count = len(texts) // batch
+            parts.extend(np.split(texts[: count * batch].copy(), count)[::-1])
+        return parts.pop()
+
+    for chosen in _left(drawn, total, batch, skip):
         visuals = dataset.visual_of_text[chosen]
         groups = dataset.visual_group[visuals]
-        yield Batch(
-            pictures[visuals],
-            [dataset.captions[t] for t in chosen],
-            groups[:, None] == groups[None],
-            None,
-        )
+        captions = [dataset.captions[text] for text in chosen]
+        yield Batch(pictures[visuals], captions, groups[:, None] == groups, None)
+
+
+def _left(draw: Callable[[], Drawn], total: int, batch: int, skip: int) -> Iterator[Drawn]:
+    """What is drawn for each batch up to `total` items, but for the first `skip`."""
+    return islice((draw() for _ in range(math.ceil(total / batch))), skip, None)
 
 
 class Pretraining:
@@ -217,13 +222,9 @@ def pretrain(
         attributes = torch.zeros(())
         if batch.attributes is not None:
             targets = torch.from_numpy(batch.attributes).to(device)
-            attributes = (
-                nn.functional.binary_cross_entropy_with_logits(
-                    heads["attributes"](visual), targets, reduction="none"
-                )
-                .sum(1)
-                .mean()
-            )
+            told = heads["attributes"](visual)
+            each = nn.functional.binary_cross_entropy_with_logits(told, targets, reduction="none")
+            attributes = each.sum(1).mean()
         optimizer.zero_grad(set_to_none=True)
         (loss + 0.1 * attributes.to(device)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
