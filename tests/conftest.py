@@ -43,6 +43,17 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["XMR_CACHE"] = before
 
 
+@pytest.fixture(autouse=True)
+def measured_anew(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a test measures is not found by others, which change how it is measured; those of a module that `KEEPS` it want
+    to find it."""
+    if not getattr(request.module, "KEEPS", False):
+        own = tmp_path_factory.getbasetemp() / f"measured-{hash(request.node.nodeid):x}"
+        monkeypatch.setattr("xmr.workspace.memory.cache_folder", lambda: own)
+
+
 @pytest.fixture(scope="session")
 def serve(cache_folder: None) -> Callable[[Workspace], Any]:
     """A context manager that serves a workspace as app.py does, in this process, and gives its address."""

@@ -70,6 +70,10 @@ class FakeRun:
         return "token similarity" if self.scores_pairs else "cosine"
 
     @property
+    def files(self) -> dict[str, str]:
+        return {}
+
+    @property
     def training(self) -> dict[str, Any]:
         return {"epochs": 2, "best_epoch": 2}
 

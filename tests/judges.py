@@ -9,7 +9,7 @@ from xmr.captions import text_key
 from xmr.store import VerdictStore
 from xmr.views.suspect_lists import Asked
 from xmr.views.suspect_pages import judge_pairs
-from xmr.workspace.measured import hard_negatives
+from xmr.workspace.measurements import hard_negatives
 from xmr.workspace.verdict_file import VerdictFile
 
 RUN, SPLITS = "siglip", ["test", "validation", "train"]

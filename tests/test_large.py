@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from safetensors.numpy import save as array_bytes
 
 from tests.fake_workspace import make_workspace
-from xmr.workspace import measured, ranked
-from xmr.workspace.kept import kept, key_of
+from xmr.workspace import measurements, ranks
+
+KEEPS = True  # see conftest.py
 
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """The fake workspace, whose 60 × 120 pairs are too many."""
     monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ranked, "LOOKED_AT", 60 * 120 - 1)
-    monkeypatch.setattr(ranked, "SMALLEST_SAMPLE", 20)
+    monkeypatch.setattr(ranks, "LOOKED_AT", 60 * 120 - 1)
+    monkeypatch.setattr(ranks, "SMALLEST_SAMPLE", 20)
     return make_workspace(tmp_path / "runs")
 
 
@@ -33,17 +33,16 @@ def test_small_splits_are_looked_at_whole(tmp_path, monkeypatch):
     workspace = make_workspace(tmp_path / "runs")
     assert workspace.sample("test", "t2v") is None
     assert workspace.is_measured(list(workspace.runs), "test")
-    workspace.ranks("siglip", "test", "t2v")
-    assert not (tmp_path / "cache" / "measured").exists()
 
 
 def test_samples_and_hard_negatives_are_those_of_the_sampled_queries(large, tmp_path, monkeypatch):
     sample = large.sample("test", "t2v")
-    some = measured.samples(large, "siglip", "test", "t2v")
-    hard = measured.hard_negatives(large, "siglip", "test", "t2v")
-    monkeypatch.setattr(ranked, "LOOKED_AT", 10**9)
+    some = measurements.samples(large, "siglip", "test", "t2v")
+    hard = measurements.hard_negatives(large, "siglip", "test", "t2v")
+    monkeypatch.setattr(ranks, "LOOKED_AT", 10**9)
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "another cache"))
     whole = make_workspace(tmp_path / "again")
-    every = measured.samples(whole, "siglip", "test", "t2v")
+    every = measurements.samples(whole, "siglip", "test", "t2v")
     for kind in ("positives", "hardest"):  # one per query, nothing drawn
         kept_ones = np.isin(every.query[kind], sample)
         pairs = {
@@ -65,8 +64,9 @@ def test_disagreements_of_a_large_split_begin_with_the_sample(large, tmp_path, m
     sample = large.sample("test", "v2t")
     assert sorted(order) == list(range(60))
     assert set(order[: len(sample)]) == set(sample)
-    monkeypatch.setattr(ranked, "LOOKED_AT", 10**9)
-    monkeypatch.setattr(ranked, "MAX_PAIRS", 0)  # no truth is asked, as of a large split
+    monkeypatch.setattr(ranks, "LOOKED_AT", 10**9)
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path / "another cache"))
+    monkeypatch.setattr(ranks, "MAX_PAIRS", 0)  # no truth is asked, as of a large split
     every = make_workspace(tmp_path / "again").disagreements(names, "test", "v2t")
     assert list(order[: len(sample)]) == [query for query in every if query in set(sample)]
 
@@ -85,49 +85,15 @@ def test_measured_once_and_found_by_the_next_process(large, tmp_path, monkeypatc
 
     again = make_workspace(tmp_path / "again")
     monkeypatch.setattr(type(again), "rankings", fail)
-    monkeypatch.setattr(ranked, "top_items", fail)
-    for direction, (ranks, top) in first.items():
-        np.testing.assert_array_equal(again.ranks("siglip", "test", direction), ranks)
+    monkeypatch.setattr(ranks, "top_items", fail)
+    for direction, (own, top) in first.items():
+        np.testing.assert_array_equal(again.ranks("siglip", "test", direction), own)
         np.testing.assert_array_equal(again.top("siglip", "test", direction), top)
     # Damaged files are measured again, not trusted and not fatal.
     for path in (tmp_path / "cache" / "measured").glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(AssertionError, match="measured again"):
         make_workspace(tmp_path / "third").ranks("siglip", "test", "t2v")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: b"",
-        lambda content: b"no file of arrays",
-        lambda content: content[:-8],
-        lambda content: content[:-1] + b"\1",
-        lambda content: array_bytes({"a": np.arange(5)}),  # whole, but nothing vouches for it
-    ],
-)
-def test_a_damaged_file_is_made_again(tmp_path, monkeypatch, damage):
-    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
-    key = key_of("x", [np.arange(3)])
-    assert key != key_of("x", [np.arange(3.0)]) != key_of("y", [np.arange(3.0)])
-    kept(key, ["a"], lambda: {"a": np.arange(5)})
-    path = tmp_path / "measured" / f"{key}.safetensors"
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.warns(UserWarning, match="made anew"):
-        again = kept(key, ["a"], lambda: {"a": np.arange(7)})
-    np.testing.assert_array_equal(again["a"], np.arange(7))
-    np.testing.assert_array_equal(kept(key, ["a"], dict)["a"], np.arange(7))
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_pickle_is_never_read(tmp_path, monkeypatch):
-    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
-    key = key_of("x", [np.arange(3)])
-    (tmp_path / "measured").mkdir()
-    with (tmp_path / "measured" / f"{key}.safetensors").open("wb") as file:
-        np.savez(file, a=np.array([object()], dtype=object))
-    with pytest.warns(UserWarning, match="made anew"):
-        np.testing.assert_array_equal(kept(key, ["a"], lambda: {"a": np.arange(2)})["a"], np.arange(2))
 
 
 def test_what_is_still_measured_is_said(large, monkeypatch):
@@ -150,4 +116,4 @@ def test_what_is_still_measured_is_said(large, monkeypatch):
     go_on.set()
     results._measured_aside(large, "test").join(60)
     assert pair_ranks(large, asked).shape == (2, 120)
-    assert measured.sample_words(large, "test", "t2v").startswith("Looked at: 119 of the 120 queries")
+    assert measurements.sample_words(large, "test", "t2v").startswith("Looked at: 119 of the 120 queries")

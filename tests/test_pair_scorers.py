@@ -193,9 +193,9 @@ def test_a_free_text_is_re_ranked_as_the_caption_that_it_equals(scorer):
 
 
 def test_too_many_pairs_are_not_scored(scorer, monkeypatch):
-    from xmr.workspace import holdings
+    from xmr.workspace import runset
 
-    monkeypatch.setattr(holdings, "MAX_SCORES", 100)
+    monkeypatch.setattr(runset, "MAX_SCORES", 100)
     workspace = Workspace.of([load_run(scorer)], "tiny", frames, embedding)
     with pytest.raises(ValueError, match="too many to score all"):
         workspace.ranks("token_max", "test", "t2v")
@@ -298,7 +298,7 @@ def test_a_metric_network_needs_epochs_before_it():
 
 
 def test_the_last_loss_is_what_the_app_weighs_with(staged):
-    from xmr.workspace.measured import effective, loss_of_run
+    from xmr.workspace.measurements import effective, loss_of_run
 
     workspace = Workspace.of([load_run(staged)], "tiny", tiny.with_text_features, embedding)
     assert loss_of_run(workspace, "uncsm") == METRIC_LOSS and effective(workspace, "uncsm")["scale"] == 1.0

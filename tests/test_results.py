@@ -23,7 +23,7 @@ from xmr.core import DIRECTIONS
 from xmr.embedding import Frozen
 from xmr.experiments.intervals import holm
 from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
-from xmr.workspace import ranked, result_words
+from xmr.workspace import ranks, result_words
 from xmr.workspace import results as results_module
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
@@ -221,7 +221,7 @@ def test_runs_are_measured_as_time_allows_and_faults_are_told(tmp_path, cache_fo
 
 
 def test_a_large_split_is_measured_aside(tmp_path, cache_folder, monkeypatch):
-    monkeypatch.setattr(ranked, "LOOKED_AT", 60 * 120 - 1)
+    monkeypatch.setattr(ranks, "LOOKED_AT", 60 * 120 - 1)
     workspace = make_workspace(tmp_path, broken=False)
     go_on, plain = threading.Event(), workspace.ranks
 

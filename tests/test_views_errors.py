@@ -23,7 +23,7 @@ from xmr.views import beside, error_charts, error_lists, error_rows, view
 from xmr.views.error_lists import Asked
 from xmr.words import fixed, percent
 from xmr.workspace.item_names import find_item
-from xmr.workspace.measured import top
+from xmr.workspace.measurements import top
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 

@@ -35,7 +35,7 @@ from xmr.views.suspect_pages import counted, judge_pairs, list_page
 from xmr.views.suspect_words import selector_table
 from xmr.views.verdicts import progress
 from xmr.workspace.item_names import UnknownItem, item_link
-from xmr.workspace.measured import hard_negatives
+from xmr.workspace.measurements import hard_negatives
 from xmr.workspace.pages import Page, open_pages
 from xmr.workspace.verdict_file import VerdictFile
 

@@ -8,7 +8,7 @@ from xmr.views.query import Asked, disagreement, read_query, written
 from xmr.views.scales import Scores
 from xmr.words import significant
 from xmr.workspace.item_names import UnknownItem, find_item, item_link
-from xmr.workspace.measured import weight_of_pair
+from xmr.workspace.measurements import weight_of_pair
 
 
 def test_every_item_is_found_by_its_name(workspace):

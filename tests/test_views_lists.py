@@ -12,7 +12,7 @@ from xmr.analysis import precision_recall
 from xmr.selection import SELECTORS
 from xmr.views import suspect_lists
 from xmr.views.suspect_pages import list_page
-from xmr.workspace.measured import hard_negatives
+from xmr.workspace.measurements import hard_negatives
 
 
 def drawn_of(workspace, settings, run, direction):

@@ -21,7 +21,7 @@ from tests.viewed import see
 from xmr.views import results
 from xmr.views.result_tables import SORTS
 from xmr.views.values import table
-from xmr.workspace import measured
+from xmr.workspace import measurements
 from xmr.workspace import results as made
 from xmr.workspace.result_words import MEANS
 from xmr.workspace.results import estimates
@@ -149,7 +149,7 @@ def test_a_training_that_went_nowhere_is_told_beside_its_scores_and_its_curves(
 ):
     own = make_workspace(tmp_path)
     monkeypatch.setattr(
-        measured, "plateau", lambda run: "It stands: --first sum_of_hinges:1." * (run.name == "siglip")
+        measurements, "plateau", lambda run: "It stands: --first sum_of_hinges:1." * (run.name == "siglip")
     )
     for tab, id in (("results", "results-scores"), ("distributions", "distributions-chart")):
         for _ in range(2):  # also where it is remembered

@@ -11,7 +11,7 @@ from xmr.losses import LOSSES
 from xmr.views import batch_maps
 from xmr.views.params import sliders
 from xmr.views.weight_curves import SETTING, cell_of, params_text, read_params, show_comparison, show_curve
-from xmr.workspace.measured import effective, samples
+from xmr.workspace.measurements import effective, samples
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 

@@ -38,6 +38,7 @@ class Truth:
     pairs: Callable[[np.ndarray, np.ndarray], np.ndarray]
     complete: bool
     source: str  # one line: where this knowledge comes from
+    key: str = ""  # a name of all that it says, where something names it without asking of all pairs
 
 
 class Rows(Sequence[Any]):

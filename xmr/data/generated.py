@@ -136,6 +136,7 @@ def _dataset(
             lambda visuals, texts: pairs(visuals, texts).astype(np.float32),
             complete=True,
             source=f"computed from the {'clip' if kind == 'clip' else 'scene'} and the caption's logical form",
+            key=digest.hexdigest(),
         ),
         encoder="blocks",
         about=about,

@@ -19,7 +19,7 @@ from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.views import given
 from xmr.workspace import Column, Query, Workspace
-from xmr.workspace.measured import batch, effective, evidence, hard_negatives, loss_of_run, suspects
+from xmr.workspace.measurements import batch, effective, evidence, hard_negatives, loss_of_run, suspects
 from xmr.workspace.pages import Page, holder
 from xmr.workspace.public import public, source_name
 

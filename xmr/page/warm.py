@@ -11,7 +11,7 @@ from typing import Any
 from xmr.core import DIRECTIONS
 from xmr.views import TABS, view
 from xmr.views.error_charts import gap_of
-from xmr.workspace.measured import captions, hard_negatives, samples
+from xmr.workspace.measurements import captions, hard_negatives, samples
 from xmr.workspace.pages import Page
 from xmr.workspace.results import measured
 

@@ -22,7 +22,7 @@ from xmr.views.pairs import pair_badges, text_side, visual_side
 from xmr.views.values import Badge, Card, cards, chart
 from xmr.words import percent, score, significant
 from xmr.workspace import Workspace
-from xmr.workspace.measured import batch, effective, loss_of_run, truth_of
+from xmr.workspace.measurements import batch, effective, loss_of_run, truth_of
 from xmr.workspace.words import words_of
 
 HINT = "Click a cell to see the two items."

@@ -11,7 +11,7 @@ from xmr.views.query import Asked
 from xmr.views.scales import Scores
 from xmr.words import score, significant
 from xmr.workspace import Workspace
-from xmr.workspace.measured import weight_of_pair
+from xmr.workspace.measurements import weight_of_pair
 from xmr.workspace.words import item_name, status_words, text_words, words_of
 
 

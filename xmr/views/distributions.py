@@ -14,7 +14,7 @@ from xmr.views.pairs import pair_card
 from xmr.views.values import cards, table
 from xmr.words import NOTHING, fixed, percent, score, significant
 from xmr.workspace import Workspace
-from xmr.workspace.measured import plateau_words, sample_words, samples
+from xmr.workspace.measurements import plateau_words, sample_words, samples
 from xmr.workspace.words import score_kinds
 
 SCALES = {"raw": "score ({})", "z": "z-score of the score among all scores of its query"}

@@ -8,6 +8,7 @@ import numpy as np
 
 from xmr.analysis import Slice, Slicing, hits, hubness, modality_gap, slice_differences, slice_means
 from xmr.analysis.maps import Hubness, ModalityGap
+from xmr.core import Direction
 from xmr.figures.errors import (
     buckets_figure,
     buckets_words,
@@ -34,7 +35,8 @@ from xmr.views.error_lists import (
 from xmr.views.values import chart, table
 from xmr.words import fixed, percent
 from xmr.workspace import TOP, Workspace
-from xmr.workspace.measured import top
+from xmr.workspace.measurements import top
+from xmr.workspace.memory import kept
 from xmr.workspace.result_words import on_seed
 from xmr.workspace.results import seeds_of
 from xmr.workspace.words import words_of
@@ -140,20 +142,23 @@ def _cells(asked: Asked, found: dict[str, list[Slice]], apart: list[Slice]) -> l
 
 def hubs_of(workspace: Workspace, run: str, asked: Asked) -> Hubness:
     """How often each item of the gallery is in the run's lists."""
-    data = workspace.dataset(asked.split)
-    count = len(data.captions if asked.direction == "v2t" else data.visual_ids)
     ranks_of(workspace, asked, run)  # which says so where lists are not ready yet
-    lists = top(workspace, run, asked.split, asked.direction)
-    key = ("errors", "hubness", run, asked.split, asked.direction)
-    return workspace.remember(key, lambda: hubness(lists, count))
+    return _hubs(workspace, run, asked.split, asked.direction)
 
 
+@kept
+def _hubs(workspace: Workspace, run: str, split: str, direction: Direction) -> Hubness:
+    data = workspace.dataset(split)
+    count = len(data.captions if direction == "v2t" else data.visual_ids)
+    return hubness(top(workspace, run, split, direction), count)
+
+
+@kept
 def gap_of(workspace: Workspace, run: str, split: str) -> ModalityGap | None:
     """The modality gap of a run; None of a pair scorer."""
     if workspace.run(run).scores_pairs:
         return None
-    key = ("errors", "gap", run, split)
-    return workspace.remember(key, lambda: modality_gap(*workspace.embeddings(run, split)))
+    return modality_gap(*workspace.embeddings(run, split))
 
 
 def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:

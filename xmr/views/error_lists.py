@@ -11,7 +11,8 @@ from xmr.analysis import buckets, missed_by_one, query_slicings, true_but_unanno
 from xmr.core import Direction
 from xmr.figures.errors import RANK_BINS, rank_bins
 from xmr.workspace import Workspace
-from xmr.workspace.measured import relevance, top
+from xmr.workspace.measurements import relevance, top
+from xmr.workspace.memory import kept, remembered
 from xmr.workspace.results import is_awaited
 
 CUTOFFS = (1, 5, 10)
@@ -106,29 +107,23 @@ def groups(workspace: Workspace, split: str, direction: Direction) -> tuple[np.n
     return sides if direction == "v2t" else sides[::-1]
 
 
+@kept
 def hidden(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
     """Whether the run's best item is true though not annotated, (Q,): 1, 0, and NaN where that is not known."""
-
-    def make() -> np.ndarray:
-        best = top(workspace, run, split, direction)[:, 0]
-        known = relevance(workspace, split, direction)
-        return true_but_unannotated(best, *groups(workspace, split, direction), known).astype(np.float32)
-
-    return workspace.remember(("errors", "hidden", run, split, direction), make)
+    best = top(workspace, run, split, direction)[:, 0]
+    known = relevance(workspace, split, direction)
+    return true_but_unannotated(best, *groups(workspace, split, direction), known).astype(np.float32)
 
 
+@remembered
 def slicings(workspace: Workspace, split: str, direction: Direction) -> dict[str, dict[str, np.ndarray]]:
     """Every way to slice the queries: title → name of a slice → its queries."""
-
-    def make() -> dict[str, dict[str, np.ndarray]]:
-        data = workspace.dataset(split)
-        labels = None if data.classes is None else [data.classes[group] for group in data.visual_group]
-        captioned = data.gallery_visuals is None and data.classes is None
-        return query_slicings(
-            data.captions, data.visual_of_text, direction, data.columns, labels, words=captioned
-        )
-
-    return workspace.remember(("errors", "slicings", split, direction), make)
+    data = workspace.dataset(split)
+    labels = None if data.classes is None else [data.classes[group] for group in data.visual_group]
+    captioned = data.gallery_visuals is None and data.classes is None
+    return query_slicings(
+        data.captions, data.visual_of_text, direction, data.columns, labels, words=captioned
+    )
 
 
 def found_buckets(workspace: Workspace, asked: Asked) -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from xmr.views.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_bucket
 from xmr.views.pictures import film, gallery_picture, picture
 from xmr.workspace import Style, Workspace
 from xmr.workspace.item_names import Side
-from xmr.workspace.measured import top
+from xmr.workspace.measurements import top
 from xmr.workspace.words import item_name, text_words, visual_words, words_of
 
 LONGEST = 280  # letters of a caption in a row

@@ -22,7 +22,7 @@ from xmr.views.suspect_words import about_selector, findings, selector_table, sh
 from xmr.views.values import table
 from xmr.workspace import style_at
 from xmr.workspace.commands import verdict_commands
-from xmr.workspace.measured import captions, sample_words, suspects_curve
+from xmr.workspace.measurements import captions, sample_words, suspects_curve
 
 BESIDE = ("word_overlap", "near_positive")  # compared with at first: they look at other things than most
 FORGETS = (

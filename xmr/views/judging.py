@@ -31,7 +31,7 @@ from xmr.store import (
     judge_name,
 )
 from xmr.workspace import Workspace
-from xmr.workspace.measured import hard_negatives, visual_and_text
+from xmr.workspace.measurements import hard_negatives, visual_and_text
 
 MOST = 50  # answers of one event; the component sends no more
 SHOWN = 24  # pairs that a browser may ask the marks of

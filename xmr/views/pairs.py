@@ -7,7 +7,7 @@ from xmr.data import Dataset
 from xmr.views.pictures import film, gallery_picture, picture
 from xmr.views.values import Badge, Card, Side
 from xmr.workspace import Workspace
-from xmr.workspace.measured import truth_of
+from xmr.workspace.measurements import truth_of
 from xmr.workspace.words import text_words, words_of
 
 

@@ -18,7 +18,7 @@ from xmr.views.result_tables import (
     runs_table,
 )
 from xmr.views.values import table
-from xmr.workspace.measured import plateau_words
+from xmr.workspace.measurements import plateau_words
 from xmr.workspace.protocol import data_facts, data_warnings
 from xmr.workspace.result_words import direction_words
 from xmr.workspace.results import Results, training

@@ -13,7 +13,7 @@ from xmr.views.suspect_words import vote_badges, vote_words
 from xmr.views.values import Badge, Card, Side
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import UnknownItem, find_item
-from xmr.workspace.measured import evidence, truth_of, visual_and_text
+from xmr.workspace.measurements import evidence, truth_of, visual_and_text
 from xmr.workspace.words import words_of
 
 ASKED = "The pair asked for"

@@ -15,7 +15,7 @@ from xmr.selection import SELECTORS
 from xmr.store import Answers, Standing, standing
 from xmr.views.judging import answers_on, asked_once, questions
 from xmr.workspace import Workspace
-from xmr.workspace.measured import hard_negatives, suspects
+from xmr.workspace.measurements import hard_negatives, suspects
 
 PAGE = 12
 RECENT = 64  # settings of selectors whose suspects are kept: turning pages and judging ask them again

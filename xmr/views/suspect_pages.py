@@ -16,7 +16,7 @@ from xmr.views.values import cards, table
 from xmr.views.verdicts import closed, panel, progress
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import UnknownItem
-from xmr.workspace.measured import captions
+from xmr.workspace.measurements import captions
 
 
 class Listed(NamedTuple):

@@ -13,7 +13,7 @@ from xmr.views.suspect_lists import ANY, Asked, Examined, listed_by
 from xmr.views.values import Badge, table
 from xmr.words import NOTHING, fixed, percent
 from xmr.workspace import Workspace, style_at
-from xmr.workspace.measured import asks_peers, peers
+from xmr.workspace.measurements import asks_peers, peers
 from xmr.workspace.words import words_of
 
 ALL = "all of them"  # the guess that every pair is suspected, beside the selectors

@@ -24,7 +24,7 @@ from xmr.views.values import chart
 from xmr.words import fixed, significant
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import find_item
-from xmr.workspace.measured import OTHERS, typical, typical_curve
+from xmr.workspace.measurements import OTHERS, typical, typical_curve
 
 PICK = "Click a point for the pair of the batch below that is nearest to it."
 PLACES = ("positive_score", "hardest_score")  # what a link calls them

@@ -24,7 +24,7 @@ from xmr.views.weight_curves import (
     show_comparison,
     show_curve,
 )
-from xmr.workspace.measured import OTHERS
+from xmr.workspace.measurements import OTHERS
 
 MOST_PAIRS = 64  # of a batch
 

@@ -19,6 +19,7 @@ from xmr.captions import text_key
 from xmr.core import Direction
 from xmr.embedding import Encoded
 from xmr.search import ExactIndex, two_stage
+from xmr.workspace.memory import kept, remembered
 from xmr.workspace.parts import (
     COLOURS,
     Column,
@@ -31,7 +32,7 @@ from xmr.workspace.parts import (
     style_at,
 )
 from xmr.workspace.public import publish
-from xmr.workspace.ranked import MAX_PAIRS, TOP, Ranked
+from xmr.workspace.ranks import MAX_PAIRS, TOP, RankedRuns
 
 __all__ = [
     "COLOURS",
@@ -72,8 +73,8 @@ class _Place(NamedTuple):
 
 
 @dataclass
-class Workspace(Ranked):
-    """Ranked holdings that answer queries."""
+class Workspace(RankedRuns):
+    """Ranked runs that answer queries."""
 
     _recent: dict[tuple[str, int], _Free] = field(default_factory=dict, repr=False)
     _recent_guard: Lock = field(default_factory=Lock, repr=False)
@@ -160,18 +161,14 @@ class Workspace(Ranked):
         centre = float(vector @ mean)
         return centre, float(np.sqrt(max(vector @ second @ vector - centre**2, 0.0)))
 
+    @kept
     def _moments(self, run: str, split: str, side: Literal["v", "t"]) -> tuple[np.ndarray, np.ndarray]:
         """Mean (E,) and second moment (E, E) of a side's vectors: a query's mean score and spread without its scores."""
-
-        def make() -> tuple[np.ndarray, np.ndarray]:
-            vectors = self.index(run, split, side).vectors
-            second = sum(
-                (part.T @ part).astype(np.float64)
-                for part in np.array_split(vectors, -(-len(vectors) // 4096))
-            )
-            return vectors.mean(0, dtype=np.float64), second / len(vectors)
-
-        return self._memo.get(("moments", run, split, side), make)
+        vectors = self.index(run, split, side).vectors
+        second = sum(
+            (part.T @ part).astype(np.float64) for part in np.array_split(vectors, -(-len(vectors) // 4096))
+        )
+        return vectors.mean(0, dtype=np.float64), second / len(vectors)
 
     def annotation(self, query: Query, split: str, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
         """The split's items that are this very query, and the gallery items annotated as matching it; both may be
@@ -213,15 +210,12 @@ class Workspace(Ranked):
         np.fmax.at(best, data.reading, self.truth(split, direction, same, every)[0])
         return best[data.reading[items]]
 
+    @remembered
     def read_elsewhere(self, split: str) -> int:
         """How many captions read like one of another group of visuals: their matches are shared."""
-
-        def make() -> int:
-            data = self.dataset(split)
-            first = np.unique(np.stack([data.reading, data.text_group]), axis=1)[0]
-            return int((np.bincount(first, minlength=len(data.captions)) > 1)[data.reading].sum())
-
-        return self._memo.get(("read elsewhere", split), make)
+        data = self.dataset(split)
+        first = np.unique(np.stack([data.reading, data.text_group]), axis=1)[0]
+        return int((np.bincount(first, minlength=len(data.captions)) > 1)[data.reading].sum())
 
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.
@@ -237,8 +231,8 @@ class Workspace(Ranked):
             return every
         asked = self.sample(split, direction)
         if asked is not None:
-            first = asked[np.argsort(-_spread(np.stack([self._ranks_of(run, split, direction, asked) for run in runs])),
-                                     kind="stable")]  # fmt: skip
+            ranks = np.stack([self._ranks_of_sample(run, split, direction) for run in runs])
+            first = asked[np.argsort(-_spread(ranks), kind="stable")]
             return np.concatenate([first, np.setdiff1d(every, first)])
         spread = _spread(np.stack([self.ranks(run, split, direction) for run in runs]))
         true = [self.true_ranks(run, split, direction) for run in runs]
@@ -342,13 +336,11 @@ class Workspace(Ranked):
                 self._recent.pop(next(iter(self._recent)))
         return free
 
+    @remembered
     def _first_of(self, split: str) -> dict[str, int]:
         """The first of the captions that read alike, by `text_key`."""
         data = self.dataset(split)
-        return self._memo.get(
-            ("first captions", split),
-            lambda: {text_key(data.captions[i]): int(i) for i in np.unique(data.reading)},
-        )
+        return {text_key(data.captions[i]): int(i) for i in np.unique(data.reading)}
 
     def _results(
         self,

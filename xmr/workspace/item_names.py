@@ -6,6 +6,7 @@ from typing import Literal
 
 from xmr.store.verdicts import told_apart
 from xmr.workspace import Workspace
+from xmr.workspace.memory import remembered
 
 Side = Literal["visual", "caption"]
 
@@ -38,14 +39,11 @@ def find_item(workspace: Workspace, split: str, name: str) -> tuple[Side, int]:
     raise UnknownItem(f"the {split} split has no item {name[:80]!r}")
 
 
+@remembered
 def _visual_names(workspace: Workspace, split: str) -> list[str]:
-    return workspace.remember(
-        ("visual names", split), lambda: told_apart(workspace.dataset(split).visual_ids)
-    )
+    return told_apart(workspace.dataset(split).visual_ids)
 
 
+@remembered
 def _places(workspace: Workspace, split: str) -> dict[str, int]:
-    def make() -> dict[str, int]:
-        return {name: index for index, name in enumerate(_visual_names(workspace, split))}
-
-    return workspace.remember(("visual places", split), make)
+    return {name: index for index, name in enumerate(_visual_names(workspace, split))}

@@ -19,6 +19,7 @@ from xmr.analysis import Projection, modality_gap, near_centroid, project, sprea
 from xmr.disk import write
 from xmr.disk_arrays import save_arrays, saved_arrays
 from xmr.workspace import Workspace
+from xmr.workspace.memory import kept, remembered
 
 MAX_POINTS = 50_000  # drawn at once
 TEXT_SHARE = 5  # at least one point in so many is a text's, where there are that many texts
@@ -93,12 +94,11 @@ def sample(visuals: int, texts: int, most: int, seed: int = 0) -> Drawn:
     return Drawn(pick(kept, visuals), pick(most - kept, texts))
 
 
+@remembered
 def drawn(workspace: Workspace, split: str) -> Drawn:
     """Which items of the split are on its maps: the same ones under every run."""
     data = workspace.dataset(split)
-    return workspace.remember(
-        ("drawn", split), lambda: sample(len(data.visual_ids), len(data.captions), MAX_POINTS)
-    )
+    return sample(len(data.visual_ids), len(data.captions), MAX_POINTS)
 
 
 def quantised(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,8 +113,13 @@ def flat(workspace: Workspace, run: str, split: str, method: str) -> Projection:
     """The run's map of the drawn items. Raises NotYet while a UMAP is being made, by a process of its own so that
     nobody waits, and ValueError where there can't be one."""
     if method == "pca":
-        return workspace.remember(("map", run, split), lambda: project(*_embeddings(workspace, run, split)))
+        return _pca(workspace, run, split)
     return _flat_aside(workspace, run, split)
+
+
+@kept
+def _pca(workspace: Workspace, run: str, split: str) -> Projection:
+    return project(*_embeddings(workspace, run, split))
 
 
 @dataclass
@@ -151,15 +156,12 @@ def _flat_aside(workspace: Workspace, run: str, split: str) -> Projection:
     return workspace.remember(("umap", *key), lambda: _read_umap(path))
 
 
+@remembered
 def points(workspace: Workspace, run: str, split: str, method: str) -> Points:
     """The file of the run's map. Raises as `flat`."""
     found = flat(workspace, run, split, method)
-
-    def make() -> Points:
-        steps, place = quantised(np.concatenate([found.visual, found.text]))
-        return Points(_named(workspace, steps.tobytes()), place)
-
-    return workspace.remember(("points", run, split, method), make)
+    steps, place = quantised(np.concatenate([found.visual, found.text]))
+    return Points(_named(workspace, steps.tobytes()), place)
 
 
 def turned(place: np.ndarray, moving: Projection, fixed: Projection) -> np.ndarray:
@@ -168,14 +170,11 @@ def turned(place: np.ndarray, moving: Projection, fixed: Projection) -> np.ndarr
     return np.vstack([place[:2] @ rotation, place[2] @ rotation + shift])
 
 
+@kept
 def gap(workspace: Workspace, run: str, split: str) -> Gap:
     """How far apart visuals and texts lie under the run, of all dimensions and all items."""
-
-    def make() -> Gap:
-        visual, text = workspace.embeddings(run, split)
-        return Gap(modality_gap(visual, text).distance, spread(visual), spread(text))
-
-    return workspace.remember(("gap", run, split), make)
+    visual, text = workspace.embeddings(run, split)
+    return Gap(modality_gap(visual, text).distance, spread(visual), spread(text))
 
 
 def together(workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray) -> float:
@@ -202,27 +201,24 @@ def label_columns(workspace: Workspace, split: str) -> list[str]:
     ]
 
 
+@remembered
 def labels(workspace: Workspace, split: str, column: str) -> Labels:
     """The labels of the drawn points; a text has its visual's. The most frequent values are named. Raises ValueError
     where `label_columns` has no such column."""
     if column not in label_columns(workspace, split):
         raise ValueError(f"the {split} split has no column {column!r} with few values")
-
-    def make() -> Labels:
-        data, shown = workspace.dataset(split), drawn(workspace, split)
-        if column == "class" and data.classes is not None:
-            values = [data.classes[group] for group in data.visual_group]
-        else:
-            values = [None if one is None else str(one) for one in data.columns[column]]
-        told = Counter(value for value in values if value is not None)
-        names = [name for name, _ in sorted(told.items(), key=lambda one: (-one[1], one[0]))[:NAMED]]
-        codes = {name: code for code, name in enumerate(names)}
-        of_visual = np.array([codes.get(value, len(names)) for value in values], np.uint8)
-        every = np.concatenate([of_visual[shown.visual], of_visual[data.visual_of_text[shown.text]]])
-        counts = np.bincount(every, minlength=len(names) + 1)
-        return Labels(_named(workspace, every.tobytes()), names, counts.tolist())
-
-    return workspace.remember(("labels", split, column), make)
+    data, shown = workspace.dataset(split), drawn(workspace, split)
+    if column == "class" and data.classes is not None:
+        values = [data.classes[group] for group in data.visual_group]
+    else:
+        values = [None if one is None else str(one) for one in data.columns[column]]
+    told = Counter(value for value in values if value is not None)
+    names = [name for name, _ in sorted(told.items(), key=lambda one: (-one[1], one[0]))[:NAMED]]
+    codes = {name: code for code, name in enumerate(names)}
+    of_visual = np.array([codes.get(value, len(names)) for value in values], np.uint8)
+    every = np.concatenate([of_visual[shown.visual], of_visual[data.visual_of_text[shown.text]]])
+    counts = np.bincount(every, minlength=len(names) + 1)
+    return Labels(_named(workspace, every.tobytes()), names, counts.tolist())
 
 
 def companions(workspace: Workspace, split: str, place: int, most: int = 8) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xmr.data.summary import duplicate_words, in_train, left_out
 from xmr.workspace import Workspace
-from xmr.workspace.measured import effective
+from xmr.workspace.measurements import effective
 from xmr.workspace.result_words import Cell
 from xmr.workspace.words import stage_words, words_of
 

@@ -29,6 +29,7 @@ from xmr.metrics import (
     recall_at_k,
 )
 from xmr.workspace import Workspace
+from xmr.workspace.memory import kept, remembered
 
 LEVEL = 0.05  # of the tests
 AT_ONCE = 0.1  # seconds that an answer waits for the frozen encoder, which is read in the background
@@ -123,12 +124,10 @@ def query_values(workspace: Workspace, run: str, split: str, direction: Directio
     ]
 
 
+@kept
 def _further(workspace: Workspace, run: str, split: str) -> dict[Direction, Values]:
     """What needs the ranks of all matches: kept, since these are not."""
-    return workspace.remember(
-        ("further values", run, split),
-        lambda: _of_all_matches(workspace, split, lambda truth: workspace.rankings(run, split, truth)),
-    )
+    return _of_all_matches(workspace, split, lambda truth: workspace.rankings(run, split, truth))
 
 
 def _of_all_matches(
@@ -182,26 +181,20 @@ def is_awaited(workspace: Workspace, run: str, split: str) -> bool:
     return not workspace.is_measured([run], split) and _measured_aside(workspace, split).is_alive()
 
 
+@remembered
 def _measured_aside(workspace: Workspace, split: str) -> Thread:
     """The thread that measures a large split, one for all who ask."""
-
-    def start() -> Thread:
-        thread = Thread(target=workspace.measure, args=(split,), name=f"measuring {split}", daemon=True)
-        thread.start()
-        return thread
-
-    return workspace.remember(("measured aside", split), start)
+    thread = Thread(target=workspace.measure, args=(split,), name=f"measuring {split}", daemon=True)
+    thread.start()
+    return thread
 
 
+@kept
 def estimates(
     workspace: Workspace, run: str, split: str, direction: Direction, seed: int = 0
 ) -> dict[str, Estimate]:
     """Each metric's mean and interval; `seed` draws the resamples. Raises as `query_values`."""
-
-    def make() -> dict[str, Estimate]:
-        return _estimates(workspace, query_values(workspace, run, split, direction), split, direction, seed)
-
-    return workspace.remember(("estimates", run, split, direction, seed), make)
+    return _estimates(workspace, query_values(workspace, run, split, direction), split, direction, seed)
 
 
 def _estimates(
@@ -231,18 +224,21 @@ def compared(
 ) -> PairedQueries:
     """Run b against run a in one metric, query by query: one test of a pair, whichever is named first. Raises as
     `query_values`."""
-    if a > b:
-        one = compared(workspace, b, a, split, direction, title, seed)
-        return replace(
-            one, a=one.b, b=one.a, difference=-one.difference, low=-one.high, high=-one.low, better=one.worse,
-            worse=one.better,
-        )  # fmt: skip
+    if a <= b:
+        return _compared(workspace, a, b, split, direction, title, seed)
+    one = _compared(workspace, b, a, split, direction, title, seed)
+    return replace(
+        one, a=one.b, b=one.a, difference=-one.difference, low=-one.high, high=-one.low, better=one.worse,
+        worse=one.better,
+    )  # fmt: skip
 
-    def make() -> PairedQueries:
-        first, second = (query_values(workspace, run, split, direction)[title] for run in (a, b))
-        return paired_queries(first, second, workspace.visual_of_query(split, direction), seed)
 
-    return workspace.remember(("compared", a, b, split, direction, title, seed), make)
+@kept
+def _compared(
+    workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str, seed: int
+) -> PairedQueries:
+    first, second = (query_values(workspace, run, split, direction)[title] for run in (a, b))
+    return paired_queries(first, second, workspace.visual_of_query(split, direction), seed)
 
 
 def family(
@@ -367,46 +363,53 @@ def _zero_shot(
 
 
 def _read_aside(workspace: Workspace, encoder: str, digest: str, split: str) -> Thread:
-    def start() -> Thread:
-        thread = Thread(
-            target=encoder_values, args=(workspace, encoder, digest, split), name=f"zero-shot {split}", daemon=True
-        )  # fmt: skip
-        thread.start()
-        return thread
-
-    thread = workspace.remember(("zero-shot aside", encoder, digest, split), start)
+    """The thread that measures the encoder, after `AT_ONCE`."""
+    thread = _reader(workspace, encoder, digest, split)
     thread.join(AT_ONCE)
     return thread
 
 
+@remembered
+def _reader(workspace: Workspace, encoder: str, digest: str, split: str) -> Thread:
+    thread = Thread(
+        target=encoder_values, args=(workspace, encoder, digest, split), name=f"zero-shot {split}", daemon=True
+    )  # fmt: skip
+    thread.start()
+    return thread
+
+
+@remembered
 def encoder_values(
     workspace: Workspace, encoder: str, digest: str, split: str
 ) -> tuple[dict[Direction, tuple[Values, float]], str]:
     """By the frozen encoder itself, each metric of each query and the median rank; or why it can't be measured."""
+    try:
+        return _encoder_values(workspace, encoder, digest, split), ""
+    except (ValueError, OSError) as error:
+        return {}, str(error)
 
-    def make() -> tuple[dict[Direction, tuple[Values, float]], str]:
-        data = workspace.dataset(split)
-        try:
-            frozen = workspace.embedder.frozen_features(data, encoder)
-            sides = in_one_space(frozen, data.name)
-        except (ValueError, OSError) as error:
-            return {}, str(error)
-        if frozen.encoder_hash != digest:
-            return {}, f"the weights of {encoder} are not those that the runs were trained on"
 
-        def rankings(truth: bool) -> tuple[Ranking, Ranking]:
-            if truth:
-                return rank_truth(*sides, data.truth)
-            return rank_embeddings(*sides, data.visual_group, data.text_group)
+@kept
+def _encoder_values(
+    workspace: Workspace, encoder: str, digest: str, split: str
+) -> dict[Direction, tuple[Values, float]]:
+    data = workspace.dataset(split)
+    frozen = workspace.embedder.frozen_features(data, encoder)
+    sides = in_one_space(frozen, data.name)
+    if frozen.encoder_hash != digest:
+        raise ValueError(f"the weights of {encoder} are not those that the runs were trained on")
 
-        further, found = _of_all_matches(workspace, split, rankings), {}
-        for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
-            ranks = first_rank(ranking)
-            values = {title: hits(ranks, k) for title, k in RECALLS.items()} | further[direction]
-            found[direction] = values, float(np.nanmedian(ranks))
-        return found, ""
+    def rankings(truth: bool) -> tuple[Ranking, Ranking]:
+        if truth:
+            return rank_truth(*sides, data.truth)
+        return rank_embeddings(*sides, data.visual_group, data.text_group)
 
-    return workspace.remember(("zero-shot", encoder, digest, split), make)
+    further, found = _of_all_matches(workspace, split, rankings), {}
+    for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
+        ranks = first_rank(ranking)
+        values = {title: hits(ranks, k) for title, k in RECALLS.items()} | further[direction]
+        found[direction] = values, float(np.nanmedian(ranks))
+    return found
 
 
 # ---- training ----------------------------------------------------------------------------------------------

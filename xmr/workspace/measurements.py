@@ -37,6 +37,7 @@ from xmr.metrics import headline
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.training import plateau
 from xmr.workspace import Workspace
+from xmr.workspace.memory import kept, remembered
 
 PEERS = 5  # other runs that `agreement` asks: each holds a score of every pair in memory
 
@@ -74,20 +75,17 @@ def relevance(workspace: Workspace, split: str, direction: Direction) -> Relevan
     return lambda queries, gallery: workspace.truth(split, direction, queries, gallery)
 
 
+@kept
 def samples(workspace: Workspace, run: str, split: str, direction: Direction) -> ScoreSamples:
     """The run's scores of matches and of three kinds of other pairs."""
-
-    def make() -> ScoreSamples:
-        queries, gallery, own, others = sides(workspace, run, split, direction)
-        truth, asked = relevance(workspace, split, direction), workspace.sample(split, direction)
-        if asked is None:
-            return score_samples(queries, gallery, own, others, truth)
-        of_asked = None if truth is None else lambda rows, columns: truth(asked[rows], columns)
-        return of_queries(
-            score_samples(queries[asked], gallery, own[asked], others, of_asked), asked, len(queries)
-        )
-
-    return _once(workspace, ("samples", run, split, direction), make)
+    queries, gallery, own, others = sides(workspace, run, split, direction)
+    truth, asked = relevance(workspace, split, direction), workspace.sample(split, direction)
+    if asked is None:
+        return score_samples(queries, gallery, own, others, truth)
+    of_asked = None if truth is None else lambda rows, columns: truth(asked[rows], columns)
+    return of_queries(
+        score_samples(queries[asked], gallery, own[asked], others, of_asked), asked, len(queries)
+    )
 
 
 def sample_words(workspace: Workspace, split: str, direction: Direction) -> str:
@@ -103,10 +101,13 @@ def sample_words(workspace: Workspace, split: str, direction: Direction) -> str:
 def plateau_words(workspace: Workspace, runs: Sequence[str]) -> str:
     """Which of the runs have learned nothing or stand still, and what helps; "" where all have learned."""
 
-    def told(name: str) -> str:
-        return workspace.remember(("plateau", name), lambda: plateau(workspace.run(name)))
+    told = {name: _plateau(workspace, name) for name in runs}
+    return " ".join(f"{name}: {words}" for name, words in told.items() if words)
 
-    return " ".join(f"{name}: {told(name)}" for name in runs if told(name))
+
+@remembered
+def _plateau(workspace: Workspace, run: str) -> str:
+    return plateau(workspace.run(run))
 
 
 def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
@@ -114,21 +115,18 @@ def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.
     return workspace.top(run, split, direction)
 
 
+@kept
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
     """The 2,000 negatives of the split (of a large one: of its sample) that the run's loss pushes hardest."""
-
-    def make() -> HardNegatives:
-        return hard_negatives_by_weight(
-            *sides(workspace, run, split, direction),
-            loss_of_run(workspace, run),
-            effective(workspace, run),
-            relevance(workspace, split, direction),
-            evidence=sources(workspace, split),
-            direction=direction,
-            asked=workspace.sample(split, direction),
-        )
-
-    return _once(workspace, ("hard negatives", run, split, direction), make)
+    return hard_negatives_by_weight(
+        *sides(workspace, run, split, direction),
+        loss_of_run(workspace, run),
+        effective(workspace, run),
+        relevance(workspace, split, direction),
+        evidence=sources(workspace, split),
+        direction=direction,
+        asked=workspace.sample(split, direction),
+    )
 
 
 def weight_of_pair(
@@ -153,19 +151,14 @@ def visual_and_text(found: HardNegatives, direction: Direction) -> tuple[np.ndar
     return (found.query, found.candidate) if direction == "v2t" else (found.candidate, found.query)
 
 
+@kept
 def evidence(
     workspace: Workspace, run: str, split: str, direction: Direction
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each hard negative: the nearest caption that was written for its visual, and how near."""
-
-    def make() -> tuple[np.ndarray, np.ndarray]:
-        data = workspace.dataset(split)
-        visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
-        return nearest_own_caption(
-            visuals, texts, data.visual_group, data.text_group, captions(workspace, split)
-        )
-
-    return _once(workspace, ("evidence", run, split, direction), make)
+    data = workspace.dataset(split)
+    visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+    return nearest_own_caption(visuals, texts, data.visual_group, data.text_group, captions(workspace, split))
 
 
 def suspects(
@@ -175,13 +168,17 @@ def suspects(
 
     Raises ValueError where the selector can't judge.
     """
-
-    def make() -> np.ndarray:
-        return suspected_pairs(selector, params, *_asked(workspace, run, split, direction, selector))
-
     if dict(params) != SELECTORS[selector].defaults:
-        return make()
-    return _once(workspace, ("suspects", run, split, direction, selector), make)
+        return suspected_pairs(selector, params, *_asked(workspace, run, split, direction, selector))
+    return _usual_suspects(workspace, run, split, direction, selector, _peers_of(workspace, run, selector))
+
+
+@kept
+def _usual_suspects(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str, peers: tuple[str, ...]
+) -> np.ndarray:
+    asked = _asked(workspace, run, split, direction, selector)
+    return suspected_pairs(selector, SELECTORS[selector].defaults, *asked)
 
 
 def suspects_curve(
@@ -189,20 +186,32 @@ def suspects_curve(
 ) -> ThresholdCurve:
     """Precision and recall among the run's hard negatives as the selector's threshold moves, its other parameters
     held; remembered where those are at their defaults. Raises as `suspects`, and without a threshold."""
-    truth = hard_negatives(workspace, run, split, direction).truth
+    threshold = threshold_of(selector)
+    defaults = SELECTORS[selector].defaults
+    if threshold is None or dict(params) | {threshold.name: defaults[threshold.name]} != defaults:
+        return _suspects_curve(workspace, run, split, direction, selector, params)
+    return _usual_curve(workspace, run, split, direction, selector, _peers_of(workspace, run, selector))
 
+
+@kept
+def _usual_curve(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str, peers: tuple[str, ...]
+) -> ThresholdCurve:
+    return _suspects_curve(workspace, run, split, direction, selector, SELECTORS[selector].defaults)
+
+
+def _suspects_curve(
+    workspace: Workspace, run: str, split: str, direction: Direction, selector: str, params: Mapping[str, Any]
+) -> ThresholdCurve:
     def ask(values: Sequence[float]) -> np.ndarray:
         asked = _asked(workspace, run, split, direction, selector)
         return suspected_by_threshold(selector, params, values, *asked)
 
-    def make() -> ThresholdCurve:
-        return threshold_curve(selector, truth, ask)
+    return threshold_curve(selector, hard_negatives(workspace, run, split, direction).truth, ask)
 
-    threshold = threshold_of(selector)
-    defaults = SELECTORS[selector].defaults
-    if threshold is None or dict(params) | {threshold.name: defaults[threshold.name]} != defaults:
-        return make()
-    return _once(workspace, ("suspects curve", run, split, direction, selector), make)
+
+def _peers_of(workspace: Workspace, run: str, selector: str) -> tuple[str, ...]:
+    return tuple(peers(workspace, run)) if asks_peers(selector) else ()
 
 
 def _asked(
@@ -244,19 +253,21 @@ def captions(workspace: Workspace, split: str) -> CaptionSimilarity:
 def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
     """The evidence on the split's items that selectors and losses may ask for; with `apart`, also what the `peers`
     of that run say."""
+    evidence = _sources(workspace, split)
+    if not apart:
+        return evidence
+    return replace(evidence, peers=[workspace.embeddings(name, split) for name in peers(workspace, apart)])
+
+
+@remembered
+def _sources(workspace: Workspace, split: str) -> Evidence:
     data = workspace.dataset(split)
 
     def features() -> tuple[np.ndarray, np.ndarray | None]:
-        encoder = next(iter(workspace.runs.values())).encoder["name"]
-        frozen = workspace.embedder.frozen_features(data, encoder)
+        frozen = workspace.embedder.frozen_features(data, workspace.any_encoder["name"])
         return frozen.visual, frozen.text
 
-    evidence = _once(workspace, ("evidence sources", split), lambda: Evidence(data.captions, features))
-    if apart:
-        return replace(
-            evidence, peers=[workspace.embeddings(name, split) for name in peers(workspace, apart)]
-        )
-    return evidence
+    return Evidence(data.captions, features)
 
 
 def batch(
@@ -296,45 +307,35 @@ def batch(
     return pairs, visuals, texts
 
 
+@kept
 def typical(workspace: Workspace, run: str, split: str) -> TypicalQuery:
     """The typical query of a batch of the run, as its loss sees it in training: of 64 pairs, drawn by a seed.
 
     Raises ValueError for a run without a loss, and as `batch`.
     """
-
-    def make() -> TypicalQuery:
-        loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
-        pairs, _, _ = batch(workspace, run, split, loss, hyper, seed=0, size=64)
-        return typical_query(pairs.scores, pairs.positives, pairs.negatives)
-
-    return _once(workspace, ("typical query", run, split), make)
+    loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
+    pairs, _, _ = batch(workspace, run, split, loss, hyper, seed=0, size=64)
+    return typical_query(pairs.scores, pairs.positives, pairs.negatives)
 
 
 OTHERS = 31  # negatives of a curve's query besides the one that moves
 
 
+@kept
 def typical_curve(workspace: Workspace, run: str, split: str, own: bool = False) -> WeightCurve:
     """What the run's loss, as trained, does to a negative and to the positive of its own typical query, over the scores of
     `TypicalQuery.grid`. Raises as `typical`."""
-
-    def make() -> WeightCurve:
-        query = typical(workspace, run, split)
-        return weight_curve(
-            loss_of_run(workspace, run),
-            effective(workspace, run),
-            positive=query.positive,
-            others=typical_negatives(OTHERS, query.hardest, query.spread),
-            scores=query.grid(own),
-        )
-
-    return _once(workspace, ("typical curve", run, split, own), make)
+    query = typical(workspace, run, split)
+    return weight_curve(
+        loss_of_run(workspace, run),
+        effective(workspace, run),
+        positive=query.positive,
+        others=typical_negatives(OTHERS, query.hardest, query.spread),
+        scores=query.grid(own),
+    )
 
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:
     """Real relevance of one pair; None where it isn't known."""
     known = workspace.truth(split, "v2t", np.array([visual]), np.array([text]))
     return None if known is None or np.isnan(known[0, 0]) else float(known[0, 0])
-
-
-def _once(workspace: Workspace, key: tuple[Any, ...], make: Any) -> Any:
-    return workspace.remember(("tabs", *key), make)

@@ -1,8 +1,8 @@
-"""Where each run ranks what: measured once per workspace, of a large split in the background and kept on the disk."""
+"""Where each run ranks what: measured once and kept on the disk, of a large split in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from xmr.analysis import top_items
 from xmr.core import DIRECTIONS, Direction, Ranking
 from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
-from xmr.workspace.holdings import Holdings
-from xmr.workspace.kept import kept, key_of
+from xmr.workspace.memory import kept, remembered
+from xmr.workspace.runset import RunSet
 
 TOP = 10  # length of the lists in which hubs are counted
 LOOKED_AT = 50_000_000  # pairs of a split whose queries are all looked at while a visitor waits: some seconds
@@ -20,8 +20,8 @@ MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a se
 
 
 @dataclass
-class Ranked(Holdings):
-    """Holdings whose queries have ranks."""
+class RankedRuns(RunSet):
+    """Runs of a dataset, and where they rank what."""
 
     def is_large(self, split: str) -> bool:
         """Whether looking at all pairs takes longer than a visitor waits."""
@@ -45,38 +45,31 @@ class Ranked(Holdings):
 
     def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
         """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
+        return self._ranks(run, split)[direction]
 
-        def make() -> dict[str, np.ndarray]:
-            v2t, t2v = self.rankings(run, split)
-            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
+    @kept
+    def _ranks(self, run: str, split: str) -> dict[Direction, np.ndarray]:
+        return dict(zip(DIRECTIONS, map(first_rank, self.rankings(run, split)), strict=True))
 
-        return self.measured_once("ranks", run, split, DIRECTIONS, make)[direction]
-
-    def _ranks_of(self, run: str, split: str, direction: Direction, queries: np.ndarray) -> np.ndarray:
-        """As `ranks`, of some queries of a large split."""
-
-        def make() -> np.ndarray:
-            data = self.dataset(split)
-            visual, text = self.embeddings(run, split)
-            if direction == "v2t":
-                own = data.visual_group[queries]
-                return first_rank(rank_embeddings(visual[queries], text, own, data.text_group)[0])
-            own = data.text_group[queries]
-            return first_rank(rank_embeddings(visual, text[queries], data.visual_group, own)[1])
-
-        return self._memo.get(("ranks of some", run, split, direction), make)
+    @remembered
+    def _ranks_of_sample(self, run: str, split: str, direction: Direction) -> np.ndarray:
+        """As `ranks`, of the `sample` of a large split."""
+        data, queries = self.dataset(split), self.sample(split, direction)
+        visual, text = self.embeddings(run, split)
+        if direction == "v2t":
+            own = data.visual_group[queries]
+            return first_rank(rank_embeddings(visual[queries], text, own, data.text_group)[0])
+        own = data.text_group[queries]
+        return first_rank(rank_embeddings(visual, text[queries], data.visual_group, own)[1])
 
     def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
         """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
         to ask before a page is shown."""
-        if not self.knows_all(split):
-            return None
+        return self._true_ranks(run, split)[direction] if self.knows_all(split) else None
 
-        def make() -> dict[Direction, np.ndarray]:
-            v2t, t2v = self.rankings(run, split, truth=True)
-            return {"v2t": first_rank(v2t), "t2v": first_rank(t2v)}
-
-        return self._memo.get(("true ranks", run, split), make)[direction]
+    @kept
+    def _true_ranks(self, run: str, split: str) -> dict[Direction, np.ndarray]:
+        return dict(zip(DIRECTIONS, map(first_rank, self.rankings(run, split, truth=True)), strict=True))
 
     def knows_all(self, split: str) -> bool:
         """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""
@@ -93,54 +86,30 @@ class Ranked(Holdings):
             sides, of_sides, of_truth = self.embeddings(run, split), rank_embeddings, rank_truth
         return of_truth(*sides, data.truth) if truth else of_sides(*sides, data.visual_group, data.text_group)
 
+    @kept
     def top(self, run: str, split: str, direction: Direction) -> np.ndarray:
         """The first `TOP` results of every query, (Q, TOP) int32."""
+        queries, gallery = self.sides(run, split)[:: 1 if direction == "v2t" else -1]
+        return top_items(queries, gallery, TOP)
 
-        def make() -> dict[str, np.ndarray]:
-            queries, gallery = self.sides(run, split)[:: 1 if direction == "v2t" else -1]
-            return {"top": top_items(queries, gallery, TOP)}
-
-        return self.measured_once(f"top {direction}", run, split, ["top"], make)["top"]
-
+    @kept
     def match_scores(self, run: str, split: str) -> np.ndarray:
         """Scores of the pairs of a text and the visual that it was written for, ascending, (N_t,) float32."""
-
-        def make() -> np.ndarray:
-            of = self.dataset(split).visual_of_text
-            if self.run(run).scores_pairs:
-                return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
-            visual, text = self.embeddings(run, split)
-            parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
-            return np.sort(
-                np.concatenate([np.einsum("ne,ne->n", visual[of[part]], text[part]) for part in parts])
-            )
-
-        return self._memo.get(("match scores", run, split), make)
-
-    def measured_once(
-        self,
-        what: str,
-        run: str,
-        split: str,
-        names: Sequence[str],
-        make: Callable[[], dict[str, np.ndarray]],
-    ) -> dict[str, np.ndarray]:
-        """What `make` measures of a run's split, remembered; of a large split also kept on the disk."""
-
-        def keeping() -> dict[str, np.ndarray]:
-            if not self.is_large(split) or self.run(run).scores_pairs:
-                return make()
-            data = self.dataset(split)
-            arrays = [*self.embeddings(run, split), data.visual_group, data.text_group]
-            return kept(key_of(what, arrays), names, make)
-
-        return self._memo.get((what, run, split), keeping)
+        of = self.dataset(split).visual_of_text
+        if self.run(run).scores_pairs:
+            return np.sort(self.pair_scores(run, split)[of, np.arange(len(of))])
+        visual, text = self.embeddings(run, split)
+        parts = np.split(np.arange(len(of)), range(10_000, len(of), 10_000))
+        return np.sort(
+            np.concatenate([np.einsum("ne,ne->n", visual[of[part]], text[part]) for part in parts])
+        )
 
     def is_measured(self, runs: Sequence[str], split: str) -> bool:
         """Whether ranks and first results of these runs can be had at once: always, where the split is not large."""
-        known = ("ranks", "top t2v", "top v2t")
         return not self.is_large(split) or all(
-            self._memo.has((what, run, split)) for run in runs for what in known
+            type(self)._ranks.known(self, run, split)
+            and all(type(self).top.known(self, run, split, direction) for direction in DIRECTIONS)
+            for run in runs
         )
 
     def measure(self, split: str = "test", runs: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import ApproximateIndex, ExactIndex, cached_index
 from xmr.workspace import stills
 from xmr.workspace.commands import command
+from xmr.workspace.memory import content_of, remembered
 from xmr.workspace.parts import Embedder, Memo, Style, styles_of
 from xmr.workspace.verdict_file import VerdictFile
 
@@ -35,7 +36,7 @@ Made = TypeVar("Made")
 
 
 @dataclass
-class Holdings:
+class RunSet:
     """Runs that share a dataset, their embeddings and their pictures.
 
     `runs` are comparable: trained on the very data that `source` loads. `apart` are whole runs of other data,
@@ -180,6 +181,7 @@ class Holdings:
         pair = self.embeddings(run, split)
         return scored_sides(self.pair_scores(run, split), *pair) if self.run(run).scores_pairs else pair
 
+    @remembered
     def pair_scores(self, run: str, split: str = "test") -> np.ndarray:
         """What a pair scorer says of all pairs of a split, (N_v, N_t) float32.
 
@@ -191,29 +193,24 @@ class Holdings:
                 f"{run} scores pairs, and {split} has {len(data.visual_ids):,} × {len(data.captions):,} of them: "
                 "too many to score all; search asks it of the best candidates only"
             )
+        stored = owner.scores() if split == "test" else None
+        return self.scorer(run, split).matrix() if stored is None else stored
 
-        def make() -> np.ndarray:
-            stored = owner.scores() if split == "test" else None
-            return self.scorer(run, split).matrix() if stored is None else stored
-
-        return self._memo.get(("pair scores", run, split), make)
-
+    @remembered
     def scorer(self, run: str, split: str = "test") -> ReadSplit:
         """A split as a pair scorer has read it."""
-        return self._memo.get(
-            ("scorer", run, split), lambda: read_dataset(self.run(run), self.dataset(split))
-        )
+        return read_dataset(self.run(run), self.dataset(split))
 
     def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex | ApproximateIndex:
         """The search index over a split's visuals ("v") or texts ("t"); an approximate one is kept in xmr's cache."""
+        return self._indices(run, split)["vt".index(side)]
+
+    @remembered
+    def _indices(self, run: str, split: str) -> tuple[ExactIndex | ApproximateIndex, ...]:
         owner = self.run(run)
-
-        def make() -> tuple[ExactIndex | ApproximateIndex, ...]:
-            stored = split == "test"
-            pair = owner.embeddings() if stored else self.embedder.embed_dataset(owner, self.dataset(split))
-            return tuple(cached_index(mine, self.recall, queries=other) for mine, other in (pair, pair[::-1]))
-
-        return self._memo.get(("index", run, split), make)["vt".index(side)]
+        stored = split == "test"
+        pair = owner.embeddings() if stored else self.embedder.embed_dataset(owner, self.dataset(split))
+        return tuple(cached_index(mine, self.recall, queries=other) for mine, other in (pair, pair[::-1]))
 
     def scores(
         self, run: str, split: str, direction: Direction, queries: np.ndarray | None = None
@@ -244,6 +241,11 @@ class Holdings:
         return self.run(run).metrics.get(split, {})
 
     @property
+    def any_encoder(self) -> dict[str, Any]:
+        """The encoder whose frozen features are evidence on the items: that of the first run."""
+        return next(iter(self.runs.values())).encoder
+
+    @property
     def shown_first(self) -> list[str]:
         """Names of the runs for a first look, at most four: the losses best known, else the first by name."""
         return _best_known_first(self.runs)[:4]
@@ -255,6 +257,36 @@ class Holdings:
     def remember(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What `make` returned when it was first asked for under this key; kept as long as the workspace."""
         return self._memo.get(("remembered", key), make)
+
+    def is_remembered(self, key: Hashable) -> bool:
+        return self._memo.has(("remembered", key))
+
+    @remembered
+    def content_of_data(self, split: str) -> str | None:
+        """A name of all that is measured by: items, what is annotated, and what is true; None where the latter is too much
+        to look at."""
+        data, truth = self.dataset(split), ""
+        if data.truth is not None:
+            visuals, texts = np.arange(len(data.visual_ids)), np.arange(len(data.captions))
+            if data.truth.key:
+                truth = data.truth.key
+            elif len(visuals) * len(texts) <= MAX_SCORES:
+                truth = content_of("truth", [data.truth.block(visuals, texts)], data.truth.complete)
+            else:
+                return None
+        items = data.visual_ids, data.captions, data.classes, data.columns
+        groups = [data.visual_group, data.text_group, data.visual_of_text]
+        return content_of("data", groups, (data.fingerprint, split, truth, self.any_encoder, *items))
+
+    @remembered
+    def content_of_run(self, run: str, split: str) -> str:
+        """A name of all that a run has to do with a split: its embeddings or scores, and how it was trained."""
+        owner, arrays, files = self.run(run), [*self.embeddings(run, split)], {}
+        if owner.scores_pairs:  # whose embeddings are only its first stage
+            stored = owner.scores() if split == "test" else None
+            files, arrays = owner.files, arrays + ([] if stored is None else [stored])
+        told = owner.config.to_json(), owner.last_loss, owner.encoder, owner.score_kind, files
+        return content_of("run", arrays, told)
 
     @property
     def thumbnails(self) -> Path:

@@ -1,0 +1,170 @@
+"""What is measured once: `remembered` as long as the workspace, `kept` also in xmr's cache, where the next start finds it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import types
+import typing
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+import xmr
+from xmr.cache import cache_folder
+from xmr.checksums import digest_of
+from xmr.disk import CannotSave
+from xmr.disk_arrays import Arrays, save_arrays, saved_arrays
+
+Measure = TypeVar("Measure", bound=Callable[..., Any])
+
+SHOWS = ("figures", "page", "views")  # packages that no number comes from
+RUNS = ("run", "a", "b", "peers")  # parameters that name runs, which are known by what they hold
+TOLD = "told"  # the array that holds what is no array
+
+
+def remembered(measure: Measure) -> Measure:
+    """Decorator of a function of a workspace and of further arguments that can be keys: it is called once for them, by one
+    thread, as long as the workspace lives. Its `known` tells whether that has happened."""
+    signature = inspect.signature(measure)
+
+    def arguments(*given: Any, **named: Any) -> tuple[Any, tuple[Any, ...]]:
+        bound = signature.bind(*given, **named)
+        bound.apply_defaults()
+        workspace, *further = bound.arguments.values()
+        return workspace, (measure.__module__, measure.__qualname__, *further)
+
+    @functools.wraps(measure)
+    def once(*given: Any, **named: Any) -> Any:
+        workspace, key = arguments(*given, **named)
+        return workspace.remember(key, lambda: measure(workspace, *key[2:]))
+
+    def known(*given: Any, **named: Any) -> bool:
+        workspace, key = arguments(*given, **named)
+        return workspace.is_remembered(key)
+
+    once.known = known
+    return once
+
+
+def kept(measure: Measure) -> Measure:
+    """Decorator as `remembered`, of a function of a split (`split`) and of runs (`RUNS`) that returns what its annotation
+    says: arrays, numbers and texts, in dicts, lists, tuples and dataclasses.
+
+    It is kept as arrays and JSON under the content of data and runs, the other arguments and the code that measures, so that
+    nothing old is ever read; where that is broken, or nothing can be kept, it is measured again.
+    """
+    kind = functools.cache(lambda: typing.get_type_hints(measure)["return"])
+    names = list(inspect.signature(measure).parameters)[1:]
+
+    @functools.wraps(measure)
+    def measured(workspace: Any, *given: Any) -> Any:
+        key = _key(workspace, measure, dict(zip(names, given, strict=True)))
+        if key is None:
+            return measure(workspace, *given)
+        path = cache_folder() / "measured" / f"{key}.safetensors"
+        found = _read(path, kind())
+        if found is None:
+            found = (measure(workspace, *given),)
+            _write(path, found[0])
+        return found[0]
+
+    return remembered(measured)
+
+
+def content_of(kind: str, arrays: Sequence[np.ndarray], facts: Any) -> str:
+    """A name of what these are: it changes with any of their bytes."""
+    known = hashlib.sha256(json.dumps([kind, facts], default=repr).encode())
+    for array in arrays:
+        known.update(f"{array.dtype} {array.shape}".encode())
+        known.update(np.ascontiguousarray(array).data)
+    return known.hexdigest()
+
+
+@functools.cache
+def _code() -> str:
+    """A name of the code that measures: all of xmr but what only shows."""
+    root = Path(xmr.__file__).parent
+    paths = [path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in SHOWS]
+    return hashlib.sha256("".join(map(_file, paths)).encode()).hexdigest()
+
+
+@functools.cache
+def _file(path: str | Path) -> str:
+    return digest_of(Path(path))
+
+
+def _key(workspace: Any, measure: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+    """What the measure's file is called; None where the data can't be known by content."""
+    split = arguments["split"]
+    data = workspace.content_of_data(split)
+    if data is None:
+        return None
+    own = _file(inspect.getsourcefile(measure))
+    told: list[Any] = [_code(), own, measure.__module__, measure.__qualname__, data]
+    for name, value in arguments.items():
+        runs = (value,) if isinstance(value, str) else value
+        told.append([workspace.content_of_run(run, split) for run in runs] if name in RUNS else [name, value])
+    return hashlib.sha256(json.dumps(told, default=repr).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, value: Any) -> None:
+    arrays: Arrays = {}
+    told = json.dumps(_plain(value, arrays)).encode()
+    try:
+        save_arrays(path, arrays | {TOLD: np.frombuffer(told, np.uint8)})
+    except CannotSave as error:  # a disk that can't be written must not keep anybody from looking
+        warnings.warn(f"{error}; it will be measured again", stacklevel=2)
+
+
+def _read(path: Path, kind: Any) -> tuple[Any] | None:
+    """What was written there, as the only one of a tuple; None where there is nothing whole."""
+    arrays = saved_arrays(path)
+    if arrays is None:
+        return None
+    try:
+        return (_typed(kind, json.loads(arrays[TOLD].tobytes()), arrays),)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings.warn(f"{path} is not used, and made anew: {error!r}", stacklevel=2)
+        return None
+
+
+def _plain(value: Any, arrays: Arrays) -> Any:
+    """The value as JSON; an array is its name among the `arrays`, to which it is added."""
+    if isinstance(value, np.ndarray):
+        arrays[name := str(len(arrays))] = value
+        return name
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name), arrays) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(one, arrays) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, arrays) for one in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _typed(kind: Any, told: Any, arrays: Arrays) -> Any:
+    """The value of that kind, from what `_plain` made of it."""
+    origin, of = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):  # of something or None
+        kind = next(one for one in of if one is not type(None))
+        return None if told is None else _typed(kind, told, arrays)
+    if kind is np.ndarray:
+        return arrays[told]
+    if is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{one.name: _typed(hints[one.name], told[one.name], arrays) for one in fields(kind)})
+    if origin is dict:
+        return {key: _typed(of[1], one, arrays) for key, one in told.items()}
+    if origin is tuple:
+        kinds = of[:1] * len(told) if of[1:] == (...,) else of
+        return tuple(_typed(*pair, arrays) for pair in zip(kinds, told, strict=True))
+    if origin is list:
+        return [_typed(of[0], one, arrays) for one in told]
+    return told
