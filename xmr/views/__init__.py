@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from xmr.registry import unknown
 from xmr.views.blocks import Block, faults
 from xmr.views.runs import side_by_side
@@ -108,6 +110,14 @@ class Scene:
         ways = {f"{name}-next": 1, f"{name}-previous": -1}
         times = self.act.data if type(self.act.data) is int and 1 <= self.act.data <= MOST_TURNS else 1
         return max(self.state.page + ways.get(self.act.block, 0) * times, 0)
+
+    def leaf(self, items: np.ndarray, size: int) -> tuple[np.ndarray, int, str]:
+        """The items on the state's page, or on the last one where there are fewer pages; the place of the first, and which
+        of how many they are, in words."""
+        page = min(self.state.page, max(len(items) - 1, 0) // size)
+        self.set(page=page)
+        first, some = page * size, items[page * size : (page + 1) * size]
+        return some, first, f"{first + 1:,}–{first + len(some):,} of {len(items):,}"
 
 
 def tab(id: str, title: str) -> Callable[[View], View]:

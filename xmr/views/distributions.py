@@ -138,24 +138,21 @@ def _listed(
     last = int(place) == len(edges) - 2  # of histograms, only the last bin holds its upper edge
     inside = np.flatnonzero((values >= low) & ((values <= high) if last else (values < high)))
     inside = inside[np.argsort(np.abs(values[inside] - (low + high) / 2), kind="stable")]
-    page = min(state.page, max(len(inside) - 1, 0) // PAGE)
-    scene.set(page=page)
+    some, first, where = scene.leaf(inside, PAGE)
     raw, made = measured[run], []
-    for at in inside[page * PAGE : (page + 1) * PAGE].tolist():
+    for at in some.tolist():
         numbers = [("score", score(raw.values[kind][at]))]
         if state.density == "z":
             numbers.append(("z-score", fixed(values[at], 1, sign=True)))
         query, item = int(raw.query[kind][at]), int(raw.item[kind][at])
-        name = f"{run} #{page * PAGE + len(made) + 1:,}"
+        name = f"{run} #{first + len(made) + 1:,}"
         made.append(pair_card(workspace, state.split, state.direction, query, item, name, numbers))
     noun = "z-score" if state.density == "z" else "score"
     what = f"{KINDS[kind][0]} of {run} with a {noun} of {significant(low)} to {significant(high)}"
-    where = f"{page * PAGE + 1:,}–{page * PAGE + len(made):,} of {len(inside):,} {what}"
-    if not made:
-        where = f"There are no {what} in the sample."
+    said = f"{where} {what}" if made else f"There are no {what} in the sample."
     turn = [button(f"distributions-{label.lower()}", label, counts=True) for label in ("Previous", "Next")]
     return [
-        row("distributions-pages", *turn, words("distributions-where", where)),
+        row("distributions-pages", *turn, words("distributions-where", said)),
         part("cards", "distributions-pairs", cards(made)),
     ]
 

@@ -177,14 +177,11 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
     again = {"page": 0}
     following = (state.draw + (state.order == "random")) % 1_000_000  # the first sample is that of the seed
     queries = listed(workspace, asked)
-    page = min(state.page, max(len(queries) - 1, 0) // PAGE)
-    scene.set(page=page)
-    some = queries[page * PAGE : (page + 1) * PAGE]
+    some, _, where = scene.leaf(queries, PAGE)
     filters = filter_words(asked)
     match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
-    where = f"{page * PAGE + 1:,}–{page * PAGE + len(some):,} of {len(queries):,}" if len(some) else "none"
     turn = [button(f"errors-{label.lower()}", label, counts=True) for label in ("Previous", "Next")]
     return [
         column(
@@ -211,7 +208,7 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
         row(
             "errors-pages",
             *turn,
-            words("errors-where", where, "note"),
+            words("errors-where", where if len(some) else "none", "note"),
             button("errors-csv", "List as CSV", save="errors.csv"),
             button("errors-latex", "Slices as LaTeX", save="errors.tex"),
         ),
