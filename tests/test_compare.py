@@ -405,18 +405,15 @@ def test_what_people_get_wrong_is_told_in_a_line(data, tmp_path, capsys, more, m
     assert not list(tmp_path.glob("*.md"))
 
 
-def test_broken_logs_and_places_are_told(data, tmp_path, capsys):
+def test_broken_logs_and_places_and_two_at_once_are_told(data, tmp_path, capsys):
     (tmp_path / "c.jsonl").write_text('{"config": {}, "fingerprints": {}}\nnot JSON\n')
     assert script.main(command(data, tmp_path / "c.md")) == 2
     assert "line 2, is no line of a comparison" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
     assert script.main(command(data, tmp_path / "file" / "c.md")) == 2
     assert capsys.readouterr().err.startswith("error: ")
-
-
-def test_two_at_once_are_refused(data, tmp_path, capsys):
-    with opened(tmp_path / "c.jsonl", "comparison", trials.key):
-        assert script.main(command(data, tmp_path / "c.md")) == 2
+    with opened(tmp_path / "d.jsonl", "comparison", trials.key):
+        assert script.main(command(data, tmp_path / "d.md")) == 2
     assert f"is being written by process {os.getpid()} on " in capsys.readouterr().err
 
 

@@ -131,34 +131,25 @@ def test_the_test_is_paired():
     assert math.isnan(paired([1.0], [2.0])[1])
 
 
-def slow_holm(p):
-    """Adjusted p: the smallest level at which the step-down procedure rejects, tried one level after the other."""
-    adjusted = []
-    for i in range(len(p)):
-        for level in np.arange(0, 1.0005, 0.001):
-            rejected, left = set(), list(range(len(p)))
-            while left:
-                smallest = min(left, key=lambda j: p[j])
-                if p[smallest] > level / len(left) + 1e-12:
-                    break
-                rejected.add(smallest)
-                left.remove(smallest)
-            if i in rejected:
-                adjusted.append(level)
-                break
-        else:
-            adjusted.append(1.0)
-    return adjusted
+def rejected(p, level):
+    """Holm's step-down procedure: the smallest p against level / tests left, then the next."""
+    left = sorted(range(len(p)), key=lambda i: p[i])
+    while left and p[left[0]] <= level / len(left) + 1e-12:
+        left.pop(0)
+    return set(range(len(p))) - set(left)
 
 
-def test_holms_correction_against_its_procedure():
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 5, 9):
-        for _ in range(4):
-            p = [round(float(v), 3) for v in rng.uniform(0, 0.3, size)]
-            assert holm(p) == pytest.approx(slow_holm(p), abs=1.1e-3)
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_holms_correction_rejects_what_its_procedure_does_at_every_level(size):
+    for seed in range(4):
+        p = np.random.default_rng(seed).uniform(0, 0.3, size).tolist()
+        for level in [*np.arange(0, 1, 0.001), *(one for one in holm(p) if one < 1)]:
+            assert {i for i, one in enumerate(holm(p)) if one <= level + 1e-11} == rejected(p, level)
+
+
+def test_holms_correction_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
+    assert holm([0.6, 0.7]) == [1, 1] and holm([]) == []
     assert holm([0.01, math.nan, 0.03]) == pytest.approx([0.03, math.nan, 0.06], nan_ok=True)
 
 

@@ -24,6 +24,7 @@ from xmr.losses import LOSSES
 from xmr.metrics import headline, rank_embeddings, rank_scores
 from xmr.scoring import judged_words, split_metrics
 from xmr.training import TrainingDiverged, train
+from xmr.words import counted
 
 Splits = Mapping[str, Dataset]
 
@@ -234,20 +235,17 @@ def facts(config: TrainConfig, trials: int, seeds: int, outcomes: Sequence[Outco
     took = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     threads = " or ".join(str(n) for n in sorted({record.threads for record in records}))
     encoder = f", encoder {config.encoder}" if config.encoder else ""
-    epochs = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
     rate = axes(LOSSES[records[0].loss], config.lr, {})[0]
     searched = (
-        f"Every loss: {trials} trials over the learning rate ({rate.low:g} … {rate.high:g}) and the parameters "
+        f"Every loss: {counted(trials, 'trial')} over the learning rate ({rate.low:g} … {rate.high:g}) and the parameters "
         f"that it declares as searched, the first at its default, chosen by validation {records[0].figure} with seed "
-        f"{config.seed}; then {seeds} trainings at that setting"
+        f"{config.seed}; then {counted(seeds, 'training')} at that setting"
     )
     if not trials:
-        searched = (
-            f"No search: every loss at its defaults and a learning rate of {config.lr:g}; {seeds} trainings"
-        )
+        searched = f"No search: every loss at its defaults and a learning rate of {config.lr:g}; {counted(seeds, 'training')}"
     return (
         f"{searched} with seeds {config.seed + 1} … {config.seed + seeds}, measured on the test split. Matcher "
-        f"{config.matcher}{encoder}, {epochs}, batches of {config.batch_size}. {len(records)} trainings took {took} in all, "
+        f"{config.matcher}{encoder}, {counted(config.epochs, 'epoch')}, batches of {config.batch_size}. {counted(len(records), 'training')} took {took} in all, "
         f"each on {threads} thread{'s' * (threads != '1')}."
     )
 
