@@ -16,7 +16,7 @@ from tqdm import tqdm
 from xmr.checkpoints import Run, is_finished, is_started
 from xmr.core import TrainConfig
 from xmr.data import DATASETS, SPLITS, DataFault, Dataset, load_dataset
-from xmr.data.sources import holds_pictures, kind_of
+from xmr.data.sources import holds_pictures, is_there, kind_of
 from xmr.data.summary import line
 from xmr.embedding import ENCODER, Progress, encoder_wanted, frozen_features
 from xmr.matchers import MATCHERS
@@ -122,7 +122,10 @@ def reader(strict: bool = False) -> Read:
     def load(source: str, split: str, params: dict[str, Any]) -> Dataset:
         key = json.dumps([source, split, params], sort_keys=True)
         if key not in read:
+            first = not any(json.loads(other)[0] == source for other in read)
             read[key] = load_dataset(source, split, **{"strict": True} | params if strict else params)
+            if first and (columns := read[key].about.get("columns")):
+                say(f"{read[key].name}: {columns}")
             say(line(read[key]))
         return read[key]
 
@@ -145,7 +148,7 @@ def source_of(run: Run, given: str) -> str:
     """What data to read: those that are `given`, else the run's own. Raises DataFault where these are not there, as in
     another working folder than that of the training."""
     source = given or run.config.dataset
-    if given or source in DATASETS or Path(source).expanduser().exists():
+    if given or is_there(source):
         return source
     near = run.path.expanduser().absolute().parent.parent / source
     place = shlex.quote(str(near)) if near.is_dir() else "FOLDER"

@@ -1,9 +1,10 @@
 """Read a data set as the other scripts read it, and tell what there is of each split: nothing is trained.
 
     python scripts/data.py path/to/folder
-    python scripts/data.py blocks --set difficulty=0.2
+    python scripts/data.py pairs.csv --set image=where --set text=prompt
+    python scripts/data.py hf://ORG/NAME@REVISION:CONFIG
 
-One line a split: how many pictures and captions were read, what was left out by reason and by name, what stands twice. The last
+Which columns were taken for what, and one line a split: how many pictures and captions were read, what was left out by reason and by name, what stands twice. The last
 line is the command that goes on.
 """
 
@@ -22,9 +23,9 @@ if __name__ == "__main__":
 from scripts import told
 from scripts.command import training_command
 from scripts.options import add_strict, assign
-from xmr.data import DATASETS, SPLITS, load_dataset
+from xmr.data import SPLITS, load_dataset
 from xmr.data.duplicates import shared
-from xmr.data.sources import KINDS, kind_of
+from xmr.data.sources import entry_of
 from xmr.data.summary import in_train, line
 
 
@@ -36,12 +37,13 @@ def main(argv: list[str] | None = None) -> int:
 def run_all(options: argparse.Namespace) -> int:
     """Reads the three splits and prints a line for each; returns the exit code."""
     source = options.dataset
-    entry = DATASETS[source] if source in DATASETS else KINDS[kind_of(Path(source).expanduser())]
-    owners = {"loss": [], "matcher": [], "selector": [], "dataset": [entry]}
+    owners = {"loss": [], "matcher": [], "selector": [], "dataset": [entry_of(source)]}
     params = assign(options.set, owners)["dataset"]
     train = None
     for split in SPLITS:
         data = load_dataset(source, split, **{"strict": options.strict} | params)
+        if train is None and (columns := data.about.get("columns")):
+            print(f"{data.name}: {columns}")
         print(line(data), flush=True)
         train = train or data
         if data is not train and (twins := len(shared(data, train))):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from xmr.core import TrainConfig
 from xmr.data import DATASETS
-from xmr.data.sources import KINDS, kind_of
+from xmr.data.sources import KINDS, entry_of
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.registry import Entry, unknown
@@ -115,15 +114,11 @@ def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str,
 
 def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list[Entry]]:
     """The registered things whose parameters can be set."""
-    if options.dataset in DATASETS:
-        dataset = DATASETS[options.dataset]
-    else:
-        dataset = KINDS[kind_of(Path(options.dataset).expanduser())]
     return {
         "loss": [LOSSES[name] for name in losses],
         "matcher": [MATCHERS[options.matcher]],
         "selector": [SELECTORS[options.selector]] if options.selector else [],
-        "dataset": [dataset],
+        "dataset": [entry_of(options.dataset)],
     }
 
 

@@ -32,6 +32,7 @@ from xmr.captions import TextsRead
 from xmr.checkpoints import Run, difference, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, Step, TrainConfig
 from xmr.data import Dataset
+from xmr.data.sources import pinned
 from xmr.embedding import zero_shot
 from xmr.locks import holding
 from xmr.matchers import MATCHERS
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_all(options: argparse.Namespace, command: str) -> int:
     """Trains what is not trained yet, one run after the other on data that is read once; returns the exit code."""
     start = started = began()
+    options.dataset = pinned(options.dataset)
     code, left = 0, []
     for folder, config in plan(options):
         if options.resume and is_finished(folder):

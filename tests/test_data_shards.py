@@ -56,6 +56,7 @@ def test_every_layout_gives_the_same_pairs(tmp_path, make, where):
         assert data.captions == [text for n in PARTS[name] for text in captions(n)]
         assert [one[-4:] for one in data.visual_ids] == [f"{n:04}" for n in PARTS[name]]
         check_pairs(data)
+    assert data.about["columns"].startswith("captions from the .txt")
     if make is img2dataset:
         assert data.columns["width"] == [24] * 3
 

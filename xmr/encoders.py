@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import open_clip
 import torch
-from huggingface_hub import constants, get_session
+from huggingface_hub import constants
 from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from safetensors import SafetensorError
@@ -31,6 +31,7 @@ from xmr.allowed import SHIPPED, is_allowed
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
+from xmr.data.hub import unreachable
 from xmr.disk_arrays import resumable_array
 from xmr.locks import holding
 from xmr.registry import Registry, unknown
@@ -57,7 +58,6 @@ LOADING_FAILS = (
     ImportError,
 )
 NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
-QUICK = 5.0  # seconds in which the Hub has to answer
 
 
 # They are heavy: two batches are encoded at a time, whoever asks.
@@ -233,7 +233,7 @@ def _load(name: str) -> Encoder:
         tags = open_clip.list_pretrained_tags_by_model(source)
         if pretrained not in tags and not Path(pretrained).is_file():
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
-    away, lacking = None if source.startswith("local-dir:") else _unreachable(), False
+    away, lacking = None if source.startswith("local-dir:") else unreachable(), False
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
     silent = logging.root.manager.disable
     if away is not None:
@@ -267,18 +267,6 @@ def needs_transformers(source: str) -> bool:
     """Whether open_clip reads texts for the model `source` with Hugging Face's package, which it does not require."""
     text = (open_clip.get_model_config(source) or {}).get("text_cfg", {})
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
-
-
-def _unreachable() -> str | None:
-    """Why the Hub can't be asked, after one quick try; None where it answers. Its own client tries for minutes, and then
-    takes what is on this machine; told that it is offline it does so at once."""
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        get_session().head(constants.ENDPOINT, timeout=QUICK)
-    except Exception as error:  # the client's own, whose library differs by version
-        return str(error) or type(error).__name__
-    return None
 
 
 def features(

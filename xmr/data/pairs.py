@@ -24,7 +24,7 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item
 from xmr.data.named_files import item_of, of_files
 from xmr.data.tables import Row, Skips, captions_in, columns_of, header, read_lines, read_rows
-from xmr.registry import Range
+from xmr.registry import Range, unknown
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json")
 # Tables without a header: Flickr8k's token files, and MSVD's AllVideoDescriptions.txt with its clips by name and seconds.
@@ -44,20 +44,22 @@ def pairs(
     image: str = "",
     text: str = "",
     root: str = "",
+    files: str = "",
     frames: Annotated[int, Range(1, 64)] = 8,
     size: Annotated[int, Range(16, 1024)] = 256,
 ) -> Dataset:
     """a table (CSV, TSV, JSON lines, a JSON list, captions.txt) of paths and captions, and the pictures or videos it names
 
-    `image` and `text` name the columns where they are not known by name; paths are relative to `root`, or to the table.
+    `image` and `text` name the columns where they are not known by name, `files` the tables (between commas) where others
+    lie beside; paths are relative to `root`, or to the table.
     `frames` and `size` are as of `videofolder`. Files that are missing, unreadable, too large or outside the folder,
     blank captions and rows that do not fit the header are skipped with a warning and counted in `faults`; with `strict`
     the first is an error. `seed` makes missing splits. Raises DataFault, naming file and line, on anything else that is
     wrong.
     """
     skips = Skips(strict)
-    files = {path: ""} if path.is_file() else _by_split(path)
-    rows = {file: _rows(file, skips) for file in files}
+    tables = {path: ""} if path.is_file() else _by_split(path, files)
+    rows = {file: _rows(file, skips) for file in tables}
     mapping = {file: mapped(columns_of(own), file, image=image, text=text) for file, own in rows.items()}
     columns = next(iter(mapping.values()))
     folder = path if path.is_dir() else path.parent
@@ -66,7 +68,7 @@ def pairs(
         for file, own in rows.items()
         for row in own
     ]
-    named = _splits(rows, files, mapping, folder, items)
+    named = _splits(rows, tables, mapping, folder, items)
     return of_files(
         path,
         split,
@@ -111,9 +113,13 @@ def is_table(path: Path) -> bool:
     return True
 
 
-def _by_split(folder: Path) -> dict[Path, str]:
+def _by_split(folder: Path, files: str) -> dict[Path, str]:
     """The tables of a folder and the split that each is named by. Raises DataFault where it is not clear which count."""
     there = pair_tables(folder)
+    for name in filter(None, (name.strip() for name in files.split(","))):
+        if folder / name not in there:
+            raise DataFault(f"{folder}: {unknown('table', name, [path.name for path in there])}")
+    there = [path for path in there if not files or path.name in files.split(",")]
     told = {path: splits.told_by(path.name) for path in there}
     if any(told.values()):
         return {path: name or path.stem for path, name in told.items()}

@@ -96,7 +96,9 @@ def shards(
         present=None if by_key else present,
         store=store,
     )
-    return of_items(base, split, found, store, strict=strict, skips=skips)
+    taken = text or first_of(columns, TEXT)
+    said = f"captions from the .{text or 'txt'}" + f", or {taken!r} of the .json" * bool(taken)
+    return of_items(base, split, found, store, strict=strict, skips=skips, about={"columns": said})
 
 
 def shard_files(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from xmr.data.coco import coco, coco_files, is_karpathy, karpathy, karpathy_file
 from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
+from xmr.data.hub import PRESETS, fetched, is_remote, params_of
 from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt
 from xmr.data.msrvtt_videos import msrvtt_videos
@@ -23,7 +25,7 @@ from xmr.data.precomp import precomp, stems
 from xmr.data.shards import expanded, shard_files, shards
 from xmr.data.tables import header, json_keys
 from xmr.data.videofolder import holds_videos, videofolder
-from xmr.registry import Registry, unknown
+from xmr.registry import Entry, Registry, unknown
 
 # Each entry is a function (path, split, *, …) -> Dataset; its docstring's first line tells the layout.
 KINDS = Registry("kind of folder")
@@ -44,26 +46,24 @@ for kind in (
     class_views,
 ):
     KINDS.register(kind)
-PICTURED = (
-    "imagefolder",
-    "videofolder",
-    "clips",
-    "arrow",
-    "pairs",
-    "coco",
-    "karpathy",
-)  # an encoder has to read them
+MEASURED = (
+    "features",
+    "msrvtt",
+    "precomp",
+    "class_views",
+)  # features lie there; of all others an encoder has to read the pictures
 
 
 def load_dataset(
     name_or_path: str | Path, split: str = "test", *, strict: bool = False, seed: int = 0, **params: Any
 ) -> Dataset:
-    """One split ("train", "validation" or "test") of a registered dataset or of a folder of your own.
+    """One split ("train", "validation" or "test") of a registered dataset, of data on the Hub (hf://ORG/NAME, or a preset
+    as "flickr30k"), or of a path of your own.
 
-    A registered name wins over a folder of that name; "./name" is the folder. `strict` makes every fault an error
-    where it would be skipped and counted. `seed` goes to what is generated, or makes the splits that a folder does
-    not have: keep it the same for all runs that are to be compared. `params` are further parameters of the dataset
-    or kind of folder, as listed in its signature.
+    A registered name or preset wins over a folder of that name; "./name" is the folder. `strict` makes every fault an
+    error where it would be skipped and counted. `seed` goes to what is generated, or makes the splits that data do not
+    have: keep it the same for all runs that are to be compared. `params` are further parameters of the dataset or kind of
+    folder, as listed in its signature.
 
     Raises DataFault, naming the file, the line and what to do, where the data is at fault or not known, and
     TypeError or ValueError on a wrong parameter.
@@ -72,27 +72,58 @@ def load_dataset(
         raise ValueError(unknown("split", split, SPLITS))
     name = str(name_or_path)
     if name in DATASETS:
-        entry, where = DATASETS[name], []
-    else:
-        folder = Path(name).expanduser()
-        entry, where = KINDS[kind_of(folder)], [folder]
+        return _called(DATASETS[name], [], split, strict, seed, params)
+    if not is_remote(name):
+        path = Path(name).expanduser()
+        return _called(KINDS[kind_of(path)], [path], split, strict, seed, params)
+    found = fetched(name)
+    entry, params = KINDS[kind_of(found.folder)], params_of(name) | params
+    data = _called(entry, [found.folder], split, strict, seed, params)
+    return replace(data, name=found.name, about=data.about | {"address": found.pinned})
+
+
+def _called(
+    entry: Entry, where: list[Path], split: str, strict: bool, seed: int, params: dict[str, Any]
+) -> Dataset:
     accepted = {param.name for param in entry.params}
     given = {key: value for key, value in (("strict", strict), ("seed", seed)) if key in accepted}
     return entry(*where, split, **entry.parse(given | params))
 
 
+def entry_of(source: str | Path) -> Entry:
+    """The dataset or kind of folder that `source` is of, whose parameters can be set. Raises DataFault as `kind_of`."""
+    name = str(source)
+    return DATASETS[name] if name in DATASETS else KINDS[kind_of(name)]
+
+
+def pinned(source: str) -> str:
+    """An address on the Hub, or a preset, at the commit that it stands for today; any other source as it is."""
+    return fetched(source).pinned if source not in DATASETS and is_remote(source) else source
+
+
+def is_there(source: str) -> bool:
+    """Whether a source can be looked for: a dataset of ours, on the Hub, or a path that exists."""
+    path = Path(source).expanduser()
+    return source in DATASETS or is_remote(source) or path.exists() or is_pattern(path)
+
+
 def holds_pictures(name_or_path: str) -> bool:
     """Whether an encoder has to read this dataset's pictures or clips. Raises DataFault as `kind_of`."""
-    return name_or_path in DATASETS or kind_of(Path(name_or_path).expanduser()) in PICTURED
+    return name_or_path in DATASETS or kind_of(name_or_path) not in MEASURED
 
 
-def kind_of(folder: Path) -> str:
-    """The name in `KINDS` of the layout that `folder` has. Raises DataFault, telling the layouts, where it has none."""
-    if folder.suffix.lower() == ".tar" and (folder.is_file() or len(expanded(str(folder))) > 1):
+def kind_of(source: str | Path, download: bool = True) -> str:
+    """The name in `KINDS` of the layout that a path or address has; with `download`, after its files are got from the Hub.
+
+    Raises DataFault, telling the layouts, where it has none.
+    """
+    remote = isinstance(source, str) and is_remote(source)
+    folder = fetched(source, download).folder if remote else Path(source).expanduser()
+    if is_pattern(folder):
         return "shards"
     if not folder.exists():
         raise DataFault(
-            f"{unknown('dataset', str(folder), DATASETS)}, and there is no such folder. {_layouts()}"
+            f"{unknown('dataset', str(folder), [*DATASETS, *PRESETS])}, and there is no such folder. {_layouts()}"
         )
     if not folder.is_dir():
         return _kind_of_file(folder)
@@ -130,6 +161,11 @@ def kind_of(folder: Path) -> str:
         f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
         f"no *_ims.npy (it holds {shown or 'nothing'}). {_layouts()}"
     )
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether a path is that of a shard, or a pattern for several."""
+    return path.suffix.lower() == ".tar" and (path.is_file() or len(expanded(str(path))) > 1)
 
 
 def _videos(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from xmr.checkpoints import Run, RunFault, RunRefused, list_runs, load_run
 from xmr.checkpoints.folder import RUN
 from xmr.data import DATASETS, load_dataset
 from xmr.data.dataset import DataFault
-from xmr.data.sources import kind_of
+from xmr.data.sources import is_there, kind_of
 from xmr.registry import UnknownName, unknown
 from xmr.workspace import Workspace
 from xmr.workspace.parts import Memo
@@ -135,7 +135,7 @@ def trained_on(dataset: str, runs: Sequence[Run]) -> str:
     """The source that runs call `dataset`, or are shown under: as they were trained on it, or by its name or the last
     part of its path. Raises UnknownName, with the near miss, where there is no such, and where two have the name."""
     sources = {run.config.dataset for run in runs}
-    if dataset in sources or dataset in DATASETS or Path(dataset).expanduser().exists():
+    if dataset in sources or is_there(dataset):
         return dataset
     called = {
         run.config.dataset
@@ -182,7 +182,7 @@ def why_missing(source: str) -> str:
     if source in DATASETS:
         return ""
     try:
-        kind_of(Path(source).expanduser())
+        kind_of(source, download=False)  # a stranger's run must not make a server fetch
     except (DataFault, OSError) as error:
         # A run may be a stranger's, and name any folder: what lies in it is nobody's business.
         reason = (
