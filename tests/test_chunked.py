@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xmr.analysis import pair_weights
 from xmr.core import Pairs
 from xmr.losses import LOSSES, batch, chunked, loss_value, shares, symmetric
-from xmr.losses.chunked import chunked_loss, chunked_weights, unchunkable
+from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.losses.negatives import Each, Hardest, Softmax, as_declared, declared_of, negatives
 from xmr.registry import UnknownName
 
@@ -105,15 +104,6 @@ class TestEveryLoss:
         # Angles of a few degrees between scores of 0 and 1: circle's factor of 256 leaves 1e-5 of single precision.
         compare(name, (visual.float(), text.float(), *groups), 5, close=1e-4 if name == "circle" else 1e-5)
 
-    def test_weights_are_those_of_the_whole_matrix(self, name):
-        for problem in (spread(3), tied(3)):
-            visual, text, visual_group, text_group = problem
-            expected = pair_weights(name, visual @ text.T, visual_group[:, None] == text_group)
-            blocks = list(chunked_weights(name, visual, text, visual_group, text_group, chunk=5))
-            assert [rows for rows, _ in blocks] == [slice(0, 5), slice(5, 10), slice(10, 13)]
-            found = torch.cat([weights for _, weights in blocks])
-            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-
     def test_neither_positives_nor_negatives_are_needed(self, name):
         visual, text, *_ = spread(4)
         ones, others = torch.ones(13, dtype=torch.int64), torch.ones(19, dtype=torch.int64)
@@ -154,8 +144,6 @@ class TestEveryLoss:
         visual.requires_grad_()
         with Watch():
             chunked_loss(name, visual, text, *groups, chunk=4).backward()
-            for _ in itertools.islice(chunked_weights(name, visual, text, *groups, chunk=4), 2):
-                pass
         rows, places, dim = 4, 2, 6  # scores of a block, rows and columns of some of them, embeddings
         assert 100 * rows <= largest <= 100 * max(places * rows, dim)
 
@@ -172,10 +160,6 @@ def test_the_hardest_negatives_that_tie_share_their_weight(name, monkeypatch):
     monkeypatch.setattr(shares, "by_rows", whole_rows)
     for seed in range(5):
         compare(name, duplicates(seed), 8)
-    visual, text, visual_group, text_group = duplicates(0)
-    expected = pair_weights(name, visual @ text.T, visual_group[:, None] == text_group)
-    found = torch.cat([w for _, w in chunked_weights(name, visual, text, visual_group, text_group, chunk=8)])
-    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", ["max_of_hinges", "info_nce", "siglip", "multi_similarity"])
@@ -325,8 +309,6 @@ def test_half_precision_is_multiplied_in_single(name, chunk):
 def test_a_loss_that_looks_further_than_its_row_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"^{name} can't be asked by blocks of rows: .*use loss_value$"):
         chunked_loss(name, *spread(12), chunk=4)
-    with pytest.raises(ValueError, match=name):
-        chunked_weights(name, *spread(12), chunk=4)
 
 
 def test_what_a_loss_looks_at_may_depend_on_its_parameters():

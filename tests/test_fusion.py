@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import statistics
 
 import numpy as np
 import pytest
@@ -15,25 +14,10 @@ from xmr.fusion import (
     hybrid,
     joined,
     learned_weights,
-    mean_of_scores,
-    min_max,
     reciprocal_rank,
     score_weights,
-    z_scores,
 )
 from xmr.metrics import evaluate
-
-RULES = {
-    "z": mean_of_scores,
-    "min-max": lambda scores: mean_of_scores(scores, normalise=min_max),
-    "rank": reciprocal_rank,
-}
-
-
-def models(count=3, queries=7, gallery=9, seed=0):
-    """Score matrices on scales of their own."""
-    rng = np.random.default_rng(seed)
-    return [rng.normal(rng.normal(), 10.0 ** rng.integers(-2, 3), (queries, gallery)) for _ in range(count)]
 
 
 def unit(rng, rows, dim):
@@ -41,37 +25,48 @@ def unit(rng, rows, dim):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def models(count=3, queries=7, gallery=9, seed=0):
+    """Embeddings (queries, gallery) of models whose scores have scales of their own."""
+    rng = np.random.default_rng(seed)
+    return [
+        (
+            10.0 ** rng.integers(-2, 3) * rng.normal(rng.normal(), 1, (queries, dim)),
+            rng.normal(size=(gallery, dim)),
+        )
+        for dim in range(4, 4 + count)
+    ]
+
+
+def scores_of(parts):
+    return [visual.astype(float) @ text.astype(float).T for visual, text in parts]
+
+
+def mean_of_z_scores(scores, weights=None):
+    """(Q, G), by the definition."""
+    weights = np.ones(len(scores)) if weights is None else weights
+    each = [weight * (one - one.mean()) / one.std() for weight, one in zip(weights, scores, strict=True)]
+    return sum(each) / sum(weights)
+
+
+def mean(parts):
+    """What a combination of models is: one inner product."""
+    shares = score_weights(equal_weights(len(parts)), [deviation(*part) for part in parts])
+    return joined([visual for visual, _ in parts], shares) @ joined([text for _, text in parts], shares).T
+
+
+RULES = {"mean": mean, "rank": lambda parts: reciprocal_rank(scores_of(parts))}
+
+
+def order(scores):
+    return np.argsort(scores, 1)
+
+
 # ---- scores, by loops ----------------------------------------------------------------------------------------
-
-
-NORMAL = {
-    z_scores: lambda values: (statistics.fmean(values), statistics.pstdev(values)),
-    min_max: lambda values: (min(values), max(values) - min(values)),
-}
-
-
-@pytest.mark.parametrize("normalise", NORMAL)
-def test_normal_scores_are_shifted_and_scaled_as_one(normalise):
-    (scores,) = models(1)
-    shift, width = NORMAL[normalise]([scores[q, g] for q in range(7) for g in range(9)])
-    np.testing.assert_allclose(normalise(scores), (scores - shift) / width)
-
-
-@pytest.mark.parametrize("weights", [None, [0.5, 0.0, 3.0]])
-@pytest.mark.parametrize("normalise", NORMAL)
-def test_the_mean_by_a_loop(normalise, weights):
-    scores = models()
-    found = mean_of_scores(scores, weights, normalise)
-    used = weights or [1, 1, 1]
-    for q in range(7):
-        for g in range(9):
-            expected = sum(w * normalise(m)[q, g] for w, m in zip(used, scores, strict=True)) / sum(used)
-            assert found[q, g] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("k", [0, 60])
 def test_reciprocal_ranks_by_a_loop(k):
-    scores = [np.round(matrix / np.abs(matrix).max(), 1) for matrix in models()]  # with ties
+    scores = [np.round(one / np.abs(one).max(), 1) for one in scores_of(models())]  # with ties
     found = reciprocal_rank(scores, k=k)
     for q in range(7):
         for g in range(9):
@@ -90,57 +85,55 @@ def test_reciprocal_ranks_as_in_the_paper():
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_scale_of_one_model_does_not_matter(rule):
-    scores = models()
-    moved = [scores[0], 250 * scores[1] - 40, scores[2]]
-    np.testing.assert_allclose(RULES[rule](moved), RULES[rule](scores), atol=1e-9)
+    one, (visual, text), other = models()
+    np.testing.assert_array_equal(
+        order(RULES[rule]([one, (250 * visual, text), other])), order(RULES[rule](models()))
+    )
 
 
 def test_reciprocal_ranks_see_the_order_only():
-    scores = [matrix / np.abs(matrix).max() for matrix in models()]
+    scores = [one / np.abs(one).max() for one in scores_of(models())]
     np.testing.assert_array_equal(reciprocal_rank([np.exp(3 * m) for m in scores]), reciprocal_rank(scores))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_order_of_models_does_not_matter(rule):
-    scores = models(4)
-    for order in itertools.permutations(range(4)):
-        np.testing.assert_allclose(RULES[rule]([scores[i] for i in order]), RULES[rule](scores), atol=1e-12)
+    parts = models(4)
+    for places in itertools.permutations(range(4)):
+        np.testing.assert_allclose(RULES[rule]([parts[i] for i in places]), RULES[rule](parts), atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("copies", [1, 3])
 def test_a_single_model_and_copies_of_it_rank_as_itself(rule, copies):
-    (scores,) = models(1)
-    fused = RULES[rule]([scores] * copies)
-    np.testing.assert_array_equal(np.argsort(fused, 1), np.argsort(scores, 1))
+    parts = models(1)
+    np.testing.assert_array_equal(order(RULES[rule](parts * copies)), order(*scores_of(parts)))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_collapsed_model_says_nothing(rule):
-    scores = models(2)
-    flat = np.full((7, 9), 0.3) + np.random.default_rng(1).normal(0, 1e-9, (7, 9)) * (rule != "rank")
-    fused = RULES[rule]([*scores, flat])
-    np.testing.assert_array_equal(np.argsort(fused, 1), np.argsort(RULES[rule](scores), 1))
+    rng, parts = np.random.default_rng(1), models(2)
+    one = rng.normal(size=(1, 5))
+    noise = 1e-9 * rng.normal(size=(7, 5)) * (rule != "rank")
+    flat = (one.repeat(7, 0) + noise, one.repeat(9, 0))
+    np.testing.assert_array_equal(order(RULES[rule]([*parts, flat])), order(RULES[rule](parts)))
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_what_is_no_score_matrix_is_refused(rule):
-    with pytest.raises(ValueError, match="-1"):
-        reciprocal_rank(models(1), k=-1)
+def test_what_is_no_score_matrix_is_refused():
     good = np.ones((2, 3))
+    with pytest.raises(ValueError, match="-1"):
+        reciprocal_rank([good], k=-1)
     with pytest.raises(ValueError, match=r"\(2, 3\), \(3, 2\)"):
-        RULES[rule]([good, good.T])
+        reciprocal_rank([good, good.T])
     with pytest.raises(ValueError, match=r"shapes \[\]"):
-        RULES[rule]([])
+        reciprocal_rank([])
     for bad in (np.array([[0.1, np.nan]]), np.zeros((0, 3)), np.zeros(3)):
         with pytest.raises(ValueError, match="finite"):
-            RULES[rule]([bad])
+            reciprocal_rank([bad])
 
 
 @pytest.mark.parametrize("weights", [[1, -1], [0, 0], [1, np.nan], [1, np.inf], [1], [1, 1, 1]])
 def test_what_is_no_weighting_is_refused(weights):
-    with pytest.raises(ValueError, match="2 numbers"):
-        mean_of_scores(models(2), weights)
     with pytest.raises(ValueError, match="2 numbers"):
         score_weights(weights, [1.0, 1.0])
 
@@ -184,7 +177,7 @@ def test_joined_embeddings_rank_as_the_mean_of_z_scores():
     fused = joined([v for v, _ in parts], shares) @ joined([t for _, t in parts], shares).T
     c = sum(w / s for w, s in zip(weights, spreads, strict=True))
     shift = sum(w * m.mean() / s for w, m, s in zip(weights, scores, spreads, strict=True))
-    np.testing.assert_allclose(c * fused - shift, mean_of_scores(scores, weights), atol=1e-5)
+    np.testing.assert_allclose(c * fused - shift, mean_of_z_scores(scores, weights), atol=1e-5)
 
 
 def test_a_model_without_deviation_gets_no_weight():
@@ -247,7 +240,7 @@ def test_no_choice_is_worse_on_validation_than_the_best_single_model(rule, count
     scores = [truth + rng.normal(0, rng.uniform(1, 3), (40, 40)) for _ in range(count)]
 
     def quality(weights):
-        return evaluate(mean_of_scores(scores, weights))["rsum"]
+        return evaluate(mean_of_z_scores(scores, weights))["rsum"]
 
     singles = [quality(row) for row in np.eye(count)]
     assert quality(rule(count, quality)) > max(singles)  # independent noise averages out

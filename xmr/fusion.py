@@ -1,10 +1,9 @@
 """Several models' scores as one.
 
-Every model scores the same pairs on a scale of its own, so scores are normalised before they are averaged: by mean
-and deviation (or by the range) *over the whole matrix*. With these, and not with statistics per query, a combination
-of independent matchers is again one inner product: a common shift changes no ranking, and a common factor goes into
-the embeddings (`joined`). It can then be searched like any single model, needs no gallery to score a pair, and both
-directions rank by the same scores.
+Every model scores the same pairs on a scale of its own, so what is averaged are z-scores: (score - mean) / deviation,
+both *over the whole matrix*. With these, and not with statistics per query, a combination of independent matchers is
+again one inner product: a common shift changes no ranking, and a common factor goes into the embeddings (`joined`). It
+can then be searched like any single model, needs no gallery to score a pair, and both directions rank by the same scores.
 
 A rule is a weight per model, found on validation by asking `quality(weights)`, a callable that tells how good that
 combination is (for xmr: the validation rsum). Nothing here can see a test split. Reciprocal ranks are the exception:
@@ -25,40 +24,6 @@ ROUNDS = 50  # of `learned_weights`: no weight is finer than 1 / 50
 FLAT = 1e-6  # deviation of scores, relative to the largest of them, below which a model tells nothing but rounding
 
 
-# Scores
-
-
-def z_scores(scores: np.ndarray) -> np.ndarray:
-    """(scores - mean) / deviation, both over the whole matrix (Q, G): float64. Scores that are all equal become 0."""
-    scores = _scores(scores)
-    spread = scores.std()
-    return (scores - scores.mean()) / spread if _tells(spread, scores) else np.zeros_like(scores)
-
-
-def min_max(scores: np.ndarray) -> np.ndarray:
-    """Scores (Q, G) moved to 0 … 1 by the smallest and the largest of the whole matrix: float64.
-
-    Two pairs decide the scale, so `z_scores` is the default of this module. Scores that are all equal become 0.
-    """
-    scores = _scores(scores)
-    low, high = scores.min(), scores.max()
-    return (scores - low) / (high - low) if _tells(high - low, scores) else np.zeros_like(scores)
-
-
-def mean_of_scores(
-    scores: Sequence[np.ndarray],
-    weights: Sequence[float] | None = None,
-    normalise: Callable[[np.ndarray], np.ndarray] = z_scores,
-) -> np.ndarray:
-    """Weighted mean of normalised scores (Q, G) float64; `weights` (K,) not negative, None means equal.
-
-    Raises ValueError where there is no model, shapes differ, or weights are negative, not finite or all zero.
-    """
-    matrices = _alike(scores)
-    weights = _weights(np.ones(len(matrices)) if weights is None else weights, len(matrices))
-    return sum(weight * normalise(matrix) for weight, matrix in zip(weights, matrices, strict=True))
-
-
 def reciprocal_rank(scores: Sequence[np.ndarray], *, k: int = 60) -> np.ndarray:
     """Reciprocal rank fusion: Σ over models of 1 / (k + rank of the item among its query's), (Q, G) float64.
 
@@ -74,7 +39,7 @@ def reciprocal_rank(scores: Sequence[np.ndarray], *, k: int = 60) -> np.ndarray:
     return sum(1 / (k + rankdata(-matrix, "max", axis=1)) for matrix in _alike(scores))
 
 
-# Embeddings: the same means without a score matrix
+# The mean of z-scores, without a score matrix
 
 
 def deviation(visual: np.ndarray, text: np.ndarray) -> float:
@@ -188,15 +153,11 @@ def _grow(
 # What comes in
 
 
-def _scores(scores: np.ndarray) -> np.ndarray:
-    scores = np.asarray(scores, np.float64)
-    if scores.ndim != 2 or 0 in scores.shape or not np.isfinite(scores).all():
-        raise ValueError(f"scores must be a finite (Q, G) matrix that is not empty, found {scores.shape}")
-    return scores
-
-
 def _alike(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
-    matrices = [_scores(matrix) for matrix in scores]
+    matrices = [np.asarray(matrix, np.float64) for matrix in scores]
+    for one in matrices:
+        if one.ndim != 2 or 0 in one.shape or not np.isfinite(one).all():
+            raise ValueError(f"scores must be a finite (Q, G) matrix that is not empty, found {one.shape}")
     shapes = {matrix.shape for matrix in matrices}
     if len(shapes) != 1:
         raise ValueError(f"models to combine must score the same pairs, found shapes {sorted(shapes)}")
@@ -208,7 +169,3 @@ def _weights(weights: Sequence[float], count: int) -> np.ndarray:
     if weights.shape != (count,) or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
         raise ValueError(f"weights must be {count} numbers, none negative and some above 0, found {weights}")
     return weights / weights.sum()
-
-
-def _tells(spread: float, scores: np.ndarray) -> bool:
-    return spread > FLAT * np.abs(scores).max()

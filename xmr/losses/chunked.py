@@ -8,7 +8,6 @@ does with its negatives (`xmr.losses.negatives`) in less time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from xmr.core import Pairs, single
 from xmr.losses import symmetric
 from xmr.losses.batch import Batch, other, unchunkable
-from xmr.losses.shares import by_rows, declared_shares, shares
+from xmr.losses.shares import shares
 
-__all__ = ["chunked_loss", "chunked_weights", "unchunkable"]
+__all__ = ["chunked_loss", "unchunkable"]
 
 SMALL = 1 << 16  # pairs up to which the plain form is asked, which takes less time, unless a chunk is given
 SPARSE = 64  # times fewer weights than pairs, from which on products with them are sparse
@@ -52,25 +51,6 @@ def chunked_loss(
     return _Chunked.apply(batch, visual, text, *batch.tensors.values())
 
 
-def chunked_weights(
-    name: str,
-    visual: Tensor,
-    text: Tensor,
-    visual_group: Tensor | None = None,
-    text_group: Tensor | None = None,
-    *,
-    chunk: int | None = None,
-    **hyper: Any,
-) -> Iterator[tuple[slice, Tensor]]:
-    """The weights of all pairs, d loss / d score, by blocks of visuals: their place, and (chunk, T) weights.
-
-    The rows together are `pair_weights` of `visual @ text.T`; arguments and errors as in `chunked_loss`. A loss that
-    declares nothing of its negatives asks all texts anew for each block: the larger the chunk, the sooner done.
-    """
-    batch = Batch.of(name, visual.detach(), text.detach(), visual_group, text_group, chunk, hyper)
-    return _weights(batch)
-
-
 class _Chunked(torch.autograd.Function):
     """The sum of the shares; the gradients are taken in the forward pass."""
 
@@ -100,24 +80,3 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         given = zip(ctx.saved_tensors, ctx.types, strict=True)
         return None, *(None if saved is None else (grad * saved).to(kind) for saved, kind in given)
-
-
-def _weights(batch: Batch) -> Iterator[tuple[slice, Tensor]]:
-    hyper = batch.fixed | {key: value.detach() for key, value in batch.tensors.items()}
-    found = declared_shares(batch, hyper, True)
-    if found is None:
-        for share in by_rows(batch, hyper, True, "v2t"):
-            for back in by_rows(batch, hyper, True, "t2v"):
-                share.weights[:, back.rows] += back.weights[:, share.rows].T
-            yield share.rows, share.weights
-        return
-    v2t, t2v = next(found).weights, next(found).weights
-    sparse = (v2t + t2v.T).coalesce()
-    (row, column), values = sparse.indices(), sparse.values()
-    for rows in batch.blocks("v2t"):
-        dense = next(found, None)  # there is none where only the hardest negative counts
-        weights = batch.sides["v2t"].new_zeros(rows.stop - rows.start, sparse.shape[1])
-        weights = weights if dense is None else dense.weights
-        here = (row >= rows.start) & (row < rows.stop)
-        weights[row[here] - rows.start, column[here]] += values[here]
-        yield rows, weights

@@ -36,7 +36,7 @@ class Share(NamedTuple):
 
 def shares(batch: Batch, hyper: Hyper, gradient: bool) -> Iterator[Share]:
     """Shares that sum up to the loss, and if `gradient` to its weights; adds to the `grad` of tensors in `hyper`."""
-    found = declared_shares(batch, hyper, gradient)
+    found = _as_declared(batch, hyper, gradient)
     if found is not None:
         return found
     return (share for direction in DIRECTIONS for share in by_rows(batch, hyper, gradient, direction))
@@ -58,7 +58,7 @@ def by_rows(batch: Batch, hyper: Hyper, gradient: bool, direction: Direction) ->
         yield Share(value.detach(), direction, rows, weights)
 
 
-def declared_shares(batch: Batch, hyper: Hyper, gradient: bool) -> Iterator[Share] | None:
+def _as_declared(batch: Batch, hyper: Hyper, gradient: bool) -> Iterator[Share] | None:
     """The way of what the loss declares: first what is sparse, in both directions, then blocks of visuals, if any, for both
     directions at once. None for a loss that declares nothing, and where positives or ties are too many."""
     declared = declared_of(batch.entry)

@@ -227,14 +227,17 @@ def _unjudged_before(
     end = 0
     for row, count in enumerate(counts.tolist()):
         start, end = end, end + count
-        if not count:
-            continue
-        others, own = scores[row, ignored[row]], np.sort(bars[start:end])[::-1]
-        if count >= SORT_FROM:
-            before[start:end] = len(others) - np.searchsorted(np.sort(others), own)
-        else:
-            before[start:end] = [len(others) - np.count_nonzero(others < bar) for bar in own]
+        if count:
+            others = scores[row, ignored[row]]
+            before[start:end] = len(others) - np.array(_below(others, bars[start:end]))
     return before
+
+
+def _below(values: np.ndarray, bars: np.ndarray) -> np.ndarray | list[int]:
+    """How many of the values are less than each of the bars, which are taken in falling order."""
+    if len(bars) >= SORT_FROM:
+        return np.searchsorted(np.sort(values), np.sort(bars)[::-1])  # NaN is sorted last, so never below
+    return [np.count_nonzero(values < bar) for bar in np.sort(bars)[::-1]]
 
 
 class _ColumnCounts:
@@ -298,17 +301,10 @@ def _rank_rows(
         scores[ignored] = -np.inf
         out_of_the_way = counts + ignored.sum(1)
     below = np.empty(len(bars), np.int64)
-    lower = np.empty(gallery, bool)
     end = 0
     for row, count in enumerate(counts.tolist()):
         start, end = end, end + count
-        line, own = scores[row], np.sort(bars[start:end])
-        if count >= SORT_FROM:
-            below[start:end] = np.searchsorted(np.sort(line), own)[::-1]  # NaN is sorted last, so never below
-        else:
-            for place, bar in zip(range(start, end), own[::-1], strict=True):
-                np.less(line, bar, out=lower)
-                below[place] = np.count_nonzero(lower)
+        below[start:end] = _below(scores[row], bars[start:end])
     # What is out of the way counts as below even a positive that is itself at -inf.
     return steps(counts) + 1 + gallery - np.maximum(below, out_of_the_way[query])
 
