@@ -53,7 +53,9 @@ def options_of(script):
     sources = [source] + [
         path.read_text() for name in names if (path := script.parent / f"{name}.py").exists()
     ]
-    return {"--help"} | {option for text in sources for option in re.findall(r'"(--[\w-]+)"', text)}
+    fields = {name.replace("_", "-") for text in sources for name in re.findall(r'\badd\("(\w+)"', text)}
+    spelt = {option for text in sources for option in re.findall(r'"(--[\w-]+)"', text)}
+    return {"--help"} | spelt | {f"--{field}" for field in fields}  # of `TrainConfig`, see scripts/options.py
 
 
 @each_page
