@@ -28,7 +28,7 @@ from scripts import (
     train,
 )
 from scripts.command import training_command
-from tests import tiny, tiny_classes
+from tests import tiny
 from xmr.checkpoints import list_runs
 from xmr.checkpoints.folder import RUN, STATE
 from xmr.workspace import Workspace
@@ -49,7 +49,7 @@ def place(tmp_path_factory):
     """A folder with data, runs of it and of other data, and what people name by mistake."""
     root = tmp_path_factory.mktemp("place")
     tiny.write_folder(root / "data")
-    tiny_classes.write_folder(root / "labelled")
+    tiny.write_classes(root / "labelled")
     quick = ["--epochs", "1", "--batch-size", "32", "--lr", "0.02", "--out", str(root / "runs")]
     assert train.main(["--dataset", str(root / "data"), "--loss", "info_nce", "siglip", *quick, *SMALL]) == 0
     shutil.copytree(root / "runs", root / "above" / "inner")

@@ -16,7 +16,7 @@ import torch
 
 from scripts import compare as script
 from scripts.command import splits
-from tests import tiny, tiny_classes
+from tests import tiny
 from tests.test_experiments import columns
 from xmr.checkpoints import list_runs
 from xmr.experiments import trials
@@ -363,7 +363,7 @@ def test_a_cell_that_does_not_go_with_the_data_stays_empty(data, tmp_path, monke
 
 
 def test_class_labels_are_selected_by_mean_average_precision(tmp_path, capsys):
-    folder = tiny_classes.write_folder(tmp_path / "labelled")
+    folder = tiny.write_classes(tmp_path / "labelled")
     arguments = ["--dataset", str(folder), "--loss", "info_nce", "max_of_hinges", "--epochs", "2", "--batch-size",
                  "32", "--trials", "2", "--seeds", "2", "--set=embed_dim=16", "--out", str(tmp_path / "c.md")]  # fmt: skip
     assert script.main(arguments) == 0

@@ -15,7 +15,7 @@ import pytest
 from scripts import evaluate
 from scripts import train as train_script
 from scripts.options import assign
-from tests import tiny, tiny_classes
+from tests import tiny
 from tests.fake_workspace import make_dataset
 from xmr.checkpoints import load_run
 from xmr.checkpoints.folder import MATCHER, STATE
@@ -396,7 +396,7 @@ def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    folder = tiny_classes.write_folder(tmp_path_factory.mktemp("data") / "labelled")
+    folder = tiny.write_classes(tmp_path_factory.mktemp("data") / "labelled")
     arguments = ["--dataset", str(folder), "--loss", "info_nce", "--out", str(out), "--epochs", "2",
                  "--batch-size", "32", "--lr", "0.02", "--set=embed_dim=16"]  # fmt: skip
     assert train_script.main(arguments) == 0

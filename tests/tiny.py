@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.io import savemat
 
 from xmr.core import Step, TrainConfig
 from xmr.data import SPLITS, Dataset
@@ -16,6 +17,7 @@ from xmr.training import train
 
 WORDS = ["red", "green", "blue", "dog", "cat", "house", "runs", "jumps", "sleeps", "tree"]
 DIM = 12
+CLASSES = 4
 SIZES = {"train": 60, "validation": 30, "test": 24}
 SMALL = {"embed_dim": 16, "word_dim": 8, "channels": 8, "word_dropout": 0.1}  # for every text tower
 
@@ -85,6 +87,21 @@ def write_folder(folder: Path) -> Path:
             names += [f"{split}-{i}" for i in range(len(values))]
             writer.writerows([f"{split}-{i // 2}", caption, split] for i, caption in enumerate(captions))
     np.savez(folder / "features.npz", names=np.array(names), features=np.concatenate(features))
+    return folder
+
+
+def write_classes(folder: Path) -> Path:
+    """A .mat of two class-labelled views, noise around a centre of each class, for the scripts."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(3)
+    centres = {view: rng.normal(size=(CLASSES, DIM)) for view in "IT"}
+    views = {}
+    for part, rows in (("tr", 80), ("te", 24)):
+        labels = np.arange(rows) % CLASSES
+        views[f"L_{part}"] = labels[:, None] + 1.0
+        for view, centre in centres.items():
+            views[f"{view}_{part}"] = centre[labels] + rng.normal(size=(rows, DIM))
+    savemat(folder / "views.mat", views)
     return folder
 
 
