@@ -14,7 +14,9 @@ def answers(seed, items=200, people=2, missing=0.0, kinds=3):
     """People who agree more often than by chance, some answers missing (-1)."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(kinds, size=items)
-    given = np.stack([np.where(rng.random(items) < 0.6, truth, rng.integers(kinds, size=items)) for _ in range(people)], 1)
+    given = np.stack(
+        [np.where(rng.random(items) < 0.6, truth, rng.integers(kinds, size=items)) for _ in range(people)], 1
+    )
     given[rng.random(given.shape) < missing] = -1
     return given
 
@@ -36,7 +38,9 @@ def test_kappa_of_two_is_sklearns_and_its_error_that_of_fleiss_cohen_and_everitt
         for j in range(3):
             spread += (i != j) * (1 - kappa) ** 2 * table[i, j] * (column[i] + row[j]) ** 2
     error = math.sqrt((spread - (kappa - chance * (1 - kappa)) ** 2) / n) / (1 - chance)
-    assert (found.low, found.high) == pytest.approx((kappa - 1.96 * error, min(kappa + 1.96 * error, 1)), abs=1e-3)
+    assert (found.low, found.high) == pytest.approx(
+        (kappa - 1.96 * error, min(kappa + 1.96 * error, 1)), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4])
@@ -56,7 +60,12 @@ def test_of_several_it_is_the_mean_over_pairs_of_people(missing):
 
 
 def test_where_kappa_is_not_defined_it_is_nan():
-    for given in (np.zeros((0, 2), int), np.zeros((5, 1), int), np.array([[0, -1], [-1, 1]]), np.zeros((5, 2), int)):
+    for given in (
+        np.zeros((0, 2), int),
+        np.zeros((5, 1), int),
+        np.array([[0, -1], [-1, 1]]),
+        np.zeros((5, 2), int),
+    ):
         assert math.isnan(agreement(given).kappa)
     assert agreement(np.zeros((5, 2), int))[3:] == (5, 1.0)
     assert agreement(np.array([[0, 0], [1, 1]]))[:3] == (1, 1, 1)

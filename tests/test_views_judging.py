@@ -28,10 +28,10 @@ from xmr.page import _login
 from xmr.selection import SELECTORS
 from xmr.store import ANSWERS, Answers, PairNames, VerdictStore, read_verdicts, standing
 from xmr.views import Act, Visitor, beside, judging, view
-from xmr.views.false_negatives import JUDGED, _setting_at
 from xmr.views.suspect_cards import asked_card, pair_asked_for
-from xmr.views.suspect_lists import examine, judged_by, listed_by, page_of
+from xmr.views.suspect_lists import JUDGED, examine, judged_by, listed_by, page_of
 from xmr.views.suspect_pages import counted, judge_pairs, list_page
+from xmr.views.suspect_settings import setting_at
 from xmr.views.suspect_words import selector_table
 from xmr.views.verdicts import progress
 from xmr.workspace.item_names import UnknownItem, item_link
@@ -103,12 +103,16 @@ def test_suspected_by_one_and_not_by_another_whether_compared_or_not(workspace):
             {"caption_similarity": three["caption_similarity"]},
         ):  # the other is not compared
             asked = asked_of(settings=settings, listed="only", not_by=other)
-            assert examine(workspace, asked).base.tolist() == once(a & ~mask)
+            assert places_in(examine(workspace, asked), len(a)) == once(a & ~mask)
     for listed, mask in (("only", a & ~b & ~c), ("first", a), ("suspected", a | b | c), ("all", a | True)):
         found_of = examine(workspace, asked_of(settings=three, listed=listed))
-        assert found_of.base.tolist() == once(mask)
+        assert places_in(found_of, len(a)) == once(mask)
         assert found_of.repeats == mask.sum() - sum(once(mask))
     assert (listed_by("only", masks, found.truth, a)).sum() == 0
+
+
+def places_in(examined, count):
+    return np.isin(np.arange(count), examined.places).tolist()
 
 
 def test_pages_lose_no_pair_when_judged_ones_leave_the_list():
@@ -145,11 +149,11 @@ def test_another_list_begins_at_its_start_and_the_same_keeps_its_page(workspace)
 
 
 def test_answers_are_kept_once_and_told_with_what_others_said(workspace):
-    (_, one), (place, two) = listed_pairs(workspace)[:2]
+    (_, one), (_, two) = listed_pairs(workspace)[:2]
     shown = [one, two]
     first, _ = judge(workspace, ("a", "yes", one), ("b", "no", two), shown=shown)
     assert first["kept"] == ["a", "b"]
-    assert first["said"].startswith(f"Judged no: pair #{place + 1}. 2 of ")
+    assert first["said"].startswith(f"Judged no: “{workspace.dataset('test').captions[two[1]]}”. 2 of ")
     assert first["marks"][f"{one[0]}:{one[1]}"] == ["yes", "Nobody else has judged it."]
     again, _ = judge(workspace, ("a", "yes", one), shown=shown)  # the answer got lost, and it is sent again
     assert again["kept"] == ["a"]
@@ -186,7 +190,7 @@ def test_an_undo_takes_back_the_last_and_says_what(workspace):
     one, two = (pair for _, pair in listed_pairs(workspace)[:2])
     judge(workspace, ("a", "yes", one), ("b", "no", two), ("c", "unsure", one))
     told, _ = judge(workspace, ("d", "undo", (0, 0)))
-    assert told["said"].startswith("Taken back: unsure on pair #1.")
+    assert told["said"].startswith(f"Taken back: unsure on “{workspace.dataset('test').captions[one[1]]}”. ")
     assert told["back"] == f"{one[0]}:{one[1]}"
     again, _ = judge(workspace, ("d", "undo", (0, 0)))
     assert again["back"] == told["back"]
@@ -274,7 +278,7 @@ def test_a_pair_outside_the_list_is_judged_only_where_it_was_asked_for(workspace
     assert "not among the negatives" in told["failed"][0][1]
     event["items"][0] |= {"key": "b", "asked": True}
     told, _ = judge_pairs(workspace, mine, "Ann", event | {"shown": [list(other), "x", [0, -1]]}, SPLITS)
-    assert told["said"].startswith("Judged yes: the pair asked for.")
+    assert told["said"].startswith("Judged yes: “")
     assert told["marks"] == {f"{other[0]}:{other[1]}": ["yes", "Nobody else has judged it."]}
     assert len(kept(workspace)) == 1
 
@@ -302,7 +306,7 @@ def test_a_pair_asked_for_is_told_with_score_and_rank_wherever_it_stands(workspa
         assert numbers["rank"] == str(1 + int((row > row[pair[0]]).sum()))
         assert note in card.note
         assert (card.pair == pair) == (pair != own)
-    assert dict(asked_card(workspace, asked, examined, inside).numbers)["place"] == "#5"
+    assert dict(asked_card(workspace, asked, examined, inside).numbers)["place by weight"] == "#5"
     assert pair_asked_for(workspace, "test", "", "") is None
     for names in (
         ("visual:test-000", ""),
@@ -335,7 +339,7 @@ def test_selectors_are_told_right_by_what_people_say(workspace):
 
 def test_a_click_on_the_chart_asks_for_a_setting_and_anything_else_is_refused():
     def at(point):
-        return _setting_at(Act("fn-chart", "select", {"customdata": point}), list(SETTINGS))
+        return setting_at(Act("fn-chart", "select", {"customdata": point}), list(SETTINGS))
 
     assert at(["word_overlap", 0.25]) == ("word_overlap", "threshold", 0.25)
     for point in (None, 7, ["word_overlap"], ["posterior", 0.5], ["nobody", 1], [["x"], 1], ["word_overlap", "0.2"],
@@ -347,16 +351,19 @@ def test_a_click_on_the_chart_asks_for_a_setting_and_anything_else_is_refused():
 def test_progress_is_told_in_words():
     agreed = {"yes": 2, "no": 1, "unsure": 0}
     said = {(0, 0): {"Ann": "yes", "Bob": "no"}, (0, 1): {"Ann": "no"}}
-    told = progress(120, 2, agreed, Answers("Ann", said), "Ann")
+    mine = np.arange(120) < 2
+    told = progress(mine, agreed, Answers("Ann", said), "Ann")
     assert told["words"] == (
         "Of the 120 listed pairs 3 are judged by anyone (2 yes, 1 no, 0 unsure), 2 by you. "
         "Verdicts on this split: Ann 2, Bob 1."
     )
     people = Answers("", {(0, 0): {f"P{i}": "yes" for i in range(10)}})
-    crowd = progress(1, 0, dict.fromkeys(agreed, 0), people, "")["words"]
+    crowd = progress(mine[9:10], dict.fromkeys(agreed, 0), people, "")["words"]
     assert crowd.startswith("Of the 1 listed pair 0 are judged by anyone. ")
     assert crowd.endswith("P7 1 and 2 more people.")
-    first = progress(120, 2, dict.fromkeys(agreed, 0), Answers("Ann", whole=False), "Ann")["words"]
+    assert told["round"] == "2 of 60" and progress(mine[:0], agreed, people, "Ann")["round"] == ""
+    assert progress(np.arange(130) < 125, agreed, people, "Ann")["round"] == "5 of 10"
+    first = progress(mine, dict.fromkeys(agreed, 0), Answers("Ann", whole=False), "Ann")["words"]
     assert first == "You have judged 2 of the 120 listed pairs. Counting what others said …"
 
 
@@ -424,7 +431,7 @@ def test_the_same_text_against_the_same_picture_is_asked_once_and_answered_for_a
     assert stands.counts.sum() == 2 * len(same) and answers.people == {"Ann": 1, "Bob": 1}
     assert stands.told("yes").sum() == len(same)
     left = examine(workspace, asked_of(judge="Ann", judged="open"))
-    assert left.listed.sum() == len(set(asks)) - 1
+    assert len(left.listed) == len(set(asks)) - 1
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -452,7 +459,7 @@ def test_exports_are_of_one_split_and_read_back(workspace, tmp_path):
 
 def test_next_skips_nothing_of_what_is_left_and_what_a_browser_makes_up_turns_no_page(workspace):
     pages = [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
-    state = {"tab": "false_negatives", "fn_run": RUN, "judged": "open", "selector": "caption_similarity"}
+    state = {"tab": "false_negatives", "fn_run": RUN, "judged": "open", "by": "weight"}
     visitor = Visitor("Ann", "0123456789abcdef" * 3)
 
     def turned(data=None):

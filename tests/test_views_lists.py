@@ -12,6 +12,7 @@ from xmr.analysis import precision_recall
 from xmr.selection import SELECTORS
 from xmr.views import suspect_lists
 from xmr.views.suspect_pages import list_page
+from xmr.views.suspect_settings import settings_of
 from xmr.workspace.measurements import hard_negatives
 
 
@@ -102,9 +103,7 @@ def found_truth(workspace):
 
 def test_sliders_that_were_moved_stay_when_another_selector_comes_first():
     held = {"posterior": {"threshold": 0.1, "prior": 0.02}}
-    found = suspect_lists.settings_of(
-        "word_overlap", {"threshold": 0.3}, ["posterior", "word_overlap", "top_ranked"], held
-    )
+    found = settings_of("word_overlap", {"threshold": 0.3}, ["posterior", "word_overlap", "top_ranked"], held)
     assert found == {"word_overlap": {"threshold": 0.3}, **held, "top_ranked": {"k": 1}}
 
 
@@ -120,7 +119,9 @@ def test_pages_stop_at_both_ends(workspace):
     found, data = hard_negatives(workspace, "siglip", "test", "t2v"), workspace.dataset("test")
     asks = [(v, data.captions[t]) for v, t in zip(found.candidate, found.query, strict=True)]
     assert count == len(set(asks)) < len(asks)  # what reads alike is asked once
-    assert last["cards"][-1]["name"] == f"#{max(asks.index(ask) for ask in set(asks)) + 1}"
+    assert last["cards"][-1]["name"] == f"#{count}"
+    pair = asks[max(asks.index(ask) for ask in set(asks))]
+    assert (last["cards"][-1]["pair"][0], data.captions[last["cards"][-1]["pair"][1]]) == pair
 
 
 def test_a_lower_threshold_suspects_more_and_the_words_follow(workspace):

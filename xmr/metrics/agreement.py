@@ -43,7 +43,10 @@ def agreement(given: np.ndarray) -> Agreement:
     share = same / compared if compared else float("nan")
     if not kappas:
         return Agreement(*[float("nan")] * 3, items, share)
-    mean, half = float(np.mean(kappas)), float(ndtri((1 + LEVEL) / 2) * np.linalg.norm(influence / len(kappas)))
+    mean, half = (
+        float(np.mean(kappas)),
+        float(ndtri((1 + LEVEL) / 2) * np.linalg.norm(influence / len(kappas))),
+    )
     return Agreement(mean, max(mean - half, -1.0), min(mean + half, 1.0), items, share)
 
 

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from xmr.analysis import precision_recall, threshold_of
 from xmr.data import SPLITS
 from xmr.figures.suspects import suspects_figure
-from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.store import StoreRefused, as_csv, as_jsonl
 from xmr.views import Act, Scene, file_of, judging, part_of, tab
+from xmr.views.agreement import agreement_csv, agreement_words
 from xmr.views.blocks import Block, button, chart, code, column, fold, many, menu, part, radio, row, words
 from xmr.views.params import sliders
 from xmr.views.runs import NO_LOSS
-from xmr.views.suspect_lists import ANY, JUDGED, Asked, NothingToShow, examine, filters, page_of, settings_of
+from xmr.views.suspect_lists import (
+    ANY,
+    JUDGED,
+    TRUTH_FILTERS,
+    Asked,
+    NothingToShow,
+    examine,
+    filters,
+    page_of,
+)
+from xmr.views.suspect_order import ORDERS, estimate_words, order_words
 from xmr.views.suspect_pages import counted, judge_pairs, list_page
+from xmr.views.suspect_settings import parsed, read_settings, setting_at, settings_of, written
 from xmr.views.suspect_words import about_selector, findings, selector_table, share
 from xmr.views.values import table
-from xmr.workspace import style_at
+from xmr.workspace import Workspace, style_at
 from xmr.workspace.commands import verdict_commands
 from xmr.workspace.measurements import captions, sample_words, suspects_curve
 
@@ -33,6 +43,9 @@ USE = (
     "Train with verdicts on the train split, evaluate with those on the split that is evaluated; confirmed pairs count as "
     "matches, and no selector suspects what people refuted. With what JSONL saves of either split, in the folder of xmr:"
 )
+MODES = [("a list", "list"), ("one at a time", "one")]
+BLIND = [("after your own answer", "hidden"), ("always", "shown")]
+TOLD = "This list is made by the truth, so nothing is hidden."
 NAMES = "A name is no account: it is of the browser that judged under it first."
 
 
@@ -75,16 +88,15 @@ def false_negatives(scene: Scene) -> list[Block]:
             resets={"page": 0},
         ),
     )
+    filters_, order, how, panel, exports, turns, pairs = _list(scene, asked)
+    people = _people(workspace, asked)
+    if state.mode == "one":  # the pair first, and no figures that take time
+        setup = fold("fn-setup", "Run, selectors and list", controls, filters_)
+        return [how, order, panel, pairs, turns, *people, exports, setup]
     drawn, numbers = _measured(scene, asked)
-    return [
-        row(
-            "fn-measured",
-            controls,
-            column("fn-drawn", drawn, part("table", "fn-table", numbers)),
-            widths=(1, 4),
-        ),
-        *_list(scene, asked),
-    ]
+    drawn = column("fn-drawn", drawn, part("table", "fn-table", numbers))
+    measured = row("fn-measured", controls, drawn, widths=(1, 4))
+    return [measured, filters_, order, how, panel, *people, exports, turns, pairs]
 
 
 def _asked(scene: Scene) -> Asked:
@@ -93,7 +105,7 @@ def _asked(scene: Scene) -> Asked:
     scene.one_of("fn_run", workspace.trained, next(iter(workspace.trained), ""))
     scene.one_of("selector", list(SELECTORS), DEFAULT)
     state = scene.state
-    held, faults = _read_settings(state.settings)
+    held, faults = read_settings(state.settings)
     selector = state.selector or DEFAULT
     others = state.compare
     if others is None:
@@ -104,10 +116,10 @@ def _asked(scene: Scene) -> Asked:
     now = {name: dict(held.get(name, SELECTORS[name].defaults)) for name in SELECTORS}
     try:
         if act.block == "fn-param":
-            now[selector] |= {str(act.of("name")): _parsed(selector, act.of("name"), act.of("value"))}
+            now[selector] |= {str(act.of("name")): parsed(selector, act.of("name"), act.of("value"))}
             scene.set(page=0)
         elif act.block == "fn-chart":
-            name, param, value = _setting_at(act, [selector, *others])
+            name, param, value = setting_at(act, [selector, *others])
             now[name] |= {param: value}
             scene.set(page=0)
             scene.say(f"{param} of {name} is set to {value:.3g}.")
@@ -116,10 +128,11 @@ def _asked(scene: Scene) -> Asked:
     for fault in faults:
         scene.say(fault)
     moved = {name: params for name, params in now.items() if params != SELECTORS[name].defaults}
-    scene.set(settings=_written(moved), compare=others)
+    scene.set(settings=written(moved), compare=others)
     owner = judging.owner_of(scene.visitor.secret, scene.visitor.login)
     judge = judging.judge_of(workspace, scene.visitor.name, owner)[0]
     settings = settings_of(selector, now[selector], others, now)
+    told = [value for _, value in TRUTH_FILTERS]
     return Asked(
         state.fn_run,
         state.split,
@@ -127,9 +140,12 @@ def _asked(scene: Scene) -> Asked:
         settings,
         state.list,
         state.not_by or ANY,
-        state.judged,
+        "open" if state.mode == "one" and state.judged == "any" else state.judged,
         judge,
         owner,
+        state.by,
+        tuple(scene.drawn[0]),
+        state.answers == "hidden" and state.list not in told,
     )
 
 
@@ -168,12 +184,13 @@ def _measured(scene: Scene, asked: Asked) -> tuple[Block, dict[str, Any]]:
 
 
 def _list(scene: Scene, asked: Asked) -> list[Block]:
-    """The filters, what is judged, and a page of pairs: by place, so that what is judged takes no others' turns."""
+    """The filters, the order, how to judge, what is judged, what to do with it, and a page of pairs with the ways on: by place,
+    so that what is judged takes no others' turns."""
     workspace, state, act = scene.workspace, scene.state, scene.act
     place = None
     names = state.suspect_visual, state.suspect_text
     try:
-        places = examine(workspace, asked, whole=False).listed.nonzero()[0]
+        places = examine(workspace, asked, whole=False).listed
         if act.block == "fn-turn" and (way := _turn(act)):
             shown = page_of(places, way[1:], way[0])
         else:
@@ -190,9 +207,14 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
         for id, label, step in (("previous", "Previous", -1), ("next", "Next", 1))
     ]
     exports = [
-        button(f"fn-{kind}", label, save=f"verdicts.{kind}")
-        for kind, label in (("jsonl", "JSONL"), ("csv", "CSV"))
+        button(f"fn-{kind}", label, save=name)
+        for kind, label, name in (
+            ("jsonl", "JSONL", "verdicts.jsonl"),
+            ("csv", "CSV", "verdicts.csv"),
+            ("agreement-csv", "Agreement (CSV)", "agreement.csv"),
+        )
     ]
+    selectors, runs = len(asked.settings), 1 if workspace.is_large(state.split) else len(asked.runs)
     return [
         row(
             "fn-filters",
@@ -212,6 +234,20 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
                 else []
             ),
             radio("fn-judged", "Judged", JUDGED, state.judged, key="judged", resets=again),
+            menu("fn-by", "Order", ORDERS, state.by, key="by", resets=again),
+        ),
+        words("fn-order", order_words(state.by, state.selector, selectors, runs), "note"),
+        row(
+            "fn-how",
+            radio("fn-mode", "Judge", MODES, state.mode, key="mode", resets=again),
+            radio(
+                "fn-answers",
+                "Scores, suspicions, truth and others' answers",
+                BLIND,
+                state.answers,
+                key="answers",
+            ),
+            words("fn-blind", "" if asked.blind or state.answers == "shown" else TOLD, "note"),
         ),
         row(
             "fn-judging",
@@ -249,8 +285,26 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
             ),
             words("fn-where", page.where, "note"),
         ),
-        part("cards", "fn-pairs", page.cards),
+        part("cards", "fn-pairs", page.cards | {"one": state.mode == "one"}),
     ]
+
+
+def _people(workspace: Workspace, asked: Asked, whole: bool = False) -> list[Block]:
+    """What the verdicts tell of the first selector and of those who gave them, as far as they are counted."""
+    estimate = agreed = ""
+    try:
+        examined = examine(workspace, asked, whole)
+    except NothingToShow:
+        whole = False
+    else:
+        whole = examined.answers.whole
+    if whole:
+        first, mask = next(iter(examined.masks.items()))
+        told = not asked.blind or examined.standing.mine[examined.drawn].any()
+        truth = precision_recall(mask, examined.found.truth).precision if told else None
+        estimate = estimate_words(first, examined.drawn, examined.standing, truth)
+        agreed = agreement_words(examined.answers)
+    return [words("fn-estimate", estimate, "note"), words("fn-agreement", agreed, "note")]
 
 
 def _turn(act: Act) -> tuple[int, int, int] | None:
@@ -271,85 +325,41 @@ def _commands(scene: Scene) -> str:
     return "\n".join(verdict_commands(*held))
 
 
-def _file_name(scene: Scene, kind: str) -> str:
-    return f"verdicts-{_slug(scene.workspace.dataset(scene.state.split).name)}-{scene.state.split}.{kind}"
-
-
 def _slug(name: str) -> str:
     """A dataset's name as part of a file's."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "dataset"
 
 
-@file_of("verdicts.jsonl", "verdicts.csv")
+@file_of("verdicts.jsonl", "verdicts.csv", "agreement.csv")
 def verdicts_file(scene: Scene, name: str) -> tuple[str, str]:
+    workspace, split = scene.workspace, scene.state.split
     kind = name.rpartition(".")[2]
+    own = f"verdicts-{_slug(workspace.dataset(split).name)}-{split}"
+    if name == "agreement.csv":
+        return f"{own}-agreement.csv", agreement_csv(judging.answers_on(workspace, split, ""))
     try:
-        fingerprint = scene.workspace.dataset(scene.state.split).fingerprint
-        found = judging.store_of(scene.workspace).verdicts(fingerprint=fingerprint)
+        found = judging.store_of(workspace).verdicts(fingerprint=workspace.dataset(split).fingerprint)
     except StoreRefused as error:
         raise ValueError(str(error)) from error
     if not found:
         raise ValueError("Nobody has judged a pair of this split yet.")
-    return _file_name(scene, kind), as_csv(found) if kind == "csv" else as_jsonl(found)
+    return f"{own}.{kind}", as_csv(found) if kind == "csv" else as_jsonl(found)
 
 
 @part_of("judge")
 def judge(scene: Scene, data: Any) -> dict[str, Any]:
     """Keeps the answers that a browser sends; the panel and the table of selectors as people judge them now."""
-    return _told(*judge_pairs(scene.workspace, _asked(scene), scene.visitor.name, data, SPLITS))
+    asked = _asked(scene)
+    return _told(scene, asked, *judge_pairs(scene.workspace, asked, scene.visitor.name, data, SPLITS))
 
 
 @part_of("count")
 def count(scene: Scene, data: Any) -> dict[str, Any]:
     """The same, where nothing was judged meanwhile: the first view of a split does not wait for all verdicts to be counted."""
-    return _told(*counted(scene.workspace, _asked(scene), scene.visitor.name, data))
+    asked = _asked(scene)
+    return _told(scene, asked, *counted(scene.workspace, asked, scene.visitor.name, data))
 
 
-def _told(panel: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
-    return {"blocks": [part("verdicts", "fn-verdicts", panel), part("table", "fn-table", numbers)]}
-
-
-# ---- moved parameters in the address: "selector: name=value, name=value; selector: …" ---------------------------------------
-
-
-def _written(moved: Mapping[str, Mapping[str, Any]]) -> str:
-    parts = []
-    for name, params in moved.items():
-        changed = {key: value for key, value in params.items() if value != SELECTORS[name].defaults[key]}
-        values = (
-            f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in changed.items()
-        )
-        parts.append(f"{name}: {', '.join(values)}")
-    return "; ".join(parts)
-
-
-def _read_settings(text: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    held: dict[str, dict[str, Any]] = {}
-    faults = []
-    for one in filter(None, text.split("; ")):
-        name, _, values = one.partition(": ")
-        try:
-            params = dict(SELECTORS[name].defaults)
-            for value in values.split(", "):
-                key, _, number = value.partition("=")
-                params[key] = _parsed(name, key, number)
-            held[name] = params
-        except (UnknownName, ValueError, TypeError) as error:
-            faults.append(str(error))
-    return held, faults
-
-
-def _parsed(selector: str, name: Any, value: Any) -> Any:
-    """Raises TypeError on an unknown parameter and ValueError on a value that does not fit."""
-    return SELECTORS[selector].parse({str(name): value})[str(name)]
-
-
-def _setting_at(act: Any, compared: list[str]) -> tuple[str, str, Any]:
-    """Selector, parameter and value of a point of the chart that was clicked. Raises ValueError where there is none."""
-    point = act.of("customdata")
-    name, value = point if isinstance(point, list) and len(point) == 2 else (None, None)
-    param = threshold_of(name) if isinstance(name, str) and name in compared else None
-    if param is None or type(value) not in (int, float):
-        raise ValueError("Click a point on the curve of a selector.")
-    return name, param.name, param.parse(value)
+def _told(scene: Scene, asked: Asked, panel: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
+    shown = part("verdicts", "fn-verdicts", panel), part("table", "fn-table", numbers)
+    return {"blocks": [*shown, *_people(scene.workspace, asked, whole=True)]}

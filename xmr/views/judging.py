@@ -265,8 +265,7 @@ def _record(
     score = None if place is None else float(hard_negatives(workspace, *of).score[place])
     seen = {"run": item.run, "selector": selector, "score": score}
     store.record(names.verdict(*item.pair, item.judge, item.answer, **seen), item.key, owner)
-    name = f"pair #{place + 1:,}" if place is not None and not item.asked else "the pair asked for"
-    taken.said, taken.back = f"Judged {item.answer}: {name}.", None
+    taken.said, taken.back = f"Judged {item.answer}: {_quoted(names.data.captions[item.pair[1]])}.", None
 
 
 def _undo(workspace: Workspace, store: VerdictStore, item: Item, owner: str, taken: Taken) -> None:
@@ -279,8 +278,13 @@ def _undo(workspace: Workspace, store: VerdictStore, item: Item, owner: str, tak
         return
     question = names.question(gone.pair)
     place = places_of(workspace, *of).get(question)
-    name, taken.back = f"a pair that is not in this list, “{gone.caption[:60]}”", question
+    taken.back = question
     if place is not None:
         visuals, texts = visual_and_text(hard_negatives(workspace, *of), item.direction)
-        name, taken.back = f"pair #{place + 1:,}", (int(visuals[place]), int(texts[place]))
-    taken.said = f"Taken back: {gone.answer} on {name}."
+        taken.back = int(visuals[place]), int(texts[place])
+    where = "" if place is not None else ", a pair that is not in this list"
+    taken.said = f"Taken back: {gone.answer} on {_quoted(gone.caption)}{where}."
+
+
+def _quoted(caption: str) -> str:
+    return f"“{caption[:60]}{'…' * (len(caption) > 60)}”"

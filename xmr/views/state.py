@@ -62,6 +62,9 @@ class State:
     list: str = of("false_negatives", "all")
     not_by: str = of("false_negatives", "")
     judged: str = of("false_negatives", "any")
+    by: Literal["informative", "weight", "score"] = of("false_negatives", "informative")
+    mode: Literal["list", "one"] = of("false_negatives", "list")
+    answers: Literal["hidden", "shown"] = of("false_negatives", "hidden")
     suspect_visual: str = of("false_negatives", "")
     suspect_text: str = of("false_negatives", "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from xmr.core import Direction
 from xmr.selection import SELECTORS
 from xmr.store import Answers, Standing, standing
 from xmr.views.judging import answers_on, asked_once, questions
+from xmr.views.suspect_order import disagreement, drawn_suspects, in_order
+from xmr.views.suspect_settings import Settings
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import hard_negatives, suspects
 
@@ -28,7 +30,10 @@ FILTERS = [
     ("contested", "contested"),
     ("only the first selector", "only"),
 ]
-TRUTH_FILTERS = [("missed matches", "missed"), ("false alarms", "false")]
+TRUTH_FILTERS = [
+    ("missed matches", "missed"),
+    ("false alarms", "false"),
+]  # they tell the truth of what they list
 JUDGED = [
     ("any", "any"),
     ("not by me", "open"),
@@ -38,8 +43,6 @@ JUDGED = [
     ("people disagree", "disputed"),
 ]
 ANY = "any of the compared"  # instead of the one selector that does not suspect what is listed
-
-Settings = Mapping[str, Mapping[str, Any]]  # parameters by selector, the first selector first
 
 
 class NothingToShow(ValueError):
@@ -62,6 +65,9 @@ class Asked:
     judged: str = "any"
     judge: str = ""
     owner: str = ""  # who asks, as far as it can be known (`judging.owner_of`)
+    order: str = "weight"
+    runs: tuple[str, ...] = ()  # whose disagreement makes a pair informative
+    blind: bool = False  # what is known of a pair is not told before the person judged it
 
     @property
     def key(self) -> str:
@@ -75,6 +81,7 @@ class Asked:
             self.listed,
             self.not_by,
             self.judged,
+            self.order,
             who,
         )
         return repr(parts)
@@ -83,18 +90,24 @@ class Asked:
 @dataclass(frozen=True)
 class Examined:
     """The run's hard negatives, the suspects by selector (P,) bool, in words which selectors can't judge here, what
-    stands on them, the pairs `base` of the list whatever was judged, of those whose texts read alike the first, how many
-    others `repeat` it, and those of `base` that are `listed`."""
+    stands on them, the `places` (N,) of the list's pairs in its order whatever was judged, of those whose texts read alike
+    the first, how many others `repeat` one, and which of those places are `listed` (M,); `drawn` are the places of the
+    first selector's suspects in a random order."""
 
     found: HardNegatives
     masks: dict[str, np.ndarray]
     faults: list[str]
     answers: Answers
     standing: Standing
-    base: np.ndarray
+    places: np.ndarray
     repeats: int
     listed: np.ndarray
+    drawn: np.ndarray
     once: np.ndarray  # of all pairs the first of those whose texts read alike
+
+    def open(self, asked: Asked, place: int) -> bool:
+        """Whether all that is known of that pair may be told."""
+        return not asked.blind or bool(self.standing.mine[place])
 
 
 def filters(workspace: Workspace) -> list[tuple[str, str]]:
@@ -131,17 +144,15 @@ def examine(workspace: Workspace, asked: Asked, whole: bool = True) -> Examined:
     every = listed_by(asked.listed, masks, found.truth, other)
     base = asked_once(every, asks)
     repeats = int(every.sum() - base.sum())
-    return Examined(
-        found,
-        masks,
-        faults,
-        answers,
-        stands,
-        base,
-        repeats,
-        base & judged_by(asked.judged, stands),
-        asked_once(np.ones(len(found), bool), asks),
-    )
+    of = run, split, direction
+    drawn = drawn_suspects(workspace, *of, next(iter(masks.values())))
+    differ = np.zeros(len(found))
+    if asked.order == "informative":
+        differ = disagreement(workspace, *of, masks, () if workspace.is_large(split) else asked.runs)
+    places = in_order(asked.order, np.flatnonzero(base), found.weight, found.score, differ, drawn)
+    listed = np.flatnonzero(judged_by(asked.judged, stands, asked.blind)[places])
+    once = asked_once(np.ones(len(found), bool), asks)
+    return Examined(found, masks, faults, answers, stands, places, repeats, listed, drawn, once)
 
 
 def ask(
@@ -183,14 +194,15 @@ def listed_by(
     }.get(listed, np.ones(len(truth), bool))
 
 
-def judged_by(which: str, stands: Standing) -> np.ndarray:
-    """Which pairs are judged so, (P,) bool: "yes", "no" and "unsure" are what most people say."""
-    if which in ("yes", "no", "unsure"):
-        return stands.told(which)
-    return {
-        "open": stands.mine == 0,
-        "disputed": (stands.counts > 0).sum(1) > 1,
-    }.get(which, np.ones(len(stands.mine), bool))
+def judged_by(which: str, stands: Standing, blind: bool = False) -> np.ndarray:
+    """Which pairs are judged so, (P,) bool: "yes", "no" and "unsure" are what most people say; where `blind`, only of those
+    that the person judged."""
+    if which == "open":
+        return stands.mine == 0
+    if which == "any":
+        return np.ones(len(stands.mine), bool)
+    some = (stands.counts > 0).sum(1) > 1 if which == "disputed" else stands.told(which)
+    return some & (stands.mine > 0) if blind else some
 
 
 def page_of(places: np.ndarray, shown: tuple[int, int] | None, move: int) -> np.ndarray:
@@ -206,11 +218,3 @@ def page_of(places: np.ndarray, shown: tuple[int, int] | None, move: int) -> np.
     elif move > 0 or at >= len(places):
         at = min(at, max(len(places) - 1, 0) // PAGE * PAGE)
     return places[at : at + PAGE]
-
-
-def settings_of(
-    first: str, params: Mapping[str, Any], others: Sequence[str], held: Settings
-) -> dict[str, Mapping[str, Any]]:
-    """The first selector with these parameters, then the others as they were left, else at their defaults."""
-    rest = {name: held.get(name, SELECTORS[name].defaults) for name in others or () if name != first}
-    return {first: params, **rest}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from xmr.store import ANSWERS
 from xmr.views import judging
-from xmr.views.suspect_cards import asked_card, page_cards, pair_asked_for
+from xmr.views.suspect_cards import asked_card, cards_of, page_cards, pair_asked_for
 from xmr.views.suspect_lists import Asked, Examined, NothingToShow, examine, page_of
 from xmr.views.suspect_words import empty_words, selector_table, where_words
 from xmr.views.values import cards, table
@@ -47,8 +45,7 @@ def list_page(
         return Listed(cards([]), closed(why or str(error)), "", None)
     except UnknownItem as error:
         pinned, fault = None, f" The pair asked for is not here: {error}."
-    places = np.flatnonzero(examined.listed)
-    at = page_of(places, place[1:] if place and place[0] == asked.key else None, move)
+    at = page_of(examined.listed, place[1:] if place and place[0] == asked.key else None, move)
     try:
         first = [asked_card(workspace, asked, examined, pinned)] if pinned else []
         listing = [*first, *page_cards(workspace, asked, examined, at)]
@@ -58,8 +55,8 @@ def list_page(
     shown = [one.pair for one in listing if one.pair]
     kept = closed(why) if why else verdict_panel(workspace, asked, examined, typed, shown)
     here = (asked.key, int(at[0]), int(at[-1])) if len(at) else None
-    found = cards(listing, empty_words(asked, examined.base), None if why else of)
-    return Listed(found, kept, where_words(asked, places, at, examined.repeats) + fault, here)
+    found = cards(listing, empty_words(asked, examined), None if why else of)
+    return Listed(found, kept, where_words(asked, examined.listed, at, examined.repeats) + fault, here)
 
 
 def of_list(asked: Asked) -> dict[str, str]:
@@ -77,16 +74,18 @@ def verdict_panel(
 ) -> dict[str, Any]:
     """What stands on the list and on the `shown` pairs, and what became of the answers that were `taken`."""
     judge, hint = judging.judge_of(workspace, typed, asked.owner)
-    reading, base = workspace.dataset(asked.split).reading, examined.base
+    reading, places, stands = workspace.dataset(asked.split).reading, examined.places, examined.standing
     marks = {(v, t): examined.answers.mark((v, int(reading[t]))) for v, t in shown}
-    mine = int((examined.standing.mine[base] > 0).sum())
-    agreed = {answer: int(examined.standing.told(answer)[base].sum()) for answer in ANSWERS}
-    done = progress(int(base.sum()), mine, agreed, examined.answers, judge)
-    taken = taken or judging.Taken()
-    said = f"{taken.said} {mine:,} of {int(base.sum()):,}." if taken.said else ""
+    mine = stands.mine[places] > 0
+    agreed = {answer: int(stands.told(answer)[places].sum()) for answer in ANSWERS}
+    done = progress(mine, agreed, examined.answers, judge)
+    if taken is None:
+        return panel(examined.answers, typed, judge, hint, of_list(asked), marks, done)
+    said = f"{taken.said} {mine.sum():,} of {len(mine):,}." if taken.said else ""
+    seen = cards_of(workspace, asked, examined, shown) if asked.blind else {}
     return panel(
         examined.answers, typed, judge, hint, of_list(asked), marks, done, taken.kept, taken.failed, said,
-        taken.back,
+        taken.back, seen,
     )  # fmt: skip
 
 

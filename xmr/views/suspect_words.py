@@ -44,13 +44,13 @@ EMPTY_JUDGED = {
 }
 
 
-def where_words(asked: Asked, places: np.ndarray, page: np.ndarray, repeats: int = 0) -> str:
+def where_words(asked: Asked, listed: np.ndarray, page: np.ndarray, repeats: int = 0) -> str:
     """Where in the list a page is, of what the list is, and how many pairs are not asked again because their texts read
     like a listed one's."""
     words = "none"
     if len(page):
-        at = int(np.searchsorted(places, page[0]))
-        words = f"{at + 1:,}–{at + len(page):,} of {len(places):,}"
+        at = int(np.searchsorted(listed, page[0]))
+        words = f"{at + 1:,}–{at + len(page):,} of {len(listed):,}"
     words += OF_LIST.get(asked.listed, "").format(
         first=next(iter(asked.settings)), all=", ".join(asked.settings), other=asked.not_by
     )
@@ -59,9 +59,9 @@ def where_words(asked: Asked, places: np.ndarray, page: np.ndarray, repeats: int
     return words
 
 
-def empty_words(asked: Asked, base: np.ndarray) -> str:
+def empty_words(asked: Asked, examined: Examined) -> str:
     """Why the list is empty."""
-    if base.any():
+    if len(examined.places):
         return EMPTY_JUDGED.get(asked.judged, "")
     if asked.listed == "only" and asked.not_by != ANY:
         return f"{next(iter(asked.settings))} suspects no pair that {asked.not_by} does not."

@@ -123,12 +123,16 @@ class Card:
     def suspected(self) -> bool:
         return any(badge.kind == "suspected" for badge in self.badges)
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        return asdict(self) | {"suspected": self.suspected}
+
 
 def cards(pairs: list[Card], empty: str = "", of: dict[str, str] | None = None) -> dict[str, Any]:
     """The value of cards; `empty` is said where there is no pair. `of` tells of what the pairs are, as a
     panel of verdicts beside the cards sends it with each answer, and the id of the button after the last card, `onward`;
     None: nobody can judge them."""
-    return {"cards": [asdict(one) | {"suspected": one.suspected} for one in pairs], "empty": empty, "of": of}
+    return {"cards": [one.plain for one in pairs], "empty": empty, "of": of}
 
 
 @dataclass(frozen=True)

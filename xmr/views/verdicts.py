@@ -10,24 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from xmr.store import Answers
+from xmr.views.suspect_order import ROUND
+from xmr.views.values import Card
 
 PEOPLE = 8  # who gave most verdicts, by name
 
 
-def progress(
-    listed: int, mine: int, agreed: Mapping[str, int], answers: Answers, judge: str
-) -> dict[str, Any]:
-    """How much of a list is judged: by the person `judge` ("": nobody), by anyone with what is agreed (pairs by answer),
-    and how many verdicts each person gave on the split."""
+def progress(by_me: np.ndarray, agreed: Mapping[str, int], answers: Answers, judge: str) -> dict[str, Any]:
+    """How much of a list is judged: by the person `judge` ("": nobody), of whom `by_me` (N,) bool tells which pairs in the
+    list's order, by anyone with what is agreed (pairs by answer), and how many verdicts each person gave on the split."""
+    listed, mine = len(by_me), int(by_me.sum())
+    start = (
+        int(np.argmin(by_me)) // ROUND * ROUND if listed else 0
+    )  # of the round with the first that is left
+    part = by_me[start : start + ROUND]
+    found = {"listed": listed, "mine": mine, "anyone": mine}
+    found["round"] = f"{part.sum():,} of {len(part):,}" if judge and listed else ""
     if not answers.whole:
         words = f"You have judged {mine:,} of the {listed:,} listed pairs. " if judge else ""
-        return {
-            "listed": listed,
-            "mine": mine,
-            "anyone": mine,
-            "words": f"{words}Counting what others said …",
-        }
+        return found | {"words": f"{words}Counting what others said …"}
     anyone, people = sum(agreed.values()), answers.people
     pairs = f"{listed:,} listed pair{'' if listed == 1 else 's'}"
     told = f" ({', '.join(f'{count:,} {answer}' for answer, count in agreed.items())})" if anyone else ""
@@ -39,7 +43,7 @@ def progress(
         some = ", ".join(f"{name} {count:,}" for name, count in people.most_common(PEOPLE))
         more = f" and {len(people) - PEOPLE:,} more people" if len(people) > PEOPLE else ""
         words += f" Verdicts on this split: {some}{more}."
-    return {"listed": listed, "mine": mine, "anyone": anyone, "words": words}
+    return found | {"anyone": anyone, "words": words}
 
 
 def panel(
@@ -54,10 +58,12 @@ def panel(
     failed: Sequence[tuple[str, str]] = (),
     said: str = "",
     back: tuple[int, int] | None = None,
+    seen: Mapping[tuple[int, int], Card] | None = None,
 ) -> dict[str, Any]:
     """The value of the panel: what stands for the name that was `typed`, which is
     kept as `judge` ("": it can't be, and `hint` says why); `marks` are the person's own answer and words on others', by
-    pair; `kept` and `failed` tell what became of keys, `said` what was done, and `back` which pair to look at again."""
+    pair; `kept` and `failed` tell what became of keys, `said` what was done, `back` which pair to look at again, and `seen`
+    are the cards of pairs as they are to be seen now."""
     return {
         "version": answers.version,
         "counted": answers.whole,
@@ -71,6 +77,7 @@ def panel(
         "failed": [list(one) for one in failed],
         "said": said,
         "back": f"{back[0]}:{back[1]}" if back else "",
+        "cards": {f"{visual}:{text}": card.plain for (visual, text), card in (seen or {}).items()},
     }
 
 

@@ -1,10 +1,14 @@
 // Cards of pairs; every text becomes a text node. Where pairs can be judged, y n ? answer for the card that has the focus,
-// u takes back; the answers go to the panel of verdicts (verdict_panel.js), which tells what stands.
+// u takes back; the answers go to the panel of verdicts (verdicts.js), which tells what stands, and brings the cards of pairs
+// of which more may be seen since they were judged. One at a time, the first that is not judged is large and alone, and the
+// keys answer for it wherever the focus is.
 const root = element.querySelector('.cards');
 const ANSWERS = [['yes', 'Yes', 'y'], ['no', 'No', 'n'], ['unsure', 'Unsure', '?']];
-let told = null; // what the panel says: {judge, hint, marks, waiting, faults}, the last three by pair
+let told = null; // what the panel says: {judge, marks, waiting, faults, cards, round}, marks to cards by pair
 let drawn = '';
 let turning = ''; // the button that got the focus after the last card: what it brings is judged on
+let current = ''; // the pair that is shown where it is one at a time
+let onwards = false; // all of the page are answered: the next page comes when the answers are kept
 
 const side = (item) =>
   h('section', { class: 'side' },
@@ -27,9 +31,15 @@ const judging = (pair) =>
 
 const card = (pair, of) => {
   const judged = of && pair.pair;
-  return h('article', { class: `card${pair.suspected ? ' suspected' : ''}${pair.asked ? ' asked' : ''}`,
-    'data-pair': judged && pair.pair.join(':'), tabindex: judged ? 0 : null,
-    'aria-label': [pair.name, ...pair.badges.map((badge) => badge.text)].join(', ') },
+  const article = h('article', { 'data-pair': judged && pair.pair.join(':'), tabindex: judged ? 0 : null });
+  fill(article, pair, of);
+  return article;
+};
+const fill = (article, pair, of) => {
+  const judged = of && pair.pair;
+  article.className = `card${pair.suspected ? ' suspected' : ''}${pair.asked ? ' asked' : ''}`;
+  article.setAttribute('aria-label', [pair.name, ...pair.badges.map((badge) => badge.text)].join(', '));
+  article.replaceChildren(...[
     h('header', {},
       h('span', { class: 'name' }, pair.name),
       pair.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text)),
@@ -37,13 +47,47 @@ const card = (pair, of) => {
     pair.note && h('p', { class: 'votes' }, pair.note),
     h('div', { class: 'sides' }, pair.sides.map(side)),
     pair.evidence && h('footer', {}, pair.evidence[0], pair.evidence[1] && h('q', {}, pair.evidence[1])),
-    judged && judging(pair));
+    judged && judging(pair)].filter(Boolean));
 };
 
 const judgeable = () => [...root.querySelectorAll('article[data-pair]')];
 
+// What may be seen of a pair since it was judged, or no more since that was taken back; who is on it stays on it.
+const reveal = () => {
+  for (const article of judgeable()) {
+    const now = told?.cards.get(article.dataset.pair);
+    const value = given(), asked = article.classList.contains('asked');
+    const at = now ? value.cards.findIndex((one) => one.pair?.join(':') === article.dataset.pair && one.asked === asked) : -1;
+    if (at < 0) continue;
+    const next = { ...now, name: value.cards[at].name, asked };
+    if (JSON.stringify(value.cards[at]) === JSON.stringify(next)) continue;
+    value.cards[at] = next;
+    const held = article.contains(document.activeElement) && document.activeElement !== article ? document.activeElement.dataset.answer : null;
+    fill(article, value.cards[at], value.of);
+    if (held) article.querySelector(`[data-answer=${held}]`)?.focus({ preventScroll: true });
+  }
+};
+
+// One at a time: which pair is seen, and what is known of the one before it.
+const single = () => {
+  const all = judgeable(), one = given().one;
+  root.classList.toggle('one', Boolean(one));
+  root.querySelector('.round')?.remove();
+  root.querySelector('.last')?.remove();
+  const own = (article) => told?.waiting.get(article.dataset.pair) ?? told?.marks.get(article.dataset.pair)?.[0];
+  if (!all.some((article) => article.dataset.pair === current)) current = (all.find((article) => !own(article)) ?? all[0])?.dataset.pair ?? '';
+  for (const article of all) article.hidden = Boolean(one) && article.dataset.pair !== current;
+  if (!one || !all.length) return;
+  const before = all[all.findIndex((article) => article.dataset.pair === current) - 1] ?? null;
+  const known = before && given().cards.find((item) => item.pair?.join(':') === before.dataset.pair);
+  root.prepend(h('p', { class: 'round' }, told?.round ? `${told.round} in this round` : 'Give your name above to judge.'));
+  if (known && own(before)) root.append(h('p', { class: 'last', role: 'status' }, [`Before: you said ${own(before)}.`, told.marks.get(before.dataset.pair)?.[1],
+    known.badges.map((badge) => badge.text).join(', ')].filter(Boolean).join(' ')));
+};
+
 // Buttons and words of all cards as the panel tells them.
 const mark = () => {
+  reveal();
   for (const article of judgeable()) {
     const pair = article.dataset.pair;
     const [mine, others] = told?.marks.get(pair) ?? ['', ''];
@@ -61,23 +105,33 @@ const mark = () => {
     if (fault) stands.setAttribute('role', 'alert');
     if (stands.textContent !== words) stands.textContent = words;
   }
+  single();
+  if (onwards && !told.waiting.size) {
+    onwards = false;
+    document.getElementById(given().of.onward)?.click();
+  }
 };
 
 const send = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 
 const onward = (article, scroll) => {
-  const all = judgeable();
+  const all = judgeable(), one = given().one;
   const next = all[all.indexOf(article) + 1];
   const button = next ? null : document.getElementById(given().of.onward);
   turning = button ? button.id : '';
-  (next ?? button ?? article).focus({ preventScroll: !scroll });
+  if (one && next) {
+    current = next.dataset.pair;
+    single();
+  }
+  if (one && !next) onwards = true; // mark() goes on
+  (next ?? button ?? article).focus({ preventScroll: one || !scroll });
 };
 
 const answer = (article, said, scroll) => {
   if (!told?.judge) { send('xmr-nameless'); return; }
   const { pair, asked } = given().cards.find((one) => one.pair?.join(':') === article.dataset.pair && one.asked === article.classList.contains('asked'));
-  send('xmr-judge', { answer: said, pair, asked, of: given().of });
   onward(article, scroll);
+  send('xmr-judge', { answer: said, pair, asked, of: given().of });
 };
 
 root.addEventListener('click', (event) => {
@@ -85,15 +139,19 @@ root.addEventListener('click', (event) => {
   if (button) answer(button.closest('article'), button.dataset.answer, event.detail === 0);
 });
 
-root.addEventListener('keydown', (event) => {
+const press = (event) => {
   if (!given()?.of || event.repeat || event.target.closest('input, textarea, select, [contenteditable]')) return;
   const back = event.key === 'u' ? !(event.ctrlKey || event.metaKey || event.altKey) : event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
   const said = event.ctrlKey || event.metaKey || event.altKey ? null : ANSWERS.find(([, , key]) => key === event.key.toLowerCase());
-  const article = event.target.closest('article[data-pair]');
+  const article = given().one ? judgeable().find((each) => !each.hidden) : event.target.closest('article[data-pair]');
   if (!back && !(said && article)) return;
   event.preventDefault();
   if (back) send('xmr-judge', { answer: 'undo', of: given().of });
   else answer(article, said[0], true);
+};
+root.addEventListener('keydown', (event) => { if (!given()?.one) press(event); });
+document.addEventListener('keydown', (event) => {
+  if (element.isConnected && given()?.one && root.offsetParent && !event.target.closest('dialog')) press(event);
 });
 
 document.addEventListener('xmr-verdicts', ({ detail }) => {
@@ -101,7 +159,11 @@ document.addEventListener('xmr-verdicts', ({ detail }) => {
   told = detail;
   mark();
   const again = detail.back && judgeable().find((article) => article.dataset.pair === detail.back);
-  if (again) again.focus();
+  if (!again) return;
+  current = detail.back;
+  onwards = false;
+  single();
+  again.focus();
 });
 
 const draw = () => {
@@ -112,6 +174,7 @@ const draw = () => {
   drawn = now;
   root.replaceChildren(...(value.cards.length ? value.cards.map((pair) => card(pair, value.of)) : value.empty ? [h('p', { class: 'empty', role: 'status' }, value.empty)] : []));
   if (!value.of) return;
+  told?.cards.clear(); // older than these
   mark();
   send('xmr-shown', { shown: value.cards.map((one) => one.pair).filter(Boolean) });
   if (turning && document.activeElement?.id === turning) judgeable()[0]?.focus();

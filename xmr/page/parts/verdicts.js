@@ -2,6 +2,7 @@
 const state = element.querySelector('.state');
 const said = element.querySelector('.said');
 const marks = new Map(); // pair: [own answer, words on others, version of the store]
+const cards = new Map(); // pair: its card as it is to be seen now
 const faults = new Map(); // pair: why its last answer was not kept
 const unexported = new Set(); // splits with verdicts that no export has
 let outbox = [];
@@ -16,7 +17,7 @@ const fresh = () => crypto.randomUUID?.() // only where the page came by https o
 
 const tell = (back = '') => {
   const waiting = new Map([...sent, ...outbox].filter((item) => item.pair).map((item) => [item.pair.join(':'), item.answer]));
-  document.dispatchEvent(new CustomEvent('xmr-verdicts', { detail: { judge: latest?.judge ?? '', marks, waiting, faults, back } }));
+  document.dispatchEvent(new CustomEvent('xmr-verdicts', { detail: { judge: latest?.judge ?? '', marks, waiting, faults, cards, round: latest?.progress?.round, back } }));
 };
 
 const post = () => {
@@ -74,7 +75,8 @@ const receive = () => {
   const typed = input()?.value ?? value.typed;
   if (typed === value.typed) {
     const other = latest && (latest.judge !== value.judge || latest.of?.split !== value.of.split);
-    if (other) { marks.clear(); faults.clear(); }
+    if (other) { marks.clear(); faults.clear(); cards.clear(); }
+    for (const [pair, card] of Object.entries(value.cards)) cards.set(pair, card);
     for (const [pair, [own, others]] of Object.entries(value.marks)) {
       if (!((marks.get(pair)?.[2] ?? -1) > value.version)) marks.set(pair, [own, others, value.version]);
     }
