@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from playwright.sync_api import expect
 
-from tests.journeys import see_chart
+from tests.journeys import see_chart, serious
 from tests.judges import RUN, listed_pairs, pairs_on, with_store
 from xmr.disk import CannotSave
 from xmr.store import PairNames, VerdictStore, read_verdicts
@@ -25,11 +25,12 @@ def server(serve, tmp_path_factory):
 
 
 LINK = "?v=1&tab=false_negatives&fn_run=siglip&selector=caption_similarity&compare=word_overlap"
+BY_WEIGHT = "&by=weight"
 
 
-def open_list(page, url, name="", more=""):
+def open_list(page, url, name="", more=BY_WEIGHT):
     page.goto(url + LINK + more)
-    expect(page.locator("#fn-pairs article").nth(1)).to_be_visible()
+    expect(page.locator("#fn-pairs article:not([hidden])").first).to_be_visible()
     expect(page.locator("#fn-verdicts .words")).to_be_visible()
     if name:
         page.locator("#fn-name-input").fill(name)
@@ -64,7 +65,8 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     for key in keys:
         page.keyboard.press(key)
     asked = listed_pairs(server.workspace)
-    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"pair #{asked[10][0] + 1}. 11 of ")
+    caption = [server.workspace.dataset("test").captions[pair[1]][:60] for _, pair in asked]
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"“{caption[10]}”. 11 of ")
     expect(cards.nth(11)).to_be_focused()
     said = {"y": "yes", "n": "no", "?": "unsure"}
     found = judged_on(page, server.workspace, "Keys")
@@ -74,12 +76,10 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     assert [one.pair for one in found] == [names.pair(*pair) for _, pair in asked[:11]]
     expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(11)
     page.keyboard.press("u")
-    expect(page.locator("#fn-verdicts .said")).to_contain_text(
-        f"Taken back: yes on pair #{asked[10][0] + 1}."
-    )
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"Taken back: yes on “{caption[10]}”.")
     expect(cards.nth(10)).to_be_focused()
     page.keyboard.press("Control+z")
-    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"Taken back: no on pair #{asked[9][0] + 1}.")
+    expect(page.locator("#fn-verdicts .said")).to_contain_text(f"Taken back: no on “{caption[9]}”.")
     assert len(judged_on(page, server.workspace, "Keys")) == 9
     # After the last card the focus is on Next, and then on the first card of the next page.
     cards.nth(11).focus()
@@ -90,22 +90,81 @@ def test_keys_judge_card_after_card_and_nothing_is_lost(page, server):
     expect(cards.first).to_be_focused()
     expect_settled(page)
     # The browser remembers the name, the store the verdicts.
-    page.goto(server.url + LINK)
+    page.goto(server.url + LINK + BY_WEIGHT)
     expect(page.locator("#fn-name-input")).to_have_value("Keys")
     expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(10)
     page.locator("#fn-judged").get_by_label("not by me").check()
-    expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{asked[9][0] + 1}")
+    expect(page.locator("#fn-pairs .name").first).to_have_text("#10")
+
+
+def test_what_is_known_of_a_pair_is_told_after_ones_own_answer(page, server):
+    cards = open_list(page, server.url, "Blind")
+    first = cards.first
+    secrets = first.locator(".badge, dl div, footer, .votes, li, .note")
+    expect(page.locator("#fn-order")).to_contain_text("weigh most")
+    expect(secrets).to_have_count(0)
+    first.focus()
+    page.keyboard.press("n")
+    expect(first.locator("dl")).to_contain_text("score")
+    expect(first.locator(".badge").first).to_be_visible()
+    expect(first.locator("footer")).to_contain_text("nearest own")
+    expect(cards.nth(1)).to_be_focused()
+    expect(cards.nth(1).locator("dl div")).to_have_count(0)
+    page.keyboard.press("u")  # and is hidden again where that is taken back
+    expect(secrets).to_have_count(0)
+    expect(first).to_be_focused()
+    page.locator("#fn-answers").get_by_label("always").check()
+    expect(cards.nth(1).locator("dl")).to_contain_text("score")
+    page.wait_for_function("location.search.includes('answers=shown')")
+    page.reload()
+    expect(cards.nth(1).locator("dl")).to_contain_text("score")
+    page.locator("#fn-answers").get_by_label("after your own").check()
+    expect(secrets).to_have_count(0)
+    page.locator("#fn-list").get_by_label("false alarms").check()
+    expect(page.locator("#fn-blind")).to_contain_text("made by the truth")
+    expect(first.locator(".badge").first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_one_large_pair_at_a_time_by_keys_only(page, server, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    name = f"One {width}"
+    cards = open_list(page, server.url, name, "&by=informative&mode=one")
+    seen = page.locator("#fn-pairs article:not([hidden])")
+    expect(seen).to_have_count(1)
+    expect(page.locator("#fn-pairs .round")).to_have_text("0 of 60 in this round")
+    expect(page.locator("#fn-order")).to_contain_text("every third is drawn at random")
+    assert seen.locator("img").bounding_box()["width"] > 250
+    page.locator("#fn-name-input").blur()
+    for count in range(1, 13):  # wherever the focus is
+        before = seen.get_attribute("data-pair")
+        page.keyboard.press("yn?"[count % 3])
+        expect(page.locator(f"#fn-pairs article[data-pair='{before}']:not([hidden])")).to_have_count(0)
+    expect(page.locator("#fn-where")).to_contain_text("1–12 of 98")  # the next come by themselves
+    expect(page.locator("#fn-pairs .round")).to_have_text("12 of 60 in this round")
+    expect(cards.first).to_be_visible()
+    page.keyboard.press("y")
+    expect(page.locator("#fn-pairs .last")).to_contain_text("Before: you said yes.")
+    expect(cards.nth(1)).to_be_visible()
+    page.keyboard.press("u")
+    expect(cards.first).to_be_visible()
+    expect(seen).to_have_count(1)
+    assert len(judged_on(page, server.workspace, name)) == 12
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and not serious(page)
+    page.locator("#fn-mode").get_by_label("a list").check()
+    expect(seen).to_have_count(12)
+    page.wait_for_function("!location.search.includes('mode=')")
 
 
 def test_the_mouse_judges_too_and_next_skips_nothing_of_what_is_left(page, server):
-    cards = open_list(page, server.url, "Mouse", "&judged=open")
+    cards = open_list(page, server.url, "Mouse", BY_WEIGHT + "&judged=open")
     for place in range(12):
         cards.nth(place).get_by_role("button", name="No", exact=True).click()
     expect(page.locator("#fn-verdicts .said")).to_contain_text("12 of ")
     expect_settled(page)
     page.locator("#fn-next").click()
     asked = listed_pairs(server.workspace)
-    expect(page.locator("#fn-pairs .name").first).to_have_text(f"#{asked[12][0] + 1}")
+    expect(page.locator("#fn-pairs .name").first).to_have_text("#13")
     expect(page.locator("#fn-where")).to_contain_text(f"1–12 of {len(asked) - 12};")
     assert [one.answer for one in judged_on(page, server.workspace, "Mouse")] == ["no"] * 12
     cards.first.locator("[data-answer=yes]").focus()
@@ -134,6 +193,7 @@ def test_two_people_judge_the_same_pair_and_both_are_kept(page, browser, server)
     assert before != words["Two-A"]
     expect(ann.first.locator("[data-answer=yes]")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#fn-verdicts .words")).to_contain_text("Two-B 1")
+    expect(page.locator("#fn-agreement")).to_contain_text("Cohen's κ")
     judging._standings.clear()  # as after a restart: the list comes first, what others said after it
     other.reload()
     expect(bob.first.locator(".stands")).to_have_text(words["Two-B"])
@@ -177,6 +237,9 @@ def test_verdicts_can_be_taken_home(page, server, tmp_path):
         assert ("Home <b>&", "yes") in [(one.judge, one.answer) for one in read_verdicts(path)]
         assert len(read_verdicts(path)) == len(judged_on(page, server.workspace, ""))
     expect(page.locator("#fn-commands")).to_contain_text("--verdicts verdicts-shapes-test.jsonl")
+    with page.expect_download() as download:
+        page.locator("#fn-agreement-csv").click()
+    assert download.value.suggested_filename == "verdicts-shapes-test-agreement.csv"
 
 
 def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
@@ -187,7 +250,10 @@ def test_a_link_asks_for_a_pair_and_the_chart_for_a_setting(page, server):
     more = f"&suspect_visual={names[0]}&suspect_text={names[1].replace('#', '%23')}"
     cards = open_list(page, server.url, more=more)
     expect(cards.first).to_contain_text("The pair asked for")
-    expect(cards.first).to_contain_text("place#21")
+    expect(cards.first.locator("dl")).to_be_empty()  # until it is judged
+    page.locator("#fn-answers").get_by_label("always").check()
+    expect(cards.first).to_contain_text("place by weight#21")
+    page.wait_for_function("location.search.includes('answers=shown')")
     expect(cards).to_have_count(13)
     page.locator("#fn-clear").click()
     expect(cards).to_have_count(12)
@@ -219,7 +285,7 @@ def test_a_name_of_another_browser_is_told_and_its_verdicts_cannot_be_taken_back
         expect(other.locator("#fn-pairs button[data-answer]").first).to_be_disabled()
         expect(other.locator("#fn-pairs [aria-pressed=true]")).to_have_count(0)
     # The browser that gave them knows itself again, after a reload and on other pages.
-    page.goto(server.url + LINK)
+    page.goto(server.url + LINK + BY_WEIGHT)
     expect(page.locator("#fn-pairs [aria-pressed=true]")).to_have_count(1)
     secret = page.evaluate("localStorage.getItem('xmr-secret')")
     assert len(secret) == 48 and secret != other.evaluate("localStorage.getItem('xmr-secret')")
