@@ -80,15 +80,15 @@ def score(value: float) -> str:
     return significant(value) if 0 < abs(value) < 0.01 else fixed(value, 3)
 
 
-def places_for(values: Iterable[float], least: int = 3, most: int = 6) -> int:
-    """How many decimals tell different scores apart: `least` for ordinary ones, more where all lie close together.
+def places_for(values: Iterable[float]) -> int:
+    """How many decimals tell different scores apart: 3 for ordinary ones, up to 6 where all lie close together.
 
     >>> places_for([0.91, 0.3]), places_for([0.0041, 0.0049]), places_for([0.5, 0.5])
     (3, 5, 3)
     """
     known = sorted({float(value) for value in values if math.isfinite(value)})
     if len(known) < 2 or known[-1] == known[0]:
-        return least
+        return 3
     # A tenth of the whole spread is seen; two that lie closer than that may read alike.
     needed = math.ceil(-math.log10((known[-1] - known[0]) / 10))
-    return min(max(least, needed), most)
+    return min(max(3, needed), 6)

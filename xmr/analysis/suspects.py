@@ -124,6 +124,9 @@ def _asked(
         yield (part, pairs, at) if direction == "v2t" else (part, pairs.transpose(), at[::-1])
 
 
+COARSE, FINE = 5, 10  # values of a threshold, see `threshold_curve`
+
+
 @dataclass(frozen=True)
 class PrecisionRecall:
     """How well a guess meets the truth; None where a share has no denominator."""
@@ -212,13 +215,11 @@ def threshold_curve(
     selector: str,
     truth: np.ndarray,
     ask: Callable[[Sequence[float]], np.ndarray],
-    coarse: int = 5,
-    fine: int = 10,
 ) -> ThresholdCurve:
     """Precision and recall of a selector through the whole range of its threshold.
 
-    `truth` (P,) is that of the pairs, and `ask` returns (N, P) masks for N values of the threshold. After `coarse`
-    values over the range come `fine` ones where the number of suspects changes, evenly by that number.
+    `truth` (P,) is that of the pairs, and `ask` returns (N, P) masks for N values of the threshold. After `COARSE`
+    values over the range come `FINE` ones where the number of suspects changes, evenly by that number.
     Raises ValueError where the selector has no threshold, and what `ask` raises.
     """
     param = threshold_of(selector)
@@ -235,10 +236,10 @@ def threshold_curve(
         for value, mask in zip(fresh, ask(fresh) if fresh else (), strict=True):
             found[value] = precision_recall(mask, truth)
 
-    measure(values_of(np.linspace(param.range.low, param.range.high, coarse)))
+    measure(values_of(np.linspace(param.range.low, param.range.high, COARSE)))
     jumps = np.abs(np.diff([one.suspected for one in found.values()]))
     if jumps.sum():
         steps = np.concatenate([[0], np.cumsum(jumps)])
-        measure(values_of(np.interp(np.linspace(0, steps[-1], fine + 2)[1:-1], steps, list(found))))
+        measure(values_of(np.interp(np.linspace(0, steps[-1], FINE + 2)[1:-1], steps, list(found))))
     values = sorted(found)
     return ThresholdCurve(param.name, values, [found[value] for value in values])

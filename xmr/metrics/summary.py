@@ -32,6 +32,7 @@ from xmr.metrics.ranking import (
 
 CUTOFFS = (1, 5, 10)  # the K of the reported recalls
 MAP_CUTOFF = 50  # the K of the mAP@K that is reported for class labels
+LEVEL, RESAMPLES = 0.95, 1000  # of a bootstrap interval
 FEW = 64  # kinds of visuals up to which a resample draws how often each occurs, instead of every visual
 KEPT = 25_000_000  # draws of a bootstrap, one byte each, up to which they are kept for the next values
 
@@ -162,10 +163,8 @@ def bootstrap_interval(
     visuals: np.ndarray | None = None,
     *,
     seed: int = 0,
-    level: float = 0.95,
-    resamples: int = 1000,
 ) -> tuple[float, float]:
-    """Bootstrap interval of the mean of (Q,) values, NaN left out: visuals are drawn, each with all of its queries.
+    """95% bootstrap interval of the mean of (Q,) values, NaN left out: visuals are drawn, each with all of its queries.
 
     visuals (Q,) int as in `by_visual`. Raises ValueError where fewer than two visuals have a value. The percentiles
     are those that make the interval of a mean of few visuals as wide as Student's t. Of visuals with few different
@@ -180,28 +179,28 @@ def bootstrap_interval(
         raise ValueError(f"an interval needs values of two visuals or more, found {size}")
     kinds, number = np.unique(sums + 1j * counts, return_counts=True)
     if len(kinds) <= FEW:
-        draws = np.random.default_rng(seed).multinomial(size, number / size, resamples)
+        draws = np.random.default_rng(seed).multinomial(size, number / size, RESAMPLES)
         means = (draws @ kinds.real) / (draws @ kinds.imag)
-    elif size * resamples <= KEPT:
+    elif size * RESAMPLES <= KEPT:
         pair = np.stack([sums, counts], 1).astype(np.float32)
-        parts = np.array_split(_resamples(size, seed, resamples), 16)  # as floats, a few at a time
+        parts = np.array_split(_resamples(size, seed), 16)  # as floats, a few at a time
         totals = np.concatenate([part.astype(np.float32) @ pair for part in parts])
         means = totals[:, 0] / totals[:, 1]
     else:
         rng = np.random.default_rng(seed)
-        drawn = (rng.integers(size, size=size) for _ in range(resamples))
+        drawn = (rng.integers(size, size=size) for _ in range(RESAMPLES))
         means = np.array([sums[one].sum() / counts[one].sum() for one in drawn])
-    tail = ndtr(np.sqrt(size / (size - 1)) * stdtrit(size - 1, (1 - level) / 2))
+    tail = ndtr(np.sqrt(size / (size - 1)) * stdtrit(size - 1, (1 - LEVEL) / 2))
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=2)  # of both directions: all metrics of all runs are resampled alike
-def _resamples(count: int, seed: int, resamples: int) -> np.ndarray:
-    """How often each of `count` visuals is in each resample, (resamples, count) uint8."""
+def _resamples(count: int, seed: int) -> np.ndarray:
+    """How often each of `count` visuals is in each resample, (RESAMPLES, count) uint8."""
     draw = np.random.default_rng(seed).integers
     return np.stack(
-        [np.bincount(draw(count, size=count), minlength=count).astype(np.uint8) for _ in range(resamples)]
+        [np.bincount(draw(count, size=count), minlength=count).astype(np.uint8) for _ in range(RESAMPLES)]
     )
 
 
