@@ -12,6 +12,13 @@ import math
 from collections.abc import Callable
 
 exp, log = math.exp, math.log
+ORACLES: dict[str, Callable[..., list[float]]] = {}
+
+
+def oracle(loss: Callable[..., list[float]]) -> Callable[..., list[float]]:
+    """Decorator: the loop that the loss of the same name has to equal."""
+    ORACLES[loss.__name__] = loss
+    return loss
 
 
 def per_positive(one: Callable[..., float], s, positives, negatives) -> list[float]:
@@ -29,16 +36,19 @@ def hinge(x):
     return max(0.0, x)
 
 
+@oracle
 def sum_of_hinges(s, positives, negatives, margin=0.2, **_):
     """VSE0: the sum over negatives of [margin + s(i, n) - s(i, p)]_+."""
     return per_positive(lambda p, ns: sum(hinge(margin + n - p) for n in ns), s, positives, negatives)
 
 
+@oracle
 def max_of_hinges(s, positives, negatives, margin=0.2, **_):
     """VSE++, equation 6: max over negatives of [margin + s(i, n) - s(i, p)]_+."""
     return per_positive(lambda p, ns: max(hinge(margin + n - p) for n in ns), s, positives, negatives)
 
 
+@oracle
 def semi_hard(s, positives, negatives, margin=0.2, **_):
     """FaceNet: the nearest negative farther than the positive; where there is none, the farthest."""
 
@@ -49,10 +59,12 @@ def semi_hard(s, positives, negatives, margin=0.2, **_):
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def soft_margin(s, positives, negatives, scale=10.0, **_):
     return per_positive(lambda p, ns: log(1 + exp(scale * (max(ns) - p))) / scale, s, positives, negatives)
 
 
+@oracle
 def contrastive(s, positives, negatives, margin=1.0, **_):
     """Hadsell's form over all pairs, with d the distance of unit vectors."""
     values = []
@@ -63,6 +75,7 @@ def contrastive(s, positives, negatives, margin=1.0, **_):
     return values
 
 
+@oracle
 def double_triplet(s, positives, negatives, margin=1.0, **_):
     """The mean over all triples of an anchor, in squared distances, halved."""
 
@@ -72,6 +85,7 @@ def double_triplet(s, positives, negatives, margin=1.0, **_):
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def info_nce(s, positives, negatives, temperature=0.07, **_):
     """CLIP: the cross-entropy of picking the positive."""
 
@@ -82,6 +96,7 @@ def info_nce(s, positives, negatives, temperature=0.07, **_):
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def siglip(s, positives, negatives, scale=10.0, bias=-10.0, **_):
     """SigLIP, equation 2: the sum over pairs of -log 1 / (1 + exp(z (-scale s - bias)))."""
     values = []
@@ -95,6 +110,7 @@ def siglip(s, positives, negatives, scale=10.0, bias=-10.0, **_):
     return values
 
 
+@oracle
 def similar_dissimilar(s, positives, negatives, scale=10.0, bias=-3.0, **_):
     """Binary cross-entropy of similar and of dissimilar pairs, each kind's mean, then the mean of both."""
     values = []
@@ -105,6 +121,7 @@ def similar_dissimilar(s, positives, negatives, scale=10.0, bias=-3.0, **_):
     return values
 
 
+@oracle
 def unified(s, positives, negatives, scale=20.0, margin=0.2, **_):
     def one(p, ns):
         return log(1 + sum(exp(scale * (n - p + margin)) for n in ns)) / scale
@@ -112,6 +129,7 @@ def unified(s, positives, negatives, scale=20.0, margin=0.2, **_):
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def multi_similarity(s, positives, negatives, alpha=2.0, beta=40.0, base=0.5, epsilon=0.1, **_):
     """The authors' loop: mine both ways, skip an anchor that keeps too little."""
     values = []
@@ -130,6 +148,7 @@ def multi_similarity(s, positives, negatives, alpha=2.0, beta=40.0, base=0.5, ep
     return values
 
 
+@oracle
 def circle(s, positives, negatives, margin=0.25, scale=256.0, **_):
     """Circle loss, equation 6, in the log domain because its exponentials overflow."""
     values = []
@@ -147,12 +166,14 @@ def circle(s, positives, negatives, margin=0.25, scale=256.0, **_):
     return values
 
 
+@oracle
 def decoupled(s, positives, negatives, temperature=0.1, **_):
     return per_positive(
         lambda p, ns: -p / temperature + log(sum(exp(n / temperature) for n in ns)), s, positives, negatives
     )
 
 
+@oracle
 def hard_reweighted(s, positives, negatives, temperature=0.5, beta=1.0, prior=0.1, **_):
     """The authors' code: importance-weighted negatives, then debiased, floored."""
 
@@ -169,10 +190,12 @@ def hard_reweighted(s, positives, negatives, temperature=0.5, beta=1.0, prior=0.
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def debiased(s, positives, negatives, temperature=0.5, prior=0.1, **_):
     return hard_reweighted(s, positives, negatives, temperature, 0.0, prior)
 
 
+@oracle
 def polynomial(s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.4, b2=0.9, **_):
     """The authors' `polyloss.py`: mine, skip the anchor without informative negatives, two separate clamps."""
 
@@ -188,6 +211,7 @@ def polynomial(s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def polynomial_max(
     s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.3, b2=1.2, **_
 ):
@@ -201,6 +225,7 @@ def polynomial_max(
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def polynomial_avg(
     s, positives, negatives, margin=0.2, a0=0.5, a1=-0.7, a2=0.2, b0=0.03, b1=-0.3, b2=1.2, **_
 ):
@@ -214,6 +239,7 @@ def polynomial_avg(
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def polynomial_relative(s, positives, negatives, margin=0.2, c1=1.0, c2=1.0, **_):
     def one(p, ns):
         r = max(ns) - p
@@ -223,6 +249,7 @@ def polynomial_relative(s, positives, negatives, margin=0.2, c1=1.0, c2=1.0, **_
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def polynomial_calibrated(s, positives, negatives, margin=0.2, a1=0.7, a2=0.2, balance=1.0, **_):
     """The published shape on scores mapped to [0, 1] by the extremes of all pairs that count."""
     known = [row[j] for row, p, n in zip(s, positives, negatives, strict=True) for j in [*p, *n]]
@@ -241,6 +268,7 @@ def polynomial_calibrated(s, positives, negatives, margin=0.2, a1=0.7, a2=0.2, b
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def weighting(s, positives, negatives, **hyper):
     """The integrals by very many trapezoids."""
     values = {
@@ -266,6 +294,7 @@ def weighting(s, positives, negatives, **hyper):
     return per_positive(one, s, positives, negatives)
 
 
+@oracle
 def complementary(s, positives, negatives, temperature=0.05, **_):
     def one(p, ns):
         """-log(1 - q) of every negative, 1 - q being the probability of all but it."""
@@ -285,6 +314,7 @@ def _evidence(row, column, s, positives, within, of_gallery):
     return max(near, default=-math.inf)
 
 
+@oracle
 def ladder(
     s,
     positives,
@@ -314,6 +344,7 @@ def ladder(
     return values
 
 
+@oracle
 def soft_labels(
     s,
     positives,
@@ -342,6 +373,7 @@ def soft_labels(
     return values
 
 
+@oracle
 def gravitation(
     s,
     positives,
@@ -388,38 +420,6 @@ def gravitation(
                 total += within * hinge(margin_within + max(own[i][q] for q in strangers) - row[p])
         values.append(total / len(positives[i]))
     return values
-
-
-ORACLES = {
-    f.__name__: f
-    for f in (
-        sum_of_hinges,
-        max_of_hinges,
-        semi_hard,
-        soft_margin,
-        contrastive,
-        double_triplet,
-        info_nce,
-        siglip,
-        similar_dissimilar,
-        unified,
-        multi_similarity,
-        circle,
-        decoupled,
-        debiased,
-        hard_reweighted,
-        polynomial,
-        polynomial_max,
-        polynomial_avg,
-        polynomial_relative,
-        polynomial_calibrated,
-        weighting,
-        complementary,
-        ladder,
-        soft_labels,
-        gravitation,
-    )
-}
 
 
 # Metrics of one query: scores and relevance are lists, relevance NaN where nobody judged. Ties count against the query.

@@ -196,6 +196,16 @@ def single(values: Any) -> Any:
     return values.float() if half else values
 
 
+def highest(scores: Tensor, among: Tensor) -> Tensor:
+    """The highest score of each row (…, G) among those of a bool mask, (…); -inf where there is none."""
+    return scores.masked_fill(~among, -torch.inf).amax(-1)
+
+
+def lowest(scores: Tensor, among: Tensor) -> Tensor:
+    """The lowest score of each row (…, G) among those of a bool mask, (…); inf where there is none."""
+    return scores.masked_fill(~among, torch.inf).amin(-1)
+
+
 def _most(positives: Tensor, dim: int) -> int:
     return int(positives.sum(dim).max()) if positives.numel() else 0
 

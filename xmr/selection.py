@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest, lowest
 from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
@@ -171,7 +171,7 @@ def near_positive(pairs: Pairs, *, share: Annotated[float, Range(0.5, 1.2)] = 0.
     several captions is often below most negatives.)
     Reference: the positive-aware rule of Moreira et al., NV-Retriever, 2024, https://arxiv.org/abs/2407.15831
     """
-    best = pairs.scores.masked_fill(~pairs.positives, -torch.inf).amax(1, keepdim=True)
+    best = highest(pairs.scores, pairs.positives)[:, None]
     return (pairs.scores > share * best) & (best > 0)
 
 
@@ -213,7 +213,7 @@ def agreement(
     Reference: ours, after the model combination of Galanopoulos & Mezaris, ICCVW 2021.
     """
     peers = pairs.evidence("peer_scores")
-    best = peers.masked_fill(~pairs.positives, -torch.inf).amax(2, keepdim=True)
+    best = highest(peers, pairs.positives)[:, :, None]
     voted = (peers >= share * best) & (best > 0)
     return voted.float().mean(0) >= max(votes, 0.5 / len(peers))  # nobody's vote is never enough
 
@@ -227,8 +227,7 @@ def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2)
     Reference: Wei et al., Universal Weighting Metric Learning for Cross-Modal Matching, CVPR 2020,
         https://arxiv.org/abs/2010.03403
     """
-    lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
-    return pairs.scores + margin <= lowest
+    return pairs.scores + margin <= lowest(pairs.scores, pairs.positives)[:, None]
 
 
 def named_runs(params: dict[str, Any]) -> list[str]:
@@ -258,8 +257,8 @@ def score_moments(pairs: Pairs) -> tuple[float, float, float, float] | None:
     """Mean and deviation of the best positives, then of the hardest negatives, over the queries that rank a
     positive first; None where there are fewer than two."""
     scores = pairs.scores.detach()
-    hardest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
-    best = scores.masked_fill(~pairs.positives, -torch.inf).amax(1)
+    hardest = highest(scores, pairs.negatives)
+    best = highest(scores, pairs.positives)
     clear = (best > hardest) & hardest.isfinite()
     if int(clear.sum()) < 2:
         return None

@@ -6,7 +6,8 @@ without negatives where the loss compares the two, contributes zero. Several pos
 as if they were alone, and are averaged: a positive never is another positive's negative.
 
 A hyper-parameter may be a float or a tensor; pass an `nn.Parameter` and it is learnable. Every loss computes in single
-precision at least, is NaN where a score that it looks at is, and can be compiled whole (`torch.compile`).
+precision at least, is NaN where a score that it looks at is, and can be compiled whole (`torch.compile`). What a loss does
+with a query's negatives it may declare (`xmr.losses.negatives`): large batches then take less time.
 
 Docstrings: what the loss asks for · the formula in s+ (a positive's score), s- (a negative's), h (the hardest
 negative's) · `Weights:` what d loss / d score looks like · `Relations:` · `Reference:` · `Deviation:`.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmr.core import Pairs, single
+from xmr.core import Pairs, highest, single
 from xmr.registry import Registry
 
 Loss = Callable[..., Tensor]
@@ -34,7 +34,7 @@ LOSSES = Losses("loss")
 def hardest_negative(pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Score of each query's hardest negative (0 without one), and whether it has one: (Q,) float, (Q,) bool."""
     exists = pairs.negatives.any(1)
-    hardest = pairs.scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
+    hardest = highest(pairs.scores, pairs.negatives)
     return torch.where(exists, hardest, 0.0), exists
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest
 from xmr.losses.base import LOSSES, hardest_negative, mean_over_positives
 from xmr.registry import Range, needs
 
@@ -88,5 +88,5 @@ def _nearest_other_query(pairs: Pairs) -> tuple[Tensor, Tensor]:
     within = pairs.evidence("visual_within" if pairs.direction == "v2t" else "text_within")
     shared = pairs.positives.float() @ pairs.positives.float().T > 0
     others = ~shared & ~torch.eye(len(within), dtype=torch.bool, device=within.device)
-    nearest = within.masked_fill(~others, -torch.inf).amax(1)
+    nearest = highest(within, others)
     return torch.where(others.any(1), nearest, 0.0), others.any(1)

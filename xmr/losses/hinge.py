@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest, lowest
 from xmr.losses.base import LOSSES, for_each_positive, hardest_negative, mean_over_positives, over_negatives
 from xmr.losses.negatives import Each, Hardest, negatives
 from xmr.registry import Range
@@ -60,8 +60,8 @@ def semi_hard(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05
 
     def one(s: Tensor) -> Tensor:
         below = pairs.negatives & ~(pairs.scores >= s)  # NaN is not hidden
-        hardest = pairs.scores.masked_fill(~below, -torch.inf).amax(1)
-        easiest = pairs.scores.masked_fill(~pairs.negatives, torch.inf).amin(1)
+        hardest = highest(pairs.scores, below)
+        easiest = lowest(pairs.scores, pairs.negatives)
         chosen = torch.where(below.any(1), hardest, torch.where(pairs.negatives.any(1), easiest, 0.0))
         return (margin + chosen - s[:, 0]).relu()
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest, lowest
 from xmr.losses.base import Loss, negative_logsumexp
 from xmr.registry import Entry
 
@@ -95,13 +95,13 @@ def as_declared(entry: Entry, pairs: Pairs, hyper: Mapping[str, Any]) -> Tensor:
     if isinstance(declared, Each):
         terms = torch.where(pairs.negatives, declared.term(pairs.scores, **hyper), 0.0)
         return entry(alone, **hyper) + terms.sum(1)
-    hardest = pairs.scores.masked_fill(~pairs.negatives, -torch.inf).amax(1)
+    hardest = highest(pairs.scores, pairs.negatives)
     if isinstance(declared, Hardest):
         return entry(shortened(alone, hardest), **hyper)
     assert isinstance(declared, Softmax)
     mined = pairs.negatives
     if declared.mined is not None:
-        lowest = pairs.scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
-        mined = mined & declared.mined(pairs.scores, lowest, **hyper)
+        own = lowest(pairs.scores, pairs.positives)[:, None]
+        mined = mined & declared.mined(pairs.scores, own, **hyper)
     total = negative_logsumexp(declared.logit(pairs.scores, **hyper), mined)
     return entry(shortened(alone, hardest.detach(), total), **hyper)

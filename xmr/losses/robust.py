@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest, lowest
 from xmr.losses.base import (
     LOSSES,
     for_each_positive,
@@ -78,9 +78,9 @@ def ladder(
     upper = known & (likely | pairs.positives)
     lower = pairs.negatives & ~likely
     both = upper.any(1) & lower.any(1) & pairs.positives.any(1)
-    lowest = torch.where(both, pairs.scores.masked_fill(~upper, torch.inf).amin(1), 0.0)
-    highest = torch.where(both, pairs.scores.masked_fill(~lower, -torch.inf).amax(1), 0.0)
-    return first + weight * (margin_second + highest - lowest).relu() * both
+    low = torch.where(both, lowest(pairs.scores, upper), 0.0)
+    high = torch.where(both, highest(pairs.scores, lower), 0.0)
+    return first + weight * (margin_second + high - low).relu() * both
 
 
 @LOSSES.register

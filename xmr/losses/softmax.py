@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from xmr.core import Pairs
+from xmr.core import Pairs, highest, lowest
 from xmr.losses.base import LOSSES, for_each_positive, mean_over_positives, negative_logsumexp, over_negatives
 from xmr.losses.negatives import Each, Softmax, negatives, negatives_total
 from xmr.registry import Range
@@ -117,8 +117,8 @@ def _above_base(scores: Tensor, beta: float | Tensor, base: float | Tensor, **_:
     return beta * (scores - base)
 
 
-def _mined(scores: Tensor, lowest: Tensor, epsilon: float | Tensor, **_: Any) -> Tensor:
-    return ~(scores + epsilon <= lowest)  # NaN is not hidden
+def _mined(scores: Tensor, own: Tensor, epsilon: float | Tensor, **_: Any) -> Tensor:
+    return ~(scores + epsilon <= own)  # NaN is not hidden
 
 
 @LOSSES.register
@@ -141,10 +141,8 @@ def multi_similarity(
         https://arxiv.org/abs/1904.06627; constants of the authors' code.
     """
     scores = pairs.scores
-    lowest = scores.masked_fill(~pairs.positives, torch.inf).amin(1, keepdim=True)
-    highest = scores.masked_fill(~pairs.negatives, -torch.inf).amax(1, keepdim=True)
-    mined_negatives = pairs.negatives & _mined(scores, lowest, epsilon)
-    mined_positives = pairs.positives & ~(scores - epsilon >= highest)
+    mined_negatives = pairs.negatives & _mined(scores, lowest(scores, pairs.positives)[:, None], epsilon)
+    mined_positives = pairs.positives & ~(scores - epsilon >= highest(scores, pairs.negatives)[:, None])
     pull = softplus(negative_logsumexp(-alpha * (scores - base), mined_positives)) / alpha
     push = softplus(negatives_total(pairs, _above_base(scores, beta, base), mined_negatives)) / beta
     return (pull + push) * (mined_positives.any(1) & mined_negatives.any(1))
