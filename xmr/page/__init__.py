@@ -39,7 +39,7 @@ from xmr.page.files import routes
 from xmr.page.said import failure, told
 from xmr.page.served import MOST_WAITING, Served
 from xmr.page.theme import theme
-from xmr.page.warm import warm_up
+from xmr.page.warm import VISITS, warm_up
 from xmr.views import TABS, Visitor, beside, slimmed, view
 from xmr.views.map_items import MOST
 from xmr.views.state import TAB_OF, VERSION, State, written
@@ -177,7 +177,8 @@ class _ServerFunctions:
         def answered(asked: Any, request: gr.Request) -> dict[str, Any]:
             asked = asked if isinstance(asked, dict) else {}
             try:
-                return answer(asked, Visitor.of(asked.get("visitor"), _login(request)))
+                with VISITS.answering():
+                    return answer(asked, Visitor.of(asked.get("visitor"), _login(request)))
             except Exception as error:  # whatever went wrong, the page says so
                 return {"fault": failure(error)}
 
