@@ -34,11 +34,22 @@ def csv_text(rows: Iterable[Mapping[str, Any]], heads: Sequence[str] | None = No
     """
     rows = list(rows)
     heads = list(rows[0]) if heads is None and rows else heads or []
+    known = set(heads)
+    for row in rows:
+        if extra := row.keys() - known:
+            raise ValueError(f"{min(extra)!r} is no column of {', '.join(heads)}")
     # As in RFC 4180: with "\n" alone, Python before 3.13 leaves a carriage return within a text without quotes.
-    writer = csv.DictWriter(buffer := io.StringIO(newline=""), heads, restval="", lineterminator="\r\n")
-    for row in [dict(zip(heads, heads, strict=True)), *rows] if heads else ():
-        writer.writerow({head: guarded(cell) if cell == cell else "" for head, cell in row.items()})
+    writer = csv.writer(buffer := io.StringIO(newline=""), lineterminator="\r\n")
+    if heads:
+        writer.writerow(map(guarded, heads))
+    writer.writerows([_cell(row.get(head)) for head in heads] for row in rows)
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return guarded(value)
+    return value if value == value else None
 
 
 def latex_text(parts: Iterable[Rows | str]) -> str:
