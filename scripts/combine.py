@@ -151,6 +151,8 @@ def load_split(runs: Sequence[Run], split: str) -> Dataset:
 
 def group(run: Run) -> str:
     """The design choices that a run shares with others: the family of its loss, its matcher, a selector or none."""
+    if run.untrained:
+        return run.about
     family = LOSSES[run.config.loss].make.__module__.rpartition(".")[2]
     return ", ".join([family, run.config.matcher, *(["selector"] if run.config.selector else [])])
 

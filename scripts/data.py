@@ -22,10 +22,9 @@ if __name__ == "__main__":
 
 from scripts import told
 from scripts.command import training_command
-from scripts.options import add_strict, assign
+from scripts.options import add_strict, data_params
 from xmr.data import SPLITS, load_dataset
 from xmr.data.duplicates import shared
-from xmr.data.sources import entry_of
 from xmr.data.summary import in_train, line
 
 
@@ -37,8 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_all(options: argparse.Namespace) -> int:
     """Reads the three splits and prints a line for each; returns the exit code."""
     source = options.dataset
-    owners = {"loss": [], "matcher": [], "selector": [], "dataset": [entry_of(source)]}
-    params = assign(options.set, owners)["dataset"]
+    params = data_params(source, options.set)
     train = None
     for split in SPLITS:
         data = load_dataset(source, split, **{"strict": options.strict} | params)

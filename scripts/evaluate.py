@@ -97,7 +97,8 @@ def run_all(options: argparse.Namespace) -> int:
                 result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
             results.append(result)
             encoder = run.encoder["name"]
-            encoders[dataset.fingerprint, encoder] = dataset, encoder
+            if not run.untrained:  # which is its encoder, measured already
+                encoders[dataset.fingerprint, encoder] = dataset, encoder
             tell_texts(run, dataset)
         except RunRefused as error:
             faults.append(f"{path}: {error}")

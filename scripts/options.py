@@ -122,6 +122,12 @@ def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list
     }
 
 
+def data_params(source: str, settings: Iterable[str]) -> dict[str, Any]:
+    """The parameters of a dataset, where nothing else has some. Raises as `assign`."""
+    owners: dict[str, list[Entry]] = {scope: [] for scope in SCOPES}
+    return assign(settings, owners | {"dataset": [entry_of(source)]})["dataset"]
+
+
 def assign(settings: Iterable[str], owners: dict[str, list[Entry]]) -> dict[str, dict[str, Any]]:
     """`key=value` and `scope.key=value` strings as values of the right type by scope.
 

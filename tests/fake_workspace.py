@@ -53,9 +53,13 @@ class FakeRun:
     loss_values: dict[str, float]
     data: Dataset
     noise: float
-    about: str = "mean of 2 runs"  # said of combinations
     scores_pairs: bool = False  # `scores` are what its pairs have then, and the embeddings are a first stage
     members: tuple[Any, ...] = ()
+    untrained: bool = False
+
+    @property
+    def about(self) -> str:
+        return self.config.matcher if self.has_loss else "mean of 2 runs"
 
     @property
     def parts(self) -> tuple[FakeRun, ...]:

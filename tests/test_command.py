@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from scripts import (
+    add,
     benchmark_selectors,
     combine,
     compare,
@@ -39,7 +40,19 @@ ROOT = Path(__file__).parent.parent
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 SCRIPTS = {
     Path(module.__file__).name: module
-    for module in (benchmark_selectors, combine, compare, data, evaluate, flag, pretrain, report, ship, train)
+    for module in (
+        add,
+        benchmark_selectors,
+        combine,
+        compare,
+        data,
+        evaluate,
+        flag,
+        pretrain,
+        report,
+        ship,
+        train,
+    )
 }
 READERS = {name: SCRIPTS[name] for name in ("combine.py", "evaluate.py", "flag.py", "report.py")}
 
@@ -358,6 +371,7 @@ def test_ctrl_c_at_work_is_one_line(script, monkeypatch, capsys):
         if hasattr(module, name):
             monkeypatch.setattr(module, name, interrupted)
     needed = {"train.py": ["--loss", "info_nce"], "pretrain.py": ["--out", "x"]}
+    needed["add.py"] = ["--dataset", "blocks", "--model", "a=blocks"]
     needed |= {name: ["x"] for name in (*READERS, "data.py")}
     assert module.main(needed.get(script, [])) == 130
     (line,) = capsys.readouterr().err.splitlines()

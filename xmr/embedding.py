@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from xmr.captions import TextsRead
 from xmr.data.dataset import DataFault, Dataset
-from xmr.matchers import MATCHERS, TextBatch, Vocabulary
+from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
 
 if TYPE_CHECKING:
@@ -129,17 +129,9 @@ def pooled_features(features: np.ndarray) -> np.ndarray:
     return pooled
 
 
-def matcher_inputs(
-    matcher: str,
-    params: dict[str, Any],
-    frozen: Frozen,
-    captions: Sequence[str],
-    vocabulary: Vocabulary | None,
-) -> Inputs:
-    """The inputs of the matcher of that name and those settled parameters."""
-    if MATCHERS[matcher].make.reads_words(params):
-        return Inputs(frozen.visual, vocabulary.encode(captions))
-    return Inputs(frozen.visual, frozen.text)
+def matcher_inputs(frozen: Frozen, captions: Sequence[str], vocabulary: Vocabulary | None) -> Inputs:
+    """What a matcher reads that has this vocabulary; without one it reads features of texts."""
+    return Inputs(frozen.visual, frozen.text if vocabulary is None else vocabulary.encode(captions))
 
 
 def texts_read(vocabulary: Vocabulary | None, encoder: str, texts: Sequence[str]) -> TextsRead | None:
@@ -298,8 +290,7 @@ def embed_dataset(
 
 def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> Inputs:
     """What the run's matcher reads of a split. Raises as `embed_dataset`."""
-    matcher, config, name = run.matcher(), run.config, run.encoder["name"]
-    frozen = frozen_features(dataset, name, matcher.inputs, progress)
+    frozen = frozen_features(dataset, run.encoder["name"], run.matcher().inputs, progress)
     if frozen.encoder_hash != run.encoder["hash"]:
         raise ValueError(_other_encoder(run, frozen.encoder_hash))
     expected = run.encoder["visual_dim"], run.encoder["text_dim"]
@@ -308,7 +299,7 @@ def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> 
         raise ValueError(
             f"{run.name} reads visual and text features of {expected} dimensions, {dataset.name} has {found}"
         )
-    return matcher_inputs(config.matcher, config.matcher_params, frozen, dataset.captions, run.vocabulary)
+    return matcher_inputs(frozen, dataset.captions, run.vocabulary)
 
 
 def _of_parts(run: Run, states: Callable[[Run, Encoded], Tensor], encoded: Encoded | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial, wraps
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from threading import Lock
 from typing import Any, Literal
 
@@ -56,6 +57,8 @@ LOADING_FAILS = (
     TypeError,
     AttributeError,
     ImportError,
+    AssertionError,
+    UnpicklingError,
 )
 NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
 
@@ -140,6 +143,11 @@ class Encoder:
         new = {word for word in set(words) if not self._met[self.tokenizer.encode(word)].all()}
         unknown = sum(word in new for word in words)
         return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
+
+    def scale_and_bias(self) -> tuple[float, float | None]:
+        """What the model multiplies its cosines by (1 / temperature) and adds to them, None for nothing."""
+        bias = getattr(self.model, "logit_bias", None)
+        return float(self.model.logit_scale.exp()), None if bias is None else float(bias)
 
     def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
         """The text tower's last layer, (B, T, D)."""
@@ -233,7 +241,8 @@ def _load(name: str) -> Encoder:
         tags = open_clip.list_pretrained_tags_by_model(source)
         if pretrained not in tags and not Path(pretrained).is_file():
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
-    away, lacking = None if source.startswith("local-dir:") else unreachable(), False
+    of_file = pretrained is not None and Path(pretrained).is_file() and not needs_transformers(source)
+    away, lacking = None if of_file or source.startswith("local-dir:") else unreachable(), False
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
     silent = logging.root.manager.disable
     if away is not None:
@@ -252,7 +261,7 @@ def _load(name: str) -> Encoder:
                 f"the encoder {name!r} can't be read from this machine, and the Hub can't be reached ({away}); go online once, or "
                 "name a folder that holds an encoder: local-dir:PATH"
             ) from error
-        raise ValueError(f"the encoder {name!r} could not be loaded: {error}") from error
+        raise ValueError(f"the encoder {name!r} could not be loaded: {_why(error)}") from error
     finally:
         constants.HF_HUB_OFFLINE = offline
         logging.disable(silent)
@@ -261,6 +270,38 @@ def _load(name: str) -> Encoder:
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return Encoder(name, digest.hexdigest(), model, preprocess, tokenizer)
+
+
+def _why(error: Exception) -> str:
+    """Why weights could not be loaded, in a sentence: torch tells every tensor, and how to run what is in the file."""
+    if isinstance(error, UnpicklingError):
+        return "its file holds more than weights, which could be a program, or is cut; it is not read"
+    wrong = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
+    if wrong or isinstance(error, AssertionError):  # the latter of position embeddings
+        return f"its weights are of another architecture: {wrong[0] if wrong else error}"
+    return str(error)
+
+
+def candidates(spec: str) -> list[str]:
+    """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder of open_clip, or
+    MODEL:FILE, a file of a trainer's weights and the architecture, which may have been trained with QuickGELU or not: the
+    weights don't tell. Raises ValueError where the file is not there, or its architecture is not named."""
+    if spec in ENCODERS or spec.startswith(("hf-hub:", "local-dir:")):
+        return [spec]
+    if Path(spec).expanduser().is_dir():
+        return [f"local-dir:{Path(spec).expanduser().resolve()}"]
+    if Path(spec).expanduser().is_file():
+        raise ValueError(f"{spec} doesn't tell its architecture: write MODEL:{spec}, as ViT-B-32:{spec}")
+    model, colon, file = spec.partition(":")
+    if not colon:
+        return [spec]
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise ValueError(f"{spec}: there is no file {file}")
+    known = open_clip.list_models()
+    if model not in known:
+        raise ValueError(unknown("architecture", model, known))
+    return [f"{name}/{path}" for name in (model, f"{model}-quickgelu") if name in known]
 
 
 def needs_transformers(source: str) -> bool:

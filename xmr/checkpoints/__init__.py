@@ -16,6 +16,7 @@ from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started
 from xmr.checkpoints.head import Head
 from xmr.checkpoints.load import list_runs, load_run, verify
+from xmr.checkpoints.model import Model, as_if_trained, save_model
 from xmr.checkpoints.resume import difference
 from xmr.checkpoints.run import Member, Run
 from xmr.checkpoints.save import Trained, save_run
@@ -26,10 +27,12 @@ __all__ = [
     "Combination",
     "Head",
     "Member",
+    "Model",
     "Run",
     "RunFault",
     "RunRefused",
     "Trained",
+    "as_if_trained",
     "clear_run",
     "difference",
     "is_finished",
@@ -37,6 +40,7 @@ __all__ = [
     "list_runs",
     "load_run",
     "save_combination",
+    "save_model",
     "save_run",
     "verify",
 ]

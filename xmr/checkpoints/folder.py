@@ -161,3 +161,9 @@ def check_outcome(about: dict[str, Any]) -> None:
         metrics = about["metrics"].get(split, {})
         if "rsum" not in metrics and not {"v2t/map", "t2v/map"} <= metrics.keys():
             raise RunRefused(f"{RUN}: metrics.{split} is not as xmr writes it: it has no rsum and no mAP")
+
+
+def check_sizes(about: dict[str, Any]) -> None:
+    """Raises RunRefused where the sizes are not of the test split."""
+    if "test" not in about["dataset"]["sizes"]:
+        raise RunRefused(f"{RUN}: dataset.sizes is not as xmr writes it: it has no test split")

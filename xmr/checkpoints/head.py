@@ -27,6 +27,7 @@ from xmr.checkpoints.folder import (
     Values,
     check_fields,
     check_outcome,
+    check_sizes,
 )
 from xmr.checkpoints.run import Run
 from xmr.checksums import digest
@@ -130,11 +131,10 @@ def load_head(path: Path, about: dict[str, Any]) -> Head:
     """
     check_fields(ABOUT, about, RUN)
     check_outcome(about)
-    if "test" not in about["dataset"]["sizes"]:
-        raise RunRefused(f"{RUN}: dataset.sizes is not as xmr writes it: it has no test split")
+    check_sizes(about)
     files = about["files"]
     try:
-        config = _config(about["config"])
+        config = config_of(about["config"])
         loss = LOSSES[config.loss]
         params = MATCHERS[config.matcher].parse(config.matcher_params)
         config = replace(config, loss_params=loss.parse(config.loss_params), matcher_params=params)
@@ -163,7 +163,7 @@ def learnable(loss: Entry) -> list[str]:
     return [param.name for param in loss.params if param.range is not None and param.range.learn]
 
 
-def _config(values: dict[str, Any]) -> TrainConfig:
+def config_of(values: dict[str, Any]) -> TrainConfig:
     """The configuration, each field of the type that its default has."""
     config = TrainConfig.from_json(values)
     for name, default in TrainConfig().to_json().items():

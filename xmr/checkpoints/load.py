@@ -8,12 +8,14 @@ from xmr.checkpoints.combination import load_combination
 from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import RUN, STATE, RunFault, check_name, is_finished, kind_of, read_about
 from xmr.checkpoints.head import load_head
+from xmr.checkpoints.model import load_model
 from xmr.checkpoints.run import Run
 from xmr.registry import unknown
 
 # Each: (folder, content of its run.json, what loads a member's folder) -> Run.
 KINDS = {
-    "head": lambda path, about, load: load_head(path, about),
+    "head": lambda path, about, _: load_head(path, about),
+    "model": lambda path, about, _: load_model(path, about),
     "combination": load_combination,
 }
 

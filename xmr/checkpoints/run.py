@@ -64,8 +64,14 @@ class Run:
         return self.config.matcher
 
     @property
+    def untrained(self) -> bool:
+        """Whether it is a model as it came, so that nothing tells how it was trained."""
+        return False
+
+    @property
     def has_loss(self) -> bool:
-        """Whether it was trained with a loss, which then has parameters, weights and hardest negatives."""
+        """Whether there is a loss whose parameters, weights and hardest negatives it has: that of its training, or one that a
+        model is looked at as if trained with."""
         return bool(self.config.loss)
 
     @property

@@ -22,6 +22,21 @@ def summary(data: Dataset) -> dict[str, Any]:
     }
 
 
+def described(splits: Mapping[str, Dataset]) -> dict[str, Any]:
+    """What a run tells of its data: name, kind, and fingerprints and sizes by split."""
+    test = splits["test"]
+    return {
+        "name": test.name,
+        "kind": test.kind,
+        "fingerprints": {split: data.fingerprint for split, data in splits.items()},
+        "sizes": {split: size(data) for split, data in splits.items()},
+    }
+
+
+def size(data: Dataset) -> dict[str, int]:
+    return {"visuals": len(data.visual_ids), "texts": len(data.captions)}
+
+
 def line(data: Dataset, more: Sequence[str] = ()) -> str:
     """The summary as one line. `more` is what else is counted in words: captions that an encoder cuts, unknown words.
 

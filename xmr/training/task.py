@@ -18,7 +18,7 @@ from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.data.duplicates import shared
-from xmr.data.summary import in_train
+from xmr.data.summary import described, in_train, size
 from xmr.embedding import (
     Frozen,
     Inputs,
@@ -75,19 +75,14 @@ class Task:
     @cached_property
     def dataset(self) -> dict[str, Any]:
         whole, learned = self.data | {"train": self.split}, self.data["train"]
-        found = {
-            "name": self.split.name,
-            "kind": self.split.kind,
-            "fingerprints": {split: data.fingerprint for split, data in whole.items()},
-            "sizes": {split: _size(data) for split, data in whole.items()},
-        }
+        found = described(whole)
         if self.judged is not None:
             found["verdicts"] = {"sha256": self.judged_digest, **self.judged.counts}
         twins = {split: len(shared(data, learned)) for split, data in whole.items() if split != "train"}
         if any(twins.values()):
             found["also_in_train"] = {split: count for split, count in twins.items() if count}
-        if _size(learned) != found["sizes"]["train"]:
-            found["learned_from"] = _size(learned)
+        if size(learned) != found["sizes"]["train"]:
+            found["learned_from"] = size(learned)
         return found
 
 
@@ -122,10 +117,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     vocabulary = None
     if MATCHERS[config.matcher].make.reads_words(params):
         vocabulary = Vocabulary.build(data["train"].captions, params["min_count"])
-    inputs = {
-        split: matcher_inputs(config.matcher, params, frozen[split], data[split].captions, vocabulary)
-        for split in SPLITS
-    }
+    inputs = {split: matcher_inputs(frozen[split], data[split].captions, vocabulary) for split in SPLITS}
     with seeded(config.seed, 0):
         matcher = build_matcher(config.matcher, params, train.visual.shape[-1], train.text_dim, vocabulary)
     if getattr(matcher, "metric_epochs", 0) >= config.epochs:
@@ -148,10 +140,6 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
             warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
     return task
-
-
-def _size(data: Dataset) -> dict[str, int]:
-    return {"visuals": len(data.visual_ids), "texts": len(data.captions)}
 
 
 def learned_from(data: Dataset, count: int, seed: int) -> np.ndarray | None:

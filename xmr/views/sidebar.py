@@ -57,7 +57,7 @@ def sidebar(scene: Scene) -> list[Block]:
 
 def run_choices(workspace: Workspace) -> list[tuple[str, str]]:
     """The runs as they are called, with their matchers where these differ."""
-    matchers = {name: workspace.run(name).config.matcher for name in workspace.trained}
+    matchers = {name: workspace.run(name).about for name in workspace.trained}
     if len(set(matchers.values())) < 2:
         return [(name, name) for name in workspace.runs]
     return [(f"{name} · {matchers[name]}" if name in matchers else name, name) for name in workspace.runs]

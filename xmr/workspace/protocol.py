@@ -57,6 +57,11 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
         members = ", ".join(member.run.name for member in run.members)
         return [Cell(run.about, members), Cell("–"), Cell(encoder), *[Cell("–")] * 3]
     values = effective(workspace, name)
+    if run.untrained:
+        params = ", ".join(f"{key} {_value(value)}" for key, value in values.items())
+        looked = Cell(f"as if {config.loss}", params)
+        space = Cell(run.about, f"{run.embed_dim} dimensions")
+        return [looked, space, Cell(encoder, run.encoder["hash"]), *[Cell("–")] * 3]
     first = f"{config.first_loss} for {config.first_epochs} epochs first" if config.first_loss else ""
     params = ", ".join(f"{key} {_value(value)}" for key, value in values.items())
     space = ", ".join(filter(None, [f"{run.embed_dim} dimensions", stage_words(workspace, name)]))
@@ -87,7 +92,7 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
     for what, fact in facts.items():
         held: dict[str, list[str]] = {}
         for name in names:
-            if name in workspace.trained:
+            if name in workspace.trained and not workspace.run(name).untrained:
                 held.setdefault(fact(workspace.run(name)), []).append(name)
         if len(held) > 1:
             told = "; ".join(f"{value or 'unknown'}: {', '.join(some)}" for value, some in held.items())

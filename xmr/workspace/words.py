@@ -138,10 +138,11 @@ def run_words(workspace: Workspace, name: str) -> str:
     """What a run is: loss (where not every run is called by its own), matcher and kind of data."""
     run = workspace.run(name)
     kind = f"{kind_of_data(run)}s"
-    if not run.has_loss:
+    if run.untrained or not run.has_loss:
         return f"{run.about} · {kind}"
-    alike = all(workspace.run(other).config.loss == other for other in workspace.trained)
-    return " · ".join([*([] if alike else [run.config.loss]), run.config.matcher, kind])
+    others = [workspace.run(other) for other in workspace.trained]
+    alike = all(other.untrained or other.config.loss == other.name for other in others)
+    return " · ".join([*([] if alike else [run.config.loss]), run.about, kind])
 
 
 def score_kinds(workspace: Workspace, runs: Iterable[str]) -> str:

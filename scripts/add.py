@@ -1,0 +1,168 @@
+"""Add models as they are, to be compared beside trained runs: nothing is trained.
+
+    python scripts/add.py --dataset path/to/folder --model mine=ViT-B-32:logs/epoch_5.pt openai=ViT-B-32/openai --out runs
+    python scripts/add.py --dataset blocks --model tiny=checkpoints/encoders/blocks --trained-with tiny=siglip --out runs
+
+A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder that open_clip reads (local-dir:DIR or DIR), or
+MODEL:FILE, the weights that open_clip's trainer wrote. Loss weights and false negatives are looked at as if it had been trained
+with --trained-with, at the checkpoint's own temperature and bias.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
+
+from scripts import told
+from scripts.command import Bars, reader, say
+from scripts.options import add_strict, data_params
+from scripts.train import of_test
+from xmr.allowed import allow_only, is_allowed
+from xmr.checkpoints import Run, as_if_trained, is_started, save_model
+from xmr.checkpoints.folder import check_name
+from xmr.core import TrainConfig
+from xmr.data import SPLITS, Dataset
+from xmr.data.sources import pinned
+from xmr.data.summary import described
+from xmr.embedding import zero_shot
+from xmr.locks import holding
+from xmr.losses import LOSSES
+from xmr.metrics import headline
+from xmr.registry import unknown
+from xmr.scoring import split_metrics
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    command = shlex.join(["python", "scripts/add.py", *(sys.argv[1:] if argv is None else argv)])
+    return told(lambda: run_all(options, command), "the same command goes on: features are kept")
+
+
+def run_all(options: argparse.Namespace, command: str) -> int:
+    """Measures each model and writes its folder; returns the exit code."""
+    models, losses = pairs("--model", options.model), pairs("--trained-with", options.trained_with)
+    for name, loss in losses.items():
+        if name not in models:
+            raise ValueError(f"--trained-with {name}={loss}: {unknown('model', name, models)}")
+        LOSSES[loss]  # raises UnknownName
+    out = Path(options.out).expanduser()
+    for name in models:
+        check_name(name)
+        if name in ("", ".", "..") or PureWindowsPath(name).name != name:
+            raise ValueError(f"--model {name}=…: the name is that of a folder in --out: no slashes")
+        if is_started(out / name) and not options.overwrite:
+            raise ValueError(f"{out / name} holds a run already; --overwrite replaces it")
+    options.dataset = pinned(options.dataset)
+    params = data_params(options.dataset, options.set)
+    from xmr.encoders import candidates  # open_clip takes seconds to import
+
+    named = {
+        name: candidates(spec) for name, spec in models.items()
+    }  # what is not there is told before the work
+    read, bars = reader(options.strict), Bars()
+    data = {split: read(options.dataset, split, params) for split in SPLITS}
+    config = TrainConfig(dataset=options.dataset, dataset_params=params, matcher="")
+    try:
+        for name, encoders in named.items():
+            with holding(out / name):
+                run = add(out / name, encoders, losses.get(name, ""), config, data, command, bars)
+            values = ", ".join(f"{key} {value:.4g}" for key, value in run.loss_values.items())
+            print(
+                f"{run.path}: test {of_test(run, data.__getitem__)}; looked at as if trained with {run.config.loss} ({values})"
+            )
+    finally:
+        bars.close()
+    print(f"compare them: {shlex.join(['python', 'app.py', '--checkpoints', options.out, *allowed(named)])}")
+    return 0
+
+
+def add(
+    folder: Path,
+    encoders: Sequence[str],
+    loss: str,
+    config: TrainConfig,
+    data: dict[str, Dataset],
+    command: str,
+    bars: Bars,
+) -> Run:
+    """Writes the run of that of the `encoders` which is best on validation."""
+    from xmr.encoders import load_encoder
+
+    found = {}
+    for encoder in encoders:
+        sides = zero_shot(data["validation"], encoder, bars)
+        found[encoder] = split_metrics(data["validation"], *sides)
+    encoder = max(found, key=lambda one: headline(found[one])[1])
+    if len(found) > 1:
+        reached = " and ".join(f"{one.partition('/')[0]} {headline(found[one])[1]:.1f}" for one in found)
+        say(f"{folder.name}: {reached} on validation, so it was trained as {encoder.partition('/')[0]}")
+    sides = zero_shot(data["test"], encoder, bars)
+    loaded = load_encoder(encoder)
+    scale, bias = loaded.scale_and_bias()
+    loss = loss or ("info_nce" if bias is None else "siglip")
+    dim = sides[0].shape[-1]
+    return save_model(
+        folder,
+        replace(config, encoder=encoder, loss=loss, loss_params=as_if_trained(loss, scale, bias)),
+        described(data),
+        {"name": encoder, "hash": loaded.hash, "visual_dim": dim, "text_dim": dim},
+        {"validation": found[encoder], "test": split_metrics(data["test"], *sides)},
+        sides,
+        command,
+    )
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE strings. Raises ValueError where one is none, or a name is there twice."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise ValueError(f"{option} {text}: write NAME=VALUE")
+        if name in found:
+            raise ValueError(f"{option} {text}: {name} is there twice")
+        found[name] = value
+    return found
+
+
+def allowed(named: dict[str, list[str]]) -> list[str]:
+    """The option by which the app answers typed words with these encoders."""
+    encoders = list(dict.fromkeys(name for names in named.values() for name in names))
+    allow_only([])
+    refused = [name for name in encoders if not is_allowed(name)]
+    allow_only(None)
+    return ["--allow-encoders", *refused] if refused else []
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--dataset", required=True, metavar="NAME|PATH", help="pictures or clips with captions"
+    )
+    parser.add_argument("--model", nargs="+", required=True, metavar="NAME=SPEC", help="one run for each")
+    parser.add_argument(
+        "--trained-with", nargs="+", default=[], metavar="NAME=LOSS",
+        help="default: siglip where the checkpoint has a bias, else info_nce",
+    )  # fmt: skip
+    words = "a parameter of the dataset"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
+    parser.add_argument("--out", default="runs", metavar="DIR", help="run folders are DIR/NAME")
+    parser.add_argument("--overwrite", action="store_true", help="replace runs that are there")
+    add_strict(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""Models as they are: added beside trained runs, and asked like them everywhere."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from scripts import add, combine, evaluate, flag
+from scripts import train as train_script
+from tests.test_encoders import TEXT, VISION, save_tiny
+from xmr.checkpoints import RunRefused, as_if_trained, list_runs, load_run
+from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN
+from xmr.embedding import embed_texts, embed_visuals
+from xmr.encoders import candidates, forget_encoders, load_encoder
+from xmr.losses import LOSSES
+from xmr.matchers.unit import Unit
+from xmr.views import TABS, view
+from xmr.workspace import Query
+from xmr.workspace.pages import open_pages
+
+COLOURS = ("red", "green", "blue", "yellow", "white", "black")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of 60 pictures, two models of open_clip, and runs: both as they are, and a head on one of them."""
+    place = tmp_path_factory.mktemp("add")
+    (place / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    with (place / "photos" / "metadata.jsonl").open("w") as file:
+        for i in range(60):
+            split = ("train", "validation", "test")[i % 3]
+            colours = rng.choice(COLOURS, 2, replace=False)
+            picture = Image.new("RGB", (40, 40), str(colours[0]))
+            picture.paste(Image.new("RGB", (20, 10 + i // 6), str(colours[1])), (5, 5))
+            picture.save(place / "photos" / f"{i}.png")
+            line = {
+                "file_name": f"{i}.png",
+                "caption": f"{colours[1]} on {colours[0]}, number {i}",
+                "split": split,
+            }
+            file.write(json.dumps(line) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XMR_CACHE", str(place / "cache"))
+        forget_encoders()
+        for seed, name in enumerate(("one", "two")):
+            save_tiny(place / name, seed=seed)
+        data = ["--dataset", str(place / "photos")]
+        models = [f"A={place / 'one'}", f"B=local-dir:{place / 'two'}"]
+        arguments = [*data, "--model", *models, "--trained-with", "B=siglip", "--out", str(place / "runs")]
+        assert add.main(arguments) == 0
+        head = ["--encoder", f"local-dir:{place / 'one'}", "--loss", "info_nce", "--epochs", "1"]
+        assert train_script.main([*data, *head, "--out", str(place / "runs")]) == 0
+        yield place
+    forget_encoders()
+
+
+@pytest.fixture
+def copied(place, tmp_path):
+    return shutil.copytree(place / "runs", tmp_path / "runs")
+
+
+def test_a_model_is_a_run_whose_scores_are_its_own_cosines(place):
+    run = load_run(place / "runs" / "A")
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{place / 'one'}")
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{place / 'one'}")
+    lines = [json.loads(line) for line in (place / "photos" / "metadata.jsonl").read_text().splitlines()]
+    test = [line for line in lines if line["split"] == "test"]
+    pictures = [Image.open(place / "photos" / line["file_name"]) for line in test]
+    texts = [line["caption"] for line in test]
+    with torch.inference_mode():
+        visual = model.eval().encode_image(torch.stack([preprocess(p) for p in pictures]), normalize=True)
+        text = model.encode_text(tokenizer(texts), normalize=True)
+    found = run.embeddings()
+    np.testing.assert_allclose(found[0] @ found[1].T, visual @ text.T, atol=3e-3)
+    np.testing.assert_allclose(embed_texts(run, texts), text, atol=3e-3)
+    np.testing.assert_allclose(embed_visuals(run, pictures), visual, atol=3e-3)
+    assert (
+        run.untrained and run.has_loss and not run.scores_pairs and run.history == [] and run.parts == (run,)
+    )
+    assert run.loss_values == {"temperature": pytest.approx(1 / model.logit_scale.exp().item())}
+    assert sorted(path.name for path in run.path.iterdir()) == sorted([CARD, EMBEDDINGS, RUN])
+    assert set(run.metrics) == {"validation", "test"} and run.dataset["sizes"]["test"]["visuals"] == 20
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_model_is_looked_at_with_any_loss_at_its_own_temperature(loss):
+    found = as_if_trained(loss, scale=20.0, bias=-7.5)
+    LOSSES[loss].parse(found)
+    expected = {"temperature": 0.05, "scale": 20.0, "bias": -7.5}
+    for name, value in found.items():
+        bounds = LOSSES[loss].param(name).range
+        assert bounds.low <= value <= bounds.high
+        assert value == pytest.approx(expected[name]) or value in (bounds.low, bounds.high)
+    if loss == "info_nce":
+        assert found == {"temperature": pytest.approx(0.05)}
+    if loss == "siglip":
+        assert found == {"scale": 20.0, "bias": -7.5}
+
+
+def test_scripts_take_it_as_any_run(place, tmp_path, capsys, copied):
+    assert evaluate.main([str(place / "runs"), "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["runs"]}
+    assert {"A", "B", "info_nce"} < set(found)
+    for name in "AB":
+        told = load_run(place / "runs" / name).metrics["test"]
+        assert found[name]["metrics"]["rsum"] == pytest.approx(told["rsum"])
+    zero_shot = found[f"zero-shot: local-dir:{place / 'one'}"]["metrics"]
+    assert zero_shot == found["A"]["metrics"]
+    assert flag.main([str(place / "runs" / "B"), "--out", str(tmp_path / "s.csv")]) == 0
+    assert combine.main([str(copied / "A"), str(copied / "B"), "--rule", "mean"]) == 0
+    blend = load_run(copied / "mean")
+    assert [member.group for member in blend.members] == ["model as it is"] * 2
+    assert embed_texts(blend, ["red on blue"]).shape == (1, 32)
+
+
+def test_models_stand_on_one_page_with_heads_and_have_every_tab(place):
+    pages = open_pages(place / "runs")
+    assert len(pages) == 1 and sorted(pages[0].workspace.runs) == ["A", "B", "info_nce"]
+    workspace = pages[0].workspace
+    assert workspace.trained == ["A", "B", "info_nce"]
+    column = workspace.search(Query(text="red on blue"), ["A", "B"], "test", "t2v", 3)
+    assert [len(one.results) for one in column] == [3, 3]
+    for tab in TABS:
+        found = view(pages, {"tab": [tab], "runs": ["A,B"]})
+        assert found["blocks"] and not [block for block in found["blocks"] if block["kind"] == "fault"], tab
+    assert "as if siglip" in json.dumps(view(pages, {"tab": ["results"]}), ensure_ascii=False)
+
+
+# ---- what may be named -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def architecture(tmp_path):
+    """A small one that open_clip knows by name, with and without QuickGELU."""
+    before = dict(open_clip.factory._MODEL_CONFIGS)
+    (tmp_path / "configs").mkdir()
+    for name, more in (("tiny-vit", {}), ("tiny-vit-quickgelu", {"quick_gelu": True})):
+        config = {"embed_dim": 16, "vision_cfg": VISION["vit"], "text_cfg": TEXT, **more}
+        (tmp_path / "configs" / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "configs")
+    yield "tiny-vit"
+    open_clip.factory._MODEL_CONFIGS.clear()
+    open_clip.factory._MODEL_CONFIGS.update(before)
+
+
+def test_a_trainers_checkpoint_is_read_and_its_activation_found(place, tmp_path, capsys, architecture):
+    model = open_clip.create_model(architecture)
+    state = {f"module.{key}": tensor for key, tensor in model.state_dict().items()}
+    torch.save(
+        {"epoch": 5, "name": "run", "state_dict": state, "optimizer": {"state": {}}}, tmp_path / "epoch_5.pt"
+    )
+    names = candidates(f"{architecture}:{tmp_path / 'epoch_5.pt'}")
+    assert [name.partition("/")[0] for name in names] == [architecture, f"{architecture}-quickgelu"]
+    loaded = load_encoder(names[0])
+    assert all(
+        torch.equal(tensor, model.state_dict()[key]) for key, tensor in loaded.model.state_dict().items()
+    )
+    spec = f"mine={architecture}:{tmp_path / 'epoch_5.pt'}"
+    arguments = ["--dataset", str(place / "photos"), "--model", spec, "--out", str(tmp_path / "runs")]
+    assert add.main(arguments) == 0
+    said = capsys.readouterr()
+    run = load_run(tmp_path / "runs" / "mine")
+    assert run.encoder["name"] in names and "on validation, so it was trained as" in said.err
+    assert "--allow-encoders" in said.out and "as if trained with info_nce (temperature" in said.out
+
+
+def test_a_checkpoint_of_another_size_is_told_in_a_sentence_and_nothing_is_unpickled(tmp_path, architecture):
+    save_tiny(tmp_path / "net", kind="vit", text=TEXT | {"width": 16})
+    model = open_clip.create_model(f"local-dir:{tmp_path / 'net'}")
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "wide.pt")
+    with pytest.raises(
+        ValueError, match="weights are of another architecture: text pos_embed width"
+    ) as raised:
+        load_encoder(candidates(f"{architecture}:{tmp_path / 'wide.pt'}")[0])
+    assert "\n" not in str(raised.value)
+    state = open_clip.create_model(architecture).state_dict()
+    state["text_projection"] = torch.zeros(8, 24)
+    torch.save({"state_dict": state}, tmp_path / "longer.pt")
+    with pytest.raises(ValueError, match="another architecture: size mismatch for text_projection") as raised:
+        load_encoder(candidates(f"{architecture}:{tmp_path / 'longer.pt'}")[0])
+    assert "\n" not in str(raised.value)
+
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").mkdir, ()
+
+    (tmp_path / "trap.pt").write_bytes(pickle.dumps({"state_dict": Trap()}))
+    torch.save({"state_dict": Trap()}, tmp_path / "trap2.pt")
+    for name in ("trap.pt", "trap2.pt"):
+        with pytest.raises(ValueError, match="holds more than weights"):
+            load_encoder(candidates(f"{architecture}:{tmp_path / name}")[0])
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--model", "one"], "write NAME=VALUE"),
+        (["--model", "a=x/y", "a=x/z"], "a is there twice"),
+        (["--model", "a/b=ViT-B-32/openai"], "no slashes"),
+        (["--model", "A=blocks"], "holds a run already; --overwrite"),
+        (["--model", "n=ViT-B-32:nowhere.pt"], "there is no file nowhere.pt"),
+        (["--model", "n=ViT-B-33/openai"], "did you mean 'ViT-B-32'"),
+        (["--model", "n=blocks", "--trained-with", "m=siglip"], "unknown model 'm'"),
+        (["--model", "n=blocks", "--trained-with", "n=siglop"], "did you mean 'siglip'"),
+    ],
+)
+def test_what_cannot_be_added_is_told_before_the_work(place, capsys, changes, message):
+    before = sorted(path.name for path in (place / "runs").iterdir())
+    arguments = ["--dataset", str(place / "photos"), "--out", str(place / "runs"), *changes]
+    assert add.main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in (place / "runs").iterdir()) == before
+
+
+def test_a_file_of_weights_without_its_architecture_is_told(tmp_path):
+    (tmp_path / "epoch.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="doesn't tell its architecture: write MODEL:"):
+        candidates(str(tmp_path / "epoch.pt"))
+
+
+# ---- the folder --------------------------------------------------------------------------------------------
+
+
+def edit(change):
+    def damage(folder):
+        about = json.loads((folder / RUN).read_text())
+        change(about)
+        (folder / RUN).write_text(json.dumps(about))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: (f / EMBEDDINGS).unlink(), "embeddings.safetensors is missing"),
+        (lambda f: (f / EMBEDDINGS).write_bytes((f / EMBEDDINGS).read_bytes()[:-1]), "altered or truncated"),
+        (edit(lambda a: a["encoder"].update(text_dim=8)), "no one space"),
+        (edit(lambda a: a["encoder"].update(text_dim=0, visual_dim=0)), "no one space"),
+        (edit(lambda a: a["encoder"].update(text_dim=8, visual_dim=8)), "the configuration implies"),
+        (edit(lambda a: a["config"].update(loss="")), "unknown loss ''"),
+        (edit(lambda a: a["config"]["loss_params"].update(temperature=0)), "outside"),
+        (edit(lambda a: a["dataset"]["sizes"].pop("test")), "no test split"),
+        (edit(lambda a: a["metrics"].pop("validation")), "metrics.validation is not as xmr writes"),
+    ],
+)  # fmt: skip
+def test_a_broken_folder_is_refused_with_the_reason(copied, damage, reason):
+    damage(copied / "A")
+    with pytest.raises(RunRefused, match=reason):
+        load_run(copied / "A")
+    runs, faults = list_runs(copied)
+    assert [run.name for run in runs] == ["B", "info_nce"] and [fault.path.name for fault in faults] == ["A"]
+
+
+def test_unit_normalises_and_takes_the_mean_of_frames():
+    rng = torch.Generator().manual_seed(0)
+    frames = torch.randn(3, 4, 5, generator=rng)
+    frames[1, 2:] = 0  # padding
+    found = Unit(5).visual(frames)
+    for row, clip in zip(found, frames, strict=True):
+        mean = torch.stack([frame for frame in clip if frame.any()]).mean(0)
+        assert torch.allclose(row, mean / mean.norm())
+    assert torch.allclose(Unit(5).text(frames[:, 0]).norm(dim=1), torch.ones(3))

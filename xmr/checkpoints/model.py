@@ -1,0 +1,119 @@
+"""A model as it is: nothing was trained here, its embeddings of a data set are scores already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save as tensor_bytes
+from torch import nn
+
+from xmr.checkpoints.files import RunRefused
+from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN, check_fields, check_outcome, check_sizes, read_about
+from xmr.checkpoints.head import ABOUT, Head, config_of, learnable
+from xmr.checkpoints.save import about_bytes, card, recall_table
+from xmr.checksums import digest
+from xmr.core import TrainConfig
+from xmr.disk import write_files
+from xmr.losses import LOSSES
+from xmr.matchers.unit import Unit
+from xmr.metrics import headline
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model(Head):
+    """The frozen encoder itself. Its loss is one that it is looked at *as if* it had been trained with: at its own
+    temperature (and bias), where it has them."""
+
+    @property
+    def about(self) -> str:
+        return "model as it is"
+
+    @property
+    def untrained(self) -> bool:
+        return True
+
+    def matcher(self) -> nn.Module:
+        return self.form
+
+
+def load_model(path: Path, about: dict[str, Any]) -> Model:
+    """The model in the folder `path`; `about` is the content of its run.json. Raises RunRefused as `load_run`."""
+    check_fields(ABOUT, about, RUN)
+    check_outcome(about)
+    check_sizes(about)
+    encoder = about["encoder"]
+    if encoder["visual_dim"] != encoder["text_dim"] or not encoder["visual_dim"]:
+        raise RunRefused(
+            f"{RUN}: {encoder['visual_dim']} and {encoder['text_dim']} dimensions on the two sides are no one space"
+        )
+    try:
+        config = config_of(about["config"])
+        config = replace(config, loss_params=LOSSES[config.loss].parse(config.loss_params))
+    except RunRefused:
+        raise
+    except Exception as error:  # whatever a stranger's configuration does
+        raise RunRefused(f"{RUN}: {error}") from error
+    run = Model(
+        name=path.name,
+        path=path,
+        **{key: about[key] for key in ("dataset", "encoder", "metrics", "training", "files")},
+        config=config,
+        loss_values=config.loss_params,
+        form=Unit(encoder["visual_dim"]).eval(),
+    )
+    run._embedded()
+    return run
+
+
+def save_model(
+    folder: str | Path,
+    config: TrainConfig,
+    dataset: dict[str, Any],
+    encoder: dict[str, Any],
+    metrics: dict[str, dict[str, float]],
+    embeddings: Sequence[np.ndarray],
+    command: str = "",
+) -> Model:
+    """Writes a model's folder, whole or not at all, and reads it back; `dataset`, `encoder` and `metrics` as in `Run`,
+    `embeddings` unit ones of the test split, (N_v, D) and (N_t, D). Raises CannotSave."""
+    folder = Path(folder).expanduser().resolve()
+    arrays = {
+        side: torch.from_numpy(part).half() for side, part in zip(("visual", "text"), embeddings, strict=True)
+    }
+    content = tensor_bytes(arrays)
+    about = about_bytes(
+        kind="model",
+        config=config.to_json(),
+        dataset=dataset,
+        encoder=encoder,
+        metrics=metrics,
+        training={"command": command},
+        files={EMBEDDINGS: digest(content)},
+    )
+    figure, score = headline(metrics["test"])
+    body = [
+        f"The encoder {encoder['name']} as it is, measured by xmr on {dataset['name']}. Nothing was trained here.",
+        recall_table(metrics["test"]),
+        f"{figure} {score:.1f}, test split.",
+        f"Made with:\n\n```\n{command or 'xmr.checkpoints.save_model'}\n```",
+    ]
+    told = card(folder.name, dataset["name"], "model", metrics["test"], body)
+    write_files(folder, {EMBEDDINGS: content, CARD: told.encode(), RUN: about})
+    return load_model(folder, read_about(folder))
+
+
+def as_if_trained(loss: str, scale: float, bias: float | None) -> dict[str, float]:
+    """Those learned hyper-parameters of a loss that a model's own `scale` of its scores (1 / temperature) and `bias` tell;
+    one outside its range is at the nearest border."""
+    told = {"temperature": 1 / scale, "scale": scale, "bias": bias}
+    found = {}
+    for name in learnable(LOSSES[loss]):
+        if told.get(name) is not None:
+            bounds = LOSSES[loss].param(name).range
+            found[name] = min(max(told[name], bounds.low), bounds.high)
+    return found
