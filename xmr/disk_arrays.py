@@ -78,10 +78,10 @@ def resumable_array(
     if found is not None:
         return found
     part = path.with_suffix(".part")
-    with saving(part):
-        done, known = _resumed(part, rows)
+    begun = _vouched(part, rows, 1, "can't be gone on with, and is begun anew") if part.exists() else None
+    array, done, known = begun or (None, 0, hashlib.sha256())
     report(done, rows)
-    saved, whole, array = time.monotonic(), done, open_memmap(part, mode="r") if done else None
+    saved, whole = time.monotonic(), done
     file = part.open("r+b" if done else "wb")
     try:
         for begin in range(done, rows, step):
@@ -133,39 +133,34 @@ def _tell(file: BinaryIO, path: Path, rows: int, array: np.ndarray, sha256: str)
 
 
 def _opened(path: Path, rows: int) -> np.ndarray | None:
+    """The array at `path`, if it is whole."""
     if not path.exists():
         return None
-    try:
-        array = open_memmap(path, mode="r")
-        if _state(path) not in _known:
-            about = _about(path)
-            if (about["rows"], about["shape"], about["type"]) != (rows, list(array.shape), array.dtype.str):
-                raise ValueError(f"{about} was written, not {array.shape} {array.dtype.str}")
-            if _hashed(array, rows).hexdigest() != about["sha256"]:
-                raise ValueError("its SHA-256 is not the one that it was written with")
-            _known.add(_state(path))
-        return array
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        warnings.warn(f"{path} is not used, and made anew: {error}", stacklevel=4)
+    if _state(path) in _known:
+        return open_memmap(path, mode="r")
+    found = _vouched(path, rows, rows, "is not used, and made anew")
+    if found is None:
         return None
+    _known.add(_state(path))
+    return found[0]
 
 
-def _resumed(part: Path, rows: int) -> tuple[int, Any]:
-    """How many rows of an interrupted array are as they were written, and the hash of these so far."""
-    if part.exists():
-        try:
-            about, array = _about(part), open_memmap(part, mode="r")
-            if (about["shape"], about["type"]) != ([rows, *array.shape[1:]], array.dtype.str):
-                raise ValueError(f"it is {array.shape} {array.dtype.str}")
-            if not 0 < about["rows"] <= rows:
-                raise ValueError(f"{about['rows']} rows of {rows}")
-            known = _hashed(array, about["rows"])
-            if known.hexdigest() == about["sha256"]:
-                return about["rows"], known
+def _vouched(path: Path, rows: int, least: int, otherwise: str) -> tuple[np.ndarray, int, Any] | None:
+    """The array of so many rows in that file, how many of them, `least` or more, are as they were written, and the hash of
+    these so far; None, with a warning that says what it is `otherwise`, where that is not so."""
+    try:
+        about, array = _about(path), open_memmap(path, mode="r")
+        if (about["shape"], about["type"]) != (list(array.shape), array.dtype.str) or len(array) != rows:
+            raise ValueError(f"{about} was written, not {rows} rows of {array.shape} {array.dtype.str}")
+        if not least <= about["rows"] <= rows:
+            raise ValueError(f"{about['rows']} rows of {rows}")
+        known = _hashed(array, about["rows"])
+        if known.hexdigest() != about["sha256"]:
             raise ValueError("its SHA-256 is not the one that it was written with")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"{part} can't be gone on with, and is begun anew: {error}", stacklevel=4)
-    return 0, hashlib.sha256()
+        return array, about["rows"], known
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(f"{path} {otherwise}: {error}", stacklevel=4)
+        return None
 
 
 def _about(path: Path) -> dict[str, Any]:
