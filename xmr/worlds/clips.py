@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,12 +87,21 @@ def sample_clips(n: int, seed: Seed = 0) -> Clips:
     return concatenate([_sample_block(stream) for stream in blocks_of(n, _BLOCK, seed)])[:n]
 
 
+class _Event(NamedTuple):
+    action: int
+    actor: int
+    start: float
+    end: float
+    amount: float
+    window: str
+
+
 @dataclass
 class _Plan:
     """What a clip shows, before anything has a place."""
 
     objects: list[list[int]]  # colour, shape, size, material
-    events: list[list]  # action, actor, start, end, amount
+    events: list[_Event]
     passing: tuple[int, int, int] = (-1, -1, 0)  # event, slot, PASSES_BEHIND or PASSES_FRONT
 
 
@@ -133,37 +143,30 @@ def _plan(random: Random) -> _Plan:
                 codes[attribute] = objects[-1][attribute]
         objects.append(codes)
     plan = _Plan(objects, [])
-    windows: list[str] = []
     for window in weighted(random, list(_PLANS), list(_PLANS.values())):
-        busy = {
-            event[1]
-            for other, event in zip(windows, plan.events, strict=True)
-            if other == window or "whole" in (other, window)
-        }
+        busy = {one.actor for one in plan.events if one.window == window or "whole" in (one.window, window)}
         free = [slot for slot in range(count) if slot not in busy]
         if free:
             slot = free[int(random.random() * len(free))]
-            event = _event(plan, windows, window, slot, random)
+            event = _event(plan, window, slot, random)
             if event is not None:
                 plan.events.append(event)
-                windows.append(window)
     if not plan.events:
         return _plan(random)
-    _choosepassing(plan, random)
-    order = sorted(range(len(plan.events)), key=lambda e: plan.events[e][2])
+    _choose_passing(plan, random)
+    order = sorted(range(len(plan.events)), key=lambda e: plan.events[e].start)
     plan.events = [plan.events[e] for e in order]
     event, slot, kind = plan.passing
     plan.passing = (order.index(event) if kind else -1, slot, kind)
     return plan
 
 
-def _event(plan: _Plan, windows: list[str], window: str, slot: int, random: Random) -> list | None:
+def _event(plan: _Plan, window: str, slot: int, random: Random) -> _Event | None:
     """An event of an object in a window, or None where nothing more can happen to it. An object does no thing twice,
     and at most one appears or vanishes in a window, so that one is before the other."""
-    own = [event[0] for event in plan.events if event[1] == slot]
-    sudden = any(
-        w == window and event[0] in (APPEAR, VANISH) for w, event in zip(windows, plan.events, strict=True)
-    )
+    own = [one.action for one in plan.events if one.actor == slot]
+    sudden = any(one.window == window and one.action in (APPEAR, VANISH) for one in plan.events)
+    before_late = window == "early" and any(one.window == "late" for one in plan.events)
     weights = list(_ACTION_WEIGHTS)
     for action in own:
         weights[action] = 0
@@ -172,7 +175,7 @@ def _event(plan: _Plan, windows: list[str], window: str, slot: int, random: Rand
     # Plans go forward in time: what comes later than another event of this object is late.
     if sudden or own:
         weights[APPEAR] = 0
-    if sudden or (window == "early" and "late" in windows) or VANISH in own:
+    if sudden or before_late or VANISH in own:
         weights[VANISH] = 0
     if VANISH in own or not sum(weights):
         return None
@@ -192,14 +195,14 @@ def _event(plan: _Plan, windows: list[str], window: str, slot: int, random: Rand
         amount = random.choice((-1, 1)) * _TURN_RATE * (end - start)
     elif action == BOUNCE:
         amount = 0.95 + 0.35 * random.random()
-    return [action, slot, start, end, amount]
+    return _Event(action, slot, start, end, amount, window)
 
 
-def _choosepassing(plan: _Plan, random: Random) -> None:
+def _choose_passing(plan: _Plan, random: Random) -> None:
     """Perhaps lets one slide to a side pass an object to which nothing else happens meanwhile. Of different sizes, the
     small one is behind: seen from above, a large one behind it would hardly be covered. Nor does a cone's tip cover
     much of its equals."""
-    for e, (action, actor, start, end, _) in enumerate(plan.events):
+    for e, (action, actor, start, end, *_) in enumerate(plan.events):
         if action not in (TO_LEFT, TO_RIGHT) or random.random() >= _PASS:
             continue
         others = [
@@ -218,9 +221,9 @@ def _choosepassing(plan: _Plan, random: Random) -> None:
 
 def _rests(plan: _Plan, slot: int, start: float, end: float) -> bool:
     """Whether an object is there, and nothing happens to it, all the while."""
-    own = [event for event in plan.events if event[1] == slot]
-    later = {action for action, _, begins, _, _ in own if begins >= end}
-    earlier = {action for action, _, _, ends, _ in own if ends <= start}
+    own = [one for one in plan.events if one.actor == slot]
+    later = {one.action for one in own if one.start >= end}
+    earlier = {one.action for one in own if one.end <= start}
     return len(own) == len(later) + len(earlier) and APPEAR not in later and VANISH not in earlier
 
 
@@ -231,7 +234,7 @@ def _arrays(plans: Sequence[_Plan], rng: np.random.Generator) -> tuple[Clips, np
     events = np.tile(np.array([-1, -1, 0, 0, 0], np.float32), (n, EVENTS, 1))
     for i, plan in enumerate(plans):
         codes[i, : len(plan.objects)] = plan.objects
-        events[i, : len(plan.events)] = plan.events
+        events[i, : len(plan.events)] = [one[:5] for one in plan.events]
     count = np.array([len(plan.objects) for plan in plans], np.int8)
     present = np.arange(SLOTS) < count[:, None]
     light = sample_light(rng, n)
