@@ -158,7 +158,7 @@ def test_precision_is_estimated_from_whole_batches_of_drawn_suspects_only(worksp
     assert len(drawn) > 3 * BATCH
     given |= dict.fromkeys(drawn[BATCH:].tolist(), "no")  # however many are judged for other reasons
     assert "once the first 10 of its suspects in a random order are judged" in told() and told().endswith(
-        ": 0 are."
+        ": 0 so far."
     )
     given.clear()
     answers = ["yes"] * 12 + ["no"] * 6 + ["unsure"] * 2 + ["yes"] * 7

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,16 +130,10 @@ def test_pages_lose_no_pair_when_judged_ones_leave_the_list():
     assert page_of(places[:0], (96, 99), 1).tolist() == []
 
 
-def test_another_list_begins_at_its_start_and_the_same_keeps_its_page(workspace):
-    asked = asked_of()
-    second = list_page(workspace, asked, move=1, place=list_page(workspace, asked).place)
-    assert second.where.startswith("13–24 of")
-    assert list_page(workspace, replace(asked, judge="Ann"), place=second.place).where == second.where
-    left = [replace(asked, judged="open", judge=name) for name in ("Ann", "Bob")]
-    assert left[0].key != left[1].key  # what another person has not judged is another list
-    for other in (replace(asked, listed="suspected"), replace(asked, run="info_nce")):
-        assert list_page(workspace, other, place=second.place).place[1] < second.place[1]
+def test_a_page_is_told_with_its_place_in_the_list(workspace):
+    second = list_page(workspace, asked_of(), move=1, shown=list_page(workspace, asked_of()).shown)
     listed, every = len(listed_pairs(workspace)), len(pairs_on(workspace))
+    assert second.shown == (12, 23) and second.where.startswith("13–24 of")
     assert second.panel["progress"]["listed"] == listed < every
     assert f"of {listed:,}; {every - listed:,} more, whose texts read like" in second.where
 

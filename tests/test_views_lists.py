@@ -32,8 +32,8 @@ def show_false(workspace, listed="all", page=0, threshold=0.8, direction="t2v", 
     settings = {"caption_similarity": {"threshold": threshold}} | others
     asked = suspect_lists.Asked(run, "test", direction, settings, listed)
     drawn, numbers = drawn_of(workspace, settings, run, direction)
-    shown = list_page(workspace, asked, place=(asked.key, 12 * page, 12 * page + 11))
-    at = (int(shown.where.split("–")[0].replace(",", "")) - 1) // 12 if shown.place else 0
+    shown = list_page(workspace, asked, shown=(12 * page, 12 * page + 11))
+    at = (int(shown.where.split("–")[0].replace(",", "")) - 1) // 12 if shown.shown else 0
     return drawn, numbers, shown.cards, at, shown.where
 
 

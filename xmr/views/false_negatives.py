@@ -23,7 +23,6 @@ from xmr.views.suspect_lists import (
     NothingToShow,
     examine,
     filters,
-    page_of,
 )
 from xmr.views.suspect_order import ORDERS, estimate_words, order_words
 from xmr.views.suspect_pages import counted, judge_pairs, list_page
@@ -187,23 +186,14 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
     """The filters, the order, how to judge, what is judged, what to do with it, and a page of pairs with the ways on: by place,
     so that what is judged takes no others' turns."""
     workspace, state, act = scene.workspace, scene.state, scene.act
-    place = None
     names = state.suspect_visual, state.suspect_text
-    try:
-        places = examine(workspace, asked, whole=False).listed
-        if act.block == "fn-turn" and (way := _turn(act)):
-            shown = page_of(places, way[1:], way[0])
-        else:
-            shown = page_of(places, (state.page, state.page), 0)
-        place = (asked.key, int(shown[0]), int(shown[-1])) if len(shown) else None
-    except NothingToShow:
-        pass
-    page = list_page(workspace, asked, scene.visitor.name, names, place)
-    scene.set(page=page.place[1] if page.place else 0)
+    move, *shown = _turn(act) or (0, state.page, state.page)
+    page = list_page(workspace, asked, scene.visitor.name, names, (shown[0], shown[1]), move)
+    scene.set(page=page.shown[0] if page.shown else 0)
     forgotten = workspace.verdicts.forgotten
     again = {"page": 0}
     turn = [
-        button(f"fn-{id}", label, block="fn-turn", data=[step, *(page.place or ())[1:]])
+        button(f"fn-{id}", label, block="fn-turn", data=[step, *(page.shown or ())])
         for id, label, step in (("previous", "Previous", -1), ("next", "Next", 1))
     ]
     exports = [
@@ -310,7 +300,7 @@ def _people(workspace: Workspace, asked: Asked, whole: bool = False) -> list[Blo
 def _turn(act: Act) -> tuple[int, int, int] | None:
     """One page on (1) or back (-1), and the first and the last place that were shown; None where a browser sends no such.
     What was judged since may have left the list, so the places count, not the page."""
-    sent = act.data
+    sent = act.data if act.block == "fn-turn" else None
     if not isinstance(sent, list) or [type(one) for one in sent] != [int] * 3:
         return None
     step, first, last = sent

@@ -69,23 +69,6 @@ class Asked:
     runs: tuple[str, ...] = ()  # whose disagreement makes a pair informative
     blind: bool = False  # what is known of a pair is not told before the person judged it
 
-    @property
-    def key(self) -> str:
-        """Which list this is; whoever asks, unless it is of what they have not judged."""
-        who = self.judge if self.judged == "open" else ""
-        parts = (
-            self.run,
-            self.split,
-            self.direction,
-            self.settings,
-            self.listed,
-            self.not_by,
-            self.judged,
-            self.order,
-            who,
-        )
-        return repr(parts)
-
 
 @dataclass(frozen=True)
 class Examined:

@@ -117,7 +117,7 @@ def estimate_words(selector: str, drawn: np.ndarray, stands: Standing, truth: fl
         first = min(BATCH, len(drawn))
         return (
             f"How often {selector} is right is estimated once the first {first} of its suspects in a random order are judged "
-            f"(every third pair of the informative order): {judged} are."
+            f"(every third pair of the informative order): {judged} so far."
         )
     sample = drawn[:count]
     yes, no = int(stands.told("yes")[sample].sum()), int(stands.told("no")[sample].sum())

@@ -23,7 +23,7 @@ class Listed(NamedTuple):
     cards: dict[str, Any]
     panel: dict[str, Any]
     where: str
-    place: tuple[str, int, int] | None  # which list, first and last place shown
+    shown: tuple[int, int] | None  # the first and the last place
 
 
 def list_page(
@@ -31,10 +31,10 @@ def list_page(
     asked: Asked,
     typed: str = "",
     names: tuple[str, str] = ("", ""),
-    place: tuple[str, int, int] | None = None,
+    shown: tuple[int, int] | None = None,
     move: int = 0,
 ) -> Listed:
-    """The page at `place` of the list, or the one after (`move` 1) or before it (-1); another list is shown from its start.
+    """The page of the list that begins where `shown` (first and last place) does, or the one after (`move` 1) or before it (-1).
     `typed` is what stands in the box for the person's name, `names` are those of a pair asked for."""
     why = judging.why_closed(workspace)
     try:
@@ -45,16 +45,16 @@ def list_page(
         return Listed(cards([]), closed(why or str(error)), "", None)
     except UnknownItem as error:
         pinned, fault = None, f" The pair asked for is not here: {error}."
-    at = page_of(examined.listed, place[1:] if place and place[0] == asked.key else None, move)
+    at = page_of(examined.listed, shown, move)
     try:
         first = [asked_card(workspace, asked, examined, pinned)] if pinned else []
         listing = [*first, *page_cards(workspace, asked, examined, at)]
     except (ValueError, OSError) as error:
         return Listed(cards([]), closed(why or f"{asked.run} can't be examined: {error}"), "", None)
     of = of_list(asked)
-    shown = [one.pair for one in listing if one.pair]
-    kept = closed(why) if why else verdict_panel(workspace, asked, examined, typed, shown)
-    here = (asked.key, int(at[0]), int(at[-1])) if len(at) else None
+    pairs = [one.pair for one in listing if one.pair]
+    kept = closed(why) if why else verdict_panel(workspace, asked, examined, typed, pairs)
+    here = (int(at[0]), int(at[-1])) if len(at) else None
     found = cards(listing, empty_words(asked, examined), None if why else of)
     return Listed(found, kept, where_words(asked, examined.listed, at, examined.repeats) + fault, here)
 
