@@ -54,13 +54,17 @@ class Standings:
         self._version, self._counted = 0, False
         # Of each question and person the verdicts that were not taken back, by the number of their event.
         self._given: dict[tuple[Question, str], dict[int, str]] = {}
-        self._said: dict[Question, dict[str, str]] = {}
+        self._said: dict[Question, dict[str, str]] = {}  # replaced, never changed: others may be reading it
 
     def answers(self, store: VerdictStore, judge: str) -> Answers:
         """What stands now, `judge` ("": nobody) being the person who asks. Raises as the store."""
+        fingerprint = self._names.data.fingerprint
         with self._lock:
-            while self._read_on(store):
-                pass
+            while (found := store.since(fingerprint, self._version))[0] > self._version:
+                self._said = dict(self._said)
+                self._version, events = found
+                for event in events:
+                    self._take(*event)
             self._counted = True
             return Answers(judge, self._said, self._version)
 
@@ -76,27 +80,22 @@ class Standings:
                 said[question] = {judge: answer}
         return Answers(judge, said, 0, False)
 
-    def _read_on(self, store: VerdictStore) -> bool:
-        """Takes in the next events; whether there were any."""
-        fingerprint, before = self._names.data.fingerprint, self._version
-        self._version, events = store.since(fingerprint, before)
-        for event, visual, text, person, answer in events:
-            question = self._names.question(Pair(fingerprint, visual, text))
-            if question is None:
-                continue
-            given = self._given.setdefault((question, person), {})
-            if answer:
-                given[event] = answer
-            else:
-                given.pop(event, None)
-            said = self._said.setdefault(question, {})
-            if given:
-                said[person] = given[max(given)]
-            else:
-                said.pop(person, None)
-            if not said:
-                del self._said[question]
-        return self._version > before
+    def _take(self, event: int, visual: str, text: str, person: str, answer: str) -> None:
+        question = self._names.question(Pair(self._names.data.fingerprint, visual, text))
+        if question is None:
+            return
+        given = self._given.setdefault((question, person), {})
+        if answer:
+            given[event] = answer
+        else:
+            given.pop(event, None)
+        said = {name: one for name, one in self._said.get(question, {}).items() if name != person}
+        if given:
+            said[person] = given[max(given)]
+        if said:
+            self._said[question] = said
+        else:
+            self._said.pop(question, None)
 
 
 @dataclass(frozen=True)
