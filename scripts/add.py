@@ -1,11 +1,13 @@
-"""Add models as they are, to be compared beside trained runs: nothing is trained.
+"""Add models as they are, or embeddings that they made, to be compared beside trained runs: nothing is trained.
 
     python scripts/add.py --dataset path/to/folder --model mine=ViT-B-32:logs/epoch_5.pt openai=ViT-B-32/openai --out runs
     python scripts/add.py --dataset blocks --model tiny=checkpoints/encoders/blocks --trained-with tiny=siglip --out runs
+    python scripts/add.py --dataset path/to/folder --embeddings ours=img.npy,txt.npy --out runs
 
 A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder that open_clip reads (local-dir:DIR or DIR), or
 MODEL:FILE, the weights that open_clip's trainer wrote. Loss weights and false negatives are looked at as if it had been trained
 with --trained-with, at the checkpoint's own temperature and bias.
+Embeddings are two .npy files of any model, (pictures, D) and (captions, D): a row for each of the test split, in its order.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ if __name__ == "__main__":
 
     leave_at_once()
 
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
 from scripts import told
 from scripts.command import Bars, reader, say
 from scripts.options import add_strict, data_params
@@ -30,14 +36,15 @@ from scripts.train import of_test
 from xmr.allowed import allow_only, is_allowed
 from xmr.checkpoints import Run, as_if_trained, is_started, save_model
 from xmr.checkpoints.folder import check_name
+from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset
 from xmr.data.sources import pinned
-from xmr.data.summary import described
-from xmr.embedding import zero_shot
+from xmr.data.summary import described, size
+from xmr.embedding import as_kept, zero_shot
 from xmr.locks import holding
 from xmr.losses import LOSSES
-from xmr.metrics import headline
+from xmr.metrics import headline, is_chance
 from xmr.registry import unknown
 from xmr.scoring import split_metrics
 
@@ -50,25 +57,28 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_all(options: argparse.Namespace, command: str) -> int:
     """Measures each model and writes its folder; returns the exit code."""
-    models, losses = pairs("--model", options.model), pairs("--trained-with", options.trained_with)
+    models, files = pairs("--model", options.model), pairs("--embeddings", options.embeddings)
+    losses, known = pairs("--trained-with", options.trained_with), [*models, *files]
+    if both := models.keys() & files.keys():
+        raise ValueError(f"--embeddings {min(both)}=…: --model has that name")
     for name, loss in losses.items():
-        if name not in models:
-            raise ValueError(f"--trained-with {name}={loss}: {unknown('model', name, models)}")
+        if name not in known:
+            raise ValueError(f"--trained-with {name}={loss}: {unknown('model', name, known)}")
         LOSSES[loss]  # raises UnknownName
     out = Path(options.out).expanduser()
-    for name in models:
+    for name in known:
         check_name(name)
         if name in ("", ".", "..") or PureWindowsPath(name).name != name:
-            raise ValueError(f"--model {name}=…: the name is that of a folder in --out: no slashes")
+            raise ValueError(f"{name}=…: the name is that of a folder in --out: no slashes")
         if is_started(out / name) and not options.overwrite:
             raise ValueError(f"{out / name} holds a run already; --overwrite replaces it")
     options.dataset = pinned(options.dataset)
     params = data_params(options.dataset, options.set)
     from xmr.encoders import candidates  # open_clip takes seconds to import
 
-    named = {
-        name: candidates(spec) for name, spec in models.items()
-    }  # what is not there is told before the work
+    # What is not there is told before the work.
+    named = {name: candidates(spec) for name, spec in models.items()}
+    arrays = {name: two_arrays(name, text) for name, text in files.items()}
     read, bars = reader(options.strict), Bars()
     data = {split: read(options.dataset, split, params) for split in SPLITS}
     config = TrainConfig(dataset=options.dataset, dataset_params=params, matcher="")
@@ -76,10 +86,11 @@ def run_all(options: argparse.Namespace, command: str) -> int:
         for name, encoders in named.items():
             with holding(out / name):
                 run = add(out / name, encoders, losses.get(name, ""), config, data, command, bars)
-            values = ", ".join(f"{key} {value:.4g}" for key, value in run.loss_values.items())
-            print(
-                f"{run.path}: test {of_test(run, data.__getitem__)}; looked at as if trained with {run.config.loss} ({values})"
-            )
+            tell(run, data)
+        for name, sides in arrays.items():
+            with holding(out / name):
+                run = add_embeddings(out / name, sides, losses.get(name, ""), config, data, command)
+            tell(run, data)
     finally:
         bars.close()
     print(f"compare them: {shlex.join(['python', 'app.py', '--checkpoints', options.out, *allowed(named)])}")
@@ -122,6 +133,71 @@ def add(
     )
 
 
+def add_embeddings(
+    folder: Path,
+    sides: Sequence[np.ndarray],
+    loss: str,
+    config: TrainConfig,
+    data: dict[str, Dataset],
+    command: str,
+) -> Run:
+    """Writes the run of embeddings (N_v, D) and (N_t, D) of the test split. Raises ValueError where they are not of it."""
+    test, loss = data["test"], loss or "info_nce"
+    for array, (what, count) in zip(sides, size(test).items(), strict=True):
+        if len(array) != count:
+            raise ValueError(
+                f"{folder.name}: {len(array):,} rows for the {count:,} {what} of {test.name} (test); write one for each, in the "
+                "order of the data"
+            )
+    kept = [as_kept(normalize(torch.from_numpy(array.astype(np.float32)), dim=-1)) for array in sides]
+    metrics = split_metrics(test, *kept)
+    if test.classes is None and is_chance(metrics["rsum"], test.visual_group, test.text_group):
+        say(
+            f"warning: {folder.name} is no better than chance: are its rows in the order of {test.name} (test)?"
+        )
+    identity = digest(b"".join(np.ascontiguousarray(array).tobytes() for array in sides))[:16]
+    dim = sides[0].shape[1]
+    encoder = {"name": "", "hash": identity, "visual_dim": dim, "text_dim": dim}
+    looked = replace(config, loss=loss)
+    return save_model(folder, looked, described(data), encoder, {"test": metrics}, kept, command)
+
+
+def two_arrays(name: str, text: str) -> list[np.ndarray]:
+    """The arrays of IMG.npy,TXT.npy; tells where they are not of unit length. Raises ValueError where they are no embeddings
+    in one space."""
+    paths = [Path(part).expanduser() for part in text.split(",")]
+    if len(paths) != 2:
+        raise ValueError(f"--embeddings {name}={text}: write {name}=IMG.npy,TXT.npy")
+    found = [floats(path) for path in paths]
+    if found[0].shape[1] != found[1].shape[1]:
+        widths = " and ".join(str(array.shape[1]) for array in found)
+        raise ValueError(f"--embeddings {name}: {widths} dimensions are no one space; are both of one model?")
+    return found
+
+
+def floats(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or not array.size:
+        told = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive"
+        raise ValueError(f"{path} holds {told}; write floats (N, D)")
+    lengths = np.linalg.norm(array.astype(np.float32), axis=1)
+    broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
+    if len(broken):
+        raise ValueError(f"{path}: row {broken[0]} is zero or not finite")
+    if np.abs(lengths - 1).max() > 0.01:
+        say(f"{path}: lengths {lengths.min():.3g} … {lengths.max():.3g}, normalised here")
+    return array
+
+
+def tell(run: Run, data: dict[str, Dataset]) -> None:
+    values = ", ".join(f"{key} {value:.4g}" for key, value in run.loss_values.items())
+    looked = f"looked at as if trained with {run.config.loss} ({values})"
+    print(f"{run.path}: test {of_test(run, data.__getitem__)}; {looked}")
+
+
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE strings. Raises ValueError where one is none, or a name is there twice."""
     found: dict[str, str] = {}
@@ -151,7 +227,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dataset", required=True, metavar="NAME|PATH", help="pictures or clips with captions"
     )
-    parser.add_argument("--model", nargs="+", required=True, metavar="NAME=SPEC", help="one run for each")
+    parser.add_argument("--model", nargs="+", default=[], metavar="NAME=SPEC", help="one run for each")
+    words = "one run for each, without an encoder: no typed words and no uploads"
+    parser.add_argument("--embeddings", nargs="+", default=[], metavar="NAME=IMG.npy,TXT.npy", help=words)
     parser.add_argument(
         "--trained-with", nargs="+", default=[], metavar="NAME=LOSS",
         help="default: siglip where the checkpoint has a bias, else info_nce",
@@ -161,7 +239,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="runs", metavar="DIR", help="run folders are DIR/NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace runs that are there")
     add_strict(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if not options.model and not options.embeddings:
+        parser.error("name something to add: --model or --embeddings")
+    return options
 
 
 if __name__ == "__main__":

@@ -132,6 +132,83 @@ def test_models_stand_on_one_page_with_heads_and_have_every_tab(place):
     assert "as if siglip" in json.dumps(view(pages, {"tab": ["results"]}), ensure_ascii=False)
 
 
+# ---- embeddings in two files -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(place, tmp_path):
+    """Those of model A, of other lengths and another type."""
+    for name, side in zip(("img", "txt"), load_run(place / "runs" / "A").embeddings(), strict=True):
+        np.save(tmp_path / f"{name}.npy", (3 * side).astype(np.float32 if name == "img" else np.float16))
+    return f"{tmp_path / 'img.npy'},{tmp_path / 'txt.npy'}"
+
+
+def test_two_files_of_embeddings_are_a_run_without_an_encoder(place, files, copied, capsys):
+    added = ["--dataset", str(place / "photos"), "--embeddings", f"ours={files}", "--out", str(copied)]
+    assert add.main(added) == 0
+    said = capsys.readouterr()
+    assert said.err.count("normalised here") == 2 and "as if trained with info_nce" in said.out
+    run, model = load_run(copied / "ours"), load_run(copied / "A")
+    for ours, theirs in zip(run.embeddings(), model.embeddings(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    assert run.untrained and run.about == "embeddings of two files" and set(run.metrics) == {"test"}
+    with pytest.raises(ValueError, match="has embeddings from a file .* pick a test item"):
+        embed_texts(run, ["red on blue"])
+    assert evaluate.main([str(copied / "ours")]) == 0
+    assert evaluate.main([str(copied / "ours"), "--split", "validation"]) == 2
+    assert "ours is two files of embeddings of its test split" in capsys.readouterr().err
+    pages = open_pages(copied)
+    workspace = pages[0].workspace
+    assert sorted(workspace.runs) == ["A", "B", "info_nce", "ours"]
+    (column,) = workspace.search(Query(index=0), ["ours"], "test", "t2v", 3)
+    assert len(column.results) == 3
+    for tab in TABS:
+        found = view(pages, {"tab": [tab], "runs": ["ours,A"]})
+        assert found["blocks"] and "fault" not in found, tab
+
+
+def npy(path, array):
+    np.save(path, array)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda f: npy(f / "img.npy", np.ones((19, 16), np.float32)),
+            "19 rows for the 20 visuals of photos (test)",
+        ),
+        (lambda f: npy(f / "txt.npy", np.ones((20, 8), np.float32)), "16 and 8 dimensions are no one space"),
+        (lambda f: npy(f / "img.npy", np.ones((20, 16), int)), "holds (20, 16) int64; write floats (N, D)"),
+        (lambda f: npy(f / "img.npy", np.ones(20)), "holds (20,) float64"),
+        (lambda f: npy(f / "img.npy", np.zeros((20, 16))), "row 0 is zero or not finite"),
+        (lambda f: npy(f / "img.npy", np.full((20, 16), np.inf)), "row 0 is zero or not finite"),
+        (lambda f: npy(f / "img.npy", np.array([{}] * 20)), "is no .npy file of numbers"),
+        (
+            lambda f: np.savez(f / "img.npy.npz", a=1) or (f / "img.npy.npz").rename(f / "img.npy"),
+            "holds an archive",
+        ),
+        (lambda f: (f / "img.npy").write_bytes(b""), "is no .npy file of numbers"),
+        (lambda f: (f / "img.npy").unlink(), "No such file"),
+    ],
+)
+def test_files_that_are_no_embeddings_of_the_test_split_are_told(
+    place, files, tmp_path, capsys, damage, message
+):
+    damage(tmp_path)
+    added = [
+        "--dataset",
+        str(place / "photos"),
+        "--embeddings",
+        f"x={files}",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert add.main(added) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "x").exists()
+
+
 # ---- what may be named -------------------------------------------------------------------------------------
 
 
@@ -203,6 +280,8 @@ def test_a_checkpoint_of_another_size_is_told_in_a_sentence_and_nothing_is_unpic
     [
         (["--model", "one"], "write NAME=VALUE"),
         (["--model", "a=x/y", "a=x/z"], "a is there twice"),
+        (["--model", "a=blocks", "--embeddings", "a=x,y"], "--model has that name"),
+        (["--embeddings", "a=x.npy"], "write a=IMG.npy,TXT.npy"),
         (["--model", "a/b=ViT-B-32/openai"], "no slashes"),
         (["--model", "A=blocks"], "holds a run already; --overwrite"),
         (["--model", "n=ViT-B-32:nowhere.pt"], "there is no file nowhere.pt"),

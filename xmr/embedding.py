@@ -290,6 +290,11 @@ def embed_dataset(
 
 def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> Inputs:
     """What the run's matcher reads of a split. Raises as `embed_dataset`."""
+    if run.untrained and not run.encoder["name"]:
+        raise ValueError(
+            f"{run.name} is two files of embeddings of its test split, so no encoder is known that would embed {dataset.name} "
+            f"({dataset.split})"
+        )
     frozen = frozen_features(dataset, run.encoder["name"], run.matcher().inputs, progress)
     if frozen.encoder_hash != run.encoder["hash"]:
         raise ValueError(_other_encoder(run, frozen.encoder_hash))
@@ -311,9 +316,10 @@ def _of_parts(run: Run, states: Callable[[Run, Encoded], Tensor], encoded: Encod
 def _encoder(run: Run, what: str) -> Any:
     name = run.encoder["name"]
     if not name:
+        of = "has embeddings" if run.untrained else "was trained on features"
         raise ValueError(
-            f"{run.name} was trained on features from a file ({run.config.dataset}), so no encoder is known that "
-            f"would make such features of new {what}; pick a test item instead"
+            f"{run.name} {of} from a file ({run.config.dataset}), so no encoder is known that would make such features of new "
+            f"{what}; pick a test item instead"
         )
     from xmr.encoders import load_encoder  # open_clip takes seconds to import
 

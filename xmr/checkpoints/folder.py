@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -154,10 +155,10 @@ def check_fields(kind: TypeAdapter, value: Any, name: str) -> None:
         raise RunRefused(f"{name}: {place} is not as xmr writes it: {fault['msg']}") from error
 
 
-def check_outcome(about: dict[str, Any]) -> None:
-    """Raises RunRefused where the metrics are not of the validation and the test split."""
+def check_outcome(about: dict[str, Any], splits: Sequence[str] = ("validation", "test")) -> None:
+    """Raises RunRefused where the metrics are not of these splits."""
     check_fields(OUTCOME, about, RUN)
-    for split in ("validation", "test"):
+    for split in splits:
         metrics = about["metrics"].get(split, {})
         if "rsum" not in metrics and not {"v2t/map", "t2v/map"} <= metrics.keys():
             raise RunRefused(f"{RUN}: metrics.{split} is not as xmr writes it: it has no rsum and no mAP")

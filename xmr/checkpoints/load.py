@@ -16,6 +16,7 @@ from xmr.registry import unknown
 KINDS = {
     "head": lambda path, about, _: load_head(path, about),
     "model": lambda path, about, _: load_model(path, about),
+    "embeddings": lambda path, about, _: load_model(path, about),
     "combination": load_combination,
 }
 

@@ -1,4 +1,4 @@
-"""A model as it is: nothing was trained here, its embeddings of a data set are scores already."""
+"""A model as it is, or two files of embeddings: nothing was trained here, they are scores already."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from xmr.metrics import headline
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Model(Head):
-    """The frozen encoder itself. Its loss is one that it is looked at *as if* it had been trained with: at its own
-    temperature (and bias), where it has them."""
+    """The frozen encoder itself; without its name, embeddings that somebody's model made of the test split. Its loss is
+    one that it is looked at *as if* it had been trained with: at its own temperature (and bias), where it has them."""
 
     @property
     def about(self) -> str:
-        return "model as it is"
+        return "model as it is" if self.encoder["name"] else "embeddings of two files"
 
     @property
     def untrained(self) -> bool:
@@ -44,9 +44,9 @@ class Model(Head):
 def load_model(path: Path, about: dict[str, Any]) -> Model:
     """The model in the folder `path`; `about` is the content of its run.json. Raises RunRefused as `load_run`."""
     check_fields(ABOUT, about, RUN)
-    check_outcome(about)
-    check_sizes(about)
     encoder = about["encoder"]
+    check_outcome(about, ("validation", "test") if encoder["name"] else ("test",))
+    check_sizes(about)
     if encoder["visual_dim"] != encoder["text_dim"] or not encoder["visual_dim"]:
         raise RunRefused(
             f"{RUN}: {encoder['visual_dim']} and {encoder['text_dim']} dimensions on the two sides are no one space"
@@ -87,7 +87,7 @@ def save_model(
     }
     content = tensor_bytes(arrays)
     about = about_bytes(
-        kind="model",
+        kind="model" if encoder["name"] else "embeddings",
         config=config.to_json(),
         dataset=dataset,
         encoder=encoder,
@@ -96,8 +96,9 @@ def save_model(
         files={EMBEDDINGS: digest(content)},
     )
     figure, score = headline(metrics["test"])
+    of = f"The encoder {encoder['name']}" if encoder["name"] else "A model, by its embeddings in two files,"
     body = [
-        f"The encoder {encoder['name']} as it is, measured by xmr on {dataset['name']}. Nothing was trained here.",
+        f"{of} as it is, measured by xmr on {dataset['name']}. Nothing was trained here.",
         recall_table(metrics["test"]),
         f"{figure} {score:.1f}, test split.",
         f"Made with:\n\n```\n{command or 'xmr.checkpoints.save_model'}\n```",
