@@ -80,7 +80,7 @@ def usable(folder: Path, items: Sequence[Item], skips: Skips, store: Store) -> t
             what = f" is {_missing(item)}" if error.kind.startswith("missing") else f": {error}"
             skips.add(error.kind, f"{item.row}: {item.name!r}{what}")
             continue
-        kept.append(replace(item, captions=captions))
+        kept.append(item if len(captions) == len(item.captions) else replace(item, captions=captions))
     return kept, evidence
 
 

@@ -151,7 +151,7 @@ def merged(
         varying |= {
             column for column, value in item.row.values.items() if one.row.values.get(column) != value
         }
-        if names[place] != name or (one.concept != item.concept and "concept" in item.row.values):
+        if names[place] != name or ("concept" in item.row.values and one.concept != item.concept):
             what = f"split {name!r}, but {names[place]!r}" if names[place] != name else "another concept than"
             raise DataFault(
                 f"{item.row}: {what} for the same {item.id!r} in {one.row}; a picture has only one"

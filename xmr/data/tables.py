@@ -143,18 +143,21 @@ def _not_utf8(path: Path, data: bytes, place: int) -> str:
     )
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{name!r:.80} stands twice in an object")
+    return values
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
 def parse_json(text: str) -> Any:
     """The value of a JSON text. Raises ValueError also where an object names something twice, of which `json` would keep
     the last; and RecursionError."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-            raise ValueError(f"{name!r:.80} stands twice in an object")
-        return values
-
-    return json.loads(text, object_pairs_hook=once)
+    return DECODER.decode(text)
 
 
 def json_keys(path: Path) -> list[str]:
