@@ -92,6 +92,7 @@ def test_a_comparison_from_end_to_end(data, tmp_path, capsys):
         assert all(one.metrics == {} for one in search), "a search must not look at the test split"
     text = out.read_text()
     assert "python scripts/compare.py --dataset" in text and "8 trainings took 1 min in all" in text
+    assert "Matcher linear, 1 epoch, batches of 32. 8 trainings took" in text
     assert "Test split: 24 visuals × 48 texts" in text and "The intervals below are over seeds." in text
     assert "No zero-shot row: the features of" in text and "p by visual (Holm)" in text
     assert "differ from max_of_hinges" in text and "seeds 1 … 2" in text
@@ -371,6 +372,7 @@ def test_class_labels_are_selected_by_mean_average_precision(tmp_path, capsys):
     records = [Record.from_json(line) for line in lines(tmp_path / "c.jsonl")[1:]]
     assert {one.figure for one in records} == {"mAP"} and all(0 < one.score <= 100 for one in records)
     text = (tmp_path / "c.md").read_text()
+    assert "Matcher linear, 2 epochs, " in text
     assert "chosen by validation mAP" in text and "| loss | mAP | Δ mAP |" in text and "rsum" not in text
 
 

@@ -52,14 +52,15 @@ def percent(share: float, places: int = 0) -> str:
 def plural(noun: str, count: int) -> str:
     """The noun as it goes with the number; it is given in the singular.
 
-    >>> plural("caption", 1), plural("caption", 0), plural("query", 2), plural("class", 3)
-    ('caption', 'captions', 'queries', 'classes')
+    >>> plural("caption", 1), plural("caption", 0), plural("query", 2), plural("match", 3), plural("epoch", 3)
+    ('caption', 'captions', 'queries', 'matches', 'epochs')
     """
     if count == 1:
         return noun
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    hisses = noun.endswith(("s", "x", "ch", "sh")) and noun != "epoch"
+    return f"{noun}es" if hisses else f"{noun}s"
 
 
 def counted(count: int, noun: str) -> str:

@@ -245,8 +245,8 @@ def facts(config: TrainConfig, trials: int, seeds: int, outcomes: Sequence[Outco
         searched = f"No search: every loss at its defaults and a learning rate of {config.lr:g}; {counted(seeds, 'training')}"
     return (
         f"{searched} with seeds {config.seed + 1} … {config.seed + seeds}, measured on the test split. Matcher "
-        f"{config.matcher}{encoder}, {counted(config.epochs, 'epoch')}, batches of {config.batch_size}. {counted(len(records), 'training')} took {took} in all, "
-        f"each on {threads} thread{'s' * (threads != '1')}."
+        f"{config.matcher}{encoder}, {counted(config.epochs, 'epoch')}, batches of {config.batch_size}. "
+        f"{counted(len(records), 'training')} took {took} in all, each on {threads} thread{'s' * (threads != '1')}."
     )
 
 
