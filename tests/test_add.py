@@ -12,6 +12,7 @@ from PIL import Image
 
 from scripts import add, combine, evaluate, flag
 from scripts import train as train_script
+from tests.test_checkpoints import edit
 from tests.test_encoders import TEXT, VISION, save_tiny
 from xmr.checkpoints import RunRefused, as_if_trained, list_runs, load_run
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN
@@ -305,15 +306,6 @@ def test_a_file_of_weights_without_its_architecture_is_told(tmp_path):
 
 
 # ---- the folder --------------------------------------------------------------------------------------------
-
-
-def edit(change):
-    def damage(folder):
-        about = json.loads((folder / RUN).read_text())
-        change(about)
-        (folder / RUN).write_text(json.dumps(about))
-
-    return damage
 
 
 @pytest.mark.parametrize(
