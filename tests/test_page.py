@@ -41,6 +41,21 @@ def test_every_tab_opens_by_its_link_and_by_hand_and_fits_any_width(page, url, t
     expect(page.locator(f"#panel-{tab}")).to_be_hidden()
 
 
+SHIFTS = """window.shifted = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((one) => { if (!one.hadRecentInput) window.shifted += one.value; }))
+  .observe({ type: 'layout-shift', buffered: true });"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("tab", TABS)
+def test_hardly_anything_moves_while_a_page_comes(page, url, tab, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.add_init_script(SHIFTS)
+    opened(page, url, tab)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.shifted") <= 0.05
+
+
 def test_all_tabs_are_there_on_a_phone(page, url):
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, url)

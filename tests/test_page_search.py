@@ -230,6 +230,49 @@ def test_an_item_becomes_the_query_and_its_card_returns_the_focus(page, url):
     expect(page.get_by_label("image → text")).to_be_checked()
 
 
+def test_pictures_of_one_rank_stand_large_beside_each_other(page, url):
+    opened(page, url, direction="t2v")
+    page.locator("#results .tile").nth(1).click()
+    small = page.locator("dialog.item .poster")
+    small.press("Enter")
+    large = page.locator("dialog.large")
+    expect(large.locator("figure")).to_have_count(page.locator("#results .column").count())
+    expect(large.locator("header")).to_contain_text(re.compile(r"[12] of 12"))
+    page.keyboard.press("Home")
+    for _ in range(13):  # to the end, and no further
+        page.keyboard.press("ArrowRight")
+    expect(large.locator("header")).to_contain_text("12 of 12")
+    for run in page.locator("#results .column").all():
+        name, score = run.locator("h3").inner_text(), run.locator(".tiles .score").nth(11).inner_text()
+        expect(large.locator("figcaption").filter(has_text=f"{name} #12 · {score}")).to_have_count(1)
+    page.wait_for_function(
+        "[...document.querySelectorAll('dialog.large img')].every((one) => /-large/.test(one.src) && one.naturalWidth)"
+    )
+    assert not serious(page)
+    page.keyboard.press("Escape")
+    expect(large).to_be_hidden()
+    expect(small).to_be_focused()
+
+
+@pytest.mark.parametrize(("tab", "part"), [("errors", "#errors-list"), ("false_negatives", ".part.cards")])
+def test_pictures_of_a_list_are_enlarged_and_the_focus_returns(page, url, tab, part):
+    opened(page, url, tab)
+    pictures = page.locator(f"{part} .poster")
+    expect(pictures.first).to_be_visible()
+    pictures.first.focus()
+    page.keyboard.press("Enter")
+    large = page.locator("dialog.large")
+    expect(large.locator("header")).to_contain_text(f"1 of {pictures.count()}")
+    words = large.locator("figcaption").inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(large.locator("header")).to_contain_text(f"2 of {pictures.count()}")
+    expect(large.locator("figcaption")).not_to_have_text(words)
+    box = large.locator("img").bounding_box()
+    assert min(box["width"], box["height"]) > 500
+    page.keyboard.press("Escape")
+    expect(pictures.first).to_be_focused()
+
+
 def test_an_uploaded_picture_finds_captions_and_a_bad_one_is_told(page, url, tmp_path):
     green, broken, large = (tmp_path / name for name in ("green.png", "broken.png", "large.png"))
     Image.new("RGB", (300, 200), COLOURS["green"]).save(green)

@@ -152,6 +152,9 @@ def test_a_cell_shows_its_pair_in_both_losses(page, url):
     # A second loss: both on the same batch, their difference, and the pair in both.
     page.select_option("#weights-other select", label="max_of_hinges (as trained)")
     see_chart(page, "weights-difference")
+    top = "id => { const plot = document.querySelector(`#${id} .plot`); return plot.getBoundingClientRect().y + plot._fullLayout._size.t; }"
+    tops = [page.evaluate(top, one) for one in ("weights-matrix", "weights-matrix-b", "weights-difference")]
+    assert max(tops) - min(tops) < 2, "the matrices stand in one line"
     click_in(page, "weights-difference", 7, 3)
     expect(pair.locator(".name")).to_have_text("image 3, caption 7")
     expect(pair.locator("dt", has_text="score")).to_have_text(["info_nce: score", "max_of_hinges: score"])

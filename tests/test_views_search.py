@@ -20,13 +20,14 @@ from tests.fake_workspace import (
     make_pictures,
     make_workspace,
 )
+from tests.viewed import pages_of, see
 from xmr.cache import address
 from xmr.losses import LOSSES
-from xmr.views import view
+from xmr.views import beside, view
 from xmr.views.answer import answer
 from xmr.views.details import details
 from xmr.views.pairs import text_side, visual_side
-from xmr.views.pictures import open_picture
+from xmr.views.pictures import open_picture, path_of
 from xmr.views.query import Asked, asks_text
 from xmr.views.runs import side_by_side
 from xmr.views.search import MOST_STEPS
@@ -299,3 +300,28 @@ def test_what_a_clip_shows_is_decoded_once_for_still_and_strip(clips):
             assert abs(cut - np.asarray(frame, float)).mean() < 4  # lossy
     with Image.open(still) as image:
         assert abs(np.asarray(image, float) - np.asarray(data.visuals[7][2], float)).mean() < 4
+
+
+def test_a_small_picture_has_a_large_one_and_nothing_else_has(workspace):
+    shown = see(workspace, tab="search", query="visual:test-003", direction="v2t")
+    small = shown.value("results")["query"]["image"]
+    state = {"tab": "search"}
+    found = beside(pages_of(workspace), state, "large", {"src": small})["image"]
+    assert found == small.replace(".webp", "-large.webp")
+    with Image.open(path_of(found)) as image, Image.open(path_of(small)) as other:
+        assert image.size == other.size == (96, 96)  # no larger than it is
+    wrong = [
+        None,
+        3,
+        "",
+        "kept/thumbnails/x/0/3.webp",
+        "kept/../../etc/passwd",
+        small.replace("/3.", "/99999."),
+        small + "\0",
+        found,
+    ]
+    for src in wrong:
+        assert beside(pages_of(workspace), state, "large", {"src": src}) == {"image": None}
+    assert beside(pages_of(workspace), state | {"split": "validation"}, "large", {"src": small}) == {
+        "image": None
+    }

@@ -66,7 +66,7 @@ def figure_of(traces: Sequence[Mapping[str, Any]], **layout: Any) -> go.Figure:
     looks = {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "font": {"family": "IBM Plex Sans, system-ui, sans-serif", "size": 12, "color": INK},
         "hoverlabel": {"bgcolor": PAGE, "bordercolor": GRID, "font": {"color": INK}},
         "dragmode": "zoom",
     }

@@ -38,7 +38,7 @@ from xmr.page.doors import LONGEST_ADDRESS, MOST_UPLOAD, TOO_LONG, UNREAD, with_
 from xmr.page.files import routes
 from xmr.page.said import failure, told
 from xmr.page.served import MOST_WAITING, Served
-from xmr.page.theme import theme
+from xmr.page.theme import FONTS, theme
 from xmr.page.warm import VISITS, warm_up
 from xmr.views import TABS, Visitor, beside, slimmed, view
 from xmr.views.map_items import MOST
@@ -73,7 +73,7 @@ WISH = b"//# allFunctionsCalledOnLoad\n"
 # The parts that draw a value: the node that their script finds, by the kind of block.
 PARTS = {
     "chart": "<figure class='chart'><figcaption aria-live='polite'></figcaption><div class='plot' tabindex='-1'></div>"
-    "<div class='tools'></div><p class='spoken' role='status' aria-live='polite'></p>"
+    "<div class='tools'></div><p class='spoken sr' role='status' aria-live='polite'></p>"
     "<details hidden><summary>Numbers</summary></details></figure>",
     "table": "<div class='numbers'></div>",
     "cards": "<div class='cards'></div>",
@@ -153,7 +153,7 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
     return {
         "theme": theme(),
         # Before the style sheet is there, so that nothing moves when it comes.
-        "head": "<style>.gradio-container > .main { padding: 0 !important }</style>",
+        "head": f"{FONTS}<style>.gradio-container > .main {{ padding: 0 !important }}</style>",
         "mcp_server": True,
         "run_history": False,
         "ssr_mode": False,
@@ -229,7 +229,7 @@ def _script() -> str:
         f"{value}\n{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
         for kind, template in PARTS.items()
     )
-    own = "\n".join((HERE / f"{name}.js").read_text() for name in ("controls", "dialog", "page"))
+    own = "\n".join((HERE / f"{name}.js").read_text() for name in ("controls", "dialog", "large", "page"))
     return f"(() => {{\n'use strict';\n{dom}\n{library}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
 
 

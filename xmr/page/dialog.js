@@ -3,7 +3,7 @@ const itemBox = h('dialog', { class: 'item', 'aria-label': 'Item' });
 // A click beside the card closes it, as Escape does.
 itemBox.addEventListener('click', (event) => { if (event.target === itemBox) itemBox.close(); });
 
-window.xmrDialog = (item, { ask, beside }) => {
+window.xmrDialog = (item, { ask, beside, enlarge }) => {
   if (!itemBox.isConnected) document.querySelector('.xmr').append(itemBox);
   // Name, key of a run, and what it means.
   const columns = [
@@ -27,8 +27,8 @@ window.xmrDialog = (item, { ask, beside }) => {
     h('header', {}, h('h3', {}, item.title),
       h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => itemBox.close() }, '×')),
     h('div', { class: 'body' },
-      item.image && h('span', { class: 'poster', tabindex: item.film ? 0 : null },
-        still(item.image, item.film, { alt: item.captions[0] || '', width: 256 })),
+      item.image && h('button', { type: 'button', class: 'poster', 'aria-label': `Enlarge: ${item.captions[0] || item.title}`, onclick: enlarge },
+        still(item.image, item.film, { alt: '', width: 256 })),
       h('div', {},
         h('p', { class: `status ${item.status}` }, item.words),
         h('ul', { class: 'captions', 'aria-label': 'Captions' },

@@ -20,6 +20,16 @@ const still = (src, film, attributes) =>
     film && h('span', { class: 'film', 'aria-hidden': 'true',
       style: `--frames:${film.frames};background-image:url(${JSON.stringify(film.src)})` })];
 
+// A small picture that is enlarged by a press; `tab`: whether Tab leads to it, as from one large picture arrows lead to the next.
+const shown = new WeakMap();
+const poster = (item, { words, size, kind = '', tab = true, title = '' }) => {
+  if (!item.image) return null;
+  const node = h('button', { type: 'button', class: `poster ${kind}`, tabindex: tab ? null : -1, 'aria-label': `Enlarge: ${words}` },
+    still(item.image, item.film, { alt: '', loading: 'lazy', width: size, height: size }));
+  shown.set(node, { image: item.image, film: item.film, title, words });
+  return node;
+};
+
 // All frames of a clip, in order.
 const frames = (film) =>
   h('div', { class: 'frames', role: 'img', 'aria-label': `${film.frames} frames of the clip, in order` },

@@ -297,9 +297,26 @@ window.xmrPage = (element, server, upload, boot) => {
         const next = tiles[tiles.indexOf(index) + step];
         if (next !== undefined) ACTS.item({ index: next }, block);
       };
-      window.xmrDialog(found, { ask, beside });
+      // What every run has where this item stands first: one large picture for each, of the results that have one.
+      const columns = block.value.columns.filter((run) => run.tiles.some((tile) => tile.image));
+      const ranks = Math.max(0, ...columns.map((run) => run.tiles.length));
+      const sets = Array.from({ length: ranks }, (_, at) => columns.filter((run) => run.tiles[at]?.image).map((run) => {
+        const tile = run.tiles[at];
+        return { ...tile, title: `${run.name} #${tile.rank} · ${tile.score}`, words: tile.caption, colour: run.colour };
+      }));
+      const places = columns.map((run) => run.tiles.findIndex((tile) => tile.index === index)).filter((at) => at >= 0);
+      const alone = [[{ image: found.image, film: found.film, title: found.title, words: found.captions[0], status: found.status }]];
+      window.xmrDialog(found, { ask, beside, enlarge: () => (places.length ? window.xmrLarge(sets, Math.min(...places), large) : window.xmrLarge(alone, 0, large)) });
     },
   };
+  // Any other small picture: arrows lead through those of its part.
+  const large = (src) => other('large', { src });
+  main.addEventListener('click', ({ target }) => {
+    const one = target.closest('.part .poster');
+    if (!one || !shown.has(one)) return;
+    const all = [...one.closest('.part').querySelectorAll('.poster')].filter((node) => shown.has(node));
+    window.xmrLarge(all.map((node) => [shown.get(node)]), all.indexOf(one), large);
+  });
 
   // ---- the frame -----------------------------------------------------------------------------------------------------
   let wanted = false; // the query, by who pressed / in another tab

@@ -53,7 +53,7 @@ def embedding_map(scene: Scene) -> list[Block]:
             menu("map-a", "Map A", choices, first, key="map_a"),
             menu("map-b", "Map B, turned onto A's", [("none", NO_RUN), *choices], second, key="map_b"),
             radio("map-projection", "Projection", methods, method, key="projection"),
-            words("map-umap", "" if len(methods) > 1 else "UMAP too, where umap-learn is installed", "note"),
+            words("map-umap", "" if len(methods) > 1 else "For UMAP too: pip install umap-learn", "note"),
             menu(
                 "map-colour", "Colour", [("kind of item", ""), *((name.replace("_", " "), name) for name in columns)],
                 column, key="map_colour",

@@ -47,6 +47,11 @@ def film(workspace: Workspace, split: str, visual: int) -> dict[str, Any] | None
     return {"src": _address(path), "frames": frames} if frames > 1 else None
 
 
+def enlarged(workspace: Workspace, split: str, small: str) -> str | None:
+    """Address of the large picture of a thumbnail's address; None where that is none of the split's."""
+    return _address(workspace.enlarged(split, path_of(small)))
+
+
 def path_of(address: str) -> Path:
     """The file of an address that `picture` or `film` gave."""
     return cache_folder() / address.removeprefix(f"{KEPT}/")

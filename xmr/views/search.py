@@ -10,7 +10,7 @@ from xmr.views import Scene, given, part_of, tab
 from xmr.views.answer import answer
 from xmr.views.blocks import Block, button, menu, part, row, text
 from xmr.views.details import details
-from xmr.views.pictures import UPLOADS
+from xmr.views.pictures import UPLOADS, enlarged
 from xmr.views.query import Asked, asks_text, disagreement, followed, read_query, shown_text, written
 from xmr.views.scales import SCALES
 from xmr.workspace import Workspace
@@ -108,6 +108,13 @@ HINT = (
     "together. In a batch fewer items share the push: Loss weights shows this pair there, in the loss of each side and in "
     "their mean."
 )
+
+
+@part_of("large")
+def large(scene: Scene, data: Any) -> dict[str, Any]:
+    """The large picture of a small one, by its address."""
+    small = data.get("src") if isinstance(data, dict) else None
+    return {"image": enlarged(scene.workspace, scene.state.split, small) if isinstance(small, str) else None}
 
 
 @part_of("item")

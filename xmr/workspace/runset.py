@@ -327,6 +327,23 @@ class RunSet:
             stills.write(stills.still(data.gallery_visuals[index]), path)
         return path
 
+    def enlarged(self, split: str, small: Path) -> Path | None:
+        """The picture of one of the split's thumbnails, large (`stills.LARGE_PX`), written when first asked for; None where
+        that is no thumbnail of it."""
+        data, name = self.dataset(split), small.stem
+        for what, pictures in (("", data.visuals), (" gallery", data.gallery_visuals)):
+            if pictures is None or not name.isdecimal() or not int(name) < len(pictures):
+                continue
+            index = int(name)
+            if small != self._small_picture(data, what, index):
+                continue
+            large = small.with_name(f"{index}-large.webp")
+            if not large.exists():
+                shown = pictures[index] if what else data.image(index)
+                stills.write(stills.still(shown, stills.LARGE_PX), large)
+            return large
+        return None
+
     def _write_clip(self, data: Dataset, index: int) -> None:
         """Still and strip at once, since a clip takes long to decode."""
         frames = data.visuals[index]

@@ -9,14 +9,14 @@ from PIL import Image, ImageOps
 
 from xmr.disk import aside
 
-STILL_PX, FRAME_PX = 256, 128
+STILL_PX, LARGE_PX, FRAME_PX = 256, 1024, 128
 MAX_FRAMES = 64  # of a strip; a longer clip shows evenly spaced ones
 
 
-def still(image: Image.Image) -> Image.Image:
-    """A copy of at most `STILL_PX` on each side."""
+def still(image: Image.Image, side: int = STILL_PX) -> Image.Image:
+    """A copy of at most `side` pixels on each side."""
     small = image.convert("RGB")
-    small.thumbnail((STILL_PX, STILL_PX))
+    small.thumbnail((side, side))
     return small
 
 

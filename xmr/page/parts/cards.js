@@ -10,12 +10,11 @@ let turning = ''; // the button that got the focus after the last card: what it 
 let current = ''; // the pair that is shown where it is one at a time
 let onwards = false; // all of the page are answered: the next page comes when the answers are kept
 
-const side = (item) =>
+const side = (item, at) =>
   h('section', { class: 'side' },
     h('p', { class: 'role' }, item.role, h('span', {}, item.name)),
     h('div', { class: 'item' },
-      item.image && h('span', { class: 'poster', tabindex: item.film ? 0 : null },
-        still(item.image, item.film, { alt: item.captions[0] ?? item.name, loading: 'lazy', width: 88, height: 88 })),
+      poster(item, { words: item.captions[0] || item.quote || item.name, size: 88, tab: !at, title: `${item.role} ${item.name}` }),
       h('div', { class: 'words' },
         item.quote && h('p', { class: 'quote' }, item.quote),
         item.note && h('p', { class: 'note' }, item.note),

@@ -121,9 +121,8 @@ const draw = () => {
   waiting = null;
   if (!value.figure) return;
   const { layout } = value.figure;
-  // Cells are square: a narrow page needs no tall drawing.
-  if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(layout.height, Math.round(plot.clientWidth * 0.9) + 180);
-  plot.style.height = `${layout.height}px`;
+  value.tall = layout.height;
+  fit(value);
   const { cells, pick: hint } = layout.meta ?? {};
   const keys = cells ? ' Arrow keys move from pair to pair, Enter chooses.' : hint ? ` ${hint} Arrow keys move from point to point, Enter chooses.` : '';
   plot.setAttribute('role', keys ? 'application' : 'img');
@@ -136,6 +135,12 @@ const draw = () => {
   sight.observe(plot);
 };
 
+// Cells are square: a narrow page needs no tall drawing.
+const fit = ({ tall, figure: { layout } }) => {
+  if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(tall, Math.round(plot.clientWidth * 0.9) + 180);
+  plot.style.height = `${layout.height}px`;
+};
+
 const paint = async (value) => {
   try { await library(settings); } catch (error) {
     caption.textContent = `${value.words} (The drawing is missing: ${error.message}.)`;
@@ -144,6 +149,7 @@ const paint = async (value) => {
   }
   if (waiting !== value) return; // a later value came while the library was on its way
   waiting = null;
+  fit(value); // charts that came after it may have taken some of its width
   const figure = inColours(value.figure);
   if (figure.layout.meta?.cells) figure.layout.shapes = frame();
   if (touch) figure.layout.dragmode = false; // else a chart would catch the finger that scrolls the page

@@ -20,8 +20,7 @@ const mark = (run, title) =>
 
 const queryCard = (query) =>
   h('section', { class: 'query', 'aria-label': 'Query' },
-    query.image && h('span', { class: `poster${query.film ? ' playing' : ''}`, tabindex: query.film ? 0 : null },
-      still(query.image, query.film, { alt: query.alt, width: 96, height: 96 })),
+    poster(query, { words: query.alt || query.kind, size: 96, kind: query.film ? 'playing' : '', title: query.kind }),
     h('div', {},
       h('p', { class: 'eyebrow' }, query.kind),
       query.text && h('p', { class: 'asked' }, query.text),

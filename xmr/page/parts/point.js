@@ -6,7 +6,7 @@ const draw = () => {
   if (!item) return;
   if (item.hint) { root.replaceChildren(h('p', { class: 'soft' }, item.hint)); return; }
   root.replaceChildren(
-    item.image && h('span', { class: 'poster', tabindex: item.film ? 0 : null }, still(item.image, item.film, { alt: '', width: 64, height: 64 })) || '',
+    poster(item, { words: item.text || item.name, size: 64, title: item.name }) ?? '',
     h('div', {}, h('p', { class: 'name' }, item.name), item.text && h('p', {}, item.text) || '', item.note && h('p', { class: 'soft' }, item.note) || ''),
     h('button', { type: 'button', 'aria-label': `Open in Search: ${item.name}`, onclick: () => trigger('pick', { key: item.key }) }, 'Open in Search'));
   document.dispatchEvent(new CustomEvent('xmr-point', { detail: { items: item.items, place: item.place, own: item.own } }));

@@ -1,10 +1,6 @@
 // One row per item; every text becomes a text node.
 const root = element.querySelector('.queries');
 
-const thumbnail = (item, size) =>
-  item.image && h('span', { class: `poster${size < 60 ? ' small' : ''}`, tabindex: item.film ? 0 : null },
-    still(item.image, item.film, { alt: item.text || item.name, loading: 'lazy', width: size, height: size }));
-
 const number = (one) =>
   h('div', {},
     h('dt', { title: one.run },
@@ -13,9 +9,9 @@ const number = (one) =>
       h('span', {}, one.run)),
     h('dd', {}, one.value));
 
-const top = (item) =>
+const top = (item, tab) =>
   h('div', { class: `top ${item.kind}` },
-    thumbnail(item, 48),
+    poster(item, { words: item.text || item.name, size: 48, kind: 'small', tab, title: `${item.who} · ${item.status}` }),
     h('div', {},
       h('p', { class: 'who' }, h('b', {}, item.who), ` · ${item.status}`),
       h('p', { class: 'text' }, item.text || item.name)));
@@ -23,13 +19,13 @@ const top = (item) =>
 const row = (item, value) =>
   h('li', {},
     h('div', { class: 'asked' },
-      thumbnail(item, 72),
+      poster(item, { words: item.text || item.name, size: 72, title: item.name }),
       h('div', {},
         item.text && h('p', { class: 'text' }, item.text),
         h('p', { class: 'name' }, item.name),
         item.badges.length > 0 && h('p', { class: 'badges' }, item.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text))))),
     h('dl', {}, item.numbers.map(number)),
-    item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map(top)),
+    item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map((one, at) => top(one, !at && !item.image))),
     h('button', { type: 'button', 'aria-label': `${value.action}: ${item.text || item.name}`, onclick: () => trigger('open', { index: item.index }) },
       value.action));
 

@@ -3,8 +3,7 @@ const root = element.querySelector('.tiles');
 
 const tile = (item) =>
   h('li', {},
-    item.image && h('span', { class: 'poster', tabindex: item.film ? 0 : null },
-      still(item.image, item.film, { alt: '', loading: 'lazy', width: 96, height: 96 })),
+    poster(item, { words: item.text || item.name, size: 96, title: item.name }),
     h('div', { class: 'about' },
       h('p', { class: 'name', title: item.name }, item.name),
       item.text && h('p', { class: 'text', title: item.text }, item.text),

@@ -1,0 +1,37 @@
+// Pictures as large as the window lets them be. A set of pictures stands side by side: one that was pressed, or what every run
+// has at one rank. Arrow keys go from set to set, Escape closes, and the focus returns to where it was.
+const largeBox = h('dialog', { class: 'large', 'aria-label': 'Large pictures' });
+largeBox.addEventListener('click', (event) => { if (event.target === largeBox) largeBox.close(); });
+
+// `sets`: lists of {image, film, title, words, colour, status}; `find` asks the server for the large picture of a small one.
+window.xmrLarge = (sets, start, find) => {
+  if (!largeBox.isConnected) document.querySelector('.xmr').append(largeBox);
+  let at = start;
+  const show = () => {
+    const mine = at, last = sets.length - 1;
+    const way = (step, words, sign) => h('button', { type: 'button', 'aria-label': words, disabled: at + step < 0 || at + step > last, onclick: () => go(step) }, sign);
+    const place = h('span', { role: 'status' }, `${at + 1} of ${sets.length}`);
+    largeBox.replaceChildren(
+      h('header', {}, way(-1, 'Previous', '‹'), place, way(1, 'Next', '›'),
+        h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => largeBox.close() }, '×')),
+      h('div', { class: 'side-by-side' }, sets[at].map((one) => {
+        const image = h('span', { class: `poster ${one.status ?? ''} ${one.film ? 'playing' : ''}` }, still(one.image, one.film, { alt: one.words ?? '' }));
+        if (!one.image.startsWith('data:')) find(one.image).then((found) => { if (mine === at && found?.image) image.querySelector('img').src = found.image; });
+        return h('figure', { style: one.colour ? `--run:${one.colour}` : null },
+          h('figcaption', {}, one.title && h('b', {}, one.title), one.words && h('span', {}, one.words)), image);
+      })));
+  };
+  const go = (step) => {
+    if (sets[at + step] === undefined) return;
+    at += step;
+    show();
+    largeBox.querySelector('.close').focus(); // what had the focus is no longer there
+  };
+  largeBox.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) { event.preventDefault(); go(step); }
+  };
+  show();
+  largeBox.showModal();
+  largeBox.querySelector('.close').focus();
+};
