@@ -275,7 +275,7 @@ def test_a_part_of_the_bar_filters_the_queries_and_one_opens_in_search(page, url
     opened(page, url, "errors")
     page.select_option("#errors-bucket select", index=1)
     expect(page.locator("#errors-listed")).not_to_contain_text("all queries")
-    page.locator("#errors-list button").first.click()
+    page.locator("#errors-list li > button").first.click()
     expect(page.locator("#results .column").first).to_be_visible()
     with_query = state_of(page)["query"][0]
     assert with_query.startswith("caption:")

@@ -234,8 +234,10 @@ def test_samples_and_pages_and_the_way_to_search(page, url, workspace):
     page.select_option("#errors-slicing select", "shape")  # another list begins at its start
     expect(where).to_have_text("1–12 of 120")
     page.locator("#errors-clear").focus()
-    page.keyboard.press("Tab")
-    expect(page.locator("#errors-list li button").first).to_be_focused()
+    for stop in ("#errors-list .poster", "#errors-list li > button"):
+        page.keyboard.press("Tab")
+        expect(page.locator(stop).first).to_be_focused()
+    expect(page.locator("#errors-list li > button").first).to_be_focused()
     name = first.inner_text()
     page.keyboard.press("Enter")
     expect(page.locator("#results .asked")).to_be_visible()
