@@ -51,7 +51,7 @@ COLD_S, WARM_S, TAB_S = (
 PATIENCE = 300_000  # ms that the browser waits for anything
 TILES = """() => document.querySelector('#results .column')
   && [...document.querySelectorAll('#results img')].slice(0, 8).every((one) => one.complete && one.naturalWidth)"""
-# The open tab shows something, and all that is in sight of it is drawn.
+# The open tab shows something, and all that is in sight of it is drawn: a chart by plotly.js, or before it is there by the page itself.
 SHOWN = """(title) => {
   const tab = [...document.querySelectorAll('[role=tab]')].find((one) => one.textContent.trim() === title && one.ariaSelected === 'true');
   const panel = tab && document.getElementById(tab.getAttribute('aria-controls'));
@@ -59,7 +59,7 @@ SHOWN = """(title) => {
   const seen = [...panel.querySelectorAll('figcaption, .plot, .pm, .numbers table, .rg .column')]
     .filter((one) => one.offsetParent && one.getBoundingClientRect().top < innerHeight);
   return seen.length > 0 && seen.every((one) => !one.textContent.startsWith('Measuring')
-    && (!one.matches('.plot, .pm') || one.dataset.drawn));
+    && (!one.matches('.plot, .pm') || one.dataset.drawn || one.dataset.sketched));
 }"""
 # When something was last drawn in what people look at; Gradio's hidden progress bars don't count.
 WATCH = """() => {
@@ -67,7 +67,7 @@ WATCH = """() => {
   window.__seen?.disconnect();
   window.__seen = new MutationObserver((changes) => {
     const drawn = ({ target }) => (target.closest ? target : target.parentElement)?.closest('[role=tabpanel], [role=tab]')
-      && !(target.closest ? target : target.parentElement)?.closest('[data-testid=status-tracker]');
+      && !(target.closest ? target : target.parentElement)?.closest('[data-testid=status-tracker], .plot[data-sketched]');
     if (changes.some(drawn)) window.__quiet = performance.now();
   });
   window.__seen.observe(document.body, { subtree: true, childList: true, attributes: true, characterData: true });

@@ -223,14 +223,16 @@ def _login(request: gr.Request | None) -> str:
 
 def _script() -> str:
     """All scripts as one: every part is a function of the node that it draws into."""
-    dom, value, library = ((HERE / f"{name}.js").read_text() for name in ("dom", "value", "library"))
+    dom, value, library, sketch = (
+        (HERE / f"{name}.js").read_text() for name in ("dom", "value", "library", "sketch")
+    )
     parts = ",\n".join(
         f"{kind}: {{ template: {_embedded(template)}, run: (element, props, trigger, watch, settings) => {{\n"
         f"{value}\n{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
         for kind, template in PARTS.items()
     )
     own = "\n".join((HERE / f"{name}.js").read_text() for name in ("controls", "dialog", "large", "page"))
-    return f"(() => {{\n'use strict';\n{dom}\n{library}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
+    return f"(() => {{\n'use strict';\n{dom}\n{library}\n{sketch}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
 
 
 def _style() -> str:

@@ -140,8 +140,19 @@ const fit = ({ tall, figure: { layout } }) => {
   if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(tall, Math.round(plot.clientWidth * 0.9) + 180);
   plot.style.height = `${layout.height}px`;
 };
+const figureOf = (value) => {
+  const figure = inColours(value.figure);
+  if (figure.layout.meta?.cells) figure.layout.shapes = frame();
+  return figure;
+};
+const idle = () => new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done, { timeout: 1000 }));
 
 const paint = async (value) => {
+  if (!window.Plotly && !plot.layout) fit(value);
+  if (!window.Plotly && !plot.layout && sketch(plot, figureOf(value))) {
+    plot.dataset.sketched = true;
+    await idle();
+  }
   try { await library(settings); } catch (error) {
     caption.textContent = `${value.words} (The drawing is missing: ${error.message}.)`;
     plot.hidden = true;
@@ -150,12 +161,12 @@ const paint = async (value) => {
   if (waiting !== value) return; // a later value came while the library was on its way
   waiting = null;
   fit(value); // charts that came after it may have taken some of its width
-  const figure = inColours(value.figure);
-  if (figure.layout.meta?.cells) figure.layout.shapes = frame();
+  const figure = figureOf(value);
   if (touch) figure.layout.dragmode = false; // else a chart would catch the finger that scrolls the page
   if (plot.clientWidth < 480 && figure.data.some((trace) => trace.colorbar)) figure.data.forEach((trace) => {
     if (trace.colorbar) trace.colorbar = { ...trace.colorbar, orientation: 'h', y: -0.12, yanchor: 'top', title: { ...trace.colorbar.title, side: 'top' } };
   });
+  plot.querySelector('.sketch')?.remove();
   await Plotly.react(plot, figure.data, figure.layout, {
     responsive: false, displayModeBar: false, doubleClick: 'reset',
   });
