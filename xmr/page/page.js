@@ -160,17 +160,24 @@ window.xmrPage = (element, server, upload, boot) => {
   // ---- drawing -------------------------------------------------------------------------------------------------------
   const draw = (found) => {
     element.classList.toggle('empty', !found.side.length);
-    document.title = `${boot.tabs.find(([id]) => id === state.tab)?.[1] ?? ''} · ${state.dataset} · xmr`;
+    const panel = panels[state.tab] ??= main.appendChild(h('section', { role: 'tabpanel', id: `panel-${state.tab}`, 'aria-labelledby': `tab-${state.tab}` }));
+    turnTo(state.tab);
+    reconcile(side, found.side, 'side');
+    reconcile(panel, found.blocks, state.tab);
+    drawn[state.tab] = String(queryOf(state));
+  };
+  // Only what changes is touched: what is touched is laid out again.
+  const turnTo = (tab) => {
+    document.title = `${boot.tabs.find(([id]) => id === tab)?.[1] ?? ''} · ${state.dataset} · xmr`;
     for (const one of bar.children) {
-      const own = one.id === `tab-${state.tab}`;
+      const own = one.id === `tab-${tab}`;
+      if (one.getAttribute('aria-selected') === String(own)) continue;
       one.setAttribute('aria-selected', own);
       one.tabIndex = own ? 0 : -1;
     }
-    const panel = panels[state.tab] ??= main.appendChild(h('section', { role: 'tabpanel', id: `panel-${state.tab}`, 'aria-labelledby': `tab-${state.tab}` }));
-    for (const [id, one] of Object.entries(panels)) one.hidden = id !== state.tab;
-    reconcile(side, found.side, 'side');
-    reconcile(panel, found.blocks, state.tab);
+    for (const [id, one] of Object.entries(panels)) if (one.hidden !== (id !== tab)) one.hidden = id !== tab;
   };
+  const drawn = {}; // by tab: the address of what its panel shows
   // Blocks of a parent: those that are there stay where they are and are told what is new, so focus and zoom are kept.
   const reconcile = (parent, blocks, scope) => {
     let last = null;
@@ -321,7 +328,11 @@ window.xmrPage = (element, server, upload, boot) => {
   // ---- the frame -----------------------------------------------------------------------------------------------------
   let wanted = false; // the query, by who pressed / in another tab
   const toQuery = () => { const line = document.getElementById('query'); line?.focus(); line?.select(); };
-  const choose = (id) => ask({ tab: id, page: 0 }, { step: true });
+  // A tab that was drawn of this very state is there at once; the answer, which may know more by now, follows.
+  const choose = (id) => {
+    if (panels[id] && drawn[id] === String(queryOf({ ...state, tab: id, page: 0 }))) turnTo(id);
+    ask({ tab: id, page: 0 }, { step: true });
+  };
   for (const [id, title] of boot.tabs) bar.append(h('button', { type: 'button', role: 'tab', id: `tab-${id}`, 'aria-controls': `panel-${id}`, onclick: () => choose(id) }, title));
   bar.addEventListener('keydown', (event) => {
     const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
