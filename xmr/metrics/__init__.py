@@ -12,6 +12,7 @@ and `<direction>/without_positives` tells their number where there are any.
 
 from xmr.metrics.chance import by_chance, is_chance
 from xmr.metrics.flips import flip_test
+from xmr.metrics.matches import Gallery, Matches, evaluate_matches, rank_matches, rank_matches_of_scores
 from xmr.metrics.measures import (
     METRICS,
     average_precision,
@@ -46,7 +47,9 @@ from xmr.metrics.summary import (
 __all__ = [
     "CUTOFFS",
     "METRICS",
+    "Gallery",
     "JudgedRanking",
+    "Matches",
     "average_precision",
     "average_precision_at_k",
     "bootstrap_interval",
@@ -55,6 +58,7 @@ __all__ = [
     "class_map",
     "evaluate",
     "evaluate_embeddings",
+    "evaluate_matches",
     "evaluate_rankings",
     "evaluate_scores",
     "first_rank",
@@ -65,6 +69,8 @@ __all__ = [
     "ndcg",
     "r_precision",
     "rank_embeddings",
+    "rank_matches",
+    "rank_matches_of_scores",
     "rank_positives",
     "rank_scores",
     "rank_truth",

@@ -13,6 +13,7 @@ from xmr.metrics.inputs import Array, embeddings, float32, groups, mask, matrix
 
 BLOCK_BYTES = 24 << 20  # scores held at once
 WHOLE_BYTES = 64 << 20  # a half-precision gallery that is smaller than this as float32 is converted once
+SINGLE, DOUBLE = 2.0**-24, 2.0**-53  # rounding of one number, relative
 SORT_FROM = 24  # positives per query from which one sort of its scores is faster than counting for each
 ONE_PASS_UP_TO = 4  # positives per text up to which t2v is counted in the pass over the blocks of v2t
 
@@ -46,10 +47,10 @@ def rank_positives(scores: Array, positives: Array | None = None) -> Ranking:
     scores = matrix(scores, "scores")
     positives = mask(positives, scores)
 
-    def known(rows: slice) -> _Known:
-        return _Known(*np.nonzero(positives[rows]))
+    def known(rows: slice) -> Known:
+        return Known(*np.nonzero(positives[rows]))
 
-    return _rank_one_way(_copies(scores), scores.shape[1], known)
+    return rank_one_way(copies(scores), scores.shape[1], known)
 
 
 def rank_scores(scores: Array, visual_group: Array, text_group: Array) -> tuple[Ranking, Ranking]:
@@ -61,8 +62,8 @@ def rank_scores(scores: Array, visual_group: Array, text_group: Array) -> tuple[
     scores = matrix(scores, "scores")
     visual_group, text_group = _scores_groups(scores, visual_group, text_group)
     return (
-        _rank_one_way(_copies(scores), scores.shape[1], _Partners(visual_group, text_group).of),
-        _rank_one_way(_copies(scores.T), len(scores), _Partners(text_group, visual_group).of),
+        rank_one_way(copies(scores), scores.shape[1], _Partners(visual_group, text_group).of),
+        rank_one_way(copies(scores.T), len(scores), _Partners(text_group, visual_group).of),
     )
 
 
@@ -71,8 +72,8 @@ def rank_truth_of_scores(scores: Array, truth: Truth) -> tuple[JudgedRanking, Ju
     scores = matrix(scores, "scores")
     of_visuals, of_texts = _known_of(truth, *scores.shape)
     return (
-        _rank_one_way(_copies(scores), scores.shape[1], of_visuals),
-        _rank_one_way(_copies(scores.T), len(scores), of_texts),
+        rank_one_way(copies(scores), scores.shape[1], of_visuals),
+        rank_one_way(copies(scores.T), len(scores), of_texts),
     )
 
 
@@ -104,13 +105,13 @@ def rank_embeddings(
     visual_group = groups(visual_group, len(visual), "visual_group", f"row of visual {visual.shape}")
     text_group = groups(text_group, len(text), "text_group", f"row of text {text.shape}")
     ours, theirs = _Partners(visual_group, text_group), _Partners(text_group, visual_group)
-    sizes = _norms(visual), _norms(text)
-    forth = _products(visual, text, block), len(text), ours.of, _Slack(visual, *sizes)
+    sizes = norms(visual), norms(text)
+    forth = products(visual, text, block), len(text), ours.of, Slack(visual, *sizes)
     if theirs.counts.sum() > ONE_PASS_UP_TO * len(text):
-        back = _products(text, visual, block), len(visual), theirs.of, _Slack(text, *sizes[::-1])
-        return _rank_one_way(*forth), _rank_one_way(*back)
+        back = products(text, visual, block), len(visual), theirs.of, Slack(text, *sizes[::-1])
+        return rank_one_way(*forth), rank_one_way(*back)
     columns = _ColumnCounts(visual, text, theirs, sizes)
-    return _rank_one_way(*forth, columns.add), columns.ranking()
+    return rank_one_way(*forth, columns.add), columns.ranking()
 
 
 @np.errstate(invalid="ignore", over="ignore")
@@ -124,14 +125,14 @@ def rank_truth(
     the rest as in `rank_embeddings`. Raises ValueError also where the truth has the wrong shape or no match.
     """
     visual, text = embeddings(visual, text)
-    sizes = _norms(visual), _norms(text)
+    sizes = norms(visual), norms(text)
     of_visuals, of_texts = _known_of(truth, len(visual), len(text))
-    forth = _products(visual, text, block), len(text), of_visuals, _Slack(visual, *sizes)
-    back = _products(text, visual, block), len(visual), of_texts, _Slack(text, *sizes[::-1])
-    return _rank_one_way(*forth), _rank_one_way(*back)
+    forth = products(visual, text, block), len(text), of_visuals, Slack(visual, *sizes)
+    back = products(text, visual, block), len(visual), of_texts, Slack(text, *sizes[::-1])
+    return rank_one_way(*forth), rank_one_way(*back)
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What is known of a block of rows: the positives (query counted from the first row, item), both (P,), by query.
 
     gains (P,) and `ignored` (rows, G) bool only where a truth tells them.
@@ -143,21 +144,21 @@ class _Known(NamedTuple):
     ignored: np.ndarray | None = None
 
 
-def _known_of(truth: Truth, visuals: int, texts: int) -> tuple[Callable[[slice], _Known], ...]:
+def _known_of(truth: Truth, visuals: int, texts: int) -> tuple[Callable[[slice], Known], ...]:
     """What `truth` knows of a block of visuals, and of a block of texts."""
 
-    def known(rows: np.ndarray, columns: np.ndarray, transposed: bool) -> _Known:
+    def known(rows: np.ndarray, columns: np.ndarray, transposed: bool) -> Known:
         relevance, shape = np.asarray(truth.block(rows, columns)), (len(rows), len(columns))
         if relevance.shape != shape:
             raise ValueError(f"the truth's block is {relevance.shape} where {shape} was asked for")
         relevance = relevance.T if transposed else relevance
         query, item = np.nonzero(relevance > 0)
-        return _Known(query, item, relevance[query, item].astype(np.float64), np.isnan(relevance))
+        return Known(query, item, relevance[query, item].astype(np.float64), np.isnan(relevance))
 
-    def of_visuals(rows: slice) -> _Known:
+    def of_visuals(rows: slice) -> Known:
         return known(np.arange(rows.start, rows.stop), np.arange(texts), False)
 
-    def of_texts(rows: slice) -> _Known:
+    def of_texts(rows: slice) -> Known:
         return known(np.arange(visuals), np.arange(rows.start, rows.stop), True)
 
     return of_visuals, of_texts
@@ -172,27 +173,29 @@ class _Partners:
         self.start = np.searchsorted(items, query_group, "left")
         self.counts = np.searchsorted(items, query_group, "right") - self.start
 
-    def of(self, rows: slice) -> _Known:
+    def of(self, rows: slice) -> Known:
         counts = self.counts[rows]
         query = np.repeat(np.arange(len(counts)), counts)
-        return _Known(query, self.order[self.start[rows][query] + steps(counts)])
+        return Known(query, self.order[self.start[rows][query] + steps(counts)])
 
 
-class _Slack:
-    """By how much scores of a float32 product of queries and gallery may be off."""
+class Slack:
+    """By how much scores of a product of queries and gallery may be off, whose sums keep a precision of `unit`."""
 
-    def __init__(self, queries: np.ndarray, query_sizes: np.ndarray, item_sizes: np.ndarray):
-        self.rounding, self.query_sizes, self.item_sizes = _rounding(queries), query_sizes, item_sizes
+    def __init__(
+        self, queries: np.ndarray, query_sizes: np.ndarray, item_sizes: np.ndarray, unit: float = SINGLE
+    ):
+        self.rounding, self.query_sizes, self.item_sizes = _rounding(queries, unit), query_sizes, item_sizes
 
     def __call__(self, rows: slice, query: np.ndarray, item: np.ndarray) -> np.ndarray:
         return self.rounding * self.query_sizes[rows][query] * self.item_sizes[item]
 
 
-def _rank_one_way(
+def rank_one_way(
     blocks: Iterator[tuple[slice, np.ndarray]],
     gallery: int,
-    known: Callable[[slice], _Known],
-    slack: _Slack | None = None,
+    known: Callable[[slice], Known],
+    slack: Slack | None = None,
     watch: Callable[[np.ndarray], None] | None = None,
 ) -> Ranking:
     """Ranking of all `blocks` of scores, which are used up; `watch` sees each with its positives set to -inf."""
@@ -309,7 +312,7 @@ def _rank_rows(
     return steps(counts) + 1 + gallery - np.maximum(below, out_of_the_way[query])
 
 
-def _products(
+def products(
     queries: np.ndarray, gallery: np.ndarray, block: int | None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of queries @ gallery.T, float32, in one buffer that each block overwrites."""
@@ -329,7 +332,7 @@ def _products(
         yield rows, scores
 
 
-def _copies(scores: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def copies(scores: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows of a score matrix, single precision at least, to be used up."""
     dtype = np.result_type(scores.dtype, np.float32)
     for rows in _slices(len(scores), scores.shape[1], dtype.itemsize):
@@ -342,12 +345,12 @@ def _slices(rows: int, width: int, itemsize: int, block: int | None = None) -> I
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _rounding(embeddings: np.ndarray) -> np.float32:
-    """How far a float32 inner product of unit vectors may be off.
+def _rounding(embeddings: np.ndarray, unit: float = SINGLE) -> np.float32:
+    """How far an inner product of unit vectors in float32 (or the precision of `unit`) may be off.
 
     Twice to thrice the largest error seen for equal vectors of 8 to 2,048 dimensions.
     """
-    return np.float32((embeddings.shape[1] ** 0.5 + 4) * 2.0**-24)
+    return np.float32((embeddings.shape[1] ** 0.5 + 4) * unit)
 
 
 def _worst_for_nan(bars: np.ndarray) -> np.ndarray:
@@ -355,12 +358,12 @@ def _worst_for_nan(bars: np.ndarray) -> np.ndarray:
     return bars
 
 
-def _norms(embeddings: np.ndarray) -> np.ndarray:
-    norms = np.empty(len(embeddings), np.float32)
+def norms(embeddings: np.ndarray) -> np.ndarray:
+    lengths = np.empty(len(embeddings), np.float32)
     for rows in _slices(len(embeddings), embeddings.shape[1], 4):
         part = float32(embeddings[rows])
-        norms[rows] = np.sqrt(np.einsum("nd,nd->n", part, part))
-    return norms
+        lengths[rows] = np.sqrt(np.einsum("nd,nd->n", part, part))
+    return lengths
 
 
 def _ranking(

@@ -1,0 +1,289 @@
+"""COCO's truths by ids, ECCV Caption and CxC: against loops over ids, and against the package that they come with."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.shared_data import shared
+from xmr.core import DIRECTIONS
+from xmr.data import DataFault
+from xmr.data.dataset import Dataset
+from xmr.data.truths import FOLDS, TRUTHS, coco_test, field_truth
+from xmr.metrics import Matches, evaluate_matches, rank_matches, rank_matches_of_scores
+
+COUNT = 20  # pictures
+IMAGES = [int(image) for image in np.random.default_rng(7).permutation(1000)[:COUNT] + 5000]
+CAPTIONS = [[10 * image + n for n in (1, 3, 4, 7, 9)] for image in IMAGES]
+ABSENT = 999_999  # a caption that is told to match, and is none of the split
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The package's files for a split of 20 pictures; queries in another order than the pictures."""
+    rng = np.random.default_rng(1)
+    every = [caption for few in CAPTIONS for caption in few]
+
+    def some(query, own, among, share):
+        return [one for one in among if one in own or rng.random() < share]
+
+    own = {caption: [image] for image, few in zip(IMAGES, CAPTIONS, strict=True) for caption in few}
+    of = dict(zip(IMAGES, CAPTIONS, strict=True))
+    content = {
+        "original_caption_to_image": own,
+        "original_image_to_caption": of,
+        "eccv_image_to_caption": {i: some(i, of[i], every, 0.1) for i in IMAGES[::-3]},
+        "eccv_caption_to_image": {c: some(c, own[c], IMAGES, 0.2) for c in every[::-7]},
+        "cxc_image_to_caption": {i: some(i, of[i], every, 0.02) for i in IMAGES},
+        "cxc_caption_to_image": {c: some(c, own[c], IMAGES, 0.02) for c in every[:-3]},
+    }
+    content["eccv_image_to_caption"][IMAGES[-1]].append(ABSENT)
+    for name, lists in content.items():
+        write(tmp_path, name, lists)
+    np.save(tmp_path / "coco_test_ids.npy", np.array(every))
+    return tmp_path
+
+
+def write(folder, name, lists):
+    (folder / f"{name}.json").write_text(json.dumps({str(key): own for key, own in lists.items()}))
+
+
+def lists_of(folder, name):
+    return {int(key): own for key, own in json.loads((folder / f"{name}.json").read_text()).items()}
+
+
+def dataset(**changes):
+    """The split in an order of its own, captions among each other, every third picture with a sixth caption."""
+    rng = np.random.default_rng(3)
+    order = rng.permutation(COUNT)
+    links = np.array([v for v in range(COUNT) for _ in range(5 + (order[v] % 3 == 0))])
+    rng.shuffle(links)
+    parts = {
+        "name": "photos",
+        "split": "test",
+        "captions": [f"caption {n}" for n in range(len(links))],
+        "visual_of_text": links,
+        "visual_ids": [f"val2014/COCO_val2014_{IMAGES[place]:012}.jpg" for place in order],
+        "fingerprint": "0",
+        "visual_features": np.ones((COUNT, 2), np.float32),
+    }
+    return Dataset(**parts | changes)
+
+
+def embeddings(data, seed=0):
+    rng = np.random.default_rng(seed)
+    visual = rng.normal(size=(len(data.visual_ids), 6)).astype(np.float32)
+    return visual, (visual[data.visual_of_text] + rng.normal(size=(len(data.captions), 6))).astype(np.float32)
+
+
+def by_ids(data, scores):
+    """{(picture's id, caption's id): score} of the captions that have an id."""
+    found = {}
+    for row, name in enumerate(data.visual_ids):
+        image = int(name[-16:-4])
+        texts = [text for text, visual in enumerate(data.visual_of_text) if visual == row][:5]
+        for caption, text in zip(CAPTIONS[IMAGES.index(image)], texts, strict=True):
+            for other, other_name in enumerate(data.visual_ids):
+                found[int(other_name[-16:-4]), caption] = scores[other, text]
+    return found
+
+
+def slow(lists, ranked):
+    """Mean recall at 1, 5 and 10, R-precision and mAP@R of {query: [results]}, as the papers define them."""
+    recalls, precisions, maps = [], [], []
+    for query, own in lists.items():
+        results, count = ranked[query], len(own)
+        recalls.append([float(any(one in own for one in results[:k])) for k in (1, 5, 10)])
+        hits = [place < len(results) and results[place] in own for place in range(count)]
+        precisions.append(sum(hits) / count)
+        maps.append(sum(sum(hits[: n + 1]) / (n + 1) for n in range(count) if hits[n]) / count)
+    return [*np.mean(recalls, 0), np.mean(precisions), np.mean(maps)]
+
+
+def slow_metrics(folder, name, score):
+    """The figures of a truth, from its files and the score of each pair of ids."""
+    files = "original" if name.startswith("coco") else name
+    v2t, t2v = (lists_of(folder, f"{files}_{way}") for way in ("image_to_caption", "caption_to_image"))
+    size = COUNT // FOLDS if name == "coco_1k" else COUNT
+    parts = []
+    for start in range(0, COUNT, size):
+        images = IMAGES[start : start + size]
+        captions = [caption for few in CAPTIONS[start : start + size] for caption in few]
+        texts = {i: sorted(captions, key=lambda c, i=i: -score[i, c]) for i in images}
+        pictures = {c: sorted(images, key=lambda i, c=c: -score[i, c]) for c in captions}
+        few = [{q: own for q, own in lists.items() if q in ranked} for lists, ranked in ((v2t, texts), (t2v, pictures))]  # fmt: skip
+        parts.append([slow(few[0], texts), slow(few[1], pictures)])
+    names = ("recall_at_1", "recall_at_5", "recall_at_10", "r_precision", "map_at_r")
+    means = np.mean(parts, 0)
+    return {f"{d}/{n}": means[i, j] for i, d in enumerate(DIRECTIONS) for j, n in enumerate(names)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", TRUTHS)
+def test_every_truth_is_the_loop_over_its_ids(folder, name, seed):
+    data = dataset()
+    visual, text = embeddings(data, seed)
+    truth = field_truth(name, data, str(folder))
+    expected = slow_metrics(folder, name, by_ids(data, visual @ text.T))
+    for found in (
+        evaluate_matches(visual, text, truth.galleries),
+        evaluate_matches(visual, text, truth.galleries, visual.astype(float) @ text.T.astype(float)),
+    ):
+        assert found.pop("rsum") == pytest.approx(100 * sum(v for k, v in expected.items() if "recall" in k))
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_what_takes_part_is_told(folder):
+    data = dataset()
+    extra = len(data.captions) - 5 * COUNT
+    eccv = field_truth("eccv", data, str(folder)).words
+    assert eccv.startswith("ECCV Caption: 7 pictures and 15 captions ask, among 20 pictures and 100 captions")
+    assert f"{extra} captions beyond the fifth of a picture left out; 1 matches are none of these" in eccv
+    assert "mean of 5 folds" in field_truth("coco_1k", data, str(folder)).words
+
+
+def test_a_picture_is_known_by_its_column_too(folder):
+    plain = dataset()
+    ids = [int(name[-16:-4]) for name in plain.visual_ids]
+    named = replace(plain, visual_ids=[f"{n}.jpg" for n in range(COUNT)])
+    sides = embeddings(plain)
+    for column in ("cocoid", "image_id"):
+        found = field_truth("eccv", replace(named, columns={column: ids}), str(folder))
+        expected = field_truth("eccv", plain, str(folder))
+        assert evaluate_matches(*sides, found.galleries) == evaluate_matches(*sides, expected.galleries)
+    with pytest.raises(DataFault, match=r"0 of its 20 pictures are among the 20, by 'cocoid' or 'image_id'"):
+        field_truth("eccv", named, str(folder))
+
+
+def ids(folder, change):
+    np.save(folder / "coco_test_ids.npy", change(np.load(folder / "coco_test_ids.npy")))
+
+
+def text(name, content):
+    return lambda folder: (folder / f"{name}.json").write_text(content)
+
+
+FAULTS = {
+    "no file of ids": (lambda folder: (folder / "coco_test_ids.npy").unlink(), "no coco_test_ids.npy in it"),
+    "ids that are no numbers": (lambda folder: ids(folder, lambda a: a.astype(float)), "whole numbers"),
+    "four of a picture": (lambda folder: ids(folder, lambda a: a[:-1]), r"5 for each picture, found \(99,\)"),
+    "an id twice": (lambda folder: ids(folder, lambda a: np.r_[a[:-1], a[0]]), "there twice"),
+    "captions mixed": (lambda folder: ids(folder, lambda a: a[::-1][np.argsort(a % 7)]), "follow one another"),
+    "a caption without picture": (
+        lambda folder: ids(folder, lambda a: np.r_[a[:-1], ABSENT]), f"caption {ABSENT} of .* found None",
+    ),
+    "no file of matches": (
+        lambda folder: (folder / "eccv_caption_to_image.json").unlink(), "no .*eccv_caption_to_image.json; .*pip install",
+    ),
+    "half a file": (text("eccv_image_to_caption", '{"5": [1,'), "not JSON"),
+    "a list": (text("eccv_image_to_caption", "[1, 2]"), "object of lists of ids, found list"),
+    "a query twice": (text("eccv_image_to_caption", '{"5": [1], "5": [2]}'), "'5'"),
+    "nothing asked": (text("eccv_image_to_caption", "{}"), "has no queries"),
+    "a name for an id": (text("eccv_image_to_caption", '{"a.jpg": [1]}'), "'a.jpg': must be an id with a list"),
+    "names in a list": (text("eccv_image_to_caption", '{"5": ["a"]}'), r"'5': must be .*found \['a'\]"),
+    "yes for an id": (text("eccv_image_to_caption", '{"5": [true]}'), "must be an id"),
+    "no match": (text("eccv_image_to_caption", f'{{"{IMAGES[0]}": []}}'), f"nothing matches {IMAGES[0]}"),
+    "a query of another split": (text("eccv_image_to_caption", '{"5": [1]}'), "5 is none of the 20"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_the_files_are_told(folder, fault):
+    break_it, words = FAULTS[fault]
+    break_it(folder)
+    with pytest.raises(DataFault, match=words):
+        field_truth("eccv", dataset(), str(folder))
+
+
+def test_other_data_are_refused(folder):
+    data = dataset()
+    with pytest.raises(DataFault, match="19 of its 19 pictures are among the 20"):
+        field_truth("eccv", data.some(np.arange(1, COUNT)), str(folder))
+    some = np.flatnonzero(np.arange(len(data.captions)) != data.texts_of(4)[0])
+    short = replace(data, captions=[data.captions[i] for i in some], visual_of_text=data.visual_of_text[some])
+    if len(short.texts_of(4)) < 5:
+        with pytest.raises(DataFault, match=rf"{data.visual_ids[4]} has 4 captions, and truths know 5"):
+            field_truth("eccv", short, str(folder))
+    with pytest.raises(DataFault, match=r"unknown truth 'ecv'; did you mean 'eccv'"):
+        field_truth("ecv", data, str(folder))
+    with pytest.raises(DataFault, match="19 rows for the 20 pictures"):
+        coco_test(np.ones((19, 2)), str(folder))
+
+
+def test_a_truth_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("xmr.data.truths.find_spec", lambda name: None)
+    with pytest.raises(DataFault, match="pip install eccv_caption, or name the folder"):
+        coco_test(np.ones((5000, 2)))
+
+
+def test_matches_that_the_gallery_lacks_count_and_are_never_found():
+    queries, gallery = np.eye(3, dtype=np.float32)[:2], np.eye(3, dtype=np.float32)
+    matches = Matches(np.array([1, 0]), np.array([-1, 1, -1, 2]), np.array([0, 3, 4]))
+    for ranking in (
+        rank_matches(queries, gallery, matches),
+        rank_matches_of_scores(queries @ gallery.T, matches),
+    ):
+        assert ranking.ranks.tolist() == [1, 4, 5, 3] and ranking.offsets.tolist() == [0, 3, 4]
+
+
+@pytest.mark.parametrize("offsets", [[0, 1], [0, 0, 2], [1, 1, 2], [0, 1, 3]])
+def test_matches_that_do_not_fit_are_refused(offsets):
+    with pytest.raises(ValueError, match="offsets must rise from 0 to 2 matches"):
+        Matches(np.arange(2), np.arange(2), np.array(offsets))
+
+
+def test_equal_embeddings_are_the_worst_ranking(folder):
+    data = dataset()
+    visual, text = np.ones((COUNT, 300), np.float32) / 17, np.ones((len(data.captions), 300), np.float32) / 17
+    found = evaluate_matches(visual, text, field_truth("eccv", data, str(folder)).galleries)
+    assert found["v2t/recall_at_10"] == found["t2v/map_at_r"] == 0
+
+
+def test_all_figures_are_those_of_the_package():
+    """All that `eccv_caption` tells, of 5,000 × 25,000 random pairs; more of its results than a figure looks at are slow."""
+    package = pytest.importorskip("eccv_caption")
+    peer = package.Metrics()
+    data = coco_test(np.ones((5000, 2)))
+    rng = np.random.default_rng(0)
+    visual = rng.normal(size=(5000, 64)).astype(np.float32)
+    texts = (visual.repeat(5, 0) + 3 * rng.normal(size=(25000, 64))).astype(np.float32)
+    scores, images = visual @ texts.T, np.array([int(name) for name in data.visual_ids])
+
+    def first(matrix, queries, gallery):
+        best = np.argpartition(-matrix, 150, axis=1)[:, :150]
+        order = np.take_along_axis(best, np.argsort(-np.take_along_axis(matrix, best, 1)), 1)
+        return dict(zip(queries.tolist(), gallery[order].tolist(), strict=True))
+
+    ranked = {"i2t": first(scores, images, peer.coco_ids), "t2i": first(scores.T, peer.coco_ids, images)}
+    expected = peer.compute_all_metrics(
+        ranked["i2t"], ranked["t2i"], ("coco_1k_recalls", "coco_5k_recalls", "cxc_recalls")
+    )
+    expected |= peer.eccv_metrics(ranked, "all")
+    told = {"eccv": {"recall_at_1": "eccv_r1", "map_at_r": "eccv_map_at_r", "r_precision": "eccv_rprecision"}}
+    told |= {
+        name: {f"recall_at_{k}": f"{name}_r{k}" for k in (1, 5, 10)} for name in ("coco_5k", "coco_1k", "cxc")
+    }
+    for name, figures in told.items():
+        found = evaluate_matches(visual, texts, field_truth(name, data).galleries)
+        for metric, key in figures.items():
+            for direction, way in zip(DIRECTIONS, ("i2t", "t2i"), strict=True):
+                assert found[f"{direction}/{metric}"] == pytest.approx(expected[key][way], abs=1e-6), (
+                    key,
+                    way,
+                )
+
+
+def test_the_shared_files_are_read():
+    folder = str(shared("coco_truth"))
+    data = coco_test(np.ones((5000, 2)), folder)
+    assert (len(data.captions), data.visual_ids[0]) == (25_000, "391895")
+    words = {name: field_truth(name, data, folder).words for name in TRUTHS}
+    assert words["eccv"] == (
+        "ECCV Caption: 1,261 pictures and 1,332 captions ask, among 5,000 pictures and 25,000 captions; "
+        "2 matches are none of these and can't be found"
+    )
+    assert (
+        words["cxc"]
+        == "CxC: 5,000 pictures and 24,972 captions ask, among 5,000 pictures and 25,000 captions"
+    )
