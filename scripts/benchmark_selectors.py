@@ -147,6 +147,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, conflict_handler="resolve"
     )
     add_training_options(parser)
+    parser.set_defaults(duplicates="negative")  # which selectors are there to find
     parser.add_argument("--selector", nargs="+", default=[], metavar="NAME", help="default: all")
     parser.add_argument(
         "--action", nargs="+", choices=list(ACTIONS), default=["ignore"], help="on suspects; default: ignore"

@@ -123,6 +123,11 @@ def compared(
     bars, first = Bars(), asked.first
     kind = MATCHERS[first.matcher].make.inputs
     with opened(asked.log, "comparison", key) as log:
+        if log.headers and not options.duplicates:  # as the log began
+            alike = log.headers[0]["config"].get("duplicates", TrainConfig().duplicates)
+            configs = {row: replace(one, duplicates=alike) for row, one in asked.configs.items()}
+            asked = replace(asked, configs=configs)
+            first = asked.first
         if kind not in datasets:
             datasets[kind] = splits(first, bars, options.strict)
         data = datasets[kind]

@@ -11,7 +11,8 @@ A run's own test split is measured by the embeddings that the run keeps, so that
 any other one is embedded by its matcher.
 
 A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
-mean average precision; --per-class tells it for each class. With --verdicts, a further line has the metrics where pairs
+mean average precision; --per-class tells it for each class. Where pairs can't be told from annotated ones (equal pictures,
+captions that read alike), a line "with duplicates" has the metrics where they are matches too. With --verdicts, a further line has the metrics where pairs
 that people confirmed are matches. "zero-shot" is the frozen encoder itself, without a head, where it embeds both sides.
 """
 
@@ -38,7 +39,8 @@ from scripts.command import Bars, Read, reader, run_folders, say, source_of
 from scripts.options import add_strict
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
-from xmr.data import SPLITS, Dataset
+from xmr.data import SPLITS, Dataset, Truth
+from xmr.data.duplicates import twins
 from xmr.data.summary import in_train
 from xmr.embedding import Progress, run_reads, zero_shot
 from xmr.metrics import (
@@ -69,7 +71,11 @@ COLUMNS = {
     "true nDCG": ("true_ndcg", 100, ".1f"),
     "true xinfAP": ("true_xinf_ap", 100, ".1f"),
 }
-METRICS_OF = ("metrics", "first_stage", "with_verdicts")  # of a result
+DUPLICATES = (
+    "with duplicates: pairs that nobody annotated and nobody can tell from an annotated one (an equal visual, a caption that "
+    "reads alike) count as matches too."
+)
+METRICS_OF = ("metrics", "first_stage", "with_duplicates", "with_verdicts")  # of a result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -173,10 +179,14 @@ def evaluated(
     if scores is not None:
         more["first_stage"] = metrics
         metrics = split_metrics(dataset, visual, text, scores)
+    truths: dict[str, Truth] = {}
+    if (alike := twins(dataset)) is not None:
+        truths["with_duplicates"] = alike.credited()
     if people is not None:
-        truth = credited(dataset, people.confirmed)
+        truths["with_verdicts"] = credited(dataset, people.confirmed)
+    for name, truth in truths.items():
         ranked = rank_truth(visual, text, truth) if scores is None else rank_truth_of_scores(scores, truth)
-        more["with_verdicts"] = metrics_of(ranked, dataset.classes is not None)
+        more[name] = metrics_of(ranked, dataset.classes is not None)
     if per_class:
         rankings = rank_embeddings(visual, text, *groups) if scores is None else rank_scores(scores, *groups)
         more["per_class"] = {
@@ -213,12 +223,16 @@ def frozen(
     found, reasons = [], []
     for dataset, encoder in encoders.values():
         try:
-            metrics = split_metrics(dataset, *zero_shot(dataset, encoder, progress))
+            sides = zero_shot(dataset, encoder, progress)
+            metrics = split_metrics(dataset, *sides)
         except (ValueError, OSError) as error:
             reasons.append(f"{dataset.name}: no zero-shot row: {error}")
             continue
         about = {"name": f"zero-shot: {encoder}", "path": "", "loss": "", "matcher": ""}
         found.append(about | protocol(dataset) | {"metrics": metrics})
+        if (alike := twins(dataset)) is not None:
+            ranked = rank_truth(*sides, alike.credited())
+            found[-1]["with_duplicates"] = metrics_of(ranked, dataset.classes is not None)
     return found, reasons
 
 
@@ -275,7 +289,11 @@ def tables(results: list[dict[str, Any]], split: str, per_class: bool) -> list[s
 def table(results: list[dict[str, Any]]) -> str:
     """An aligned table: a row per run and direction, rsum (mAP of class labels) in the first row of each; then the same
     of a pair scorer's first stage, and with what people confirmed as matches."""
-    stages = {"with_verdicts": "with verdicts", "first_stage": "first stage"}
+    stages = {
+        "with_duplicates": "with duplicates",
+        "with_verdicts": "with verdicts",
+        "first_stage": "first stage",
+    }
     parts = [r[name] for r in results for name in ("metrics", *stages) if name in r]
     shown = {
         title: column
@@ -302,6 +320,8 @@ def notes(results: list[dict[str, Any]]) -> list[str]:
             "their texts; another seed of the training moves the figures besides."
         )
         lines += [one["judged"]] if one["judged"] else []
+        if "with_duplicates" in one:
+            lines.append(DUPLICATES)
     return lines
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
-from xmr.core import TrainConfig
+from xmr.core import DUPLICATES, TrainConfig
 from xmr.data import DATASETS
 from xmr.data.sources import KINDS, entry_of
 from xmr.losses import LOSSES
@@ -15,6 +15,7 @@ from xmr.matchers import MATCHERS
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS
 
+DEFAULT_DUPLICATES = "ignore"
 SCOPES = ("loss", "matcher", "selector", "dataset")
 
 
@@ -56,6 +57,12 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
     add("selector", "suspected false negatives to leave out", metavar="NAME")
     actions = "; ".join(f"{name}: {words}" for name, words in ACTIONS.items())
     add("suspects", f"what becomes of suspected negatives: {actions}", choices=list(ACTIONS))
+    words = "; ".join(f"{name}: {text}" for name, text in DUPLICATES.items())
+    words = (
+        "what becomes of pairs that can't be told from annotated ones (an equal picture, a caption that reads alike): "
+        f"{words}. The default is {DEFAULT_DUPLICATES}, and with what began before there was a choice, negative"
+    )
+    add("duplicates", words, choices=list(DUPLICATES), default="")
     words = "another loss for the first epochs, as sum_of_hinges:1 before max_of_hinges"
     parser.add_argument("--first", type=first, default=("", 0), metavar="LOSS:EPOCHS", help=words)
     words = "a parameter, see above"
@@ -100,6 +107,7 @@ def config_of(options: argparse.Namespace, loss: str, given: dict[str, dict[str,
     """
     names = {field.name for field in fields(TrainConfig)} - {"loss"}
     own = {param.name for param in LOSSES[loss].params}
+    options = argparse.Namespace(**vars(options) | {"duplicates": options.duplicates or DEFAULT_DUPLICATES})
     return TrainConfig(
         loss=loss,
         loss_params={key: value for key, value in given["loss"].items() if key in own},

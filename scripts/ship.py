@@ -38,7 +38,9 @@ from xmr.worlds.clips import clips_of
 from xmr.worlds.scenes import scenes_of
 
 CHECKPOINTS = SHIPPED.parent
-TRAINING = ["--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
+# Captions that read alike were negatives of each other's pictures when these runs were first made.
+ALIKE = ["--duplicates", "negative"]
+TRAINING = [*ALIKE, "--epochs", "4", "--batch-size", "256", "--set", "embed_dim=48"]
 # The pictures' pair scorers would each keep ten megabytes of scores, those of the fewer clips two and a half.
 CLIPS = "--dataset moving_blocks --suffix clips --lr 0.002 --set embed_dim=48"
 ARCHITECTURES = [
@@ -87,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         ):
             return code
     for words in ARCHITECTURES:
-        if code := train.main([*words.split(), "--out", "checkpoints", "--overwrite"]):
+        if code := train.main([*words.split(), *ALIKE, "--out", "checkpoints", "--overwrite"]):
             return code
     return combined()
 

@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from scripts import began, told
 from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.captions import TextsRead
-from xmr.checkpoints import Run, difference, is_finished, is_started, load_run
+from xmr.checkpoints import Run, config_in, difference, is_finished, is_started, load_run
 from xmr.core import VERDICTS_AS, Step, TrainConfig
 from xmr.data import Dataset
 from xmr.data.sources import pinned
@@ -134,7 +135,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
         with holding(folder):  # another training is told before anything is read
             pass
         if is_started(folder) and not options.overwrite:
-            check_kept(folder, config, options.resume)
+            config = checked(folder, config, options)
         jobs.append((folder, config))
     return jobs
 
@@ -151,10 +152,14 @@ def folder_name(config: TrainConfig, suffix: str) -> str:
     return "-".join([*words, *([suffix] if suffix else [])])
 
 
-def check_kept(folder: Path, config: TrainConfig, resume: bool) -> None:
-    """Raises ValueError, with what can be done, where `folder` holds another run than `config` asks for, or the very same
+def checked(folder: Path, config: TrainConfig, options: argparse.Namespace) -> TrainConfig:
+    """The configuration that goes on with the run in `folder`, with its duplicates where --duplicates does not say.
+
+    Raises ValueError, with what can be done, where `folder` holds another run than `config` asks for, or the very same
     and nobody said that it is to be gone on with."""
     try:
+        if not options.duplicates:
+            config = replace(config, duplicates=config_in(folder).duplicates)
         differs = difference(folder, config)
     except ValueError as error:  # RunRefused is one
         raise ValueError(
@@ -165,9 +170,10 @@ def check_kept(folder: Path, config: TrainConfig, resume: bool) -> None:
             f"{folder} holds another run, with {differs}; --suffix trains beside it, as --suffix seed{config.seed}, and "
             "--overwrite replaces it"
         )
-    if not resume:
+    if not options.resume:
         goes = "is finished already" if is_finished(folder) else "is not finished: --resume goes on with it"
         raise ValueError(f"{folder} {goes}; --overwrite replaces it")
+    return config
 
 
 def run(

@@ -181,7 +181,10 @@ def test_runs_of_several_data_sets_have_tables_of_their_own(place, tmp_path, cap
     assert "24 visuals, 48 texts" in by_data["data"][0]
     assert "rsum" in by_data["data"][1] and "mAP" not in by_data["data"][1]
     assert "mAP@50" in by_data["labelled"][1] and "rsum" not in by_data["labelled"][1]
-    assert [line.split()[0] for line in by_data["data"] if " v2t " in line] == ["info_nce", "siglip"]
+    assert [line.split()[0] for line in by_data["data"] if line[0] != " " and " v2t " in line] == [
+        "info_nce",
+        "siglip",
+    ]
     assert [line.split()[0] for line in by_data["labelled"] if " v2t " in line] == ["info_nce-classes"]
 
 

@@ -92,7 +92,7 @@ def test_a_comparison_from_end_to_end(data, tmp_path, capsys):
         assert all(one.metrics == {} for one in search), "a search must not look at the test split"
     text = out.read_text()
     assert "python scripts/compare.py --dataset" in text and "8 trainings took 1 min in all" in text
-    assert "Matcher linear, 1 epoch, batches of 32. 8 trainings took" in text
+    assert "Matcher linear, 1 epoch, batches of 32, duplicates: ignore. 8 trainings took" in text
     assert "Test split: 24 visuals × 48 texts" in text and "The intervals below are over seeds." in text
     assert "No zero-shot row: the features of" in text and "p by visual (Holm)" in text
     assert "differ from max_of_hinges" in text and "seeds 1 … 2" in text
@@ -135,7 +135,9 @@ def test_a_record_is_what_training_gives(data, tmp_path):
     assert script.main(command(data, out, loss="info_nce", trials=1, seeds=1)) == 0
     _, search, test = lines(tmp_path / "c.jsonl")
     for line, seed in ((search, 0), (test, 1)):
-        steps, trained = tiny.fit(tiny.config(dataset=str(data), epochs=1, seed=seed), load=None)
+        steps, trained = tiny.fit(
+            tiny.config(dataset=str(data), epochs=1, seed=seed, duplicates="ignore"), load=None
+        )
         assert line["score"] == pytest.approx(trained.metrics["validation"]["rsum"])
         assert line["epoch"] == trained.training["best_epoch"]
     assert test["metrics"] == pytest.approx(trained.metrics["test"])

@@ -39,7 +39,7 @@ HOMES = {
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining"},
     "datasets": {"data"},
-    "scipy": {"experiments", "fusion", "metrics"},
+    "scipy": {"data", "experiments", "fusion", "metrics"},
     "pandas": {"tables"},
     "av": {"data"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables

@@ -498,13 +498,16 @@ def test_what_a_run_is_and_was_trained_with(tmp_path, cache_folder):
     run = many.runs["siglip"]
     config = replace(
         run.config, selector="top_ranked", suspects="ignore", first_loss="info_nce", first_epochs=3, seed=7,
-        verdicts="verdicts.sqlite", batch_size=32,
+        verdicts="verdicts.sqlite", batch_size=32, duplicates="positive",
     )  # fmt: skip
     many.runs["siglip"] = replace(run, config=config, loss_values={"scale": 11.5, "bias": -9.25})
     loss, _, encoder, selector, seed, trained = run_cells(many, "siglip")
     assert loss == ("siglip", "scale 11.5, bias -9.25; info_nce for 3 epochs first", loss.number)
     assert encoder.text == "shapes"
-    assert selector[:2] == ("top_ranked", f"suspects: ignore; confirmed pairs: {config.verdicts_as}")
+    assert selector[:2] == (
+        "top_ranked",
+        f"suspects: ignore; confirmed pairs: {config.verdicts_as}; duplicates: positive",
+    )
     assert seed[:2] == ("7", "80 training pairs")
     assert trained[:2] == ("2 epochs", "best epoch 2, batch 32, lr 0.001")
 
@@ -516,10 +519,16 @@ def test_runs_of_different_data_or_encoders_are_warned_of(workspace, tmp_path):
     prints = run.dataset["fingerprints"] | {"train": "0f", "validation": "1f"}
     other.runs["siglip"] = replace(
         run, encoder={"name": "shapes", "hash": "abc"}, dataset=run.dataset | {"fingerprints": prints},
-        config=replace(run.config, train_visuals=9),
+        config=replace(run.config, train_visuals=9, duplicates="ignore"),
     )  # fmt: skip
     told = list(data_warnings(other, NAMES, "validation"))
-    for what in ("training data", "validation data", "encoders", "numbers of training visuals"):
+    for what in (
+        "training data",
+        "validation data",
+        "encoders",
+        "numbers of training visuals",
+        "uses of duplicates",
+    ):
         (one,) = [line for line in told if f"different {what}," in line]
         assert "siglip" in one
     assert told[-1] == "siglip was trained beside another version of the validation split (1f)."

@@ -351,7 +351,7 @@ def test_evaluate_credits_confirmed_pairs_beside_the_plain_metrics(runs, tmp_pat
     assert f"{len(tops)} verdicts fit" in printed.err
     assert evaluate.main([str(path), "--verdicts", str(tmp_path / "verdicts.sqlite")]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any("with verdicts  v2t" in line and "100.0" in line for line in lines)
+    assert any("with verdicts " in line and " v2t " in line and "100.0" in line for line in lines)
     assert (
         evaluate.main([str(path), "--split", "train", "--verdicts", str(tmp_path / "verdicts.sqlite")]) == 2
     )

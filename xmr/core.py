@@ -286,6 +286,13 @@ VERDICTS_AS = {
     "ignore": "a confirmed pair is no negative",
 }
 
+# What training can make of pairs that nobody can tell from annotated ones, see `xmr.data.duplicates.Twins`.
+DUPLICATES = {
+    "ignore": "such a pair is no negative",
+    "positive": "such a pair is a positive",
+    "negative": "as any other pair",
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -302,6 +309,7 @@ class TrainConfig:
     suspects: str = "ignore"  # what becomes of suspected negatives, see `xmr.selection.ACTIONS`
     verdicts: str = ""  # file of what people say of pairs, see `xmr.store`
     verdicts_as: str = "positive"  # what becomes of pairs that they confirm, see `VERDICTS_AS`
+    duplicates: str = "negative"  # see `DUPLICATES`; as all was trained before there was a choice
     first_loss: str = ""  # trained with for the first epochs, at its defaults
     first_epochs: int = 0
     dataset_params: dict[str, Any] = field(default_factory=dict)
@@ -332,6 +340,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least {low}, found {getattr(self, name)}")
         if self.verdicts_as not in VERDICTS_AS:
             raise ValueError(unknown("use of verdicts", self.verdicts_as, VERDICTS_AS))
+        if self.duplicates not in DUPLICATES:
+            raise ValueError(unknown("use of duplicates", self.duplicates, DUPLICATES))
         if bool(self.first_loss) != bool(self.first_epochs):
             raise ValueError(
                 f"first_loss and first_epochs go together: {self.first_loss!r}, {self.first_epochs}"

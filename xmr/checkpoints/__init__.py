@@ -17,7 +17,7 @@ from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started
 from xmr.checkpoints.head import Head
 from xmr.checkpoints.load import list_runs, load_run, verify
 from xmr.checkpoints.model import Model, as_if_trained, save_model
-from xmr.checkpoints.resume import difference
+from xmr.checkpoints.resume import config_in, difference
 from xmr.checkpoints.run import Member, Run
 from xmr.checkpoints.save import Trained, save_run
 from xmr.disk import CannotSave
@@ -34,6 +34,7 @@ __all__ = [
     "Trained",
     "as_if_trained",
     "clear_run",
+    "config_in",
     "difference",
     "is_finished",
     "is_started",

@@ -48,12 +48,16 @@ def remove_state(folder: Path) -> None:
     (folder / STATE).unlink(missing_ok=True)
 
 
+def config_in(folder: Path) -> TrainConfig:
+    """The configuration of the run in `folder`, finished or not. Raises RunRefused or ValueError where it can't be read."""
+    if is_finished(folder):
+        return load_run(folder).config
+    return TrainConfig.from_json(load_state(folder)[1]["configuration"])
+
+
 def difference(folder: Path, config: TrainConfig) -> str:
     """In which setting the run in `folder`, finished or not, is not what `config` asks for; "" where it is."""
-    if is_finished(folder):
-        there = load_run(folder).config
-    else:
-        there = TrainConfig.from_json(load_state(folder)[1]["configuration"])
+    there = config_in(folder)
     for name in (field.name for field in fields(TrainConfig)):
         wanted, found = getattr(config, name), getattr(there, name)
         # A run has all parameters settled; only the given ones can disagree.

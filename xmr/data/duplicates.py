@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xmr.captions import text_key
-from xmr.data.dataset import Dataset
+from xmr.data.dataset import Dataset, Truth
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Content = Callable[[int], bytes]
 ROW_BYTES = 4096  # of a row of features, by which those that may be equal are found; as of a file's two ends
@@ -93,6 +97,67 @@ def content_of(visuals: Sequence[Any] | None, features: np.ndarray | None) -> Co
     if features is not None:
         return lambda index: np.asarray(features[index]).tobytes()
     return getattr(visuals, "content", None)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Pairs of a split that nobody annotated and nobody can tell from an annotated one: its visual has the same content as
+    theirs, and its caption reads alike.
+
+    `visual` (N_v,) and `text` (N_t,) number contents and readings; `of_visual` and `of_text` have a row for each number, with
+    a one for each group that it is annotated to. `visual_group` and `text_group` are those of the items.
+    """
+
+    visual: np.ndarray
+    text: np.ndarray
+    of_visual: csr_array
+    of_text: csr_array
+    visual_group: np.ndarray
+    text_group: np.ndarray
+
+    def places(self, visuals: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where such pairs are among the items of two index vectors: rows and columns, (P,) each."""
+        alike = (self.of_visual[self.visual[visuals]] @ self.of_text[self.text[texts]].T).tocoo()
+        rows, columns = alike.coords
+        new = self.visual_group[visuals[rows]] != self.text_group[texts[columns]]
+        return rows[new], columns[new]
+
+    def credited(self) -> Truth:
+        """What is annotated and these pairs as the truth of the split: all else does not match."""
+
+        def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+            found = self.visual_group[visuals][:, None] == self.text_group[texts]
+            found[self.places(visuals, texts)] = True
+            return found.astype(np.float32)
+
+        def pairs(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+            rows = self.of_visual[self.visual[visuals]].multiply(self.of_text[self.text[texts]])
+            return (rows.sum(axis=1) > 0).astype(np.float32)
+
+        return Truth(block, pairs, complete=True, source="the annotation, and what can't be told from it")
+
+
+def twins(data: Dataset) -> Twins | None:
+    """The twins of a split's annotated pairs; None where there are none, and where class labels decide what matches."""
+    if data.classes is not None:
+        return None
+    visual = np.arange(len(data.visual_ids))
+    if data.contents is not None:
+        content = content_of(data.visuals, data.visual_features)
+        visual = _codes(told_apart(data.contents, data.visual_group, content))
+    text, group = _codes(data.reading), _codes(data.visual_group)
+    own = group[data.visual_of_text]
+    if not (_shared(visual, group).any() or _shared(text, own).any()):
+        return None
+
+    from scipy.sparse import csr_array  # a moment to import, for data that have twins
+
+    def annotated(number: np.ndarray, groups: np.ndarray) -> csr_array:
+        rows, columns = np.unique(np.stack([number, groups]), axis=1)
+        ones = np.ones(len(rows), np.int32)
+        return csr_array((ones, (rows, columns)), shape=(int(number.max()) + 1, int(group.max()) + 1))
+
+    return Twins(visual, text, annotated(visual, group), annotated(text, own), group, own)
 
 
 def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:

@@ -235,6 +235,7 @@ def facts(config: TrainConfig, trials: int, seeds: int, outcomes: Sequence[Outco
     took = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     threads = " or ".join(str(n) for n in sorted({record.threads for record in records}))
     encoder = f", encoder {config.encoder}" if config.encoder else ""
+    alike = f", duplicates: {config.duplicates}" if config.duplicates != "negative" else ""
     rate = axes(LOSSES[records[0].loss], config.lr, {})[0]
     searched = (
         f"Every loss: {counted(trials, 'trial')} over the learning rate ({rate.low:g} … {rate.high:g}) and the parameters "
@@ -245,7 +246,7 @@ def facts(config: TrainConfig, trials: int, seeds: int, outcomes: Sequence[Outco
         searched = f"No search: every loss at its defaults and a learning rate of {config.lr:g}; {counted(seeds, 'training')}"
     return (
         f"{searched} with seeds {config.seed + 1} … {config.seed + seeds}, measured on the test split. Matcher "
-        f"{config.matcher}{encoder}, {counted(config.epochs, 'epoch')}, batches of {config.batch_size}. "
+        f"{config.matcher}{encoder}, {counted(config.epochs, 'epoch')}, batches of {config.batch_size}{alike}. "
         f"{counted(len(records), 'training')} took {took} in all, each on {threads} thread{'s' * (threads != '1')}."
     )
 

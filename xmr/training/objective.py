@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
 from xmr.core import Pairs
+from xmr.data.duplicates import twins
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.registry import Entry
@@ -55,6 +56,7 @@ class Objective:
     def __init__(self, task: Task, state: State):
         self.task, self.config, self.matcher, self.state = task, task.config, task.matcher, state
         self.data = task.data["train"]
+        self.twins = twins(self.data) if self.config.duplicates != "negative" else None
         self.loss = LOSSES[self.config.loss]
         self.hyper = LossParameters(self.loss, self.config.loss_params)
         self.first = LOSSES[self.config.first_loss] if self.config.first_loss else None
@@ -74,7 +76,7 @@ class Objective:
     def value(self, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray) -> Tensor:
         """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
 
-        Blocks know of groups only: a batch with both sides of a confirmed pair has all its scores at once.
+        Blocks know of groups only: a batch with both sides of a confirmed pair, or of a duplicate, has all its scores at once.
         """
         rule, hyper = self.rule()
         if (
@@ -83,6 +85,7 @@ class Objective:
             and not self.matcher.scores_pairs
             and not unchunkable(rule, hyper)
             and self._judged("confirmed", visuals, texts) is None
+            and self._duplicates(visuals, texts) is None
         ):
             groups = self.data.visual_group[visuals], self.data.text_group[texts]
             return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
@@ -92,19 +95,23 @@ class Objective:
     def pairs(
         self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
     ) -> tuple[Pairs, Pairs | None]:
-        """The batch's pairs as either side asks, confirmed and suspected false negatives treated if there are verdicts or
-        a selector; the second is None where it is the first transposed."""
+        """The batch's pairs as either side asks, duplicates, confirmed and suspected false negatives treated if there are any,
+        verdicts or a selector; the second is None where it is the first transposed."""
         selector, groups = self.selector, (self.data.visual_group[visuals], self.data.text_group[texts])
         needs = {*rule.needs, *(selector.needs if selector else ())}
         rows = self.matcher.pooled(visual), self.matcher.pooled(text)
         known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
         pairs = annotated_pairs(self.matcher.scores(visual, text), *groups, **known)
+        refuted = self._judged("refuted", visuals, texts)
+        duplicates = self._duplicates(visuals, texts)
+        if duplicates is not None:
+            alike = duplicates if refuted is None else duplicates & ~refuted
+            pairs = treat(pairs, alike, self.config.duplicates)
         confirmed = self._judged("confirmed", visuals, texts)
         if confirmed is not None:
             pairs = treat(pairs, confirmed, self.config.verdicts_as)
         if selector is None:
             return pairs, None
-        refuted = self._judged("refuted", visuals, texts)
         pairs = replace(pairs, moments=self._remembered(score_moments(pairs)))
         back = pairs.transpose()
         ours, theirs = (self._suspected(side) for side in (pairs, back))
@@ -117,6 +124,15 @@ class Objective:
     @torch.no_grad()
     def _suspected(self, pairs: Pairs) -> Tensor:
         return suspected(self.selector.name, pairs, **self.config.selector_params)
+
+    def _duplicates(self, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
+        """Which of a batch's pairs can't be told from annotated ones, (V, T) bool; None where none is, or none matters."""
+        rows, columns = ((), ()) if self.twins is None else self.twins.places(visuals, texts)
+        if not len(rows):
+            return None
+        mask = torch.zeros(len(visuals), len(texts), dtype=torch.bool)
+        mask[rows, columns] = True
+        return mask
 
     def _judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
         """Which of a batch's pairs are "confirmed" or "refuted" by people, (V, T) bool; None where none is."""

@@ -67,6 +67,7 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     space = ", ".join(filter(None, [f"{run.embed_dim} dimensions", stage_words(workspace, name)]))
     suspects = f"suspects: {config.suspects}" if config.selector else ""
     verdicts = f"confirmed pairs: {config.verdicts_as}" if config.verdicts else ""
+    alike = f"duplicates: {config.duplicates}" if config.duplicates != "negative" else ""
     pairs = run.dataset.get("learned_from", run.dataset["sizes"].get("train", {})).get("texts")
     epochs, best = run.training.get("epochs", config.epochs), run.training.get("best_epoch")
     training = [f"best epoch {best}"] if best is not None else []
@@ -75,7 +76,7 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
         Cell(run.last_loss[0], "; ".join(part for part in (params, first) if part)),
         Cell(config.matcher, space),
         Cell(encoder, run.encoder.get("hash", "")),
-        Cell(config.selector or "none", "; ".join(part for part in (suspects, verdicts) if part)),
+        Cell(config.selector or "none", "; ".join(part for part in (suspects, verdicts, alike) if part)),
         Cell(str(config.seed), f"{pairs:,} training pairs" if pairs else "", config.seed),
         Cell(f"{epochs} epoch{'' if epochs == 1 else 's'}", ", ".join(training), epochs),
     ]
@@ -88,6 +89,7 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
         "validation data": lambda run: run.dataset["fingerprints"].get("validation", ""),
         "encoders": lambda run: f"{run.encoder['name']} {run.encoder.get('hash', '')}".strip(),
         "numbers of training visuals": lambda run: str(run.config.train_visuals or "all"),
+        "uses of duplicates": lambda run: run.config.duplicates,
     }
     for what, fact in facts.items():
         held: dict[str, list[str]] = {}
