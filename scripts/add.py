@@ -27,10 +27,10 @@ if __name__ == "__main__":
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
 from scripts import told
 from scripts.command import Bars, reader, say
+from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
 from scripts.options import add_strict, data_params
 from scripts.train import of_test
 from xmr.allowed import allow_only, is_allowed
@@ -40,11 +40,11 @@ from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset
 from xmr.data.sources import pinned
-from xmr.data.summary import described, size
+from xmr.data.summary import described
 from xmr.embedding import as_kept, zero_shot
 from xmr.locks import holding
 from xmr.losses import LOSSES
-from xmr.metrics import headline, is_chance
+from xmr.metrics import headline
 from xmr.registry import unknown
 from xmr.scoring import split_metrics
 
@@ -78,7 +78,7 @@ def run_all(options: argparse.Namespace, command: str) -> int:
 
     # What is not there is told before the work.
     named = {name: candidates(spec) for name, spec in models.items()}
-    arrays = {name: two_arrays(name, text) for name, text in files.items()}
+    arrays = {name: arrays_of(name, text) for name, text in files.items()}
     read, bars = reader(options.strict), Bars()
     data = {split: read(options.dataset, split, params) for split in SPLITS}
     config = TrainConfig(dataset=options.dataset, dataset_params=params, matcher="")
@@ -143,18 +143,10 @@ def add_embeddings(
 ) -> Run:
     """Writes the run of embeddings (N_v, D) and (N_t, D) of the test split. Raises ValueError where they are not of it."""
     test, loss = data["test"], loss or "info_nce"
-    for array, (what, count) in zip(sides, size(test).items(), strict=True):
-        if len(array) != count:
-            raise ValueError(
-                f"{folder.name}: {len(array):,} rows for the {count:,} {what} of {test.name} (test); write one for each, in the "
-                "order of the data"
-            )
-    kept = [as_kept(normalize(torch.from_numpy(array.astype(np.float32)), dim=-1)) for array in sides]
+    check_rows(folder.name, sides, test)
+    kept = [as_kept(torch.from_numpy(unit(array))) for array in sides]
     metrics = split_metrics(test, *kept)
-    if test.classes is None and is_chance(metrics["rsum"], test.visual_group, test.text_group):
-        say(
-            f"warning: {folder.name} is no better than chance: are its rows in the order of {test.name} (test)?"
-        )
+    tell_chance(folder.name, metrics, test)
     identity = digest(b"".join(np.ascontiguousarray(array).tobytes() for array in sides))[:16]
     dim = sides[0].shape[1]
     encoder = {"name": "", "hash": identity, "visual_dim": dim, "text_dim": dim}
@@ -162,34 +154,12 @@ def add_embeddings(
     return save_model(folder, looked, described(data), encoder, {"test": metrics}, kept, command)
 
 
-def two_arrays(name: str, text: str) -> list[np.ndarray]:
-    """The arrays of IMG.npy,TXT.npy; tells where they are not of unit length. Raises ValueError where they are no embeddings
-    in one space."""
-    paths = [Path(part).expanduser() for part in text.split(",")]
+def arrays_of(name: str, text: str) -> list[np.ndarray]:
+    """The arrays of IMG.npy,TXT.npy. Raises ValueError as `two_arrays`."""
+    paths = text.split(",")
     if len(paths) != 2:
         raise ValueError(f"--embeddings {name}={text}: write {name}=IMG.npy,TXT.npy")
-    found = [floats(path) for path in paths]
-    if found[0].shape[1] != found[1].shape[1]:
-        widths = " and ".join(str(array.shape[1]) for array in found)
-        raise ValueError(f"--embeddings {name}: {widths} dimensions are no one space; are both of one model?")
-    return found
-
-
-def floats(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or not array.size:
-        told = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"{path} holds {told}; write floats (N, D)")
-    lengths = np.linalg.norm(array.astype(np.float32), axis=1)
-    broken = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-    if len(broken):
-        raise ValueError(f"{path}: row {broken[0]} is zero or not finite")
-    if np.abs(lengths - 1).max() > 0.01:
-        say(f"{path}: lengths {lengths.min():.3g} … {lengths.max():.3g}, normalised here")
-    return array
+    return two_arrays(name, paths)
 
 
 def tell(run: Run, data: dict[str, Dataset]) -> None:

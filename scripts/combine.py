@@ -28,7 +28,7 @@ import numpy as np
 
 from scripts import told
 from scripts.command import Bars, say, the_runs
-from scripts.evaluate import aligned, percent
+from scripts.metrics_table import aligned, percent
 from xmr.checkpoints import Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
 from xmr.core import DIRECTIONS

@@ -2,6 +2,8 @@
 
     python scripts/evaluate.py runs
     python scripts/evaluate.py runs/info_nce runs/siglip --split validation --json
+    python scripts/evaluate.py --embeddings img.npy txt.npy --dataset path/to/folder
+    python scripts/evaluate.py --embeddings img.npy txt.npy --dataset coco --truth eccv --truth cxc
 
 A folder of run folders stands for the runs in it. Runs of several data sets have a table for each of them. --json has the
 same figures: "metrics" of each run with the keys of run.json, all shares in per cent (rsum, the sum of six of them, goes to
@@ -12,8 +14,14 @@ any other one is embedded by its matcher.
 
 A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
 mean average precision; --per-class tells it for each class. Where pairs can't be told from annotated ones (equal pictures,
-captions that read alike), a line "with duplicates" has the metrics where they are matches too. With --verdicts, a further line has the metrics where pairs
-that people confirmed are matches. "zero-shot" is the frozen encoder itself, without a head, where it embeds both sides.
+captions that read alike), a line "with duplicates" has the metrics where they are matches too. With --verdicts, a further
+line has the metrics where pairs that people confirmed are matches. With --truth, further lines have the metrics by what the field knows of COCO's test split
+beyond its annotation: the files come with the package eccv_caption, or lie in --truth-files. "zero-shot" is the frozen
+encoder itself, without a head, where it embeds both sides.
+
+--embeddings needs no run: two .npy files of any model, (visuals, D) and (captions, D), a row for each of the split, in its
+order, measured as they are. Their --dataset coco is the test split in the order of Karpathy's JSON, five captions a picture: no
+pictures are needed, nor fetched.
 """
 
 from __future__ import annotations
@@ -23,7 +31,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -36,18 +44,21 @@ from tqdm import tqdm
 
 from scripts import told
 from scripts.command import Bars, Read, reader, run_folders, say, source_of
-from scripts.options import add_strict
+from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
+from scripts.metrics_table import as_percent, tables
+from scripts.options import add_strict, data_params
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, Truth
 from xmr.data.duplicates import twins
 from xmr.data.summary import in_train
+from xmr.data.truths import TRUTHS, FieldTruth, coco_test, field_truth
 from xmr.embedding import Progress, run_reads, zero_shot
 from xmr.metrics import (
     average_precision,
     class_map,
+    evaluate_matches,
     evaluate_rankings,
-    headline,
     rank_embeddings,
     rank_scores,
     rank_truth,
@@ -55,27 +66,6 @@ from xmr.metrics import (
 )
 from xmr.scoring import judged_words, scores_of, sides_of, split_metrics
 from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
-
-# Column titles and what they show: key below the direction, factor, format.
-COLUMNS = {
-    "R@1": ("recall_at_1", 100, ".1f"),
-    "±": ("half_recall_at_1", 100, ".1f"),
-    "R@5": ("recall_at_5", 100, ".1f"),
-    "R@10": ("recall_at_10", 100, ".1f"),
-    "mAP": ("map", 100, ".1f"),
-    "mAP@50": ("map_at_50", 100, ".1f"),
-    "median": ("median_rank", 1, "g"),
-    "true R@1": ("true_recall_at_1", 100, ".1f"),
-    "true mAP@R": ("true_map_at_r", 100, ".1f"),
-    "true R-prec": ("true_r_precision", 100, ".1f"),
-    "true nDCG": ("true_ndcg", 100, ".1f"),
-    "true xinfAP": ("true_xinf_ap", 100, ".1f"),
-}
-DUPLICATES = (
-    "with duplicates: pairs that nobody annotated and nobody can tell from an annotated one (an equal visual, a caption that "
-    "reads alike) count as matches too."
-)
-METRICS_OF = ("metrics", "first_stage", "with_duplicates", "with_verdicts")  # of a result
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,22 +79,27 @@ def run_all(options: argparse.Namespace) -> int:
     folders, faults = run_folders(options.run_dir, "evaluate.py")
     for fault in faults:
         say(f"error: {fault}")
-    encoders: dict[tuple[str, str], tuple[Dataset, str]] = {}
+    encoders: dict[tuple[str, str], tuple[Dataset, str, list[FieldTruth]]] = {}
     results: list[dict[str, Any]] = []
     read, bars = reader(options.strict), Bars()
+    if options.embeddings:
+        try:
+            results.append(of_embeddings(options, verdicts, read))
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+            say(f"error: {error}")
     for path in tqdm(folders, desc="measure", unit=" runs", delay=2, leave=False, disable=len(folders) < 2):
         try:
             run = load_run(path)
             dataset = dataset_of(run, options, read)
-            people = people_of(options.verdicts, verdicts, dataset) if options.verdicts else None
-            result = evaluated(run, dataset, options.per_class, people, bars)
-            if people is not None:
-                sha256 = verdicts_digest(options.verdicts, verdicts)
-                result["verdicts"] = {"file": options.verdicts, "sha256": sha256, **people.counts}
-            results.append(result)
+            asked = asked_of(options, verdicts, dataset)
+            sides, scores = sides_of(run, dataset, bars), scores_of(run, dataset, bars)
+            about = {"loss": run.config.loss, "matcher": run.config.matcher}
+            figures = evaluated(dataset, asked, *sides, scores)
+            results.append({"name": run.name, "path": str(run.path), **about, **figures})
             encoder = run.encoder["name"]
             if not run.untrained:  # which is its encoder, measured already
-                encoders[dataset.fingerprint, encoder] = dataset, encoder
+                encoders[dataset.fingerprint, encoder] = dataset, encoder, asked.truths
             tell_texts(run, dataset)
         except RunRefused as error:
             faults.append(f"{path}: {error}")
@@ -158,50 +153,77 @@ def people_of(path: str, verdicts: list[Verdict], dataset: Dataset) -> Judged:
     return found
 
 
-def evaluated(
-    run: Run,
-    dataset: Dataset,
-    per_class: bool = False,
-    people: Judged | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """What is told of a run, shares in 0 … 1; with `people`, also the metrics where the pairs that they confirm are matches.
+def of_embeddings(options: argparse.Namespace, verdicts: list[Verdict], read: Read) -> dict[str, Any]:
+    """What is told of two files of embeddings. Raises ValueError, of which DataFault is one, where they are not of the split."""
+    name = " ".join(Path(path).name for path in options.embeddings)
+    sides = two_arrays(name, options.embeddings)
+    if options.dataset == "coco" and options.split == "test":
+        dataset = coco_test(sides[0], options.truth_files)
+    else:
+        dataset = read(options.dataset, options.split, data_params(options.dataset, options.set))
+    check_rows(name, sides, dataset)
+    figures = evaluated(dataset, asked_of(options, verdicts, dataset), *map(unit, sides))
+    tell_chance(name, figures["metrics"], dataset)
+    return {"name": name, "path": "", "loss": "", "matcher": "", **figures}
 
-    Raises ValueError where classes are asked for and there are none.
-    """
-    if per_class and dataset.classes is None:
+
+class Asked(NamedTuple):
+    """What is asked of a split beside its metrics: classes, what people say and of which file, truths of the field."""
+
+    per_class: bool
+    people: Judged | None
+    verdicts: dict[str, str]
+    truths: list[FieldTruth]
+
+
+def asked_of(options: argparse.Namespace, verdicts: list[Verdict], dataset: Dataset) -> Asked:
+    """Raises ValueError where classes are asked for and there are none, DataFault where the verdicts or a truth are not of
+    the split: before anything is embedded."""
+    if options.per_class and dataset.classes is None:
         raise ValueError(f"--per-class: {dataset.name} has no class labels")
+    truths = [field_truth(name, dataset, options.truth_files) for name in dict.fromkeys(options.truth)]
+    if not options.verdicts:
+        return Asked(options.per_class, None, {}, truths)
+    people = people_of(options.verdicts, verdicts, dataset)
+    file = {"file": options.verdicts, "sha256": verdicts_digest(options.verdicts, verdicts)}
+    return Asked(options.per_class, people, file, truths)
+
+
+def evaluated(
+    dataset: Dataset, asked: Asked, visual: np.ndarray, text: np.ndarray, scores: np.ndarray | None = None
+) -> dict[str, Any]:
+    """What is told of unit embeddings (N_v, E) and (N_t, E) of a split, or of a pair scorer's `scores` (N_v, N_t): shares in
+    0 … 1; with people's verdicts, also the metrics where the pairs that they confirm are matches."""
     groups = dataset.visual_group, dataset.text_group
-    visual, text = sides_of(run, dataset, progress)
     metrics = split_metrics(dataset, visual, text)
     more: dict[str, Any] = {}
-    scores = scores_of(run, dataset, progress)
     if scores is not None:
         more["first_stage"] = metrics
         metrics = split_metrics(dataset, visual, text, scores)
-    truths: dict[str, Truth] = {}
+    credits: dict[str, Truth] = {}
     if (alike := twins(dataset)) is not None:
-        truths["with_duplicates"] = alike.credited()
-    if people is not None:
-        truths["with_verdicts"] = credited(dataset, people.confirmed)
-    for name, truth in truths.items():
+        credits["with_duplicates"] = alike.credited()
+    if asked.people is not None:
+        credits["with_verdicts"] = credited(dataset, asked.people.confirmed)
+        more["verdicts"] = {**asked.verdicts, **asked.people.counts}
+    for name, truth in credits.items():
         ranked = rank_truth(visual, text, truth) if scores is None else rank_truth_of_scores(scores, truth)
         more[name] = metrics_of(ranked, dataset.classes is not None)
-    if per_class:
+    if asked.truths:
+        more["truths"] = {
+            truth.name: {
+                "about": truth.words,
+                "metrics": evaluate_matches(visual, text, truth.galleries, scores),
+            }
+            for truth in asked.truths
+        }
+    if asked.per_class:
         rankings = rank_embeddings(visual, text, *groups) if scores is None else rank_scores(scores, *groups)
         more["per_class"] = {
             direction: class_map(ranking, labels, dataset.classes)
             for direction, ranking, labels in zip(DIRECTIONS, rankings, groups, strict=True)
         }
-    return {
-        "name": run.name,
-        "path": str(run.path),
-        "loss": run.config.loss,
-        "matcher": run.config.matcher,
-        **protocol(dataset),
-        "metrics": metrics,
-        **more,
-    }
+    return {**protocol(dataset), "metrics": metrics, **more}
 
 
 def protocol(dataset: Dataset) -> dict[str, Any]:
@@ -217,22 +239,19 @@ def protocol(dataset: Dataset) -> dict[str, Any]:
 
 
 def frozen(
-    encoders: dict[tuple[str, str], tuple[Dataset, str]], progress: Progress | None = None
+    encoders: dict[tuple[str, str], tuple[Dataset, str, list[FieldTruth]]], progress: Progress | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The frozen encoder itself beside the runs of each data set, of (data, its name); and why one can't be."""
+    """The frozen encoder itself beside the runs of each data set, of (data, its name, truths); and why one can't be."""
     found, reasons = [], []
-    for dataset, encoder in encoders.values():
+    for dataset, encoder, truths in encoders.values():
         try:
             sides = zero_shot(dataset, encoder, progress)
-            metrics = split_metrics(dataset, *sides)
+            figures = evaluated(dataset, Asked(False, None, {}, truths), *sides)
         except (ValueError, OSError) as error:
             reasons.append(f"{dataset.name}: no zero-shot row: {error}")
             continue
         about = {"name": f"zero-shot: {encoder}", "path": "", "loss": "", "matcher": ""}
-        found.append(about | protocol(dataset) | {"metrics": metrics})
-        if (alike := twins(dataset)) is not None:
-            ranked = rank_truth(*sides, alike.credited())
-            found[-1]["with_duplicates"] = metrics_of(ranked, dataset.classes is not None)
+        found.append(about | figures)
     return found, reasons
 
 
@@ -245,151 +264,26 @@ def metrics_of(rankings: Sequence[Ranking], classes: bool) -> dict[str, float]:
     return metrics
 
 
-def as_percent(result: dict[str, Any]) -> dict[str, Any]:
-    """A result with its shares in per cent, also those of each class."""
-    parts = {name: percent(result[name]) for name in METRICS_OF if name in result}
-    if "per_class" in result:
-        classes = result["per_class"].items()
-        parts["per_class"] = {
-            side: {name: 100 * share for name, share in one.items()} for side, one in classes
-        }
-    return result | parts
-
-
-def percent(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Metrics, of one split or by split, with their shares in per cent; rsum is, ranks and counts are none."""
-    return {
-        name: percent(value) if isinstance(value, dict) else value if _no_share(name) else 100 * value
-        for name, value in metrics.items()
-    }
-
-
-def _no_share(name: str) -> bool:
-    return name == "rsum" or name.endswith(("_rank", "without_positives"))
-
-
-def tables(results: list[dict[str, Any]], split: str, per_class: bool) -> list[str]:
-    """The table of all results; where they are of several data sets, one for each with its name above."""
-    by_data: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for result in results:
-        by_data.setdefault((result["dataset"], result["fingerprint"]), []).append(result)
-    shown = []
-    for some in by_data.values():
-        lines = [table(some)]
-        if len(by_data) > 1:
-            first = some[0]
-            sizes = f"{first['visuals']:,} visuals, {first['texts']:,} texts"
-            lines.insert(0, f"{first['dataset']} ({split}, {first['fingerprint']}): {sizes}")
-        if per_class:
-            lines.append("\n" + class_table(some))
-        shown.append("\n".join(lines))
-    return shown
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """An aligned table: a row per run and direction, rsum (mAP of class labels) in the first row of each; then the same
-    of a pair scorer's first stage, and with what people confirmed as matches."""
-    stages = {
-        "with_duplicates": "with duplicates",
-        "with_verdicts": "with verdicts",
-        "first_stage": "first stage",
-    }
-    parts = [r[name] for r in results for name in ("metrics", *stages) if name in r]
-    shown = {
-        title: column
-        for title, column in COLUMNS.items()
-        if any(figure(metrics, "v2t", column[0]) is not None for metrics in parts)
-    }
-    figures = list(dict.fromkeys(headline(metrics)[0] for metrics in parts))
-    rows = [["run", "matcher", "direction", *shown, *(f"mean {f}" if f == "mAP" else f for f in figures)]]
-    for result in results:
-        rows += _rows(result["name"], result["matcher"], result["metrics"], shown, figures)
-        for name, label in stages.items():
-            if name in result:
-                rows += _rows("", label, result[name], shown, figures)
-    return "\n".join([aligned(rows, left=3), *notes(results)])
-
-
-def notes(results: list[dict[str, Any]]) -> list[str]:
-    """What the figures are of, a line for each data set."""
-    lines = []
-    for one in {result["fingerprint"]: result for result in results}.values():
-        lines.append(
-            f"{one['dataset']}, {one['split']}: {one['visuals']:,} visuals × {one['texts']:,} texts, each side asks among all "
-            "of the other; per cent. ±: half of the 95% interval of R@1, from 1,000 resamples of the visuals with all "
-            "their texts; another seed of the training moves the figures besides."
-        )
-        lines += [one["judged"]] if one["judged"] else []
-        if "with_duplicates" in one:
-            lines.append(DUPLICATES)
-    return lines
-
-
-def figure(metrics: dict[str, float], direction: str, key: str) -> float | None:
-    """One of the metrics, or half of the interval of one; None where it is not there."""
-    name = key.removeprefix("half_")
-    if name == key:
-        return metrics.get(f"{direction}/{key}")
-    low, high = (metrics.get(f"{direction}/{end}_{name}") for end in ("low", "high"))
-    return None if low is None or high is None else (high - low) / 2
-
-
-def _rows(
-    name: str,
-    matcher: str,
-    metrics: dict[str, float],
-    shown: dict[str, tuple[str, float, str]],
-    figures: list[str],
-) -> list[list[str]]:
-    rows = []
-    own, score = headline(metrics)
-    for direction in DIRECTIONS:
-        first = direction == DIRECTIONS[0]
-        cells = []
-        for key, factor, style in shown.values():
-            value = figure(metrics, direction, key)
-            cells.append("" if value is None else format(factor * value, style))
-        heads = [f"{score:.1f}" if first and figure == own else "" for figure in figures]
-        rows.append([name if first else "", matcher if first else "", direction, *cells, *heads])
-    return rows
-
-
-def class_table(results: list[dict[str, Any]]) -> str:
-    """An aligned table of mean average precision: a row per class, two columns per run, and the mean in the last row."""
-    columns = [(result, direction) for result in results for direction in DIRECTIONS]
-    names = list(dict.fromkeys(name for r, direction in columns for name in r["per_class"][direction]))
-    rows = [["mAP", *(f"{result['name']} {direction}" for result, direction in columns)]]
-    for name in names:
-        values = [result["per_class"][direction].get(name) for result, direction in columns]
-        rows.append([name, *("" if value is None else f"{100 * value:.1f}" for value in values)])
-    rows.append(
-        ["all", *(f"{100 * result['metrics'][f'{direction}/map']:.1f}" for result, direction in columns)]
-    )
-    return aligned(rows, left=1)
-
-
-def aligned(rows: list[list[str]], left: int) -> str:
-    """Rows of cells in columns: the first `left` to the left (names), the others to the right (numbers)."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR|FOLDER", help="runs, or folders of runs")
+    parser.add_argument("run_dir", nargs="*", metavar="RUN_DIR|FOLDER", help="runs, or folders of runs")
     parser.add_argument(
         "--dataset", default="", metavar="NAME|PATH", help="default: what each run was trained on"
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
+    words = "two files of embeddings of the split, in its order, as one more row"
+    parser.add_argument("--embeddings", nargs=2, metavar=("IMG.npy", "TXT.npy"), help=words)
+    words = "a parameter of the dataset that --embeddings are of"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
+    names = ", ".join(f"{name} ({title})" for name, title in TRUTHS.items())
+    parser.add_argument(
+        "--truth", action="append", default=[], choices=TRUTHS, metavar="NAME",
+        help=f"also tell the metrics by a truth of COCO's test split, one or more times: {names}",
+    )  # fmt: skip
+    words = "the folder of their files; default: those of the package eccv_caption"
+    parser.add_argument("--truth-files", default="", metavar="DIR", help=words)
     parser.add_argument(
         "--verdicts", default="", metavar="FILE",
         help="also tell the metrics where pairs that people confirmed are matches (.jsonl, .csv or the app's database)",
@@ -397,7 +291,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--per-class", action="store_true", help="mean average precision of each class label")
     parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
     add_strict(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if not options.run_dir and not options.embeddings:
+        parser.error("name runs, or --embeddings IMG.npy TXT.npy and their --dataset")
+    if options.embeddings and not options.dataset:
+        parser.error("--embeddings: name the data that they are of: --dataset coco, or a folder")
+    if options.set and not options.embeddings:
+        parser.error("--set is for --embeddings; runs know the parameters of their data")
+    if options.truth and options.split != "test":
+        parser.error(f"--truth is of the test split, not of {options.split}")
+    return options
 
 
 if __name__ == "__main__":

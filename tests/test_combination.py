@@ -12,7 +12,7 @@ from PIL import Image
 
 from scripts import combine, evaluate
 from scripts import train as train_script
-from scripts.evaluate import percent
+from scripts.metrics_table import percent
 from tests import tiny
 from xmr import embedding, encoders
 from xmr.captions import TextsRead

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import evaluate
+from scripts import evaluate, metrics_table
 from scripts import train as train_script
 from scripts.options import assign
 from tests import tiny
@@ -317,7 +317,7 @@ def test_a_truth_of_few_pairs_is_told_beside_its_figures():
         "metrics": {"v2t/recall_at_1": 0.5, "rsum": 100.0},
         **evaluate.protocol(partial),
     }
-    assert evaluate.table([result]).endswith(words)
+    assert metrics_table.table([result]).endswith(words)
 
 
 def test_the_frozen_encoder_stands_beside_the_runs(runs, monkeypatch, capsys):
@@ -383,8 +383,8 @@ def test_a_pair_scorer_is_measured_by_its_scores_and_its_first_stage_beside(pair
     run = load_run(pair_scorer)
     assert evaluate.main([str(pair_scorer), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["runs"]
-    assert told["metrics"] == pytest.approx(evaluate.percent(run.metrics["test"]))
-    assert told["first_stage"] == pytest.approx(evaluate.percent(run.metrics["first_stage"]))
+    assert told["metrics"] == pytest.approx(metrics_table.percent(run.metrics["test"]))
+    assert told["first_stage"] == pytest.approx(metrics_table.percent(run.metrics["first_stage"]))
     assert told["metrics"] != told["first_stage"]
     scores = run.scores()
     own = np.repeat(np.arange(len(scores)), 2)[None] == np.arange(len(scores))[:, None]

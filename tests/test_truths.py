@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from scripts import evaluate
 from tests.shared_data import shared
 from xmr.core import DIRECTIONS
-from xmr.data import DataFault
+from xmr.data import DataFault, load_dataset
 from xmr.data.dataset import Dataset
 from xmr.data.truths import FOLDS, TRUTHS, coco_test, field_truth
 from xmr.metrics import Matches, evaluate_matches, rank_matches, rank_matches_of_scores
@@ -251,8 +253,7 @@ def test_all_figures_are_those_of_the_package():
     scores, images = visual @ texts.T, np.array([int(name) for name in data.visual_ids])
 
     def first(matrix, queries, gallery):
-        best = np.argpartition(-matrix, 150, axis=1)[:, :150]
-        order = np.take_along_axis(best, np.argsort(-np.take_along_axis(matrix, best, 1)), 1)
+        order = torch.as_tensor(matrix).topk(150).indices.numpy()
         return dict(zip(queries.tolist(), gallery[order].tolist(), strict=True))
 
     ranked = {"i2t": first(scores, images, peer.coco_ids), "t2i": first(scores.T, peer.coco_ids, images)}
@@ -287,3 +288,71 @@ def test_the_shared_files_are_read():
         words["cxc"]
         == "CxC: 5,000 pictures and 24,972 captions ask, among 5,000 pictures and 25,000 captions"
     )
+
+
+# ---- evaluate.py -------------------------------------------------------------------------------------------
+
+
+def saved(folder, visual, text):
+    paths = str(folder / "img.npy"), str(folder / "txt.npy")
+    for path, array in zip(paths, (visual, text), strict=True):
+        np.save(path, array)
+    return ["--embeddings", *paths]
+
+
+def test_embeddings_are_measured_by_truths_without_any_data(folder, capsys):
+    """COCO's test split needs ids alone, in the order of their file."""
+    data = coco_test(np.ones((COUNT, 2)), str(folder))
+    visual, text = embeddings(data)
+    asked = [*saved(folder, visual, text), "--dataset", "coco", "--truth-files", str(folder)]
+    asked += [f"--truth={name}" for name in TRUTHS]
+    assert evaluate.main([*asked, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert (told["name"], told["dataset"], told["visuals"], told["texts"]) == (
+        "img.npy txt.npy",
+        "coco",
+        20,
+        100,
+    )
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (visual, text)]
+    scores = unit[0] @ unit[1].T
+    score = {
+        (i, c): scores[v, t] for v, i in enumerate(IMAGES) for t, c in enumerate(np.ravel(CAPTIONS).tolist())
+    }
+    for name in TRUTHS:
+        found = {key: value for key, value in told["truths"][name]["metrics"].items() if key != "rsum"}
+        assert found == pytest.approx({key: 100 * v for key, v in slow_metrics(folder, name, score).items()})
+    shared_keys = [f"{way}/recall_at_{k}" for way in DIRECTIONS for k in (1, 5, 10)]
+    annotated = told["truths"]["coco_5k"]["metrics"]
+    assert [annotated[key] for key in shared_keys] == pytest.approx(
+        [told["metrics"][key] for key in shared_keys]
+    )
+    assert evaluate.main(asked) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert {"R-prec", "mAP@R"} <= set(head.split())
+    for place, (name, title) in enumerate(TRUTHS.items(), start=1):
+        assert rows[2 * place].split()[: len(title.split())] == title.split()
+        cells = rows[2 * place].split("v2t")[1].split()
+        assert cells[0] == f"{told['truths'][name]['metrics']['v2t/recall_at_1']:.1f}"
+        assert sum(row.startswith(f"{title}: ") for row in rows) == 1
+
+
+def test_truths_are_found_by_ids_in_any_data(folder, tmp_path, capsys):
+    """A folder of features in another order, whose pictures are named as COCO names them."""
+    data = dataset()
+    visual, text = embeddings(data)
+    lines = [f"{data.visual_ids[v]},caption {n},test" for n, v in enumerate(data.visual_of_text)]
+    place = tmp_path / "photos"
+    place.mkdir()
+    np.savez(place / "features.npz", names=np.array(data.visual_ids), features=visual)
+    (place / "captions.csv").write_text("image,caption,split\n" + "\n".join(lines) + "\n")
+    read = load_dataset(place, "test", strict=False)
+    rows = [data.visual_ids.index(name) for name in read.visual_ids]
+    order = [int(caption.split()[1]) for caption in read.captions]
+    asked = [*saved(folder, visual[rows], text[order]), "--dataset", str(place), "--truth-files", str(folder)]
+    assert evaluate.main([*asked, "--truth", "eccv", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (visual, text)]
+    expected = slow_metrics(folder, "eccv", by_ids(data, unit[0] @ unit[1].T))
+    found = {key: value for key, value in told["truths"]["eccv"]["metrics"].items() if key != "rsum"}
+    assert found == pytest.approx({key: 100 * value for key, value in expected.items()})
