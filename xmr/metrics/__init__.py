@@ -11,6 +11,7 @@ and `<direction>/without_positives` tells their number where there are any.
 """
 
 from xmr.metrics.chance import by_chance, is_chance
+from xmr.metrics.choices import choice_accuracy, winoground_scores
 from xmr.metrics.flips import flip_test
 from xmr.metrics.matches import Gallery, Matches, evaluate_matches, rank_matches, rank_matches_of_scores
 from xmr.metrics.measures import (
@@ -55,6 +56,7 @@ __all__ = [
     "bootstrap_interval",
     "by_chance",
     "by_visual",
+    "choice_accuracy",
     "class_map",
     "evaluate",
     "evaluate_embeddings",
@@ -76,5 +78,6 @@ __all__ = [
     "rank_truth",
     "rank_truth_of_scores",
     "recall_at_k",
+    "winoground_scores",
     "xinf_ap",
 ]
