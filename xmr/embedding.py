@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from xmr.cache import cache_folder
 from xmr.captions import TextsRead
 from xmr.data.dataset import DataFault, Dataset
 from xmr.matchers import TextBatch, Vocabulary
@@ -286,6 +287,53 @@ def embed_dataset(
     sides = [embed(one.matcher(), run_inputs(one, dataset, progress)) for one in run.parts]
     visual, text = zip(*sides, strict=True)
     return run.joined(visual), run.joined(text)
+
+
+def unread(runs: Sequence[Run], split: str) -> int:
+    """How many visuals of a split the encoders of these runs have yet to read, by what the runs tell of it and what lies in
+    the cache: the split is not loaded."""
+    most = 0
+    for (_, digest, kind), run in _read_by(runs).items():
+        known, size = (run.dataset.get(key, {}).get(split) for key in ("fingerprints", "sizes"))
+        folders = (cache_folder() / "features").glob(f"{digest}-{known}-{kind}*")
+        whole = any(
+            all((folder / f"{side}.npy").exists() for side in ("visual", "text")) for folder in folders
+        )
+        if size and not whole:
+            most = max(most, size["visuals"])
+    return most
+
+
+def read_split(runs: Sequence[Run], dataset: Dataset, progress: Progress) -> None:
+    """Makes all that encoders of these runs have to do with a split; it is kept in the cache. What `progress` raises ends it.
+
+    Raises as `frozen_features` where no encoder can read it; of several that can't, each run says so itself.
+    """
+    wanted, faults = _read_by(runs), []
+    if wanted and hasattr(dataset.visuals, "prepare"):
+        dataset.visuals.prepare(lambda done, of: progress("Rendering pictures", done, of))
+    for name, _, kind in wanted:
+        try:
+            frozen_features(dataset, name, kind, progress)
+        except (ValueError, OSError) as error:
+            faults.append(error)
+    if faults and len(faults) == len(wanted):
+        raise faults[0]
+
+
+def _read_by(runs: Sequence[Run]) -> dict[tuple[str, str, str], Run]:
+    """Name and hash of each encoder, and the kind of features that are read of it, with a run that does; pooled ones of all,
+    since the encoders themselves are compared."""
+    found, kinds = {}, {}
+    for run in (part for whole in runs for part in whole.parts):
+        name, digest, matcher = run.encoder["name"], run.encoder["hash"], run.config.matcher
+        if not name:
+            continue  # features of a file
+        if (digest, matcher) not in kinds:
+            kinds[digest, matcher] = run.matcher().inputs
+        for kind in ("pooled", kinds[digest, matcher]):
+            found.setdefault((name, digest, kind), run)
+    return found
 
 
 def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> Inputs:

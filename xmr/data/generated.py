@@ -46,6 +46,7 @@ SHIPPED = Path(__file__).parents[2] / "checkpoints" / "pictures"
 Difficulty = Annotated[float, Range(0, 1)]
 DataSeed = Annotated[int, Range(0, 2**31 - 1)]
 Check = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Told = Callable[[int, int], object]  # how many are done, and of how many
 
 
 @DATASETS.register
@@ -65,7 +66,7 @@ def blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 0) -> D
             "blocks",
             table_name("blocks", split, seed),
             len(scenes),
-            lambda rows: pictures(split, scenes[rows]),
+            lambda rows, told: pictures(split, scenes[rows], told),
         ),
         {"objects": scenes.count.tolist()},
         lambda visuals, texts: holds(scenes[visuals], forms[texts]),
@@ -90,7 +91,7 @@ def moving_blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 
             "moving_blocks",
             table_name("moving_blocks", split, seed),
             len(clips),
-            lambda rows: strips(split, clips[rows]),
+            lambda rows, told: strips(split, clips[rows], told),
             cut,
         ),
         {"objects": clips.scenes.count.tolist(), "events": (clips.action >= 0).sum(1).tolist()},
@@ -163,16 +164,16 @@ def table_name(name: str, split: str, seed: int = 0) -> str:
     return f"{'moving-' * (name == 'moving_blocks')}{split}-{seed}-{SIZES[name]}-v{VERSIONS[name]}"
 
 
-def pictures(split: str, scenes: Scenes) -> np.ndarray:
+def pictures(split: str, scenes: Scenes, told: Told | None = None) -> np.ndarray:
     """Pictures of `blocks`, (N, SIZE, SIZE, 3) uint8."""
-    return rendered(f"blocks {split}", scenes, SIZES["blocks"])
+    return rendered(f"blocks {split}", scenes, SIZES["blocks"], told)
 
 
-def strips(split: str, clips: Clips) -> np.ndarray:
+def strips(split: str, clips: Clips, told: Told | None = None) -> np.ndarray:
     """The frames of each clip side by side, (N, SIZE, FRAMES · SIZE, 3) uint8."""
     size = SIZES["moving_blocks"]
     scenes, lift = frames(clips)
-    side_by_side = rendered(f"moving_blocks {split}", scenes, size, lift=lift).reshape(
+    side_by_side = rendered(f"moving_blocks {split}", scenes, size, told, lift=lift).reshape(
         -1, FRAMES, size, size, 3
     )
     return side_by_side.transpose(0, 2, 1, 3, 4).reshape(-1, size, FRAMES * size, 3)
@@ -184,24 +185,30 @@ def cut(strip: Image.Image) -> list[Image.Image]:
     return [strip.crop((size * k, 0, size * (k + 1), size)) for k in range(FRAMES)]
 
 
-def rendered(what: str, scenes: Scenes, size: int, **options: Any) -> np.ndarray:
-    """`render_parallel` with a bar."""
+def rendered(what: str, scenes: Scenes, size: int, told: Told | None = None, **options: Any) -> np.ndarray:
+    """`render_parallel` with a bar; what `told` raises ends it."""
     with tqdm(total=len(scenes), desc=f"render {what}", unit=" pictures") as bar:
-        return render_parallel(scenes, size, progress=lambda done: bar.update(done - bar.n), **options)
+
+        def progress(done: int) -> None:
+            bar.update(done - bar.n)
+            if told is not None:
+                told(done, len(scenes))
+
+        return render_parallel(scenes, size, progress=progress, **options)
 
 
 @dataclass(frozen=True, eq=False)
 class Rendered(Sequence[Any]):
     """Generated pictures, of an arrow table that is rendered when the first is asked for, and kept.
 
-    `name` and `table` say where the table lies, `render(rows)` gives the pictures of some rows, (n, H, W, 3) uint8, and `cut`
-    makes an item of a picture.
+    `name` and `table` say where the table lies, `render(rows, told)` gives the pictures of some rows, (n, H, W, 3) uint8, and
+    `cut` makes an item of a picture.
     """
 
     name: str
     table: str
     length: int
-    render: Callable[[np.ndarray], np.ndarray]
+    render: Callable[[np.ndarray, Told | None], np.ndarray]
     cut: Callable[[Image.Image], Any] | None = None
 
     def __len__(self) -> int:
@@ -209,11 +216,19 @@ class Rendered(Sequence[Any]):
 
     @cached_property
     def _stored(self) -> datasets.Dataset:
+        return self._made(None)
+
+    def _made(self, told: Told | None) -> datasets.Dataset:
         return stored(
             self.name,
             self.table,
-            lambda folder: write_pictures(folder, self.render(np.arange(self.length))),
+            lambda folder: write_pictures(folder, self.render(np.arange(self.length), told)),
         )
+
+    def prepare(self, told: Told) -> None:
+        """Renders them where that is yet to be done, which else who asks for the first one waits for."""
+        if "_stored" not in self.__dict__:
+            self.__dict__["_stored"] = self._made(told)
 
     def __getitem__(self, index: int) -> Any:
         return self.item(self._stored[int(index)]["image"])
@@ -238,7 +253,7 @@ class _Part(Sequence[Any]):
 
     @cached_property
     def _files(self) -> list[bytes]:  # as in the table, so that a picture has one value
-        return [_webp(picture) for picture in self.whole.render(self.rows)]
+        return [_webp(picture) for picture in self.whole.render(self.rows, None)]
 
     def __getitem__(self, index: int) -> Any:
         return self.whole.item(Image.open(io.BytesIO(self._files[int(index)])))

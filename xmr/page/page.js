@@ -240,6 +240,10 @@ window.xmrPage = (element, server, upload, boot) => {
             h('span', {}, ` ${page.runs}`))))) || '');
       } };
     },
+    progress: (block) => {
+      const node = h('progress', { id: block.id, 'aria-label': block.label });
+      return { node, update: ({ done, of }) => { if (of) Object.assign(node, { max: of, value: done }); else node.removeAttribute('value'); } };
+    },
     code: (block) => {
       const node = h('pre', { id: block.id, class: 'code' });
       return { node, update: ({ text }) => { node.textContent = text; } };

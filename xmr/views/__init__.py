@@ -19,8 +19,10 @@ from xmr.views.blocks import Block, faults
 from xmr.views.runs import side_by_side
 from xmr.views.sidebar import fault_items, sidebar
 from xmr.views.state import State, read, written
+from xmr.views.unread import unread_blocks
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page
+from xmr.workspace.splits import is_ready
 
 View = Callable[["Scene"], list[Block]]
 MOST_TURNS = 100  # pages that one answer goes on by, whatever a browser sends
@@ -139,7 +141,7 @@ def view(pages: Sequence[Page], sent: Any, act: Any = None, visitor: Visitor | N
         return {"state": written(state), "side": [], "blocks": _problem(scene.workspace), "said": []}
     try:
         _settle(scene)
-        blocks = TABS[scene.state.tab][1](scene)
+        blocks = unread_blocks(scene) or TABS[scene.state.tab][1](scene)
         side = sidebar(scene)
     except (ValueError, OSError, KeyError) as error:
         return {"state": written(scene.state), "fault": str(error), "said": scene.said}
@@ -194,6 +196,8 @@ def beside(
         return {"fault": unknown("part", name, PARTS)}
     try:
         _settle(scene)
+        if not is_ready(scene.workspace, scene.state.split):
+            raise ValueError(f"The {scene.state.split} split is not embedded yet.")
         return PARTS[name](scene, data)
     except (ValueError, OSError, KeyError) as error:
         return {"fault": str(error)}

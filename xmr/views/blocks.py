@@ -25,6 +25,11 @@ def faults(id: str, items: Sequence[tuple[str, str]], **more: Any) -> Block:
     return {"kind": "faults", "id": id, "items": [list(one) for one in items], **more}
 
 
+def progress(id: str, label: str, done: int, of: int) -> Block:
+    """How much of something is done; of 0 nobody knows."""
+    return {"kind": "progress", "id": id, "label": label, "done": done, "of": of}
+
+
 def code(id: str, text: str) -> Block:
     """Commands to copy."""
     return {"kind": "code", "id": id, "text": text}

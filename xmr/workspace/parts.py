@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xmr.captions import TextsRead
     from xmr.checkpoints import Run
     from xmr.data import Dataset
-    from xmr.embedding import Encoded, Frozen
+    from xmr.embedding import Encoded, Frozen, Progress
 
 Status = Literal["annotated", "true", "neither", "unknown"]
 
@@ -112,6 +112,8 @@ class Embedder(Protocol):
     def run_reads(self, run: Run, texts: list[str]) -> list[TextsRead]: ...
     def embed_dataset(self, run: Run, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]: ...
     def frozen_features(self, dataset: Dataset, encoder: str) -> Frozen: ...
+    def unread(self, runs: Sequence[Run], split: str) -> int: ...
+    def read_split(self, runs: Sequence[Run], dataset: Dataset, progress: Progress) -> None: ...
 
 
 class Memo:
