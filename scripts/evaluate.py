@@ -45,11 +45,12 @@ from tqdm import tqdm
 from scripts import told
 from scripts.command import Bars, Read, reader, run_folders, say, source_of
 from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
-from scripts.metrics_table import as_percent, tables
+from scripts.metrics_table import as_percent, choice_tables, tables
 from scripts.options import add_strict, data_params
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, Truth
+from xmr.data.choices import read_choices
 from xmr.data.duplicates import twins
 from xmr.data.summary import in_train
 from xmr.data.truths import TRUTHS, FieldTruth, coco_test, field_truth
@@ -64,7 +65,7 @@ from xmr.metrics import (
     rank_truth,
     rank_truth_of_scores,
 )
-from xmr.scoring import judged_words, scores_of, sides_of, split_metrics
+from xmr.scoring import choice_figures, judged_words, scores_of, sides_of, split_metrics
 from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
 
 
@@ -79,6 +80,9 @@ def run_all(options: argparse.Namespace) -> int:
     folders, faults = run_folders(options.run_dir, "evaluate.py")
     for fault in faults:
         say(f"error: {fault}")
+    files = [Path(file).expanduser() for file in options.choices]
+    folder = options.choices_images and Path(options.choices_images).expanduser()
+    questions = [(read_choices(file), folder or file.parent) for file in files]
     encoders: dict[tuple[str, str], tuple[Dataset, str, list[FieldTruth]]] = {}
     results: list[dict[str, Any]] = []
     read, bars = reader(options.strict), Bars()
@@ -97,6 +101,9 @@ def run_all(options: argparse.Namespace) -> int:
             about = {"loss": run.config.loss, "matcher": run.config.matcher}
             figures = evaluated(dataset, asked, *sides, scores)
             results.append({"name": run.name, "path": str(run.path), **about, **figures})
+            if questions:
+                answers = [one for part in questions for one in choice_figures(run, *part, bars)]
+                results[-1]["choices"] = [one._asdict() for one in answers]
             encoder = run.encoder["name"]
             if not run.untrained:  # which is its encoder, measured already
                 encoders[dataset.fingerprint, encoder] = dataset, encoder, asked.truths
@@ -120,7 +127,7 @@ def run_all(options: argparse.Namespace) -> int:
         runs = [as_percent(result) for result in results]
         print(json.dumps({"split": options.split, "unit": "per cent", "runs": runs}, indent=1))
     elif results:
-        print("\n\n".join(tables(results, options.split, options.per_class)))
+        print("\n\n".join([*tables(results, options.split, options.per_class), *choice_tables(results)]))
     return 2 if faults else 0
 
 
@@ -284,6 +291,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     words = "the folder of their files; default: those of the package eccv_caption"
     parser.add_argument("--truth-files", default="", metavar="DIR", help=words)
+    words = "also tell how many questions of right and hard wrong captions each run answers, one or more times: a file of SugarCrepe, ARO or Winoground"
+    parser.add_argument("--choices", action="append", default=[], metavar="FILE", help=words)
+    words = "the folder of their pictures; default: that of the file"
+    parser.add_argument("--choices-images", default="", metavar="DIR", help=words)
     parser.add_argument(
         "--verdicts", default="", metavar="FILE",
         help="also tell the metrics where pairs that people confirmed are matches (.jsonl, .csv or the app's database)",
@@ -296,6 +307,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("name runs, or --embeddings IMG.npy TXT.npy and their --dataset")
     if options.embeddings and not options.dataset:
         parser.error("--embeddings: name the data that they are of: --dataset coco, or a folder")
+    if options.choices and not options.run_dir:
+        parser.error("--choices asks runs, and none is named: embeddings in a file can't read new captions")
     if options.set and not options.embeddings:
         parser.error("--set is for --embeddings; runs know the parameters of their data")
     if options.truth and options.split != "test":

@@ -45,6 +45,9 @@ def as_percent(result: dict[str, Any]) -> dict[str, Any]:
         parts["truths"] = {
             name: one | {"metrics": percent(one["metrics"])} for name, one in result["truths"].items()
         }
+    if "choices" in result:
+        shares = ("right", "chance")
+        parts["choices"] = [one | {name: 100 * one[name] for name in shares} for one in result["choices"]]
     if "per_class" in result:
         classes = result["per_class"].items()
         parts["per_class"] = {
@@ -164,6 +167,18 @@ def class_table(results: list[dict[str, Any]]) -> str:
         ["all", *(f"{100 * result['metrics'][f'{direction}/map']:.1f}" for result, direction in columns)]
     )
     return aligned(rows, left=1)
+
+
+def choice_tables(results: list[dict[str, Any]]) -> list[str]:
+    """An aligned table of the questions that each run answers, where some were asked."""
+    rows = [["run", "questions of", "choosing the", "questions", "right", "chance"]]
+    for result in results:
+        for n, one in enumerate(result.get("choices", ())):
+            shares = [f"{100 * one[name]:.1f}" for name in ("right", "chance")]
+            rows.append(
+                ["" if n else result["name"], one["file"], one["chosen"], f"{one['questions']:,}", *shares]
+            )
+    return [aligned(rows, left=3)] if len(rows) > 1 else []
 
 
 def aligned(rows: list[list[str]], left: int) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +14,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from xmr.data import Dataset
-from xmr.embedding import Inputs, Progress, as_kept, embed, embed_dataset, run_inputs
-from xmr.metrics import evaluate_embeddings, evaluate_scores
+from xmr.data.choices import Choices, Question, picture
+from xmr.embedding import (
+    Inputs,
+    Progress,
+    as_kept,
+    embed,
+    embed_dataset,
+    embed_texts,
+    embed_visuals,
+    run_inputs,
+    text_states,
+    visual_states,
+)
+from xmr.metrics import choice_accuracy, evaluate_embeddings, evaluate_scores, winoground_scores
 
 if TYPE_CHECKING:
     from xmr.checkpoints import Run
@@ -21,6 +35,17 @@ if TYPE_CHECKING:
 ROWS = 64  # visuals scored at once
 STATES = 512  # items read at once
 VALIDATED = 250  # visuals of the validation split that a pair scorer is asked of
+QUESTIONS = 64  # whose pictures are held at once
+
+
+class Figure(NamedTuple):
+    """The share of a file's questions that are answered, what is chosen, how many they are, and what chance answers."""
+
+    file: str
+    chosen: str
+    questions: int
+    right: float
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -123,6 +148,47 @@ def judged_words(data: Dataset) -> str:
         f"{judged / visuals:.3g} for each visual. Unjudged items are left out of those rankings (xinfAP but keeps their "
         "places), so these figures are no recall over the whole gallery."
     )
+
+
+def choice_figures(
+    run: Run, choices: Choices, folder: Path, progress: Progress | None = None
+) -> list[Figure]:
+    """How many of a file's questions a run answers, whose pictures lie in `folder`: one figure, of Winoground three.
+
+    A pair scorer is asked by its scores. Raises DataFault where a picture can't be had, ValueError where no encoder can
+    make what the run reads.
+    """
+    scores = []
+    for start in range(0, len(choices.questions), QUESTIONS):
+        some = choices.questions[start : start + QUESTIONS]
+        scores.append(_scores_of_questions(run, some, [picture(question, folder) for question in some]))
+        if progress is not None:
+            progress(f"answer {choices.name} questions", start + len(some), len(choices.questions))
+    flat = np.concatenate(scores)
+    if choices.pairs:
+        found = winoground_scores(flat.reshape(-1, 2, 2))
+        chance = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
+        return [
+            Figure(choices.name, name, len(v), float(v.mean()), chance[name]) for name, v in found.items()
+        ]
+    counts = [len(question.captions) for question in choices.questions]
+    right = np.concatenate([question.right for question in choices.questions])
+    answered = choice_accuracy(flat, np.repeat(np.arange(len(counts)), counts), right)
+    chance = [1 / math.comb(len(question.right), sum(question.right)) for question in choices.questions]
+    return [Figure(choices.name, "caption", len(counts), float(answered.mean()), float(np.mean(chance)))]
+
+
+def _scores_of_questions(run: Run, questions: list[Question], pictures: list[Any]) -> np.ndarray:
+    """Scores of each picture with each of its own captions, one after another."""
+    captions = [caption for question in questions for caption in question.captions]
+    owner = np.repeat(np.arange(len(questions)), [len(question.captions) for question in questions])
+    if run.scores_pairs:
+        read = ReadSplit(run.matcher(), visual_states(run, pictures), text_states(run, captions))
+        return read.block(np.arange(len(questions)), np.arange(len(captions)))[
+            owner, np.arange(len(captions))
+        ]
+    visual, text = embed_visuals(run, pictures), embed_texts(run, captions)
+    return np.einsum("pe,pe->p", visual[owner], text)
 
 
 def measure(
