@@ -19,6 +19,7 @@ from tests.fake_workspace import (
     make_workspace,
 )
 from xmr.analysis import PairedQueries, errors, paired_queries
+from xmr.captions import words_of
 from xmr.core import DIRECTIONS
 from xmr.embedding import Frozen
 from xmr.experiments.intervals import holm
@@ -482,6 +483,13 @@ def test_the_data_are_told_in_their_own_words(make, size, each, tmp_path, cache_
     workspace = make_other(tmp_path, make, {"siglip": "cross_attention"})
     facts = data_facts(workspace, "test")
     assert (facts["size"], facts["per item"]) == (size, each)
+    if make is make_clips:
+        lengths = [len(words_of(caption)) for caption in workspace.dataset("test").captions]
+        assert facts["captions"].startswith(f"{min(lengths)} ") or min(lengths) == max(lengths)
+        assert facts["captions"].endswith("words; script: Latin")
+    assert ("captions" in facts) == (
+        make is make_clips
+    )  # words that name pictures or classes are another matter
     assert facts["fingerprint"] == workspace.dataset("test").fingerprint
     assert ("4 class labels" in facts.get("matches", "")) == (make is make_classes)
     assert ("every pair" in facts.get("truth", "")) == (make is make_clips)

@@ -8,6 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 
@@ -24,6 +25,12 @@ _WORD = regex.compile(
 )
 # What is not seen and says nothing: soft hyphens, marks of direction, variants of a glyph. Not U+200B, which parts words.
 _UNSEEN = regex.compile(r"[[\p{Cf}\p{Variation_Selector}]--[\u200b\u200c\u200d]]", regex.V1)
+SCRIPTS = (
+    "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Bengali", "Tamil", "Telugu", "Kannada", "Malayalam",
+    "Gujarati", "Gurmukhi", "Sinhala", "Thai", "Lao", "Khmer", "Myanmar", "Han", "Hiragana", "Katakana", "Hangul", "Armenian",
+    "Georgian", "Ethiopic",
+)  # fmt: skip
+_LATIN = re.compile("[A-Za-z]")
 _FORMER_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
@@ -55,6 +62,23 @@ def text_key(caption: str) -> str:
     words = _lower(unicodedata.normalize("NFC", caption).casefold()).split()
     key = " ".join(words)
     return key.rstrip(STOPS + " ") or key
+
+
+def scripts_of(caption: str) -> set[str]:
+    """The scripts that a caption's letters are of, by their names in Unicode; "other" for rare ones.
+
+    >>> sorted(scripts_of("Кот, a cat 2"))
+    ['Cyrillic', 'Latin']
+    """
+    return {"Latin"} if caption.isascii() and _LATIN.search(caption) else set(map(_script, caption)) - {""}
+
+
+@lru_cache(maxsize=1 << 16)
+def _script(character: str) -> str:
+    """ "" for what is no letter, or one of several scripts."""
+    if not character.isalpha() or regex.match(r"\p{sc=Common}|\p{sc=Inherited}", character):
+        return ""
+    return next((name for name in SCRIPTS if regex.match(rf"\p{{sc={name}}}", character)), "other")
 
 
 def _lower(lowered: str) -> str:

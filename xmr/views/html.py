@@ -21,10 +21,17 @@ from xmr.views.pictures import path_of
 PICTURE_PX = 128
 
 
-def page(title: str, intro: Sequence[str], sections: Mapping[str, Sequence[Block]], footer: str) -> str:
-    """The whole page: blocks by the title of their section, sentences before and behind them."""
+def page(
+    title: str,
+    intro: Sequence[str],
+    sections: Mapping[str, Sequence[Block]],
+    footer: str,
+    charts: bool = True,
+) -> str:
+    """The whole page: blocks by the title of their section, sentences before and behind them; without plotly.js where
+    there are no `charts`."""
     held = {"title": title, "intro": intro, "sections": sections, "footer": footer}
-    return _templates().get_template("page.html").render(held, library=library(), dark=DARK)
+    return _templates().get_template("page.html").render(held, library=library() if charts else "", dark=DARK)
 
 
 def drawn() -> set[str]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from xmr.captions import text_key
 from xmr.core import Direction
+from xmr.data.card import lengths_said, of_captions
 from xmr.embedding import Encoded
 from xmr.search import ExactIndex, two_stage
 from xmr.workspace.memory import kept, remembered
@@ -216,6 +217,11 @@ class Workspace(RankedRuns):
         data = self.dataset(split)
         first = np.unique(np.stack([data.reading, data.text_group]), axis=1)[0]
         return int((np.bincount(first, minlength=len(data.captions)) > 1)[data.reading].sum())
+
+    @remembered
+    def caption_facts(self, split: str) -> str:
+        """How long captions are and in which scripts."""
+        return lengths_said(of_captions(self.dataset(split)))
 
     def disagreements(self, runs: Sequence[str], split: str, direction: Direction) -> np.ndarray:
         """All queries (Q,) of a split, those first of which the runs rank the match most differently.

@@ -30,6 +30,8 @@ def data_facts(workspace: Workspace, split: str) -> dict[str, str]:
         "per item": f"{number} {words.text}{'' if low == high == 1 else 's'} for each {words.visual}",
         "fingerprint": data.fingerprint,
     }
+    if told := workspace.caption_facts(split):
+        facts[f"{words.text}s"] = told
     if data.classes is not None:
         facts["matches"] = f"decided by {len(data.classes)} class labels"
     elif len(np.unique(data.visual_group)) < len(data.visual_ids):
