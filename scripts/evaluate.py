@@ -15,9 +15,9 @@ any other one is embedded by its matcher.
 A matcher that scores pairs has a second line, of the first stage that finds its candidates. Class-labelled data has
 mean average precision; --per-class tells it for each class. Where pairs can't be told from annotated ones (equal pictures,
 captions that read alike), a line "with duplicates" has the metrics where they are matches too. With --verdicts, a further
-line has the metrics where pairs that people confirmed are matches. With --truth, further lines have the metrics by what the field knows of COCO's test split
-beyond its annotation: the files come with the package eccv_caption, or lie in --truth-files. "zero-shot" is the frozen
-encoder itself, without a head, where it embeds both sides.
+line has the metrics where pairs that people confirmed are matches. With --truth, further lines have the metrics by what the
+field knows of COCO's test split beyond its annotation: the files come with the package eccv_caption, or lie in --truth-files.
+"zero-shot" is the frozen encoder itself, without a head, where it embeds both sides.
 
 --embeddings needs no run: two .npy files of any model, (visuals, D) and (captions, D), a row for each of the split, in its
 order, measured as they are. Their --dataset coco is the test split in the order of Karpathy's JSON, five captions a picture: no
