@@ -17,8 +17,8 @@ from tests.fake_workspace import (
     make_pictures,
     make_workspace,
 )
-from tests.viewed import see
-from xmr.views import results
+from tests.viewed import pages_of, see
+from xmr.views import beside, results
 from xmr.views.result_tables import SORTS
 from xmr.views.values import table
 from xmr.workspace import measurements
@@ -191,11 +191,13 @@ def test_a_column_sorts_and_a_run_opens_and_what_a_browser_makes_up_does_neither
 
 
 def test_the_files_hold_what_is_measured(workspace):
-    files = {
-        file["name"]: file["text"]
+    asked = [
+        file["name"]
         for part in ("first", "second")
         for file in shown(workspace).value(f"results-{part}")["files"]
-    }
+    ]
+    made = [beside(pages_of(workspace), {"tab": "results"}, "file", {"name": name}) for name in asked]
+    files = {one["name"]: one["text"] for one in made}
     assert sorted(files) == [
         "shapes-test-t2v.csv",
         "shapes-test-t2v.tex",

@@ -119,7 +119,7 @@ window.xmrPage = (element, server, upload, boot) => {
     const link = h('a', { href: URL.createObjectURL(new Blob([found.text], { type: 'text/plain;charset=utf-8' })), download: found.name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    document.dispatchEvent(new CustomEvent('xmr-exported', { detail: found.split }));
+    if (name.startsWith('verdicts')) document.dispatchEvent(new CustomEvent('xmr-exported', { detail: found.split }));
   };
 
   // ---- what is said --------------------------------------------------------------------------------------------------
@@ -299,6 +299,7 @@ window.xmrPage = (element, server, upload, boot) => {
     } };
   };
   const ACTS = {
+    save: (name) => save(name),
     // The card of an item that a grid shows.
     item: async ({ index }, block) => {
       const found = await other('item', { index });

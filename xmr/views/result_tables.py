@@ -28,6 +28,7 @@ from xmr.workspace.results import Results
 from xmr.workspace.words import words_of
 
 PICK = "Open in Errors as run B"
+FILES = (("CSV", "csv"), ("LaTeX", "tex"))
 # What rows can be sorted by, as links keep it: a column, and whether its largest are first.
 SORTS = {f"{title}:{way}": (title, way == "down") for title in MEANS for way in ("down", "up")}
 
@@ -69,7 +70,9 @@ def estimate_table(
         sortable=True,
         sort=sort,
         marks=marks | dict.fromkeys(shown.zero_shot, "frozen encoder"),
-        files=_files(workspace, shown),
+        files=[File(label, f"results-{shown.direction}.{end}") for label, end in FILES]
+        if shown.estimates
+        else (),
     )
 
 
@@ -97,15 +100,11 @@ def _looks(workspace: Workspace, shown: Results) -> dict[str, Style]:
     return workspace.styles([*shown.estimates, *shown.faults, *shown.pending])
 
 
-def _files(workspace: Workspace, shown: Results) -> list[File]:
-    if not shown.estimates:
-        return []
+def file_text(workspace: Workspace, shown: Results, end: str) -> tuple[str, str]:
+    """Name and text of the file that holds the metrics of one direction and the differences, as csv or tex."""
     data = workspace.dataset(shown.split)
     stem = re.sub(r"[^\w-]+", "-", f"{data.name}-{shown.split}-{shown.direction}").strip("-")
-    return [
-        File("CSV", f"{stem}.csv", csv_of(workspace, shown)),
-        File("LaTeX", f"{stem}.tex", latex_of(workspace, shown)),
-    ]
+    return f"{stem}.{end}", (csv_of if end == "csv" else latex_of)(workspace, shown)
 
 
 def protocol_table(workspace: Workspace, split: str) -> dict[str, Any]:

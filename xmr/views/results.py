@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from xmr.core import DIRECTIONS
 from xmr.figures.forest import forest_figure, forest_rows, forest_words
 from xmr.figures.training import NO_TRAINING, Drawn, loss_curves, validation_curves
-from xmr.views import Scene, tab
+from xmr.views import Scene, file_of, tab
 from xmr.views.blocks import Block, chart, faults, menu, part, radio, row, words
 from xmr.views.result_tables import (
+    FILES,
     SORTS,
     both,
     difference_table,
     estimate_table,
+    file_text,
     marks_of,
     ordered,
     panel_of,
@@ -45,9 +48,7 @@ def results(scene: Scene) -> list[Block]:
         scene.say("That run is not in this workspace any more.")
     scene.one_of("sort", ["", *SORTS], "")
     state = scene.state
-    picked = list(state.runs or ())
-    base = state.baseline or (next(iter(workspace.runs)) if state.which == "all" else "")
-    names = ordered(list(workspace.runs) if state.which == "all" else [], picked, base)
+    names, picked, base = _compared(scene)
     options = [("chosen runs", "chosen"), (f"all {len(workspace.runs):,} runs", "all")]
     which = radio("results-which", "Runs shown", options, state.which, key="which", quiet=True)
     if not names:
@@ -82,6 +83,26 @@ def results(scene: Scene) -> list[Block]:
         part("table", "results-data", data),
         part("table", "results-runs", runs_table(workspace, names)),
     ]
+
+
+def _compared(scene: Scene) -> tuple[list[str], list[str], str]:
+    """All runs that are shown, those that are chosen, and the baseline."""
+    workspace, state = scene.workspace, scene.state
+    picked = list(state.runs or ())
+    base = state.baseline or (next(iter(workspace.runs)) if state.which == "all" else "")
+    return ordered(list(workspace.runs) if state.which == "all" else [], picked, base), picked, base
+
+
+@file_of(*(f"results-{direction}.{end}" for direction in DIRECTIONS for _, end in FILES))
+def results_file(scene: Scene, name: str) -> tuple[str, str]:
+    direction, end = name.removeprefix("results-").split(".")
+    names, _, base = _compared(scene)
+    found = measured(scene.workspace, names, scene.state.split, direction, base, seconds=SECONDS)
+    if found.pending or not found.estimates:
+        raise ValueError(
+            "Not all runs are measured yet: save the file when they are." if found.pending else NO_RUN
+        )
+    return file_text(scene.workspace, found, end)
 
 
 def _forest(scene: Scene, which: Block, shown: list[Results]) -> list[Block]:

@@ -26,11 +26,10 @@ def chart(
 
 
 class File(NamedTuple):
-    """What a button below the table saves: its label, the file's name, and the text."""
+    """What a button below the table saves, made when it is pressed: its label, and its name among `xmr.views.FILES`."""
 
     label: str
     name: str
-    text: str
 
 
 def table(

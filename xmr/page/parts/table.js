@@ -44,12 +44,6 @@ const name = (value, row) => [
 
 const cell = (one) => (one && typeof one === 'object' ? [one.text, one.more && h('small', {}, one.more)] : one);
 
-const save = (file) => {
-  const link = h('a', { href: URL.createObjectURL(new Blob([file.text], { type: 'text/plain;charset=utf-8' })), download: file.name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-};
-
 const sameAs = (node) => node.dataset.column ?? node.getAttribute('aria-label') ?? node.textContent;
 
 const draw = () => {
@@ -74,7 +68,7 @@ const draw = () => {
         row.cells.map((one) => h('td', {}, cell(one)))))))) || '',
     value.note && h('p', {}, value.note) || '',
     files.length > 0 && h('div', { class: 'files' }, files.map((file) =>
-      h('button', { type: 'button', 'aria-label': `${file.label}: ${value.title}`, onclick: () => save(file) }, file.label))) || '');
+      h('button', { type: 'button', 'aria-label': `${file.label}: ${value.title}`, onclick: () => trigger('save', file.name) }, file.label))) || '');
   if (held !== null) [...root.querySelectorAll('button, [tabindex]')].find((node) => sameAs(node) === held)?.focus({ preventScroll: true });
 };
 watch('value', draw);
