@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -218,6 +219,23 @@ def test_who_waits_says_so_and_goes_on(tmp_path):
     with told, holding(tmp_path / "run", wait=True):
         pass
     assert other.wait() == 0
+
+
+def test_two_readers_of_one_process_share_the_work_without_a_word(tmp_path):
+    inside = threading.Event()
+
+    def first():
+        with holding(tmp_path / "run"):
+            inside.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with holding(tmp_path / "run", wait=True):
+            assert not (thread.join(10) or thread.is_alive())
 
 
 # ---- sealed files ------------------------------------------------------------------------------------------

@@ -25,7 +25,8 @@ class Held(ValueError):
 def holding(path: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes (and threads) from writing `path` while the block runs; one that dies lets go of it.
 
-    Raises Held where another has it; with `wait` that is a warning, and its end is awaited. Raises CannotSave.
+    Raises Held where another has it; with `wait` its end is awaited, with a warning where that is another process: two readers
+    of this one only share the work. Raises CannotSave.
     """
     # In the cache: beside `path` the file would have to stay.
     name = hashlib.sha256(str(path.absolute().resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
@@ -35,22 +36,26 @@ def holding(path: Path, wait: bool = False) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            told = f"{path} is being written by {_who(holder)}"
+            who = _who(holder)
+            told = f"{path} is being written by {who}"
             if not wait:
                 raise Held(f"{told}; wait for it, or choose another place") from None
-            warnings.warn(f"{told}; waiting for it", stacklevel=4)
+            if not who.startswith(f"{_self()} "):
+                warnings.warn(f"{told}; waiting for it", stacklevel=4)
             lock.acquire()
     try:
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         with saving(path):
-            holder.write_text(
-                f"process {os.getpid()} on {socket.gethostname()} since {since}", encoding="utf-8"
-            )
+            holder.write_text(f"{_self()} since {since}", encoding="utf-8")
         yield
     finally:
         with suppress(OSError):
             holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _self() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _who(holder: Path) -> str:
