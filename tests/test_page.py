@@ -11,7 +11,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from tests.journeys import TABS, click_in, opened, see_chart, serious, state_of
+from tests.journeys import TABS, click_in, opened, rest, see_chart, serious, state_of
 from xmr import page as the_page
 from xmr.page import _script, build_app
 
@@ -112,7 +112,7 @@ def test_a_slow_answer_can_be_cancelled_and_a_lost_one_tried_again(page, url, mo
 
     def answer(pages, state, act=None, visitor=None):
         if act and act.get("block") == "random":
-            time.sleep(1.5)
+            time.sleep(4)
         if act and act.get("data") == "lost" and lost:
             lost.clear()
             raise RuntimeError("lost on purpose")
@@ -122,7 +122,8 @@ def test_a_slow_answer_can_be_cancelled_and_a_lost_one_tried_again(page, url, mo
     page.click("#random")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".xmr")).not_to_have_class(re.compile("waits"))
-    page.wait_for_timeout(1800)
+    expect(page.locator("#random")).to_be_focused()
+    page.wait_for_timeout(4300)
     expect(page.locator("#results .asked")).to_have_text(before)
     page.fill("#query", "lost")
     page.press("#query", "Enter")
@@ -186,7 +187,9 @@ def test_an_item_has_a_card_that_leads_to_its_pair(page, url):
     page.keyboard.press("ArrowRight")
     expect(card.locator("h3")).not_to_have_text(first)
     card.get_by_role("button", name="Open in Loss weights").click()
-    expect(page.locator("#weights-pair article")).to_be_visible()
+    expect(page.locator("#weights-pair article")).to_be_in_viewport()
+    expect(page.locator("#weights-pair")).to_be_focused()
+    expect(page.locator(".busy")).to_contain_text("Shown: ")
     assert state_of(page)["tab"] == ["weights"] and state_of(page)["pair_visual"]
     page.go_back()
     expect(page.locator("#results .column").first).to_be_visible()
@@ -204,6 +207,38 @@ def test_the_keyboard_finds_the_query_the_tabs_and_the_results(page, url):
     expect(page.locator("#panel-results > *").first).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
+    before = page.url
+    page.keyboard.press("Enter")
+    expect(page.locator("#panels")).to_be_focused()
+    assert page.url == before
+
+
+def test_a_tab_begins_at_its_top_and_back_leads_to_where_it_was_left(page, url):
+    page.set_viewport_size({"width": 1024, "height": 500})
+    opened(page, url, "errors")
+    page.locator("#errors-list").get_by_role(
+        "button", name="Open in Search"
+    ).last.scroll_into_view_if_needed()
+    rest(page)  # charts that came into sight are drawn
+    left = page.evaluate("scrollY")
+    assert left > 300
+    page.click("#tab-results")
+    expect(page.locator("#results-chart, #panel-results .chart").first).to_be_in_viewport()
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    page.wait_for_function(f"Math.abs(scrollY - {left}) < 50", timeout=8000)
+
+
+def test_what_is_worked_on_and_the_way_out_are_in_sight_far_down(page, url, monkeypatch):
+    opened(page, url, "errors")
+    real = the_page.view
+    monkeypatch.setattr(the_page, "view", lambda *all: time.sleep(4) or real(*all))
+    for width in (1400, 850, 390):
+        page.set_viewport_size({"width": width, "height": 600})
+        page.locator("#errors-next").scroll_into_view_if_needed()
+        page.click("#errors-next")
+        expect(page.get_by_role("button", name="Cancel")).to_be_in_viewport()
+        page.get_by_role("button", name="Cancel").click()
 
 
 # ---- what is done in the other tabs --------------------------------------------------------------------------------

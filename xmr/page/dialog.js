@@ -15,7 +15,7 @@ window.xmrDialog = (item, { ask, beside, enlarge }) => {
     ['matches below', 'above', "share of the run's annotated matches that score lower"],
     ...(item.opens ? [['weight', 'weight', 'of the pair in the loss']] : []),
   ];
-  const go = (set) => { itemBox.close(); ask(set, { step: true }); };
+  const go = (set) => { itemBox.close(); ask(set, { step: true, act: { block: 'item', event: 'open' } }); };
   // The pair of the query and this item, in the tabs that tell of pairs under one run.
   const opening = () => {
     const runs = h('select', { 'aria-label': 'Run' }, Object.keys(item.opens).map((name) => h('option', {}, name)));

@@ -16,7 +16,9 @@ window.xmrLarge = (sets, start, find) => {
         h('button', { type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => largeBox.close() }, '×')),
       h('div', { class: 'side-by-side' }, sets[at].map((one) => {
         const image = h('span', { class: `poster ${one.status ?? ''} ${one.film ? 'playing' : ''}` }, still(one.image, one.film, { alt: one.words ?? '' }));
-        if (!one.image.startsWith('data:')) find(one.image).then((found) => { if (mine === at && found?.image) image.querySelector('img').src = found.image; });
+        const drawn = image.querySelector('img'); // its frame is as large as itself
+        drawn.onload = () => image.style.setProperty('--ratio', drawn.naturalWidth / drawn.naturalHeight);
+        if (!one.image.startsWith('data:')) find(one.image).then((found) => { if (mine === at && found?.image) drawn.src = found.image; });
         return h('figure', { style: one.colour ? `--run:${one.colour}` : null },
           h('figcaption', {}, one.title && h('b', {}, one.title), one.words && h('span', {}, one.words)), image);
       })));

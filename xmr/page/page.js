@@ -7,6 +7,7 @@ window.xmrPage = (element, server, upload, boot) => {
   const panels = {}, held = new Map(), has = {}; // by tab; every drawn block by tab and id; marks of values by tab and id
   let state = null, answer = null, since = {}, turn = 0, pending = null, // `since`: what was chosen after the last question
      doing = null, // the act that is not answered yet
+     asker = null, // what had the focus when it was asked
      timer = null, late = null, more = null;
 
   // ---- who looks: a name, and a secret that nobody else has, by which a verdict can be taken back --------------------
@@ -60,6 +61,7 @@ window.xmrPage = (element, server, upload, boot) => {
   const waits = (act) => doing?.block === act?.block && doing?.data?.name !== act?.data?.name;
   const send = async (act, step, quiet = false) => {
     const mine = ++turn;
+    if (!status.contains(document.activeElement)) asker = document.activeElement;
     pending = null;
     if (!act && doing) [act, step] = [doing, step || doing.step];
     doing = act && { ...act, step };
@@ -77,9 +79,7 @@ window.xmrPage = (element, server, upload, boot) => {
     if (mine !== turn) return; // somebody wants another thing by now
     clearTimeout(late);
     doing = null;
-    element.classList.remove('waits');
-    main.removeAttribute('aria-busy');
-    status.replaceChildren();
+    idle();
     show(found, step, () => send(act, step));
     flush();
   };
@@ -88,18 +88,25 @@ window.xmrPage = (element, server, upload, boot) => {
     timer = null;
     if (pending && !waits(pending.act)) send(pending.act, pending.step);
   };
+  const idle = () => {
+    const held = status.contains(document.activeElement);
+    element.classList.remove('waits');
+    main.removeAttribute('aria-busy');
+    status.replaceChildren();
+    if (held && asker?.isConnected) asker.focus({ preventScroll: true }); // the button that had it is gone
+  };
   const busy = (mine) => {
+    const held = status.contains(document.activeElement);
     element.classList.add('waits');
     main.setAttribute('aria-busy', 'true');
     status.replaceChildren('Working …', h('button', { type: 'button', onclick: () => {
       if (mine !== turn) return;
       turn += 1;
       doing = pending = null;
-      element.classList.remove('waits');
-      main.removeAttribute('aria-busy');
-      status.replaceChildren();
+      idle();
       if (answer) { state = answer.state; draw(answer); toAddress(false); }
     } }, 'Cancel'));
+    if (held) status.querySelector('button').focus({ preventScroll: true });
   };
   // Blocks that came beside the view take the place of those that are there.
   const told = (found, scope) => {
@@ -151,6 +158,11 @@ window.xmrPage = (element, server, upload, boot) => {
     if (!node) return;
     const { top, bottom } = node.getBoundingClientRect();
     if (top < 50 || Math.min(bottom, top + 200) > innerHeight) node.scrollIntoView({ block: 'start', behavior: matchMedia('(prefers-reduced-motion: reduce)').matches ? 'auto' : 'smooth' });
+    const held = document.activeElement;
+    if (held === document.body || (main.contains(held) && !held.offsetParent)) { // what led here is out of sight
+      node.tabIndex = -1;
+      node.focus({ preventScroll: true });
+    }
     node.classList.remove('arrived');
     void node.offsetWidth; // else the same mark would not begin again
     node.classList.add('arrived');
@@ -166,8 +178,12 @@ window.xmrPage = (element, server, upload, boot) => {
     reconcile(panel, found.blocks, state.tab);
     drawn[state.tab] = String(queryOf(state));
   };
-  // Only what changes is touched: what is touched is laid out again.
+  // Only what changes is touched: what is touched is laid out again. A tab begins at its top; by Back, where it was left.
   const turnTo = (tab) => {
+    const other = turned && turned !== tab, to = back ? places[tab] ?? 0 : 0;
+    if (other) places[turned] = scrollY;
+    back = false;
+    turned = tab;
     document.title = `${boot.tabs.find(([id]) => id === tab)?.[1] ?? ''} · ${state.dataset} · xmr`;
     for (const one of bar.children) {
       const own = one.id === `tab-${tab}`;
@@ -176,8 +192,10 @@ window.xmrPage = (element, server, upload, boot) => {
       one.tabIndex = own ? 0 : -1;
     }
     for (const [id, one] of Object.entries(panels)) if (one.hidden !== (id !== tab)) one.hidden = id !== tab;
+    if (other) scrollTo({ top: to, behavior: 'instant' });
   };
-  const drawn = {}; // by tab: the address of what its panel shows
+  const drawn = {}, places = {}; // by tab: the address of what its panel shows, and how far down it was left
+  let turned = '', back = false;
   // Blocks of a parent: those that are there stay where they are and are told what is new, so focus and zoom are kept.
   const reconcile = (parent, blocks, scope) => {
     let last = null;
@@ -360,15 +378,18 @@ window.xmrPage = (element, server, upload, boot) => {
     const open = drawer.classList.toggle('open');
     fold.setAttribute('aria-expanded', open);
   });
-  element.replaceChildren(h('a', { class: 'skip', href: '#panels' }, 'Skip to the results'),
-    fold, drawer, h('main', { id: 'panels', tabindex: -1 }, bar, status, main), corner);
+  // Gradio's page has a base: a bare #panels would lead to its first view.
+  const skip = (event) => { event.preventDefault(); document.getElementById('panels').focus(); };
+  element.replaceChildren(h('a', { class: 'skip', href: '#panels', onclick: skip }, 'Skip to the results'),
+    fold, drawer, h('main', { id: 'panels', tabindex: -1 }, h('div', { class: 'top' }, bar, status), main), corner);
   document.addEventListener('keydown', (event) => {
     if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog')) return;
     event.preventDefault();
     if (state.tab === 'search') toQuery(); else { choose('search'); wanted = true; }
   });
   addEventListener('beforeunload', (event) => document.dispatchEvent(new CustomEvent('xmr-leaving', { detail: event })));
-  addEventListener('popstate', (event) => { doing = pending = null; state = fromHistory(event.state); send(null, false); });
+  addEventListener('popstate', (event) => { doing = pending = null; back = true; state = fromHistory(event.state); send(null, false); });
+  history.scrollRestoration = 'manual'; // the browser would scroll what still stands there
   // plotly.js is fetched and compiled while nothing else is to be done.
   (window.requestIdleCallback ?? setTimeout)(() => library(boot.settings).catch(() => {}));
   const long = new URLSearchParams(location.search).get(boot.long.key);

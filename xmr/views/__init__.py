@@ -27,6 +27,7 @@ from xmr.workspace.splits import is_ready
 View = Callable[["Scene"], list[Block]]
 MOST_TURNS = 100  # pages that one answer goes on by, whatever a browser sends
 TABS: dict[str, tuple[str, View]] = {}
+OPENED = {"search": "results", "weights": "weights-pair", "false_negatives": "fn-pairs"}  # by an item's card
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ class Scene:
     def set(self, **values: Any) -> None:
         self.state = self.state.changed(**values)
 
-    def move(self, **values: Any) -> list[Block]:
-        """The view of another tab, with these keys set, in the place of this one."""
+    def move(self, go: str, **values: Any) -> list[Block]:
+        """The view of another tab, with these keys set, in the place of this one; the block `go` of it comes into sight."""
         self.act = Act()
+        self.go = go
         self.set(page=0, **values)
         return TABS[self.state.tab][1](self)
 
@@ -145,6 +147,8 @@ def view(pages: Sequence[Page], sent: Any, act: Any = None, visitor: Visitor | N
         side = sidebar(scene)
     except (ValueError, OSError, KeyError) as error:
         return {"state": written(scene.state), "fault": str(error), "said": scene.said}
+    if scene.act.block == "item":
+        scene.go = OPENED.get(scene.state.tab, "")
     answer = {"state": written(scene.state), "side": side, "blocks": blocks, "said": scene.said}
     return answer | {"again": scene.again, "go": scene.go}
 

@@ -36,7 +36,7 @@ def embedding_map(scene: Scene) -> list[Block]:
     if act.event == "pick":
         side, index = find_item(workspace, scene.state.split, str(act.of("key") or ""))
         link = item_link(workspace, scene.state.split, side, index)
-        return scene.move(tab="search", query=link, direction="v2t" if side == "visual" else "t2v")
+        return scene.move("results", tab="search", query=link, direction="v2t" if side == "visual" else "t2v")
     first, second = _runs(scene)
     methods = [(METHODS[name], name) for name in PROJECTIONS if name != "umap" or has_umap()]
     method = scene.one_of("projection", [name for _, name in methods], "pca")

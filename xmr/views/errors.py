@@ -250,7 +250,7 @@ def _opened(scene: Scene, act: Any) -> list[Block]:
     name = item_link(workspace, state.split, "visual" if visual else "caption", index)
     asked = _read(scene)
     runs = tuple(dict.fromkeys([*(state.runs or ()), *(run for run in asked.pair if run)]))
-    return scene.move(tab="search", query=name, direction="v2t" if visual else "t2v", runs=runs)
+    return scene.move("results", tab="search", query=name, direction="v2t" if visual else "t2v", runs=runs)
 
 
 @file_of("errors.csv", "errors.tex")

@@ -44,7 +44,7 @@ def results(scene: Scene) -> list[Block]:
     elif act.event in ("pick", "select"):
         run = act.of("row" if act.event == "pick" else "customdata")
         if run in [*workspace.runs]:
-            return scene.move(tab="errors", b=run)
+            return scene.move("errors-about", tab="errors", b=run)
         scene.say("That run is not in this workspace any more.")
     scene.one_of("sort", ["", *SORTS], "")
     state = scene.state
