@@ -44,14 +44,16 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def measured_anew(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def measured_anew(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test measures is not found by others, which change how it is measured; those of a module that `KEEPS` it want
     to find it."""
-    if not getattr(request.module, "KEEPS", False):
-        own = tmp_path_factory.getbasetemp() / f"measured-{hash(request.node.nodeid):x}"
-        monkeypatch.setattr("xmr.workspace.memory.cache_folder", lambda: own)
+    with (
+        pytest.MonkeyPatch.context() as own
+    ):  # not the test's, which other fixtures expect to be undone before them
+        if not getattr(request.module, "KEEPS", False):
+            folder = tmp_path_factory.getbasetemp() / f"measured-{hash(request.node.nodeid):x}"
+            own.setattr("xmr.workspace.memory.cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")
