@@ -171,6 +171,7 @@ const draw = () => {
   const now = JSON.stringify(value);
   if (now === drawn) return; // the same cards again: who judges them keeps the place
   drawn = now;
+  const held = root.contains(document.activeElement) ? document.activeElement.closest('article')?.dataset.pair : null;
   root.replaceChildren(...(value.cards.length ? value.cards.map((pair) => card(pair, value.of)) : value.empty ? [h('p', { class: 'empty', role: 'status' }, value.empty)] : []));
   if (!value.of) return;
   told?.cards.clear(); // older than these
@@ -178,6 +179,8 @@ const draw = () => {
   send('xmr-shown', { shown: value.cards.map((one) => one.pair).filter(Boolean) });
   if (turning && document.activeElement?.id === turning) judgeable()[0]?.focus();
   turning = '';
+  // Cards that came anew while somebody judged: without the focus the next keys would be lost.
+  if (held && document.activeElement === document.body) judgeable().find((article) => article.dataset.pair === held)?.focus({ preventScroll: true });
 };
 watch('value', draw);
 draw();
