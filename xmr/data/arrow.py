@@ -75,17 +75,12 @@ def arrow(
         chosen, present, others = files, None, None
     else:
         present = {file.split for file in files} & {"train", "validation", "test"}
-        source = split if split in present or not present else "train"
+        source = splits.source(split, present, path) if present else ""
         chosen = [file for file in files if file.split == source or not present]
         others = Counter()
         for file in files:
             if present and file.split not in present:
                 others[file.split] += file.rows
-        if not chosen:
-            there = ", ".join(sorted(present))
-            raise DataFault(
-                f"{path}: the {split} split is empty: there is {there} only; add it, or a train split"
-            )
 
     cells = Cells(files, columns.image, root or folder)
     store = pictures.Packed(cells.read)

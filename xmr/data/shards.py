@@ -64,13 +64,7 @@ def shards(
     if not any(told.values()):
         told = dict.fromkeys(files, "train")
     present = {name for name in told.values() if name in SPLITS}
-    source = split if split in present else "train"
-    if source not in present:
-        there = ", ".join(sorted(present)) or "none"
-        raise DataFault(
-            f"{path}: the {split} split is empty: there is {there} only; add it, or a train split"
-        )
-
+    source = splits.source(split, present, path)
     skips = Skips(strict)
     skips.leave_out_splits(
         "shard", Counter(name or file.stem for file, name in told.items() if name not in present)

@@ -146,6 +146,18 @@ def select(splits: Sequence[str], wanted: Split, present: set[Split], where: str
     return chosen
 
 
+def source(split: Split, present: Collection[str], where: str | Path) -> Split:
+    """The split whose files hold `split`: itself, or train, of which it is made. Raises DataFault where both are missing."""
+    if split in present:
+        return split
+    if "train" not in present:
+        there = ", ".join(sorted(present)) or "none"
+        raise DataFault(
+            f"{where}: the {split} split is empty: there is {there} only; add it, or a train split"
+        )
+    return "train"
+
+
 def are_made(present: Collection[str]) -> bool:
     """Whether splits that a source does not have are made of its train split."""
     return "train" in present and not {"validation", "test"} <= set(present)
