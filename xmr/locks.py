@@ -7,14 +7,17 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Lock
 
 from filelock import FileLock, Timeout
 
 from xmr.cache import cache_dir
 from xmr.disk import saving
+
+_OURS: dict[str, Lock] = {}  # by the name of what this process writes
 
 
 class Held(ValueError):
@@ -30,28 +33,38 @@ def holding(path: Path, wait: bool = False) -> Iterator[None]:
     """
     # In the cache: beside `path` the file would have to stay.
     name = hashlib.sha256(str(path.absolute().resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-    with saving(path):
+    with ExitStack() as held, saving(path):
         folder = cache_dir("locks")
         lock, holder = FileLock(folder / f"{name}.lock", thread_local=False), folder / f"{name}.txt"
+        ours = _OURS.setdefault(
+            name, Lock()
+        )  # first among our own threads: who is met at the file is another process
+        if not ours.acquire(blocking=wait):
+            raise _held(path, holder)
+        held.callback(ours.release)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = _who(holder)
-            told = f"{path} is being written by {who}"
             if not wait:
-                raise Held(f"{told}; wait for it, or choose another place") from None
-            if not who.startswith(f"{_self()} "):
-                warnings.warn(f"{told}; waiting for it", stacklevel=4)
+                raise _held(path, holder) from None
+            warnings.warn(f"{path} is being written by {_who(holder)}; waiting for it", stacklevel=4)
             lock.acquire()
-    try:
+        held.callback(lock.release)
+        held.callback(_forget, holder)
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        with saving(path):
-            holder.write_text(f"{_self()} since {since}", encoding="utf-8")
+        holder.write_text(f"{_self()} since {since}", encoding="utf-8")
+        let_go = held.pop_all()
+    with let_go:
         yield
-    finally:
-        with suppress(OSError):
-            holder.unlink(missing_ok=True)
-        lock.release()
+
+
+def _forget(holder: Path) -> None:
+    with suppress(OSError):
+        holder.unlink(missing_ok=True)
+
+
+def _held(path: Path, holder: Path) -> Held:
+    return Held(f"{path} is being written by {_who(holder)}; wait for it, or choose another place")
 
 
 def _self() -> str:

@@ -38,7 +38,8 @@ def plateau(run: Run | Trained) -> str:
     if not losses:
         return ""
     nothing = list(filter(None, (_chance(run), _gain(run))))
-    scores = _scores(run)
+    only_hardest = _level(run.config.loss, run.loss_values, 0.0) is not None
+    scores = _scores(run) if only_hardest else None  # of many pairs: asked where it tells something
     level = _level(run.config.loss, run.loss_values, scores["mean"] if scores else 0.0)
     stands = level is not None and abs(losses[-1] - level) <= LEVEL * level
     alike = scores is not None and level is not None and scores["std"] <= min(ALIKE[0] * level, ALIKE[1])

@@ -9,7 +9,7 @@ import numpy as np
 
 from xmr.analysis import top_items
 from xmr.core import DIRECTIONS, Direction, Ranking
-from xmr.metrics import first_rank, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
+from xmr.metrics import first_rank, map_at_r, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
 from xmr.workspace.memory import kept, remembered
 from xmr.workspace.runset import RunSet
 
@@ -17,6 +17,14 @@ TOP = 10  # length of the lists in which hubs are counted
 LOOKED_AT = 50_000_000  # pairs of a split whose queries are all looked at while a visitor waits: some seconds
 SMALLEST_SAMPLE = 200  # queries
 MAX_PAIRS = 20_000_000  # whose truth is asked to find disagreements: about a second
+
+
+def told_by_truth(rankings: tuple[Ranking, Ranking]) -> dict[Direction, dict[str, np.ndarray]]:
+    """Of each query the "rank" of its best match and the "mAP@R" over all of them, (Q,) float64 each."""
+    return {
+        direction: {"rank": first_rank(ranking), "mAP@R": map_at_r(ranking)}
+        for direction, ranking in zip(DIRECTIONS, rankings, strict=True)
+    }
 
 
 @dataclass
@@ -65,11 +73,12 @@ class RankedRuns(RunSet):
     def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
         """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
         to ask before a page is shown."""
-        return self._true_ranks(run, split)[direction] if self.knows_all(split) else None
+        return self.by_truth(run, split)[direction]["rank"] if self.knows_all(split) else None
 
     @kept
-    def _true_ranks(self, run: str, split: str) -> dict[Direction, np.ndarray]:
-        return dict(zip(DIRECTIONS, map(first_rank, self.rankings(run, split, truth=True)), strict=True))
+    def by_truth(self, run: str, split: str) -> dict[Direction, dict[str, np.ndarray]]:
+        """`told_by_truth` of a split that `knows_all`: measured at once, since the rankings themselves are not kept."""
+        return told_by_truth(self.rankings(run, split, truth=True))
 
     def knows_all(self, split: str) -> bool:
         """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Thread
 
 import numpy as np
 
 from xmr.analysis import PairedQueries, hits, mean_interval, paired_queries
-from xmr.core import DIRECTIONS, Direction, Ranking
+from xmr.core import DIRECTIONS, Direction
 from xmr.embedding import in_one_space
 from xmr.experiments.intervals import holm
 from xmr.metrics import (
@@ -23,13 +23,12 @@ from xmr.metrics import (
     average_precision,
     first_rank,
     headline,
-    map_at_r,
     rank_embeddings,
     rank_truth,
-    recall_at_k,
 )
 from xmr.workspace import Workspace
 from xmr.workspace.memory import kept, remembered
+from xmr.workspace.ranks import told_by_truth
 
 LEVEL = 0.05  # of the tests
 AT_ONCE = 0.1  # seconds that an answer waits for the frozen encoder, which is read in the background
@@ -118,31 +117,22 @@ class Results:
 def query_values(workspace: Workspace, run: str, split: str, direction: Direction) -> Values:
     """Each metric of each query: recalls at the usual cut-offs, mAP where labels are classes, and R@1 and mAP@R by
     the truth where all of it is known. Raises ValueError or OSError where the run can't be measured on the split."""
-    ranks = workspace.ranks(run, split, direction)
-    return {title: hits(ranks, k) for title, k in RECALLS.items()} | _further(workspace, run, split)[
-        direction
-    ]
+    values = {title: hits(workspace.ranks(run, split, direction), k) for title, k in RECALLS.items()}
+    if workspace.dataset(split).classes is not None:
+        values["mAP"] = _class_precision(workspace, run, split)[direction]
+    if workspace.knows_all(split):
+        values |= _true_values(workspace.by_truth(run, split)[direction])
+    return values
 
 
 @kept
-def _further(workspace: Workspace, run: str, split: str) -> dict[Direction, Values]:
-    """What needs the ranks of all matches: kept, since these are not."""
-    return _of_all_matches(workspace, split, lambda truth: workspace.rankings(run, split, truth))
+def _class_precision(workspace: Workspace, run: str, split: str) -> dict[Direction, np.ndarray]:
+    """mAP of each query: kept, since the ranks of all matches are not."""
+    return dict(zip(DIRECTIONS, map(average_precision, workspace.rankings(run, split)), strict=True))
 
 
-def _of_all_matches(
-    workspace: Workspace, split: str, rankings: Callable[[bool], tuple[Ranking, Ranking]]
-) -> dict[Direction, Values]:
-    """mAP where labels are classes, and what the truth says where all of it is known; `rankings` are asked with it or
-    without."""
-    found: dict[Direction, Values] = {direction: {} for direction in DIRECTIONS}
-    if workspace.dataset(split).classes is not None:
-        for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
-            found[direction]["mAP"] = average_precision(ranking)
-    if workspace.knows_all(split):
-        for direction, ranking in zip(DIRECTIONS, rankings(True), strict=True):
-            found[direction] |= {"true R@1": recall_at_k(ranking), "true mAP@R": map_at_r(ranking)}
-    return found
+def _true_values(told: dict[str, np.ndarray]) -> Values:
+    return {"true R@1": hits(told["rank"], 1), "true mAP@R": told["mAP@R"]}
 
 
 def measured(
@@ -399,15 +389,17 @@ def _encoder_values(
     if frozen.encoder_hash != digest:
         raise ValueError(f"the weights of {encoder} are not those that the runs were trained on")
 
-    def rankings(truth: bool) -> tuple[Ranking, Ranking]:
-        if truth:
-            return rank_truth(*sides, data.truth)
-        return rank_embeddings(*sides, data.visual_group, data.text_group)
-
-    further, found = _of_all_matches(workspace, split, rankings), {}
-    for direction, ranking in zip(DIRECTIONS, rankings(False), strict=True):
+    by_truth = told_by_truth(rank_truth(*sides, data.truth)) if workspace.knows_all(split) else {}
+    found = {}
+    for direction, ranking in zip(
+        DIRECTIONS, rank_embeddings(*sides, data.visual_group, data.text_group), strict=True
+    ):
         ranks = first_rank(ranking)
-        values = {title: hits(ranks, k) for title, k in RECALLS.items()} | further[direction]
+        values = {title: hits(ranks, k) for title, k in RECALLS.items()}
+        if data.classes is not None:
+            values["mAP"] = average_precision(ranking)
+        if by_truth:
+            values |= _true_values(by_truth[direction])
         found[direction] = values, float(np.nanmedian(ranks))
     return found
 
