@@ -2,11 +2,12 @@
 
     python scripts/add.py --dataset path/to/folder --model mine=ViT-B-32:logs/epoch_5.pt openai=ViT-B-32/openai --out runs
     python scripts/add.py --dataset blocks --model tiny=checkpoints/encoders/blocks --trained-with tiny=siglip --out runs
+    python scripts/add.py --dataset path/to/folder --model new=epoch_5.pt --config my-vit.json --out runs
     python scripts/add.py --dataset path/to/folder --embeddings ours=img.npy,txt.npy --out runs
 
-A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder that open_clip reads (local-dir:DIR or DIR), or
-MODEL:FILE, the weights that open_clip's trainer wrote. Loss weights and false negatives are looked at as if it had been trained
-with --trained-with, at the checkpoint's own temperature and bias.
+A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder that open_clip reads (local-dir:DIR or DIR), or the weights that
+open_clip's trainer wrote: FILE, whose shapes tell the architecture, MODEL:FILE, or FILE and --config. Loss weights and false
+negatives are looked at as if it had been trained with --trained-with, at the checkpoint's own temperature and bias.
 Embeddings are two .npy files of any model, (pictures, D) and (captions, D): a row for each of the test split, in its order.
 """
 
@@ -48,6 +49,8 @@ from xmr.metrics import headline
 from xmr.registry import unknown
 from xmr.scoring import split_metrics
 
+SAMPLE = 256  # visuals of validation on which models of other activations are told apart
+
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
@@ -77,7 +80,7 @@ def run_all(options: argparse.Namespace, command: str) -> int:
     from xmr.encoders import candidates  # open_clip takes seconds to import
 
     # What is not there is told before the work.
-    named = {name: candidates(spec) for name, spec in models.items()}
+    named = {name: candidates(spec, options.config) for name, spec in models.items()}
     arrays = {name: arrays_of(name, text) for name, text in files.items()}
     read, bars = reader(options.strict), Bars()
     data = {split: read(options.dataset, split, params) for split in SPLITS}
@@ -109,14 +112,8 @@ def add(
     """Writes the run of that of the `encoders` which is best on validation."""
     from xmr.encoders import load_encoder
 
-    found = {}
-    for encoder in encoders:
-        sides = zero_shot(data["validation"], encoder, bars)
-        found[encoder] = split_metrics(data["validation"], *sides)
-    encoder = max(found, key=lambda one: headline(found[one])[1])
-    if len(found) > 1:
-        reached = " and ".join(f"{one.partition('/')[0]} {headline(found[one])[1]:.1f}" for one in found)
-        say(f"{folder.name}: {reached} on validation, so it was trained as {encoder.partition('/')[0]}")
+    encoder = encoders[0] if len(encoders) == 1 else best_of(folder.name, encoders, data["validation"], bars)
+    validation = split_metrics(data["validation"], *zero_shot(data["validation"], encoder, bars))
     sides = zero_shot(data["test"], encoder, bars)
     loaded = load_encoder(encoder)
     scale, bias = loaded.scale_and_bias()
@@ -127,10 +124,28 @@ def add(
         replace(config, encoder=encoder, loss=loss, loss_params=as_if_trained(loss, scale, bias)),
         described(data),
         {"name": encoder, "hash": loaded.hash, "visual_dim": dim, "text_dim": dim},
-        {"validation": found[encoder], "test": split_metrics(data["test"], *sides)},
+        {"validation": validation, "test": split_metrics(data["test"], *sides)},
         sides,
         command,
     )
+
+
+def best_of(name: str, encoders: Sequence[str], validation: Dataset, bars: Bars) -> str:
+    """The encoder that finds most on validation, or on `SAMPLE` of its visuals."""
+    if len(validation.visual_ids) > SAMPLE:
+        validation = validation.some(np.linspace(0, len(validation.visual_ids) - 1, SAMPLE).astype(np.int64))
+    sides = {one: zero_shot(validation, one, bars) for one in encoders}
+    found = {one: headline(split_metrics(validation, *pair))[1] for one, pair in sides.items()}
+    best = max(found, key=found.__getitem__)
+    reached = " and ".join(f"{architecture(one)} {score:.1f}" for one, score in found.items())
+    said = f"{len(validation.visual_ids)} visuals of validation"
+    say(f"{name}: {reached} on {said}, so it was trained as {architecture(best)}")
+    return best
+
+
+def architecture(encoder: str) -> str:
+    """What a person calls the architecture of an encoder that is named with it."""
+    return encoder.partition("/")[0]
 
 
 def add_embeddings(
@@ -198,6 +213,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--dataset", required=True, metavar="NAME|PATH", help="pictures or clips with captions"
     )
     parser.add_argument("--model", nargs="+", default=[], metavar="NAME=SPEC", help="one run for each")
+    words = "the configuration of the architecture of one's own that files without MODEL are of, as open_clip writes them"
+    parser.add_argument("--config", default="", metavar="CONFIG.json", help=words)
     words = "one run for each, without an encoder: no typed words and no uploads"
     parser.add_argument("--embeddings", nargs="+", default=[], metavar="NAME=IMG.npy,TXT.npy", help=words)
     parser.add_argument(

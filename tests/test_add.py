@@ -1,7 +1,6 @@
 """Models as they are: added beside trained runs, and asked like them everywhere."""
 
 import json
-import pickle
 import shutil
 
 import numpy as np
@@ -13,39 +12,24 @@ from PIL import Image
 from scripts import add, combine, evaluate, flag
 from scripts import train as train_script
 from tests.test_checkpoints import edit
-from tests.test_encoders import TEXT, VISION, save_tiny
+from tests.test_encoders import save_tiny
+from tests.tiny import write_photos
 from xmr.checkpoints import RunRefused, as_if_trained, list_runs, load_run
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN
 from xmr.embedding import embed_texts, embed_visuals
-from xmr.encoders import candidates, forget_encoders, load_encoder
+from xmr.encoders import forget_encoders
 from xmr.losses import LOSSES
 from xmr.matchers.unit import Unit
 from xmr.views import TABS, view
 from xmr.workspace import Query
 from xmr.workspace.pages import open_pages
 
-COLOURS = ("red", "green", "blue", "yellow", "white", "black")
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder of 60 pictures, two models of open_clip, and runs: both as they are, and a head on one of them."""
     place = tmp_path_factory.mktemp("add")
-    (place / "photos").mkdir()
-    rng = np.random.default_rng(0)
-    with (place / "photos" / "metadata.jsonl").open("w") as file:
-        for i in range(60):
-            split = ("train", "validation", "test")[i % 3]
-            colours = rng.choice(COLOURS, 2, replace=False)
-            picture = Image.new("RGB", (40, 40), str(colours[0]))
-            picture.paste(Image.new("RGB", (20, 10 + i // 6), str(colours[1])), (5, 5))
-            picture.save(place / "photos" / f"{i}.png")
-            line = {
-                "file_name": f"{i}.png",
-                "caption": f"{colours[1]} on {colours[0]}, number {i}",
-                "split": split,
-            }
-            file.write(json.dumps(line) + "\n")
+    write_photos(place / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XMR_CACHE", str(place / "cache"))
         forget_encoders()
@@ -213,69 +197,6 @@ def test_files_that_are_no_embeddings_of_the_test_split_are_told(
 # ---- what may be named -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def architecture(tmp_path):
-    """A small one that open_clip knows by name, with and without QuickGELU."""
-    before = dict(open_clip.factory._MODEL_CONFIGS)
-    (tmp_path / "configs").mkdir()
-    for name, more in (("tiny-vit", {}), ("tiny-vit-quickgelu", {"quick_gelu": True})):
-        config = {"embed_dim": 16, "vision_cfg": VISION["vit"], "text_cfg": TEXT, **more}
-        (tmp_path / "configs" / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "configs")
-    yield "tiny-vit"
-    open_clip.factory._MODEL_CONFIGS.clear()
-    open_clip.factory._MODEL_CONFIGS.update(before)
-
-
-def test_a_trainers_checkpoint_is_read_and_its_activation_found(place, tmp_path, capsys, architecture):
-    model = open_clip.create_model(architecture)
-    state = {f"module.{key}": tensor for key, tensor in model.state_dict().items()}
-    torch.save(
-        {"epoch": 5, "name": "run", "state_dict": state, "optimizer": {"state": {}}}, tmp_path / "epoch_5.pt"
-    )
-    names = candidates(f"{architecture}:{tmp_path / 'epoch_5.pt'}")
-    assert [name.partition("/")[0] for name in names] == [architecture, f"{architecture}-quickgelu"]
-    loaded = load_encoder(names[0])
-    assert all(
-        torch.equal(tensor, model.state_dict()[key]) for key, tensor in loaded.model.state_dict().items()
-    )
-    spec = f"mine={architecture}:{tmp_path / 'epoch_5.pt'}"
-    arguments = ["--dataset", str(place / "photos"), "--model", spec, "--out", str(tmp_path / "runs")]
-    assert add.main(arguments) == 0
-    said = capsys.readouterr()
-    run = load_run(tmp_path / "runs" / "mine")
-    assert run.encoder["name"] in names and "on validation, so it was trained as" in said.err
-    assert "--allow-encoders" in said.out and "as if trained with info_nce (temperature" in said.out
-
-
-def test_a_checkpoint_of_another_size_is_told_in_a_sentence_and_nothing_is_unpickled(tmp_path, architecture):
-    save_tiny(tmp_path / "net", kind="vit", text=TEXT | {"width": 16})
-    model = open_clip.create_model(f"local-dir:{tmp_path / 'net'}")
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "wide.pt")
-    with pytest.raises(
-        ValueError, match="weights are of another architecture: text pos_embed width"
-    ) as raised:
-        load_encoder(candidates(f"{architecture}:{tmp_path / 'wide.pt'}")[0])
-    assert "\n" not in str(raised.value)
-    state = open_clip.create_model(architecture).state_dict()
-    state["text_projection"] = torch.zeros(8, 24)
-    torch.save({"state_dict": state}, tmp_path / "longer.pt")
-    with pytest.raises(ValueError, match="another architecture: size mismatch for text_projection") as raised:
-        load_encoder(candidates(f"{architecture}:{tmp_path / 'longer.pt'}")[0])
-    assert "\n" not in str(raised.value)
-
-    class Trap:
-        def __reduce__(self):
-            return (tmp_path / "sprung").mkdir, ()
-
-    (tmp_path / "trap.pt").write_bytes(pickle.dumps({"state_dict": Trap()}))
-    torch.save({"state_dict": Trap()}, tmp_path / "trap2.pt")
-    for name in ("trap.pt", "trap2.pt"):
-        with pytest.raises(ValueError, match="holds more than weights"):
-            load_encoder(candidates(f"{architecture}:{tmp_path / name}")[0])
-    assert not (tmp_path / "sprung").exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -297,12 +218,6 @@ def test_what_cannot_be_added_is_told_before_the_work(place, capsys, changes, me
     assert add.main(arguments) == 2
     assert message in capsys.readouterr().err
     assert sorted(path.name for path in (place / "runs").iterdir()) == before
-
-
-def test_a_file_of_weights_without_its_architecture_is_told(tmp_path):
-    (tmp_path / "epoch.pt").write_bytes(b"")
-    with pytest.raises(ValueError, match="doesn't tell its architecture: write MODEL:"):
-        candidates(str(tmp_path / "epoch.pt"))
 
 
 # ---- the folder --------------------------------------------------------------------------------------------

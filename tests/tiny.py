@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.io import savemat
 
 from xmr.core import Step, TrainConfig
@@ -16,6 +18,7 @@ from xmr.data import SPLITS, Dataset
 from xmr.training import train
 
 WORDS = ["red", "green", "blue", "dog", "cat", "house", "runs", "jumps", "sleeps", "tree"]
+COLOURS = ("red", "green", "blue", "yellow", "white", "black")
 DIM = 12
 CLASSES = 4
 SIZES = {"train": 60, "validation": 30, "test": 24}
@@ -87,6 +90,26 @@ def write_folder(folder: Path) -> Path:
             names += [f"{split}-{i}" for i in range(len(values))]
             writer.writerows([f"{split}-{i // 2}", caption, split] for i, caption in enumerate(captions))
     np.savez(folder / "features.npz", names=np.array(names), features=np.concatenate(features))
+    return folder
+
+
+def write_photos(folder: Path, count: int = 60) -> Path:
+    """So many pictures of two colours, each with a caption that names both, in three splits of one size."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    with (folder / "metadata.jsonl").open("w") as file:
+        for i in range(count):
+            ground, spot = (str(colour) for colour in rng.choice(COLOURS, 2, replace=False))
+            picture = Image.new("RGB", (40, 40), ground)
+            picture.paste(Image.new("RGB", (20, 10 + i // 6), spot), (5, 5))
+            picture.save(folder / f"{i}.png")
+            caption = f"{spot} on {ground}, number {i}"
+            line = {
+                "file_name": f"{i}.png",
+                "caption": caption,
+                "split": ("train", "validation", "test")[i % 3],
+            }
+            file.write(json.dumps(line) + "\n")
     return folder
 
 

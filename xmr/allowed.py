@@ -1,4 +1,4 @@
-"""Which encoders this process may load.
+"""Which encoders this process may load, and which of them a run was made with.
 
 A script loads what its user names. A server reads run folders that anybody may have made, and an encoder that one of them
 names is fetched from a hub, or read from any folder of the machine: only the operator can want that.
@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
+QUICK = "-quickgelu"  # behind an encoder's hash: models that differ in their activation have equal weights
 _named: frozenset[str] | None = None  # None: whatever is asked for
 
 
@@ -28,3 +29,9 @@ def is_allowed(name: str) -> bool:
     # The weights may be named by a file, too: tags have neither a separator nor an ending.
     weights = name.partition("/")[2]
     return not name.startswith("hf-hub:") and not any(mark in weights for mark in "/\\.")
+
+
+def is_hash_of(told: str, found: str) -> bool:
+    """Whether a run that tells the hash `told` was made with the encoder of hash `found`. Runs of before QuickGELU was
+    told apart have a hash without it."""
+    return told in (found, found.removesuffix(QUICK))

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from xmr.allowed import is_hash_of
 from xmr.cache import cache_folder
 from xmr.captions import TextsRead
 from xmr.data.dataset import DataFault, Dataset
@@ -344,7 +345,7 @@ def run_inputs(run: Run, dataset: Dataset, progress: Progress | None = None) -> 
             f"({dataset.split})"
         )
     frozen = frozen_features(dataset, run.encoder["name"], run.matcher().inputs, progress)
-    if frozen.encoder_hash != run.encoder["hash"]:
+    if not is_hash_of(run.encoder["hash"], frozen.encoder_hash):
         raise ValueError(_other_encoder(run, frozen.encoder_hash))
     expected = run.encoder["visual_dim"], run.encoder["text_dim"]
     found = frozen.visual.shape[-1], frozen.text_dim
@@ -372,7 +373,7 @@ def _encoder(run: Run, what: str) -> Any:
     from xmr.encoders import load_encoder  # open_clip takes seconds to import
 
     encoder = load_encoder(name)
-    if encoder.hash != run.encoder["hash"]:
+    if not is_hash_of(run.encoder["hash"], encoder.hash):
         raise ValueError(_other_encoder(run, encoder.hash))
     return encoder
 

@@ -24,16 +24,18 @@ import open_clip
 import torch
 from huggingface_hub import constants
 from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
-from xmr.allowed import SHIPPED, is_allowed
+from xmr.allowed import QUICK, SHIPPED, is_allowed
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.data.hub import unreachable
 from xmr.disk_arrays import resumable_array
+from xmr.encoders import weights
 from xmr.locks import holding
 from xmr.registry import Registry, unknown
 from xmr.turns import Turns
@@ -45,6 +47,7 @@ ENCODERS = Registry("encoder")
 BATCH = 64
 ROWS = 1024  # texts whose length is looked at together
 RETRY = 600  # seconds
+SCHEMES = ("hf-hub:", "local-dir:")
 PATCHES = 9
 RATIO = 16  # of a picture's sides
 # What open_clip and transformers raise on names, files and configurations that are not as they should be.
@@ -233,16 +236,20 @@ def forget_encoders() -> None:
 
 @lru_cache(maxsize=3)
 def _load(name: str) -> Encoder:
-    source, pretrained = (ENCODERS[name]() if name in ENCODERS else name), None
-    if not source.startswith(("hf-hub:", "local-dir:")):
-        source, _, pretrained = source.partition("/")
+    source, pretrained = (ENCODERS[name]() if name in ENCODERS else name), ""
+    if not source.startswith(SCHEMES):
+        source, pretrained = weights.parts(source)
+    of_file = Path(pretrained).is_file() if pretrained else False
+    if source.endswith(".json") and not of_file:
+        raise ValueError(f"{name}: there is no file {pretrained}")
+    if not source.startswith(SCHEMES) and not source.endswith(".json"):
         if source not in open_clip.list_models():
             raise ValueError(unknown("encoder", source, [*ENCODERS, *open_clip.list_models()]))
         tags = open_clip.list_pretrained_tags_by_model(source)
-        if pretrained not in tags and not Path(pretrained).is_file():
+        if pretrained not in tags and not of_file:
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
-    of_file = pretrained is not None and Path(pretrained).is_file() and not needs_transformers(source)
-    away, lacking = None if of_file or source.startswith("local-dir:") else unreachable(), False
+    here = source.startswith("local-dir:") or (of_file and not needs_transformers(source))
+    away, lacking = None if here else unreachable(), False
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
     silent = logging.root.manager.disable
     if away is not None:
@@ -253,8 +260,13 @@ def _load(name: str) -> Encoder:
             raise ValueError(
                 f"its texts are read with the package transformers, which is not installed: pip install {NEEDS}"
             )
-        model, _, preprocess = open_clip.create_model_and_transforms(source, pretrained=pretrained or None)
-        tokenizer = open_clip.get_tokenizer(source)
+        if of_file:
+            model, preprocess, tokenizer = weights.of_file(source, pretrained)
+        else:
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                source, pretrained=pretrained or None
+            )
+            tokenizer = open_clip.get_tokenizer(source)
     except LOADING_FAILS as error:
         if away is not None and not lacking:
             raise ValueError(
@@ -268,45 +280,58 @@ def _load(name: str) -> Encoder:
     model.eval().requires_grad_(False)
     digest = hashlib.blake2b(repr(preprocess).encode(), digest_size=8)
     for key, tensor in sorted(model.state_dict().items()):
+        if not tensor.isfinite().all():
+            raise ValueError(f"the encoder {name!r} is not used: its weights {key} are not all finite")
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return Encoder(name, digest.hexdigest(), model, preprocess, tokenizer)
+    quick = any(isinstance(module, QuickGELU) for module in model.modules())
+    return Encoder(name, digest.hexdigest() + QUICK * quick, model, preprocess, tokenizer)
 
 
 def _why(error: Exception) -> str:
     """Why weights could not be loaded, in a sentence: torch tells every tensor, and how to run what is in the file."""
     if isinstance(error, UnpicklingError):
-        return "its file holds more than weights, which could be a program, or is cut; it is not read"
+        return weights.PROGRAM
     wrong = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
     if wrong or isinstance(error, AssertionError):  # the latter of position embeddings
         return f"its weights are of another architecture: {wrong[0] if wrong else error}"
     return str(error)
 
 
-def candidates(spec: str) -> list[str]:
-    """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder of open_clip, or
-    MODEL:FILE, a file of a trainer's weights and the architecture, which may have been trained with QuickGELU or not: the
-    weights don't tell. Raises ValueError where the file is not there, or its architecture is not named."""
-    if spec in ENCODERS or spec.startswith(("hf-hub:", "local-dir:")):
+def candidates(spec: str, config: str = "") -> list[str]:
+    """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder of open_clip, MODEL:FILE, a
+    file of a trainer's weights and its architecture (of open_clip, or a `config` file of one's own), or the file alone, where
+    the shapes in it tell the architecture. Trained with QuickGELU or not, the weights don't tell: both are named. Raises
+    ValueError where the file is not there, or its architecture can't be told."""
+    if spec in ENCODERS or spec.startswith(SCHEMES):
         return [spec]
-    if Path(spec).expanduser().is_dir():
-        return [f"local-dir:{Path(spec).expanduser().resolve()}"]
-    if Path(spec).expanduser().is_file():
-        raise ValueError(f"{spec} doesn't tell its architecture: write MODEL:{spec}, as ViT-B-32:{spec}")
+    path = Path(spec).expanduser().resolve()
+    if path.is_dir():
+        return [f"local-dir:{path}"]
+    if path.is_file():
+        models = [str(Path(config).expanduser().resolve())] if config else weights.architectures(path)
+        if config:
+            weights.config_of(models[0])
+        return [f"{model}/{path}" for model in models]
     model, colon, file = spec.partition(":")
     if not colon:
         return [spec]
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise ValueError(f"{spec}: there is no file {file}")
-    known = open_clip.list_models()
-    if model not in known:
-        raise ValueError(unknown("architecture", model, known))
-    return [f"{name}/{path}" for name in (model, f"{model}-quickgelu") if name in known]
+    if model.endswith(".json"):
+        return candidates(str(path), model)
+    weights.config_of(model)
+    both = (model, f"{model}-quickgelu")
+    return [f"{name}/{path}" for name in both if name in open_clip.list_models()]
 
 
 def needs_transformers(source: str) -> bool:
     """Whether open_clip reads texts for the model `source` with Hugging Face's package, which it does not require."""
-    text = (open_clip.get_model_config(source) or {}).get("text_cfg", {})
+    if source.endswith(".json"):
+        config = weights.config_of(source)["model_cfg"]
+    else:
+        config = open_clip.get_model_config(source) or {}
+    text = config.get("text_cfg", {})
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
 
 
