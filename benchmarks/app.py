@@ -61,12 +61,13 @@ SHOWN = """(title) => {
   return seen.length > 0 && seen.every((one) => !one.textContent.startsWith('Measuring')
     && (!one.matches('.plot, .pm') || one.dataset.drawn || one.dataset.sketched));
 }"""
-# When something was last drawn in what people look at; Gradio's hidden progress bars don't count.
+# When something was last drawn in what people look at; Gradio's hidden progress bars don't count, nor that plotly's clips follow
+# the address, which moves no pixel.
 WATCH = """() => {
   window.__quiet = performance.now();
   window.__seen?.disconnect();
   window.__seen = new MutationObserver((changes) => {
-    const drawn = ({ target }) => (target.closest ? target : target.parentElement)?.closest('[role=tabpanel], [role=tab]')
+    const drawn = ({ target, attributeName }) => attributeName !== 'clip-path' && (target.closest ? target : target.parentElement)?.closest('[role=tabpanel], [role=tab]')
       && !(target.closest ? target : target.parentElement)?.closest('[data-testid=status-tracker], .plot[data-sketched]');
     if (changes.some(drawn)) window.__quiet = performance.now();
   });
