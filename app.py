@@ -24,7 +24,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is i
 # Threads of torch and faiss that wait in a loop take the processor from whoever else asks: a search took twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from xmr.allowed import allow_only, is_allowed
+from xmr.allowed import allow_only, find_at, is_allowed, place_of, places
 from xmr.start import again, free_port, plain_warnings, why_no_runs
 
 
@@ -51,6 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     if port != options.port:
         sys.exit(f"Port {options.port} is in use. The next free one is {port}:\n{again(words, port)}")
     allow_only(_named_encoders(options.allow_encoders))
+    try:
+        find_at(places(options.encoder))
+    except ValueError as error:
+        sys.exit(f"{error}.")
 
     _say("Loading libraries …")
     from xmr.page import build_app, launch_options, warm_up
@@ -118,6 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         help="encoders hf-hub:ORG/REPO and local-dir:PATH that may be loaded because a run names them; without names: all. "
         "Default: none, since run folders may be a stranger's",
     )  # fmt: skip
+    parser.add_argument(
+        "--encoder", action="append", default=[], metavar="NAME=PATH",
+        help="where an encoder lies now that runs call NAME, or by a longer name that ends so: a folder, or a file of weights; one or "
+        "more times",
+    )  # fmt: skip
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "7860")
     return parser
@@ -148,8 +157,19 @@ def _found(pages: list) -> list[str]:
             "  runs name encoders that are not loaded, so they answer no typed words and no uploads; if they are yours:"
         )
         lines.append(f"    --allow-encoders {shlex.join(refused)}")
+    if moved := sorted(name for name in encoders if is_allowed(name) and _is_gone(name)):
+        lines.append(
+            "  encoders are not where runs say, so these answer no typed words and no uploads; tell where:"
+        )
+        lines += [f"    --encoder {shlex.quote(f'{name}=PATH')}" for name in moved]
     lines += [f"  not shown: {fault.path}: {fault.reason}" for fault in first.faults]
     return lines + [f"  not shown: {name}: {reason}" for name, (_, reason) in first.apart.items()]
+
+
+def _is_gone(name: str) -> bool:
+    """Whether the folder of an encoder is not there, and nobody said where it lies now."""
+    folder = name.partition("local-dir:")[2]
+    return bool(folder) and not place_of(name) and not Path(folder).is_dir()
 
 
 class _Progress:

@@ -29,6 +29,7 @@ import numpy as np
 from scripts import told
 from scripts.command import Bars, say, the_runs
 from scripts.metrics_table import aligned, percent
+from scripts.options import add_places
 from xmr.checkpoints import Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
 from xmr.core import DIRECTIONS
@@ -309,6 +310,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--out", default="", metavar="DIR", help="beside the runs; default: a folder named after the rule"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
+    add_places(parser)
     options = parser.parse_args(argv)
     if options.rule == "rank" and options.out:
         parser.error("reciprocal ranks are no weighted sum, so nothing can be saved: leave --out away")

@@ -29,7 +29,7 @@ import numpy as np
 
 from scripts import told
 from scripts.command import Bars, one_run, reader, say, source_of
-from scripts.options import add_strict, assign
+from scripts.options import add_places, add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
     best_words,
@@ -253,6 +253,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", default=None, type=named, metavar="FILE.csv|FILE.jsonl")
     add_strict(parser)
+    add_places(parser)
     return parser.parse_args(argv)
 
 

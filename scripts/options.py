@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from xmr.allowed import find_at, places
 from xmr.core import DUPLICATES, TrainConfig
 from xmr.data import DATASETS
 from xmr.data.sources import KINDS, entry_of
@@ -88,6 +89,24 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="a fault in the data is an error, not left out and counted"
     )
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """An option that says where encoders that runs name lie now; it holds as soon as it is read."""
+    words = (
+        "where an encoder lies now that runs call NAME, or by a longer name that ends so: a folder, or a file of weights; one or "
+        "more times"
+    )
+    parser.add_argument("--encoder", action=_Places, default=[], metavar="NAME=PATH", help=words)
+
+
+class _Places(argparse.Action):
+    def __call__(self, parser: Any, options: Any, value: Any, option: str | None = None) -> None:
+        try:
+            options.encoder = [*options.encoder, value]
+            find_at(places(options.encoder))
+        except ValueError as error:
+            parser.error(str(error))
 
 
 def first(text: str) -> tuple[str, int]:

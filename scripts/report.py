@@ -27,6 +27,7 @@ if __name__ == "__main__":
 
 from scripts import began, told
 from scripts.command import duration, say, the_runs
+from scripts.options import add_places
 from xmr import __version__, embedding
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
@@ -149,6 +150,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the examples, default: %(default)s")
     parser.add_argument("--out", default="report.html", metavar="FILE.html", help="default: %(default)s")
+    add_places(parser)
     return parser.parse_args(argv)
 
 

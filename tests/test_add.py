@@ -9,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+import app
 from scripts import add, combine, evaluate, flag
 from scripts import train as train_script
 from tests.test_checkpoints import edit
 from tests.test_encoders import save_tiny
 from tests.tiny import write_photos
+from xmr.allowed import find_at
 from xmr.checkpoints import RunRefused, as_if_trained, list_runs, load_run
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN
 from xmr.embedding import embed_texts, embed_visuals
@@ -115,6 +117,44 @@ def test_models_stand_on_one_page_with_heads_and_have_every_tab(place):
         found = view(pages, {"tab": [tab], "runs": ["A,B"]})
         assert found["blocks"] and not [block for block in found["blocks"] if block["kind"] == "fault"], tab
     assert "as if siglip" in json.dumps(view(pages, {"tab": ["results"]}), ensure_ascii=False)
+
+
+def test_a_moved_encoder_is_found_by_its_hash_and_no_other_is_taken(copied, place, tmp_path, capsys):
+    moved = shutil.copytree(place / "one", tmp_path / "elsewhere" / "one")
+    hidden = (place / "one").rename(tmp_path / "hidden")
+    forget_encoders()
+    try:
+        run, of_two = load_run(copied / "A"), load_run(copied / "B")
+        with pytest.raises(
+            ValueError, match="no folder .*one; where a run's encoder lies now is told by --encoder NAME"
+        ):
+            embed_texts(run, ["red"])
+        forget_encoders()
+        arguments = [str(copied / "A"), "--split", "validation", "--json", "--encoder", f"one={moved}"]
+        assert evaluate.main(arguments) == 0
+        found = json.loads(capsys.readouterr().out)["runs"][0]["metrics"]
+        assert found["rsum"] == pytest.approx(run.metrics["validation"]["rsum"])
+        assert embed_texts(run, ["red"]).shape == (1, 16)
+        find_at({f"local-dir:{place / 'one'}": str(place / "two"), "two": str(moved)})
+        forget_encoders()
+        with pytest.raises(
+            ValueError, match="A was made with .* of hash .*, and what lies at .*two has .*weights differ"
+        ):
+            embed_texts(run, ["red"])
+        with pytest.raises(ValueError, match="B was made with"):
+            embed_visuals(of_two, [Image.new("RGB", (8, 8))])
+        assert evaluate.main([*arguments[:-2], "--encoder", f"one={place / 'two'}"]) == 2
+        assert "the weights differ" in capsys.readouterr().err
+        find_at({})
+        told = "\n".join(app._found(open_pages(copied)))
+        assert f"tell where:\n    --encoder local-dir:{place / 'one'}=PATH" in told
+        with pytest.raises(SystemExit):
+            evaluate.main([*arguments[:-2], "--encoder", "one=/nowhere"])
+        assert "there is no folder and no file /nowhere" in capsys.readouterr().err
+    finally:
+        find_at({})
+        forget_encoders()
+        hidden.rename(place / "one")
 
 
 # ---- embeddings in two files -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from xmr import allowed, encoders
-from xmr.allowed import allow_only, is_allowed
+from xmr.allowed import allow_only, find_at, is_allowed, place_of, places
 from xmr.encoders import Encoder, load_encoder
 
 
@@ -18,6 +18,7 @@ def _as_before():
     encoders.forget_encoders()
     yield
     allow_only(None)
+    find_at({})
     encoders.forget_encoders()
 
 
@@ -35,12 +36,33 @@ def _as_before():
         ("ViT-B-32//srv/weights", False),  # weights may be a file
         ("ViT-B-32/weights.pt", False),
         ("ViT-B-32/..\\weights", False),
+        ("vit.json/openai", False),  # an architecture may be a file, too
+        ("local-dir:/old/clip", True),  # the operator said where it lies
+        ("ViT-B-32//old/clip", True),
+        ("local-dir:/old/clip/", False),
+        ("local-dir:/old/eclip", False),
     ],
 )
 def test_what_a_server_loads_is_the_operators_own(name, own):
     assert is_allowed(name)
     allow_only(["hf-hub:me/mine"])
+    find_at({"clip": "/new/clip"})
     assert is_allowed(name) is own
+
+
+def test_places_are_told_by_a_name_or_its_last_part(tmp_path):
+    (tmp_path / "a=b").mkdir()
+    found = places([f"local-dir:/old/x=y/clip={tmp_path}", f"clip={tmp_path / 'a=b'}"])
+    assert found == {"local-dir:/old/x=y/clip": str(tmp_path), "clip": str(tmp_path / "a=b")}
+    find_at(found)
+    assert place_of("local-dir:/old/x=y/clip") == str(tmp_path)
+    assert place_of("local-dir:/another/clip") == place_of("local-dir:clip") == str(tmp_path / "a=b")
+    assert place_of("local-dir:/another/eclip") == place_of("clip/openai") == ""
+    for wrong, message in (("clip", "write NAME"), (f"={tmp_path}", "write NAME"), ("clip=", "write NAME")):
+        with pytest.raises(ValueError, match=message):
+            places([wrong])
+    with pytest.raises(ValueError, match="no folder and no file /nowhere"):
+        places(["clip=/nowhere"])
 
 
 @pytest.mark.parametrize("name", ["hf-hub:me/other", "local-dir:/srv/enc", "ViT-B-32//srv/weights"])

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from scripts import add
 from tests.test_encoders import TEXT, VISION
 from tests.tiny import write_photos
+from xmr.allowed import find_at
 from xmr.checkpoints import load_run
 from xmr.encoders import candidates, forget_encoders, load_encoder
 from xmr.encoders.weights import architectures, shapes_of
@@ -161,6 +162,22 @@ def test_real_architectures_are_told_apart_without_their_weights(tmp_path):
         torch.save({"state_dict": state}, tmp_path / "epoch.pt")
         assert sorted(architectures(tmp_path / "epoch.pt")) == sorted(expected)
         assert len(shapes_of(tmp_path / "epoch.pt")) == len(state)
+
+
+def test_a_moved_file_is_of_the_architecture_that_the_run_tells(tmp_path, pair):
+    file = trained(tmp_path / "epoch.pt", model_of())
+    name = f"tiny-vit-quickgelu/{file}"
+    before = load_encoder(name).hash
+    file.rename(tmp_path / "moved.pt")
+    forget_encoders()
+    with pytest.raises(ValueError, match="there is no file .*epoch.pt; where a run's encoder lies now"):
+        load_encoder(name)
+    forget_encoders()
+    find_at({"epoch.pt": str(tmp_path / "moved.pt")})
+    try:
+        assert load_encoder(name).hash == before
+    finally:
+        find_at({})
 
 
 # ---- an architecture of one's own --------------------------------------------------------------------------

@@ -6,12 +6,13 @@ names is fetched from a hub, or read from any folder of the machine: only the op
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
 QUICK = "-quickgelu"  # behind an encoder's hash: models that differ in their activation have equal weights
 _named: frozenset[str] | None = None  # None: whatever is asked for
+_places: dict[str, str] = {}
 
 
 def allow_only(names: Collection[str] | None) -> None:
@@ -20,15 +21,47 @@ def allow_only(names: Collection[str] | None) -> None:
     _named = None if names is None else frozenset(names)
 
 
+def find_at(places: Mapping[str, str]) -> None:
+    """Lets this process look for encoders elsewhere than runs say: by the name in the run, or its last part, the place as
+    `xmr.encoders.candidates` takes it. Whether it is that encoder the hash tells."""
+    _places.clear()
+    _places.update(places)
+
+
+def places(given: Sequence[str]) -> dict[str, str]:
+    """NAME=PATH strings as `find_at` takes them. Raises ValueError where one is none, and where nothing lies there."""
+    found = {}
+    for text in given:
+        # Either side may hold the sign: what is there decides.
+        ways = [(text[:i], text[i + 1 :]) for i, letter in enumerate(text) if letter == "="]
+        here = [(name, path) for name, path in ways if Path(path).expanduser().exists()]
+        if not ways or not all(ways[0]):
+            raise ValueError(f"--encoder {text}: write NAME=PATH")
+        if not here:
+            raise ValueError(f"--encoder {text}: there is no folder and no file {ways[0][1]}")
+        found[here[0][0]] = here[0][1]
+    return found
+
+
+def place_of(name: str) -> str:
+    """Where the encoder that runs call `name` is to be looked for; "" where nobody said."""
+    last = [given for given in _places if name.endswith((f"/{given}", f":{given}"))]
+    return next((_places[given] for given in (name, *last) if given in _places), "")
+
+
 def is_allowed(name: str) -> bool:
     """Whether this process may load an encoder of that name (of `xmr.encoders.load_encoder`)."""
-    if _named is None or name in _named:
+    if _named is None or name in _named or place_of(name):
         return True
     if name.startswith("local-dir:"):
         return Path(name.removeprefix("local-dir:")).resolve().is_relative_to(SHIPPED.resolve())
-    # The weights may be named by a file, too: tags have neither a separator nor an ending.
-    weights = name.partition("/")[2]
-    return not name.startswith("hf-hub:") and not any(mark in weights for mark in "/\\.")
+    # The architecture and the weights may be files, too: tags have neither a separator nor an ending.
+    model, _, weights = name.partition("/")
+    return (
+        not model.endswith(".json")
+        and not name.startswith("hf-hub:")
+        and not any(mark in weights for mark in "/\\.")
+    )
 
 
 def is_hash_of(told: str, found: str) -> bool:

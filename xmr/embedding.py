@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xmr.allowed import is_hash_of
+from xmr.allowed import is_hash_of, place_of
 from xmr.cache import cache_folder
 from xmr.captions import TextsRead
 from xmr.data.dataset import DataFault, Dataset
@@ -379,7 +379,9 @@ def _encoder(run: Run, what: str) -> Any:
 
 
 def _other_encoder(run: Run, found: str) -> str:
+    name, told = run.encoder["name"] or "none", run.encoder["hash"] or "none"
+    here = f"at {place}" if (place := place_of(name)) else "there"
     return (
-        f"{run.name} was trained on features of the encoder {run.encoder['name'] or 'none'!r} with hash "
-        f"{run.encoder['hash'] or 'none'}, found {found or 'none'}: the weights differ; train the run again"
+        f"{run.name} was made with the encoder {name!r} of hash {told}, and what lies {here} has {found or 'none'}: the weights differ. "
+        "Where the right one lies is told by --encoder NAME=PATH"
     )

@@ -29,7 +29,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
 
-from xmr.allowed import QUICK, SHIPPED, is_allowed
+from xmr.allowed import QUICK, SHIPPED, is_allowed, place_of
 from xmr.cache import cache_dir
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
@@ -47,6 +47,7 @@ ENCODERS = Registry("encoder")
 BATCH = 64
 ROWS = 1024  # texts whose length is looked at together
 RETRY = 600  # seconds
+MOVED = "where a run's encoder lies now is told by --encoder NAME=PATH"
 SCHEMES = ("hf-hub:", "local-dir:")
 PATCHES = 9
 RATIO = 16  # of a picture's sides
@@ -222,10 +223,20 @@ def load_encoder(name: str) -> Encoder:
         if fault and time.monotonic() - since < RETRY:
             raise ValueError(f"{fault} (tried a while ago, and again {RETRY // 60} minutes after that)")
         try:
-            return _load(name)
+            return _load(_found_as(name))
         except ValueError as error:
             _failed[name] = time.monotonic(), str(error)
             raise
+
+
+def _found_as(name: str) -> str:
+    """The name by which an encoder that runs call `name` is loaded, where the user said that it lies elsewhere."""
+    place = place_of(name)
+    if not place:
+        return name
+    model, _ = ("", "") if name.startswith(SCHEMES) else weights.parts(name)
+    file = Path(place).expanduser().resolve()
+    return f"{model}/{file}" if model and file.is_file() else candidates(place)[0]
 
 
 def forget_encoders() -> None:
@@ -240,8 +251,11 @@ def _load(name: str) -> Encoder:
     if not source.startswith(SCHEMES):
         source, pretrained = weights.parts(source)
     of_file = Path(pretrained).is_file() if pretrained else False
-    if source.endswith(".json") and not of_file:
-        raise ValueError(f"{name}: there is no file {pretrained}")
+    folder = source.partition("local-dir:")[2]
+    if folder and not Path(folder).is_dir():
+        raise ValueError(f"the encoder {name!r} is not here: there is no folder {folder}; {MOVED}")
+    if (source.endswith(".json") or Path(pretrained).is_absolute()) and not of_file:
+        raise ValueError(f"the encoder {name!r} is not here: there is no file {pretrained}; {MOVED}")
     if not source.startswith(SCHEMES) and not source.endswith(".json"):
         if source not in open_clip.list_models():
             raise ValueError(unknown("encoder", source, [*ENCODERS, *open_clip.list_models()]))
