@@ -118,10 +118,16 @@ def add(
     loaded = load_encoder(encoder)
     scale, bias = loaded.scale_and_bias()
     loss = loss or ("info_nce" if bias is None else "siglip")
+    params, own = as_if_trained(loss, scale, bias), {"temperature": 1 / scale, "scale": scale, "bias": bias}
+    for name, value in params.items():
+        if abs(value - own[name]) > 1e-3 * abs(value):
+            say(
+                f"{folder.name}: its own {name}, {own[name]:.4g}, is outside what {loss} can have; it is looked at with {value:.4g}"
+            )
     dim = sides[0].shape[-1]
     return save_model(
         folder,
-        replace(config, encoder=encoder, loss=loss, loss_params=as_if_trained(loss, scale, bias)),
+        replace(config, encoder=encoder, loss=loss, loss_params=params),
         described(data),
         {"name": encoder, "hash": loaded.hash, "visual_dim": dim, "text_dim": dim},
         {"validation": validation, "test": split_metrics(data["test"], *sides)},

@@ -1,6 +1,7 @@
 """Models as they are: added beside trained runs, and asked like them everywhere."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import app
 from scripts import add, combine, evaluate, flag
@@ -16,14 +18,19 @@ from tests.test_checkpoints import edit
 from tests.test_encoders import save_tiny
 from tests.tiny import write_photos
 from xmr.allowed import find_at
+from xmr.analysis import pair_weights
+from xmr.analysis.weights import query_weights
 from xmr.checkpoints import RunRefused, as_if_trained, list_runs, load_run
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN
+from xmr.core import Pairs
 from xmr.embedding import embed_texts, embed_visuals
 from xmr.encoders import forget_encoders
 from xmr.losses import LOSSES
 from xmr.matchers.unit import Unit
+from xmr.page import api
 from xmr.views import TABS, view
 from xmr.workspace import Query
+from xmr.workspace.measurements import hard_negatives
 from xmr.workspace.pages import open_pages
 
 
@@ -88,6 +95,52 @@ def test_a_model_is_looked_at_with_any_loss_at_its_own_temperature(loss):
         assert found == {"temperature": pytest.approx(0.05)}
     if loss == "siglip":
         assert found == {"scale": 20.0, "bias": -7.5}
+
+
+def test_loss_weights_and_false_negatives_begin_at_the_models_own_scale_and_bias(place, tmp_path, capsys):
+    """In the page and in the endpoints, for two models whose losses have them by other names."""
+    own = {"A": (12.5, None, "info_nce"), "B": (30.0, -6.0, "siglip"), "C": (150.0, -25.0, "siglip")}
+    for name, (scale, bias, _) in own.items():
+        file = save_tiny(tmp_path / name).removeprefix("local-dir:") + "/open_clip_model.safetensors"
+        state = load_file(file) | {"logit_scale": torch.tensor(math.log(scale))}
+        config = json.loads((tmp_path / name / "open_clip_config.json").read_text())
+        if bias is not None:
+            state |= {"logit_bias": torch.tensor(bias)}
+            config["model_cfg"]["init_logit_bias"] = 0.0
+        save_file(state, file)
+        (tmp_path / name / "open_clip_config.json").write_text(json.dumps(config))
+    models = [f"{name}={tmp_path / name}" for name in own]
+    assert (
+        add.main(["--dataset", str(place / "photos"), "--model", *models, "--out", str(tmp_path / "runs")])
+        == 0
+    )
+    said = capsys.readouterr().err
+    assert "C: its own scale, 150, is outside what siglip can have; it is looked at with 100" in said
+    assert (
+        "C: its own bias, -25, is outside" in said and "A: its own" not in said and "B: its own" not in said
+    )
+    pages = open_pages(tmp_path / "runs")
+    assert len(pages) == 1
+    workspace = pages[0].workspace
+    for name, (scale, bias, loss) in own.items():
+        scale, bias = min(scale, 100), bias and max(bias, -20)
+        expected = {"temperature": 1 / scale} if loss == "info_nce" else {"scale": scale, "bias": bias}
+        found = api.pair_weights(workspace)(name, 0, 8)
+        assert found["loss"] == loss and found["parameters"] == pytest.approx(expected, rel=1e-6)
+        scores = torch.tensor(found["scores"])
+        weights = pair_weights(
+            loss, scores, torch.tensor(found["positives"]), torch.tensor(found["negatives"]), **expected
+        )
+        np.testing.assert_allclose(found["weights"], weights, rtol=1e-3, atol=1e-5)  # of rounded scores
+        blocks = json.dumps(view(pages, {"tab": ["weights"], "runs": [name], "baseline": [name]}))
+        assert all(f'"value": {round(value, 6)}' in blocks for value in expected.values()), name
+        heavy = hard_negatives(workspace, name, "test", "t2v")
+        visual, text = load_run(tmp_path / "runs" / name).embeddings()
+        data = workspace.dataset("test")
+        scores = torch.from_numpy(text @ visual.T)
+        pairs = Pairs.of(scores, torch.from_numpy(data.text_group[:, None] == data.visual_group))
+        whole = query_weights(loss, pairs, **expected)
+        np.testing.assert_allclose(heavy.weight, whole[heavy.query, heavy.candidate], rtol=1e-4, atol=1e-7)
 
 
 def test_scripts_take_it_as_any_run(place, tmp_path, capsys, copied):

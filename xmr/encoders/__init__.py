@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,9 +150,14 @@ class Encoder:
         return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
 
     def scale_and_bias(self) -> tuple[float, float | None]:
-        """What the model multiplies its cosines by (1 / temperature) and adds to them, None for nothing."""
-        bias = getattr(self.model, "logit_bias", None)
-        return float(self.model.logit_scale.exp()), None if bias is None else float(bias)
+        """What the model multiplies its cosines by (1 / temperature) and adds to them, None for nothing. Raises ValueError
+        where no number can do the former."""
+        bias, scale = getattr(self.model, "logit_bias", None), float(self.model.logit_scale.exp())
+        if not 0 < scale < math.inf:
+            raise ValueError(
+                f"{self.name} multiplies its cosines by {scale}, so there is nothing to tell apart"
+            )
+        return scale, None if bias is None else float(bias)
 
     def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
         """The text tower's last layer, (B, T, D)."""
