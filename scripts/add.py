@@ -5,8 +5,8 @@
     python scripts/add.py --dataset path/to/folder --model new=epoch_5.pt --config my-vit.json --out runs
     python scripts/add.py --dataset path/to/folder --embeddings ours=img.npy,txt.npy --out runs
 
-A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder that open_clip reads (local-dir:DIR or DIR), or the weights that
-open_clip's trainer wrote: FILE, whose shapes tell the architecture, MODEL:FILE, or FILE and --config. Loss weights and false
+A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder (local-dir:DIR or DIR) of open_clip, or of a CLIP or
+SigLIP of transformers or sentence-transformers, or the weights that open_clip's trainer wrote: FILE, whose shapes tell the architecture, MODEL:FILE, or FILE and --config. Loss weights and false
 negatives are looked at as if it had been trained with --trained-with, at the checkpoint's own temperature and bias.
 Embeddings are two .npy files of any model, (pictures, D) and (captions, D): a row for each of the test split, in its order.
 """

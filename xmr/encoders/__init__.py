@@ -25,7 +25,6 @@ import open_clip
 import torch
 from huggingface_hub import constants
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import QuickGELU
 from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import CenterCrop
@@ -36,7 +35,7 @@ from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.data.hub import unreachable
 from xmr.disk_arrays import resumable_array
-from xmr.encoders import weights
+from xmr.encoders import transformers_folder, weights
 from xmr.locks import holding
 from xmr.registry import Registry, unknown
 from xmr.turns import Turns
@@ -213,7 +212,8 @@ class Features:
 
 
 def load_encoder(name: str) -> Encoder:
-    """An encoder by its name: a registered one, `MODEL/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:PATH`.
+    """An encoder by its name: a registered one, `MODEL/PRETRAINED`, `hf-hub:ORG/REPO` or `local-dir:PATH`, a folder of open_clip,
+    or of a CLIP or SigLIP of transformers or sentence-transformers.
 
     Raises ValueError on a name that open_clip doesn't know, with the nearest one, where there are no
     weights (an untrained encoder is never what somebody asked for), and where this process may not load it. What could
@@ -275,12 +275,17 @@ def _load(name: str) -> Encoder:
     if away is not None:
         logging.disable(logging.ERROR)  # open_clip would tell the same again, in its words
     try:
-        lacking = needs_transformers(source) and not find_spec("transformers")
+        inner = (
+            transformers_folder.model_folder(Path(folder)) if folder and not _is_open_clips(folder) else None
+        )
+        lacking = (inner or needs_transformers(source)) and not find_spec("transformers")
         if lacking:
             raise ValueError(
-                f"its texts are read with the package transformers, which is not installed: pip install {NEEDS}"
+                f"{'it is' if inner else 'its texts are'} read with the package transformers, which is not installed: pip install {NEEDS}"
             )
-        if of_file:
+        if inner:
+            model, preprocess, tokenizer = transformers_folder.of_folder(inner)
+        elif of_file:
             model, preprocess, tokenizer = weights.of_file(source, pretrained)
         else:
             model, _, preprocess = open_clip.create_model_and_transforms(
@@ -303,8 +308,12 @@ def _load(name: str) -> Encoder:
         if not tensor.isfinite().all():
             raise ValueError(f"the encoder {name!r} is not used: its weights {key} are not all finite")
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    quick = any(isinstance(module, QuickGELU) for module in model.modules())
+    quick = any(type(module).__name__.startswith("QuickGELU") for module in model.modules())
     return Encoder(name, digest.hexdigest() + QUICK * quick, model, preprocess, tokenizer)
+
+
+def _is_open_clips(folder: str) -> bool:
+    return (Path(folder) / weights.CONFIG).is_file()
 
 
 def _why(error: Exception) -> str:
@@ -318,7 +327,7 @@ def _why(error: Exception) -> str:
 
 
 def candidates(spec: str, config: str = "") -> list[str]:
-    """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder of open_clip, MODEL:FILE, a
+    """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder, MODEL:FILE, a
     file of a trainer's weights and its architecture (of open_clip, or a `config` file of one's own), or the file alone, where
     the shapes in it tell the architecture. Trained with QuickGELU or not, the weights don't tell: both are named. Raises
     ValueError where the file is not there, or its architecture can't be told."""
