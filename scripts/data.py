@@ -24,15 +24,13 @@ if __name__ == "__main__":
 
     leave_at_once()
 
-import numpy as np
-
 from scripts import told
 from scripts.command import Bars, say, training_command
 from scripts.options import add_strict, data_params
 from xmr import __version__
 from xmr.data import SPLITS, Dataset, load_dataset
 from xmr.data.card import Card, as_json, card, said
-from xmr.data.duplicates import pixels
+from xmr.data.looks import Looks, looks
 from xmr.disk import write
 from xmr.embedding import texts_read
 
@@ -48,19 +46,19 @@ def run_all(options: argparse.Namespace) -> int:
     params = data_params(source, options.set)
     splits: dict[str, Dataset] = {}
     cards: dict[str, Card] = {}
-    looks: dict[str, np.ndarray] = {}
+    seen: dict[str, Looks] = {}
     lines: dict[str, list[str]] = {}
     for split in SPLITS:
         data = load_dataset(source, split, **{"strict": options.strict} | params)
         if not splits and not options.json and (columns := data.about.get("columns")):
             print(f"{data.name}: {columns}")
         splits[split] = data
-        more = decoded(data, looks) if options.pixels else {}
+        more = decoded(data, seen) if options.pixels else {}
         reads = None
         if options.encoder and data.gallery_visuals is None:
             reads = texts_read(None, options.encoder, data.captions)
         train = None if split == "train" else splits["train"]
-        both = (looks[split], looks["train"]) if split in looks else None
+        both = (seen[split], seen["train"]) if split in seen and "train" in seen else None
         cards[split] = card(data, train, reads, both) | more
         lines[split] = [*said(data, cards[split]), *(f"{count:,} {name}" for name, count in more.items())]
         if not options.json:
@@ -74,16 +72,15 @@ def run_all(options: argparse.Namespace) -> int:
     return 0
 
 
-def decoded(data: Dataset, looks: dict[str, np.ndarray]) -> dict[str, int]:
-    """Looks at every picture of a split, for `looks`; how many can't be decoded, if any."""
+def decoded(data: Dataset, seen: dict[str, Looks]) -> dict[str, int]:
+    """Looks at every picture of a split, for `seen`; how many can't be decoded, if any."""
     if data.visuals is None:
         say(f"{data.name} ({data.split}) has no pictures to decode, only features")
         return {}
     bars = Bars()
     count = len(data.visuals)
-    looks[data.split], broken = pixels(
-        data.visuals, lambda done: bars(f"decode {data.split} pictures", done, count)
-    )
+    seen[data.split] = looks(data.visuals, lambda done: bars(f"decode {data.split} pictures", done, count))
+    broken = int(seen[data.split].broken.sum())
     return {"pictures can't be decoded": broken} if broken else {}
 
 
@@ -115,7 +112,9 @@ def numbers(found: Card) -> dict[str, str]:
         "left out": sum(found["left_out"].values()),
         "captions like one of another visual": twice.get("captions", 0),
         "visuals equal to one with other matches": twice.get("visuals", 0),
+        "visuals nearly like one with other matches": found.get("nearly", {}).get("visuals"),
         "visuals that are in train too": both.get("visuals"),
+        "visuals nearly like one of train": both.get("nearly", {}).get("visuals"),
         "captions that read like one of train": both.get("captions"),
         "captions that the encoder cuts off": found.get("encoder_reads", {}).get("cut"),
     }
@@ -134,7 +133,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--encoder", default="", metavar="NAME", help="tell how many captions its text tower cuts off"
     )
     parser.add_argument(
-        "--pixels", action="store_true", help="decode every picture: those that look the same are equal, whatever their files"
+        "--pixels", action="store_true", help="decode every picture: those that look the same are equal, whatever their files, and those that nearly do are told"
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the card as JSON")
     parser.add_argument("--html", default="", metavar="FILE", help="write the card as a page with pictures")

@@ -16,7 +16,7 @@ from tests import tiny
 from xmr.captions import scripts_of, text_key, words_of
 from xmr.data import load_dataset
 from xmr.data.card import card, said
-from xmr.data.duplicates import pixels
+from xmr.data.looks import looks, nearly
 
 EVIL = '<script>alert(1)</script> & \'a "dog"'
 
@@ -73,12 +73,16 @@ def test_a_card_tells_what_there_is_of_a_split(small):
 def test_pictures_that_look_the_same_are_equal_whatever_their_files(small):
     """Red stands in train as PNG and as BMP, blue in train and in test."""
     train, test = load_dataset(small, "train"), load_dataset(small, "test")
-    (looks, broken), (others, _) = pixels(train.visuals), pixels(test.visuals)
-    assert broken == 0 and (looks[:, None] == looks).sum() == 5
+    own, others = looks(train.visuals), looks(test.visuals)
+    assert not own.broken.any() and (own.same[:, None] == own.same).sum() == 5
     assert card(train)["duplicates"]["visuals"] == 0  # by their files
-    assert card(train, pixels=(looks, looks))["duplicates"]["visuals"] == 2
-    found = card(test, train, pixels=(others, looks))
-    assert found["in_train"]["visuals"] == 1
+    assert card(train, looks=(own, own))["duplicates"]["visuals"] == 2
+    found = card(test, train, looks=(others, own))
+    assert found["in_train"] == {
+        "visuals": 1,
+        "nearly": {"visuals": 0, "pairs": 0, "first": []},
+        "captions": 1,
+    }
     assert any("1 of 2 test pictures are identical to pictures of the train split" in one for one in said(test, found))  # fmt: skip
 
 
@@ -86,8 +90,9 @@ def test_a_picture_that_can_not_be_decoded_equals_none(small):
     train = load_dataset(small, "train")
     for name in ("b.bmp", "c.bmp"):
         (small / name).write_bytes(b"BM")
-    looks, broken = pixels(train.visuals)
-    assert broken == 2 and len(np.unique(looks)) == 3
+    found = looks(train.visuals)
+    assert found.broken.tolist() == [False, True, True] and len(np.unique(found.same)) == 3
+    assert not len(nearly(found, found))
 
 
 def test_the_script_prints_a_card_of_each_split(small, capsys):

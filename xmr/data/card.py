@@ -12,36 +12,51 @@ import numpy as np
 from xmr.captions import TextsRead, scripts_of, text_key, words_of
 from xmr.data import duplicates
 from xmr.data.dataset import Dataset
+from xmr.data.looks import Looks, nearly
 from xmr.data.summary import in_train, line, summary, visuals
 
 Card = dict[str, Any]  # of a split
+NAMED = 5  # pairs that look nearly the same
 
 
 def card(
     data: Dataset,
     train: Dataset | None = None,
     reads: TextsRead | None = None,
-    pixels: tuple[np.ndarray, np.ndarray] | None = None,
+    looks: tuple[Looks, Looks] | None = None,
 ) -> Card:
     """All that is told of a split: its `summary`, and `captions_per_visual` and `words_per_caption` (min, median, max), in how
     many captions each of the `scripts` is, what the encoder `reads` of them, and `in_train`: how many visuals have
     the content of one of `train`, and how many captions read like one, and how many of the `words` it does not have.
 
-    `pixels` are hashes of the decoded visuals of the split and of `train`, as of `duplicates.pixels`: then visuals are equal by them. Captions
-    that only name pictures of a second side are not looked at.
+    `looks` are those of the visuals of the split and of `train`: then visuals are equal where they look the same, and it is told how many
+    look `nearly` like one with other matches, here and in train, in how many pairs, the first of them by name. Captions that only
+    name pictures of a second side are not looked at.
     """
-    own, theirs = (None, None) if pixels is None else pixels
-    found = summary(data) | {"kind": data.kind, "duplicates": _duplicates(data, own)}
+    own, theirs = (None, None) if looks is None else looks
+    found = summary(data) | {"kind": data.kind, "duplicates": _duplicates(data, own and own.same)}
+    if own is not None:
+        pairs = nearly(own, own)
+        unlike = data.visual_group[pairs[:, 0]] != data.visual_group[pairs[:, 1]]
+        found["nearly"] = _nearly(pairs[unlike], np.unique(pairs[unlike]), data, data)
     found |= of_captions(data, train)
     if reads is not None:
         found["encoder_reads"] = asdict(reads)
     if train is not None:
-        same = np.isin(own, theirs).sum() if pixels is not None else len(duplicates.shared(data, train))
+        same = len(duplicates.shared(data, train)) if own is None else np.isin(own.same, theirs.same).sum()
         found["in_train"] = {"visuals": int(same)}
+        if own is not None:
+            pairs = nearly(own, theirs)
+            found["in_train"]["nearly"] = _nearly(pairs, np.unique(pairs[:, 0]), data, train)
         if data.gallery_visuals is None:
             keys = set(map(text_key, train.captions))
             found["in_train"]["captions"] = sum(text_key(caption) in keys for caption in data.captions)
     return found
+
+
+def _nearly(pairs: np.ndarray, visuals: np.ndarray, one: Dataset, other: Dataset) -> Card:
+    first = [[one.visual_ids[a], other.visual_ids[b]] for a, b in pairs[:NAMED]]
+    return {"visuals": len(visuals), "pairs": len(pairs), "first": first}
 
 
 def of_captions(data: Dataset, train: Dataset | None = None) -> Card:
@@ -72,6 +87,14 @@ def said(data: Dataset, found: Card) -> Iterator[str]:
     record["sizes"] = {data.split: {"visuals": len(data.visual_ids)}}
     if words := in_train(record, data.split):
         yield words
+    for near, where in ((found.get("nearly"), "another"), (in_both.get("nearly"), "one of the train split")):
+        if near and near["visuals"]:
+            named = ", ".join(" and ".join(pair) for pair in near["first"])
+            what = visuals(data)
+            yield (
+                f"{near['visuals']:,} of {len(data.visual_ids):,} {data.split} {what} look nearly like {where}, as resized, recompressed or "
+                f"slightly cropped ones do, and count as others: {named}{' …' if near['pairs'] > NAMED else ''}"
+            )
     if count := in_both.get("captions"):
         yield f"{count:,} of {len(data.captions):,} {data.split} captions read like one of the train split"
 

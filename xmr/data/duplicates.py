@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xmr.captions import text_key
-from xmr.data.dataset import DataFault, Dataset, Truth
+from xmr.data.dataset import Dataset, Truth
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -32,32 +31,6 @@ def contents(evidence: Iterable[bytes] | np.ndarray) -> np.ndarray:
         [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in evidence],
         np.uint64,
     )
-
-
-def pixels(
-    visuals: Sequence[Any], progress: Callable[[int], None] = lambda done: None
-) -> tuple[np.ndarray, int]:
-    """A hash (N,) uint64 of each visual as it looks, whatever its file: its own where it can't be decoded, and how many
-    can't. All are decoded."""
-
-    def look(index: int) -> bytes:
-        try:
-            visual = visuals[index]
-        except DataFault:
-            return b""
-        frames = visual if isinstance(visual, list) else [visual]
-        digest = hashlib.blake2b(digest_size=16)
-        for frame in frames:
-            digest.update(f"{frame.size} {frame.mode}".encode() + frame.tobytes())
-        return digest.digest()
-
-    found, broken = [], 0
-    with ThreadPoolExecutor() as pool:
-        for index, one in enumerate(pool.map(look, range(len(visuals)))):
-            broken += not one
-            found.append(one or f"{id(visuals)} {index}".encode())
-            progress(index + 1)
-    return contents(found), broken
 
 
 def texts(captions: Sequence[str]) -> np.ndarray:
