@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from xmr.search import ExactIndex, build_index, choose_kind, open_index, save_index
+from xmr.search import ExactIndex, approximate, build_index, cached_index
 
 DIMENSION, LATENT, K = 512, 32, 10
 QUERIES = 200  # of each distribution, for tuning and again for the table
@@ -154,9 +154,11 @@ def measure(way: str, folder: Path, target: float, threads: int | None) -> dict[
                 break
         setting = f"ef {ef}"
     else:
-        index = build_index(vectors, target, queries=tuning["out"][0], kind=way)
-        setting = {"hnsw": "ef", "ivf": "nprobe", "ivf_sq8": "nprobe", "exact": ""}[index.facts.kind]
-        setting = f"{setting} {index.facts.setting}" if setting else index.facts.note
+        approximate.EXACT_UP_TO = 0
+        index = build_index(vectors, 1.0 if way == "exact" else target, queries=tuning["out"][0])
+        setting = (
+            f"nprobe {index.facts.setting}" if index.facts.kind == way == "ivf_sq8" else index.facts.note
+        )
 
         def search(queries: np.ndarray) -> np.ndarray:
             return index.search(queries, K)[1]
@@ -165,10 +167,10 @@ def measure(way: str, folder: Path, target: float, threads: int | None) -> dict[
     single, batch = timed(search, asked["in"][0], clock)
     grown = resident() - before
     found = {name: recall(search(queries), best) for name, (queries, best) in asked.items()}
-    if way in ("hnsw", "ivf", "ivf_sq8") and index.facts.kind == way:
+    if way == "ivf_sq8" and index.facts.kind == way:
         os.environ["XMR_CACHE"] = str(folder)
-        save_index(index, folder / way)
-        script = [sys.executable, __file__, "--mapped", way, "--folder", str(folder)]
+        cached_index(vectors, target, queries=tuning["out"][0])
+        script = [sys.executable, __file__, "--mapped", "--recall", str(target), "--folder", str(folder)]
         mapped = float(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
     return {
         "setting": setting,
@@ -182,14 +184,15 @@ def measure(way: str, folder: Path, target: float, threads: int | None) -> dict[
     }
 
 
-def mapped_memory(way: str, folder: Path) -> float:
+def mapped_memory(folder: Path, target: float) -> float:
     """MB that an index opened from its file adds to a process that holds the vectors, after 400 queries."""
     os.environ["XMR_CACHE"] = str(folder)
     vectors = np.load(folder / "vectors.npy")
-    queries = np.load(folder / "in.npz")["queries"]
+    queries, tuning = (np.load(folder / f"{name}.npz")["queries"] for name in ("in", "out"))
     ExactIndex(vectors[:1000]).search(queries[:100], K)
     before = resident()
-    index = open_index(folder / way, vectors)
+    approximate.EXACT_UP_TO = 0
+    index = cached_index(vectors, target, queries=tuning[:QUERIES])
     for row in queries:
         index.search(row, K)
     return resident() - before
@@ -214,8 +217,6 @@ def machine(threads: int | None) -> str:
 NAMES = {
     "torch": "torch, product and topk",
     "exact": "**xmr** exact",
-    "hnsw": "**xmr** HNSW",
-    "ivf": "**xmr** IVF",
     "ivf_sq8": "**xmr** IVF + SQ8",
     "hnswlib": "hnswlib",
 }
@@ -230,10 +231,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of all libraries; default: as many as each takes")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=NAMES, help=argparse.SUPPRESS)
-    parser.add_argument("--mapped", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--mapped", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.mapped:
-        print(mapped_memory(args.mapped, args.folder))
+        print(mapped_memory(args.folder, args.recall))
         return
     if args.way:
         print(json.dumps(measure(args.way, args.folder, args.recall, args.threads)))
@@ -249,13 +250,12 @@ def main() -> None:
             print(
                 f"\n{size:,} vectors, D = {DIMENSION}, recall target {args.recall}; {machine(args.threads)}."
             )
-            print(
-                f"By itself build_index takes: {' ('.join(choose_kind(size, DIMENSION, args.recall, None))})."
-            )
+            kept = "stays exact" if size <= approximate.EXACT_UP_TO else "takes IVF + SQ8"
+            print(f"By itself build_index {kept}.")
             print("\n| way | setting | build s | ms, one | ms, of 100 | recall@10 in / out | beside, MB |")
             print("|---|---|---:|---:|---:|---|---:|", flush=True)
             for way in args.ways:
-                if size > args.graphs_up_to and way in ("hnsw", "hnswlib"):
+                if size > args.graphs_up_to and way == "hnswlib":
                     print(f"| {NAMES[way]} | left out: more than {args.graphs_up_to:,} vectors | | | | | |")
                     continue
                 command = [sys.executable, __file__, "--way", way, "--folder", name]

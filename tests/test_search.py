@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,11 @@ import xmr.search.approximate as approximate
 from xmr.search import (
     ApproximateIndex,
     ExactIndex,
-    IndexRefused,
     build_index,
     cached_index,
-    megabytes,
-    open_index,
-    save_index,
     two_stage,
 )
 
-KINDS = ("hnsw", "ivf", "ivf_sq8")
 TARGET = 0.9
 
 
@@ -30,6 +24,13 @@ def clustered(rng, centres, count, spread=0.5):
     rows = centres[rng.integers(0, len(centres), count)]
     rows = rows + spread * rng.standard_normal(rows.shape)
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_galleries_too():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(approximate, "EXACT_UP_TO", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def vectors():
 @pytest.fixture(scope="module")
 def built(vectors):
     made, _, shifted = vectors
-    return {kind: build_index(made, TARGET, queries=shifted[:150], kind=kind) for kind in KINDS}
+    return build_index(made, TARGET, queries=shifted[:150])
 
 
 @pytest.fixture
@@ -92,18 +93,17 @@ def test_vectors_may_be_memory_mapped_and_read_only(vectors, built, tmp_path):
     exact = ExactIndex(mapped)
     assert np.shares_memory(exact.vectors, mapped)
     np.testing.assert_array_equal(exact.search(asked, 5)[1], ExactIndex(made).search(asked, 5)[1])
-    index = ApproximateIndex(exact, built["ivf"].proposer, built["ivf"].facts)
-    np.testing.assert_array_equal(index.search(asked, 5)[1], built["ivf"].search(asked, 5)[1])
+    index = ApproximateIndex(exact, built.proposer, built.facts)
+    np.testing.assert_array_equal(index.search(asked, 5)[1], built.search(asked, 5)[1])
 
 
 # ---- approximate search -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_target_is_reached_on_fresh_queries_of_both_distributions(vectors, built, kind):
+def test_the_target_is_reached_on_fresh_queries_of_both_distributions(vectors, built):
     made, asked, shifted = vectors
-    index = built[kind]
-    assert isinstance(index, ApproximateIndex) and index.facts.kind == kind
+    index = built
+    assert isinstance(index, ApproximateIndex) and index.facts.kind == "ivf_sq8"
     assert {*index.facts.recall} == {"held out", "queries"}
     for fresh in (asked, shifted[150:]):
         scores, indices = index.search(fresh, 10)
@@ -115,35 +115,29 @@ def test_the_target_is_reached_on_fresh_queries_of_both_distributions(vectors, b
         assert all(len({*row}) == 10 for row in indices.tolist())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_vector_is_in_the_index_those_held_out_too(vectors, built, kind):
+def test_every_vector_is_in_the_index_those_held_out_too(vectors, built):
     made, _, _ = vectors
-    index = built[kind]
+    index = built
     assert index.proposer.ntotal == len(index) == 20_000
     held = np.random.default_rng(0).permutation(20_000)[: approximate.HELD_OUT]
     assert (index.search(made[held], 1)[1][:, 0] == held).mean() >= TARGET
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_smaller_setting_would_not_have_reached_the_target(vectors, kind):
+def test_a_smaller_setting_would_not_have_reached_the_target(vectors):
     made, _, _ = vectors
-    index = build_index(made[:8000], 0.99, kind=kind)
-    ladder = approximate._ladder(kind, index.proposer)
-    place = ladder.index(index.facts.setting)
+    index = build_index(made[:8000], 0.99)
     assert index.facts.recall["held out"] >= 0.99
-    if kind != "hnsw":  # a graph this small reaches it with the smallest
-        assert place > 0
-        lower = build_index(made[:8000], 0.5, kind=kind)
-        assert lower.facts.setting < index.facts.setting
-        assert lower.facts.recall["held out"] < index.facts.recall["held out"]
+    assert approximate.PROBES.index(index.facts.setting) > 0
+    lower = build_index(made[:8000], 0.5)
+    assert lower.facts.setting < index.facts.setting
+    assert lower.facts.recall["held out"] < index.facts.recall["held out"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_scores_among_the_found_are_ordered_as_in_exact_search(kind):
+def test_equal_scores_among_the_found_are_ordered_as_in_exact_search():
     rng = np.random.default_rng(3)
     distinct = clustered(rng, rng.standard_normal((50, 16)), 1500)
     gallery = np.repeat(distinct, 2, axis=0)[rng.permutation(3000)]
-    index, exact = build_index(gallery, 0.5, k=4, kind=kind), ExactIndex(gallery)
+    index, exact = build_index(gallery, 0.5, k=4), ExactIndex(gallery)
     assert isinstance(index, ApproximateIndex)
     # Enough is looked at to find everything: then the order must be that of exact search, whatever is behind.
     index.facts = approximate.replace(index.facts, setting=3000)
@@ -158,7 +152,7 @@ def test_equal_scores_among_the_found_are_ordered_as_in_exact_search(kind):
 
 def test_too_few_found_and_a_large_k_are_answered_exactly(vectors, built):
     made, asked = vectors[0][:4000], vectors[1]
-    index = build_index(made, 0.1, kind="ivf")
+    index = build_index(made, 0.1)
     assert index.facts.setting == 1  # one cell holds some 40 vectors
     exact = ExactIndex(made)
     for k in (300, 1200):
@@ -168,14 +162,13 @@ def test_too_few_found_and_a_large_k_are_answered_exactly(vectors, built):
     assert index.search(asked[0], 30_000)[1].shape == (1, 4000)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("count", "k"), [(1, 1), (639, 1), (640, 1), (640, 5), (1599, 10), (1600, 10)])
-def test_the_smallest_galleries_are_answered_by_every_kind(kind, count, k):
+def test_the_smallest_galleries_are_answered(count, k):
     made = clustered(np.random.default_rng(count), np.eye(5, 8), count)
-    index = build_index(made, 0.5, k=k, kind=kind)
+    index = build_index(made, 0.5, k=k)
     large_enough = count >= approximate.TRAINING * max(4 * k, 16)
     assert large_enough or (isinstance(index, ExactIndex) and "only" in index.facts.note)
-    assert index.facts.kind in ("exact", kind)
+    assert index.facts.kind in ("exact", "ivf_sq8")
     scores, indices = index.search(made[:3], k)
     assert scores.shape == indices.shape == (min(3, count), k)
     assert (indices[:, 0] == np.arange(min(3, count))).mean() > 0.3
@@ -184,24 +177,16 @@ def test_the_smallest_galleries_are_answered_by_every_kind(kind, count, k):
 def test_where_no_setting_reaches_the_target_the_index_is_exact_and_says_so():
     rng = np.random.default_rng(0)  # no clusters: neighbours are nowhere in particular
     made = clustered(rng, np.zeros((1, 128)), 6000)
-    index = build_index(made, 0.99, kind="ivf")
+    index = build_index(made, 0.99)
     assert isinstance(index, ExactIndex) and index.facts.kind == "exact"
-    assert "not 0.99: exact instead" in index.facts.note and "nprobe" in index.facts.note
+    assert "not 0.99: exact instead" in index.facts.note and "cells" in index.facts.note
 
 
-def test_the_kind_follows_size_memory_and_recall(vectors):
-    choose = approximate.choose_kind
-    small, middle, large = approximate.EXACT_UP_TO, approximate.HNSW_UP_TO, approximate.HNSW_UP_TO + 1
-    assert choose(10 * large, 512, 1.0, None)[0] == "exact"
-    assert choose(small, 512, 0.9, None)[0] == "exact"
-    assert choose(small + 1, 512, 0.9, None)[0] == "hnsw"
-    assert choose(middle, 512, 0.9, None)[0] == "hnsw"
-    assert choose(large, 512, 0.9, None)[0] == "ivf_sq8"
-    assert choose(middle, 512, 0.9, megabytes("hnsw", middle, 512) - 1)[0] == "ivf_sq8"
-    assert choose(middle, 512, 0.9, megabytes("ivf_sq8", middle, 512))[0] == "ivf_sq8"
-    kind, why = choose(middle, 512, 0.9, megabytes("ivf_sq8", middle, 512) - 1)
-    assert kind == "exact" and "are allowed" in why
-    assert build_index(vectors[0], 0.9).facts.kind == "exact"
+def test_exact_where_all_are_asked_for_or_the_gallery_is_small(vectors, monkeypatch):
+    assert "all neighbours" in build_index(vectors[0]).facts.note
+    monkeypatch.setattr(approximate, "EXACT_UP_TO", len(vectors[0]))
+    facts = build_index(vectors[0], 0.9).facts
+    assert facts.kind == "exact" and "fast enough" in facts.note
 
 
 @pytest.mark.parametrize(
@@ -211,7 +196,6 @@ def test_the_kind_follows_size_memory_and_recall(vectors):
         ({"recall": 1.5}, r"found 1.5"),
         ({"recall": float("nan")}, r"found nan"),
         ({"k": 0}, r"at least 1, found 0"),
-        ({"kind": "hnws"}, "hnsw"),
         ({"vectors": np.zeros((0, 8))}, r"\(0, 8\)"),
         ({"vectors": np.full((4, 8), np.nan)}, "finite"),
         ({"queries": np.zeros((2, 7))}, "7 dimensions, the gallery has 8"),
@@ -226,7 +210,7 @@ def test_what_cannot_be_built_is_said(change, words):
 
 
 def test_queries_that_cannot_be_asked_are_refused(vectors, built):
-    for index in (built["hnsw"], ExactIndex(vectors[0])):
+    for index in (built, ExactIndex(vectors[0])):
         with pytest.raises(ValueError, match="9 dimensions, the gallery has 32"):
             index.search(np.zeros((1, 9)), 3)
         with pytest.raises(ValueError, match="finite"):
@@ -236,20 +220,31 @@ def test_queries_that_cannot_be_asked_are_refused(vectors, built):
 # ---- files --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_index_is_opened_memory_mapped_and_answers_the_same(vectors, built, cache, kind):
-    made, asked, _ = vectors
-    folder = cache / "indexes" / kind
-    save_index(built[kind], folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["index.faiss", "index.json"]
-    opened = open_index(folder, made)
-    assert opened.facts == built[kind].facts
+@pytest.fixture
+def builds(monkeypatch):
+    """How often an index is built: a list that grows by one."""
+    count = []
+
+    def counted(*arguments, **options):
+        count.append(1)
+        return build_index(*arguments, **options)
+
+    monkeypatch.setattr("xmr.search.files.build_index", counted)
+    return count
+
+
+def test_a_kept_index_is_opened_memory_mapped_and_answers_the_same(vectors, built, cache, builds):
+    made, asked, shifted = vectors
+    for _ in range(2):
+        opened = cached_index(made, TARGET, queries=shifted[:150])
+        assert opened.facts == approximate.replace(built.facts, seconds=opened.facts.seconds)
+        for old, new in zip(built.search(asked, 10), opened.search(asked, 10), strict=True):
+            np.testing.assert_array_equal(old, new)
+    assert len(builds) == 1
+    (folder,) = (path.parent for path in cache.glob("indexes/*/index.json"))
+    assert {path.name for path in folder.iterdir()} <= {"index.faiss", "index.json", "lock"}
     if Path("/proc/self/maps").exists():
         assert str(folder / "index.faiss") in Path("/proc/self/maps").read_text()
-    for old, new in zip(built[kind].search(asked, 10), opened.search(asked, 10), strict=True):
-        np.testing.assert_array_equal(old, new)
-    size = (folder / "index.faiss").stat().st_size / 1e6
-    assert size == pytest.approx(megabytes(kind, *made.shape), rel=0.1)
 
 
 def damage(path, change):
@@ -263,102 +258,77 @@ def damage(path, change):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("change", "words"), [("cut", "truncated"), ("flip", "altered")])
-def test_a_damaged_file_is_refused(vectors, built, cache, change, words):
-    save_index(built["ivf_sq8"], cache / "it")
-    damage(cache / "it" / "index.faiss", change)
-    with pytest.raises(IndexRefused, match=words):
-        open_index(cache / "it", vectors[0])
-
-
 @pytest.mark.parametrize(
-    ("content", "words"),
+    "content",
     [
-        ("", "no description"),
-        ("[]", "no description"),
-        ('{"format": 0}', "format 0"),
-        ('{"format": 1}', "no description"),
-        ("[" * 60_000, "no description"),
-        (" " * 70_000, "70,000 bytes"),
-        (None, "missing"),
-        ({"vectors": "0" * 64}, "other vectors"),
-        ({"sha256": "0" * 64}, "altered"),
-        ({"kind": "flat"}, "kind 'flat'"),
-        ({"kind": ["ivf"]}, "kind"),
-        ({"setting": -3}, "setting -3"),
-        ({"setting": "8"}, "setting '8'"),
-        ({"setting": 10**30}, "31 digits"),
+        "",
+        "[]",
+        '{"format": 0}',
+        '{"format": 2}',
+        "[" * 60_000,
+        " " * 70_000,
+        None,
+        {"format": 1},
+        {"vectors": "0" * 64},
+        {"sha256": "0" * 64},
+        {"facts": {"kind": "flat"}},
+        {"facts": {"kind": ["ivf_sq8"]}},
+        {"facts": {"setting": -3}},
+        {"facts": {"setting": 3}},
+        {"facts": {"setting": 10**30}},
     ],
 )
-def test_a_description_that_does_not_fit_is_refused(vectors, built, cache, content, words):
-    path = cache / "it" / "index.json"
-    save_index(built["ivf_sq8"], path.parent)
+def test_where_the_description_does_not_fit_the_index_is_built_again(vectors, cache, builds, content):
+    made = vectors[0][:4000]
+    cached_index(made, TARGET)
+    (path,) = cache.glob("indexes/*/index.json")
     if isinstance(content, dict):
-        path.write_text(json.dumps(json.loads(path.read_text()) | content))
+        about = json.loads(path.read_text())
+        facts = about["facts"] | content.get("facts", {})
+        path.write_text(json.dumps(about | content | {"facts": facts}))
     elif content is None:
         path.unlink()
     else:
         path.write_text(content)
-    with pytest.raises(IndexRefused, match=words):
-        open_index(path.parent, vectors[0])
+    assert isinstance(cached_index(made, TARGET), ApproximateIndex) and len(builds) == 2
+    cached_index(made, TARGET)
+    assert len(builds) == 2
 
 
-def test_an_index_of_other_vectors_or_from_elsewhere_is_never_read(
-    vectors, built, cache, tmp_path, monkeypatch
-):
-    made, _, _ = vectors
-    save_index(built["ivf"], cache / "it")
-    with pytest.raises(IndexRefused, match="other vectors"):
-        open_index(cache / "it", made[::-1])
-    with pytest.raises(ValueError, match="are kept below"):
-        save_index(built["ivf"], tmp_path / "elsewhere")
-    shutil.copytree(cache / "it", tmp_path / "elsewhere")
-    (cache / "link").symlink_to(tmp_path / "elsewhere")
-    (cache / "inside").mkdir()
-    shutil.copy(cache / "it" / "index.json", cache / "inside" / "index.json")
-    (cache / "inside" / "index.faiss").symlink_to(tmp_path / "elsewhere" / "index.faiss")
-
-    def never(*_):
-        raise AssertionError("faiss was asked to read it")
-
-    monkeypatch.setattr("faiss.read_index", never)
-    for folder in (tmp_path / "elsewhere", cache / "link", cache / ".." / "elsewhere"):
-        with pytest.raises(IndexRefused, match="are kept below"):
-            open_index(folder, made)
-    with pytest.raises(IndexRefused, match="no plain file"):
-        open_index(cache / "inside", made)
-
-
-def test_the_cache_builds_once_and_again_after_damage(vectors, cache, monkeypatch):
-    made, asked = vectors[0][:4000], vectors[1]
-    count = []
-
-    def counted(*arguments, **options):
-        count.append(1)
-        return build_index(*arguments, **options)
-
-    monkeypatch.setattr("xmr.search.files.build_index", counted)
-
-    def get(target=TARGET):
-        return cached_index(made, target, kind="ivf_sq8")
-
-    first = get().search(asked, 10)[1]
-    np.testing.assert_array_equal(get().search(asked, 10)[1], first)
-    assert len(count) == 1
+def test_what_is_not_ours_is_never_given_to_faiss(vectors, cache, tmp_path, monkeypatch, builds):
+    made = vectors[0][:4000]
+    cached_index(made, TARGET)
     (file,) = cache.glob("indexes/*/index.faiss")
+    given = []
+    opened = approximate.faiss.read_index
+
+    def seen(path, *flags):
+        given.append(Path(path).is_symlink())
+        return opened(path, *flags)
+
+    monkeypatch.setattr("faiss.read_index", seen)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    cached_index(made, TARGET)
+    assert given == [False] and len(builds) == 2  # only what was built in its place
     for change in ("cut", "flip"):
         damage(file, change)
-        np.testing.assert_array_equal(get().search(asked, 10)[1], first)
-    assert len(count) == 3
-    get(0.5)  # another target is another index
-    assert len(count) == 4 and len(list(cache.glob("indexes/*/index.faiss"))) == 2
+        cached_index(made, TARGET)
+    assert len(given) == 3 and len(builds) == 4
+
+
+def test_each_target_and_gallery_has_an_index_of_its_own(vectors, cache, builds):
+    made = vectors[0][:4000]
+    for of in ((made, TARGET), (made, 0.5), (made[::-1], TARGET), (made, TARGET)):
+        cached_index(*of)
+    assert len(builds) == 3 and len(list(cache.glob("indexes/*/index.faiss"))) == 3
 
 
 def test_the_cache_remembers_that_exact_search_was_left(cache, monkeypatch):
     made = clustered(np.random.default_rng(0), np.zeros((1, 128)), 6000)
-    note = cached_index(made, 0.99, kind="ivf").facts.note
+    note = cached_index(made, 0.99).facts.note
     monkeypatch.setattr("xmr.search.files.build_index", None)
-    again = cached_index(made, 0.99, kind="ivf")
+    again = cached_index(made, 0.99)
     assert isinstance(again, ExactIndex) and again.facts.note == note and "exact instead" in note
     assert not list(cache.glob("indexes/*/*.faiss"))
 
@@ -371,7 +341,7 @@ def test_a_full_disk_keeps_nobody_from_searching(vectors, cache, monkeypatch):
         raise RuntimeError("No space left on device")
 
     monkeypatch.setattr("faiss.write_index", full)
-    index = cached_index(made, TARGET, kind="ivf")
+    index = cached_index(made, TARGET)
     assert "not saved" in index.facts.note and "No space left" in index.facts.note
     assert index.search(asked[:2], 5)[1].shape == (2, 5)
     assert {path.name for path in cache.glob("indexes/*/*")} <= {"lock"}
@@ -427,8 +397,8 @@ def test_two_stages_equal_a_slow_loop(k, depth, has_behind):
 
 def test_two_stages_over_an_approximate_index(vectors, built):
     _, asked, _ = vectors
-    found = two_stage(built["hnsw"], asked[:20], 5, 30, lambda _, candidates: -candidates.astype(float))
-    first = built["hnsw"].search(asked[:20], 30)[1]
+    found = two_stage(built, asked[:20], 5, 30, lambda _, candidates: -candidates.astype(float))
+    first = built.search(asked[:20], 30)[1]
     np.testing.assert_array_equal(found.indices, np.sort(first, axis=1)[:, :5])
     np.testing.assert_array_equal(np.take_along_axis(first, found.first_ranks - 1, 1), found.indices)
 

@@ -1,4 +1,4 @@
-"""Approximate search whose recall is measured: HNSW or IVF, as size, memory and the recall asked for tell."""
+"""Approximate search whose recall is measured: IVF with a byte per dimension proposes, the vectors score exactly."""
 
 from __future__ import annotations
 
@@ -9,25 +9,20 @@ from dataclasses import replace
 import faiss
 import numpy as np
 
-from xmr.registry import unknown
-from xmr.search.exact import ExactIndex, Facts, Kind, as_queries, falling, products
+from xmr.search.exact import ExactIndex, Facts, as_queries, falling, products
 
 EXACT_UP_TO = 50_000  # vectors: below, the exact answer takes a few milliseconds and needs no building
-HNSW_UP_TO = 300_000  # vectors: above, a graph takes many minutes to build, IVF a few
-LINKS = 32  # of a node of the graph
+PROBES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256)  # cells to look at, the fastest first
 WIDEN = 2  # candidates for each item asked for: they are scored again, which mends what SQ8 rounds away
 HELD_OUT = 256  # vectors that are left out of the index while its recall is measured
 TRAINING = 40  # vectors per cell that its centre is learned from; faiss warns below 39
 CHUNK = 1 << 16  # rows that are copied at once
 
-FACTORY = {"hnsw": "IDMap,HNSW{links}", "ivf": "IVF{cells},Flat", "ivf_sq8": "IVF{cells},SQ8"}
-NAMES = {"hnsw": "efSearch", "ivf": "nprobe", "ivf_sq8": "nprobe"}
-
 
 class ApproximateIndex:
     """A faiss index that proposes candidates, and the vectors that score them exactly.
 
-    Made by `build_index` and `open_index`. The vectors of `exact` (G, E) are not copied; they may be memory-mapped,
+    Made by `build_index` and `cached_index`. The vectors of `exact` (G, E) are not copied; they may be memory-mapped,
     since a search reads few of them.
     """
 
@@ -68,120 +63,86 @@ class ApproximateIndex:
         return scores, indices
 
     def _propose(self, queries: np.ndarray, width: int) -> np.ndarray:
-        setting = self.facts.setting
         # Handed over with the call: set on the index, it would be shared by the threads that search it.
-        if self.facts.kind == "hnsw":
-            parameters = faiss.SearchParametersHNSW(efSearch=max(setting, width))
-        else:
-            parameters = faiss.SearchParametersIVF(nprobe=setting)
+        parameters = faiss.SearchParametersIVF(nprobe=self.facts.setting)
         return self.proposer.search(queries, width, params=parameters)[1]
 
 
+Index = ExactIndex | ApproximateIndex
+
+
 def build_index(
-    vectors: np.ndarray,
-    recall: float = 1.0,
-    *,
-    k: int = 10,
-    queries: np.ndarray | None = None,
-    memory_mb: float | None = None,
-    kind: Kind | None = None,
-) -> ExactIndex | ApproximateIndex:
+    vectors: np.ndarray, recall: float = 1.0, *, k: int = 10, queries: np.ndarray | None = None
+) -> Index:
     """An index over vectors (G, E) that finds at least the share `recall` of the true k best.
 
-    Exact where `recall` is 1 or the gallery is small; else HNSW up to HNSW_UP_TO vectors if it takes at most
-    `memory_mb` megabytes beside the vectors, else IVF with a byte per dimension, whose candidates are scored again as
-    all are; `kind` takes that one instead. The search parameter is the smallest that reaches the target by one
-    standard error, on vectors held out while the index is measured and, if given, on `queries` (Q, E) as they will
-    be asked: captions lie elsewhere than pictures, and their neighbours are harder to find. Where none reaches it,
-    the index is exact. `facts.note` tells all this.
+    Exact where `recall` is 1 or the gallery is small. Else as many cells of an IVF are looked at as reach the target by
+    one standard error, on vectors held out while the index is measured and, if given, on `queries` (Q, E) as they will be
+    asked: captions lie elsewhere than pictures, and their neighbours are harder to find. Where a part of the cells does
+    not reach it, the index is exact. `facts.note` tells all this.
 
     Raises ValueError on vectors or queries that are empty, not finite or of different widths, on a recall outside
-    (0, 1], a k below 1 and an unknown kind.
+    (0, 1] and a k below 1.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, found {k}")
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
-    if kind is not None and kind not in ("exact", *FACTORY):
-        raise ValueError(unknown("kind of index", kind, ("exact", *FACTORY)))
     exact = ExactIndex(vectors)
     count, dimension = exact.vectors.shape
     if queries is not None:
         queries = as_queries(queries, dimension)
         if not len(queries):
             raise ValueError(f"queries to measure recall on are empty: {queries.shape}")
-    taken, note = (kind, "as asked") if kind else choose_kind(count, dimension, recall, memory_mb)
-    exact.facts = Facts(target=recall, k=k, note=note)
-    if taken == "exact":
-        return exact
-    if count < TRAINING * max(4 * k, 16):  # too few cells, or k is no small part of the gallery
-        exact.facts = replace(exact.facts, note=f"only {count:,} vectors")
+    if note := _exact_because(count, recall, k):
+        exact.facts = Facts(target=recall, k=k, note=note)
         return exact
 
     start = time.perf_counter()
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(count)
     held, rest = np.sort(shuffled[:HELD_OUT]), np.sort(shuffled[HELD_OUT:])
-    proposer = _trained(taken, exact.vectors, rest, rng)
+    proposer = _trained(exact.vectors, rest, rng)
     _add(proposer, exact.vectors, rest)
-    index = ApproximateIndex(exact, proposer, Facts(taken, 1, recall, k))
+    index = ApproximateIndex(exact, proposer, Facts("ivf_sq8", 1, recall, k))
     asked = {"held out": exact.vectors[held]}
     if queries is not None:
         asked["queries"] = queries[rng.permutation(len(queries))[:HELD_OUT]]
     best = {name: _best(exact, some, k, held) for name, some in asked.items()}
-    for setting in _ladder(taken, proposer):
+    for setting in _settings(proposer):
         index.facts = replace(index.facts, setting=setting)
         hits = {name: _found(index, some, k, best[name]) for name, some in asked.items()}
         measured = {name: float(hit.mean()) for name, hit in hits.items()}
         if all(hit.mean() - hit.std() / len(hit) ** 0.5 >= recall for hit in hits.values()):
             _add(proposer, exact.vectors, held)
             seconds = round(time.perf_counter() - start, 2)
-            note = f"{note}; {NAMES[taken]} {setting}"
+            note = f"{count:,} vectors; {setting} of {proposer.nlist} cells"
             index.facts = replace(index.facts, recall=measured, seconds=seconds, note=note)
             return index
     told = ", ".join(f"{value:.4f} ({name})" for name, value in measured.items())
-    note = f"{taken} reaches a recall of {told} at {NAMES[taken]} {setting}, not {recall}: exact instead"
-    exact.facts = replace(exact.facts, note=note, seconds=round(time.perf_counter() - start, 2))
+    note = f"{setting} of {proposer.nlist} cells reach a recall of {told}, not {recall}: exact instead"
+    seconds = round(time.perf_counter() - start, 2)
+    exact.facts = Facts(target=recall, k=k, note=note, seconds=seconds)
     return exact
 
 
-def choose_kind(count: int, dimension: int, recall: float, memory_mb: float | None) -> tuple[Kind, str]:
-    """The kind of index for so many vectors, and the reason in words."""
+def _exact_because(count: int, recall: float, k: int) -> str:
+    """Why so many vectors need no approximate index; "" where they do."""
     if recall == 1:
-        return "exact", "all neighbours are asked for"
+        return "all neighbours are asked for"
     if count <= EXACT_UP_TO:
-        return "exact", f"{count:,} vectors, at most {EXACT_UP_TO:,}: exact search is fast enough"
-    kinds: tuple[Kind, ...] = ("hnsw", "ivf_sq8") if count <= HNSW_UP_TO else ("ivf_sq8",)
-    for kind in kinds:
-        need = megabytes(kind, count, dimension)
-        if memory_mb is None or need <= memory_mb:
-            return kind, f"{count:,} vectors; {need:,.0f} MB beside them"
-    return "exact", f"{need:,.0f} MB are needed for {kind}, {memory_mb:,.0f} are allowed: exact instead"
+        return f"{count:,} vectors, at most {EXACT_UP_TO:,}: exact search is fast enough"
+    if count < TRAINING * max(4 * k, 16):  # too few cells, or k is no small part of the gallery
+        return f"only {count:,} vectors"
+    return ""
 
 
-def megabytes(kind: Kind, count: int, dimension: int) -> float:
-    """What an index of that kind takes beside the vectors, in memory and on disk; 10⁶ bytes."""
-    if kind == "exact":
-        return 0.0
-    if kind == "hnsw":
-        # Vectors, links of the lowest layer (twice as many) and of the few nodes above it, and numbers.
-        return count * (4 * dimension + 4 * (2 * LINKS + 1) + 20) / 1e6
-    code = 4 * dimension if kind == "ivf" else dimension
-    return (count * (code + 8) + _cells(count) * 4 * dimension) / 1e6
-
-
-def _cells(count: int) -> int:
-    return max(1, min(int(4 * count**0.5), count // TRAINING))
-
-
-def _trained(kind: Kind, vectors: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> faiss.Index:
-    cells = _cells(len(vectors))
-    description = FACTORY[kind].format(links=LINKS, cells=cells)
-    proposer = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
-    if kind != "hnsw":
-        proposer.cp.max_points_per_centroid = TRAINING
-        proposer.cp.min_points_per_centroid = 1  # warns in print below it
-        proposer.train(vectors[rng.choice(rows, min(len(rows), TRAINING * cells), replace=False)])
+def _trained(vectors: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> faiss.Index:
+    cells = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // TRAINING))
+    proposer = faiss.index_factory(vectors.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
+    proposer.cp.max_points_per_centroid = TRAINING
+    proposer.cp.min_points_per_centroid = 1  # warns in print below it
+    proposer.train(vectors[rng.choice(rows, min(len(rows), TRAINING * cells), replace=False)])
     return proposer
 
 
@@ -191,12 +152,9 @@ def _add(proposer: faiss.Index, vectors: np.ndarray, rows: np.ndarray) -> None:
         proposer.add_with_ids(vectors[some], some)
 
 
-def _ladder(kind: Kind, proposer: faiss.Index) -> list[int]:
-    """Settings to try, the fastest first; the last still looks at a small part of the gallery only."""
-    if kind == "hnsw":
-        return [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
-    probes = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256]
-    return [setting for setting in probes if 8 * setting <= proposer.nlist]
+def _settings(proposer: faiss.Index) -> list[int]:
+    """How many cells to look at; the last still looks at a small part of the gallery only."""
+    return [setting for setting in PROBES if 8 * setting <= proposer.nlist]
 
 
 def _best(exact: ExactIndex, queries: np.ndarray, k: int, without: np.ndarray) -> np.ndarray:

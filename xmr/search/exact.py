@@ -19,18 +19,16 @@ MORE = (
 )
 DEEP = 1_000  # items a query, above which faiss's heaps take longer than the whole product
 
-Kind = Literal["exact", "hnsw", "ivf", "ivf_sq8"]
-
 
 @dataclass(frozen=True)
 class Facts:
     """What an index is, and why.
 
-    `setting` is efSearch of HNSW and nprobe of IVF; `recall` the measured recall@`k`, by where the queries came
-    from; `note` says in words why this kind was taken. An exact index has no setting and measures nothing.
+    `setting` is how many cells of the IVF are looked at (nprobe); `recall` the measured recall@`k`, by where the queries
+    came from; `note` says in words why this kind was taken. An exact index has no setting and measures nothing.
     """
 
-    kind: Kind = "exact"
+    kind: Literal["exact", "ivf_sq8"] = "exact"
     setting: int = 0
     target: float = 1.0
     k: int = 10
@@ -47,9 +45,9 @@ class ExactIndex:
     gallery, because an order among NaN means nothing.
     """
 
-    def __init__(self, vectors: np.ndarray, facts: Facts | None = None):
+    def __init__(self, vectors: np.ndarray):
         self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        self.facts = facts or Facts()
+        self.facts = Facts()
         if self.vectors.ndim != 2 or 0 in self.vectors.shape:
             raise ValueError(f"an index needs (G, E) vectors, found {self.vectors.shape}")
         if not np.isfinite(self.vectors).all():

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from xmr.search.exact import Facts, falling
-
-
-class Index(Protocol):
-    """What `ExactIndex` and `ApproximateIndex` share."""
-
-    vectors: np.ndarray  # (G, E) float32
-    facts: Facts
-
-    def __len__(self) -> int: ...
-
-    def search(
-        self, queries: np.ndarray, k: int, behind: Sequence[np.ndarray] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+from xmr.search.approximate import Index
+from xmr.search.exact import falling
 
 
 class Reranked(NamedTuple):

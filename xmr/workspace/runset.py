@@ -20,7 +20,7 @@ from xmr.core import Direction
 from xmr.data import DATASETS, Dataset, load_dataset
 from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
-from xmr.search import ApproximateIndex, ExactIndex, cached_index
+from xmr.search import Index, cached_index
 from xmr.workspace import stills
 from xmr.workspace.commands import command
 from xmr.workspace.memory import content_of, remembered
@@ -201,12 +201,12 @@ class RunSet:
         """A split as a pair scorer has read it."""
         return read_dataset(self.run(run), self.dataset(split))
 
-    def index(self, run: str, split: str, side: Literal["v", "t"]) -> ExactIndex | ApproximateIndex:
+    def index(self, run: str, split: str, side: Literal["v", "t"]) -> Index:
         """The search index over a split's visuals ("v") or texts ("t"); an approximate one is kept in xmr's cache."""
         return self._indices(run, split)["vt".index(side)]
 
     @remembered
-    def _indices(self, run: str, split: str) -> tuple[ExactIndex | ApproximateIndex, ...]:
+    def _indices(self, run: str, split: str) -> tuple[Index, ...]:
         owner = self.run(run)
         stored = split == "test"
         pair = owner.embeddings() if stored else self.embedder.embed_dataset(owner, self.dataset(split))
