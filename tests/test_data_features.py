@@ -392,11 +392,13 @@ def test_precomp_splits_ids_and_text_features(tmp_path):
         dataset = load_dataset(tmp_path, "validation")
         assert dataset.visual_ids == ["x", "y"]
         np.testing.assert_array_equal(dataset.text_features, texts)
-    message = fault(tmp_path, "test")
-    assert "the test split is empty: add test_ims.npy" in message
-    assert "(there are dev_ims.npy, train_ims.npy)" in message
+    made, rest = load_dataset(tmp_path, "test"), load_dataset(tmp_path, "train")
+    assert sorted([*made.visual_ids, *rest.visual_ids]) == ["train/0", "train/1", "train/2"]
+    assert made.about["splits"] == rest.about["splits"] == "test made of train by seed 0"
     (tmp_path / "dev_ids.txt").write_text("x\ny\nz\n")
     assert "dev_ids.txt: 3 names, but" in fault(tmp_path, "validation")
+    (tmp_path / "train_ims.npy").unlink()
+    assert "the test split is empty: there is validation only; add it, or a train split" in fault(tmp_path)
     (tmp_path / "dev_ids.txt").write_text("x\nx\n")
     assert "dev_ids.txt: 'x' names row 0 and row 1; a name must be unique" in fault(tmp_path, "validation")
 

@@ -858,6 +858,35 @@ def test_pictures_that_differ_in_the_middle_only_are_two(tmp_path):
     assert duplicates.shared(test, train_split) == [(0, 0)]
 
 
+def precomp_of_train(root, cells, splits, column):
+    precomp(root, features(len(cells)), cells, stem="train")
+
+
+@pytest.mark.parametrize(
+    "make", [imagefolder_jsonl, with_features, clip_table, msrvtt_json, precomp_of_train]
+)
+def test_equal_visuals_stay_on_one_side_of_made_splits(tmp_path, make):
+    count = 60
+    make(tmp_path, [f"no {n}" for n in range(count)], ["train"] * count, "caption")
+    for number in range(20):  # 20, 21, …, 39 are 0, 1, …, 19 once more
+        if make is imagefolder_jsonl:
+            (tmp_path / f"{number + 20}.png").write_bytes((tmp_path / f"{number}.png").read_bytes())
+        elif make is msrvtt_json:
+            (tmp_path / f"x/v{number + 20}.npy").write_bytes((tmp_path / f"x/v{number}.npy").read_bytes())
+    for path in tmp_path.glob("*.npy"):
+        values = np.load(path)
+        values[20:40] = values[:20]
+        np.save(path, values)
+    found = [load_dataset(tmp_path, split) for split in ("train", "validation", "test")]
+    ids = [name for data in found for name in data.visual_ids]
+    assert len(ids) == len(set(ids)) == count
+    assert all(data.about["splits"] == "validation and test made of train by seed 0" for data in found)
+    assert not any(duplicates.shared(found[one], found[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+    again = [load_dataset(tmp_path, split, seed=1) for split in ("train", "validation", "test")]
+    assert [data.visual_ids for data in again] != [data.visual_ids for data in found]
+    assert not duplicates.shared(again[1], again[2])
+
+
 @pytest.mark.parametrize("make", [imagefolder_jsonl, with_features, clip_table, msrvtt_json])
 def test_what_train_and_test_share_is_found_in_every_reader(tmp_path, make):
     splits = ["train"] * 4 + ["test"] * 3

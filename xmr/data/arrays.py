@@ -12,6 +12,7 @@ from xmr.data.dataset import DataFault
 
 DTYPES = (np.dtype("float16"), np.dtype("float32"))
 CHUNK_BYTES = 1 << 25  # of features looked at in one go
+HEAD_BYTES = 4096  # of a visual's
 
 
 def open_features(path: Path) -> np.ndarray:
@@ -86,6 +87,12 @@ def rows_of(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if len(steps) == 0 or (steps == steps[0]).all():
         return features[rows[0] : rows[-1] + 1 : steps[0] if len(steps) else 1]
     return features[rows]
+
+
+def head(row: np.ndarray) -> bytes:
+    """What a visual's features begin with, by which equal ones are kept in one split; b"" where that is padding alone."""
+    first = np.ravel(row)[: HEAD_BYTES // row.itemsize]
+    return first.tobytes() if first.any() else b""
 
 
 def check_finite(features: np.ndarray, path: Path, rows: np.ndarray, names: list[str]) -> None:

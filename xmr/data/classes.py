@@ -22,6 +22,7 @@ from PIL import Image
 from xmr.data import arrays, splits
 from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
+from xmr.data.items import kept_together
 from xmr.data.matlab import MatFile
 from xmr.data.tables import Skips, read_lines
 from xmr.registry import unknown
@@ -73,7 +74,9 @@ def class_views(folder: Path, split: Split, *, seed: int = 0, visual: str = "I",
     listed = _listed(folder, where)
     ids = [image for _, image, _ in listed] if listed else [f"{where}/{row}" for row in range(count)]
 
-    chosen = splits.choose([where] * count, ids, split, seed, folder, present={"train", "test"})
+    present: set[Split] = {"train", "test"}
+    keys = kept_together(ids, present, map(arrays.head, sides[0]))
+    chosen = splits.choose([where] * count, keys, split, seed, folder, present=present)
     rows = np.array(chosen.places)
     names = [ids[row] for row in rows]
     for side in sides:

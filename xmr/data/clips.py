@@ -11,13 +11,14 @@ not; and `tags` with `alt_tags` as one list, if it has a word that neither has. 
 a caption is left out.
 
 Clips are alike where `base_concept` is equal; without it `concept`, else `group_slug`, else `name`, as for an emoji in
-several skin tones. Alike clips never straddle made splits, and a caption of the one could have been written for the
+several skin tones. Alike clips, and those of one middle frame, never straddle made splits, and a caption of the one could have been written for the
 other. The truth is 1 for those, for the annotated pairs and for a clip and a caption that was written for it too, word
 for word; elsewhere it is unknown.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from PIL import Image
 from xmr.data import arrays, facts, splits
 from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split, Truth
-from xmr.data.items import Item, check_concepts, codes, composed
+from xmr.data.items import Item, check_concepts, codes, composed, kept_together
 from xmr.data.tables import (
     Row,
     Skips,
@@ -92,7 +93,11 @@ def clips(
     alike = [_alike(item) for item in items]
 
     named = [splits.declared(item.row) if "split" in columns else "train" for item in items]
-    chosen = splits.choose(named, alike, split, seed, folder, share=MADE_SHARE)
+    shown = (values[index, values.shape[1] // 2] for index in indices)
+    keys = kept_together(
+        alike, set(named), (hashlib.blake2b(frame).digest() if frame.any() else b"" for frame in shown)
+    )
+    chosen = splits.choose(named, keys, split, seed, folder, share=MADE_SHARE)
 
     skips = Skips(strict)
     skips.leave_out_splits("clip", chosen.others)

@@ -24,7 +24,7 @@ import numpy as np
 from xmr.data import arrays, pictures, splits
 from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.items import codes, composed
+from xmr.data.items import codes, composed, kept_together
 from xmr.data.judgements import judged_truth
 from xmr.data.names import ENDINGS, ending_with, matched
 from xmr.data.tables import Row, Skips, caption_columns, captions_in, columns_of, read_lines, read_rows
@@ -75,6 +75,7 @@ def features(
     by_row = "split" in columns
     named = [splits.declared(first_row[visual]) if by_row else "train" for visual in visuals]
     keys = [composed(first_row[visual], "concept") or label[visual] for visual in visuals]
+    keys = kept_together(keys, set(named), (arrays.head(values[visual]) for visual in visuals))
     chosen = splits.choose(named, keys, split, seed, folder)
     wanted = {visuals[place] for place in chosen.places}
 
@@ -104,7 +105,7 @@ def features(
         visual_ids=ids,
         visual_group=group,
         text_features=None if texts is None else texts[[caption.index for caption in kept]],
-        visuals=_pictures(folder / IMAGES, ids),
+        visuals=pictures_beside(folder, ids),
         kind="clip" if _image_column(columns) in CLIP_COLUMNS else "image",
         columns=_visual_columns(columns, captions, rows, first_row),
         truth=judged_truth(
@@ -204,8 +205,9 @@ def _text_file(folder: Path, name: str) -> Path:
     return path
 
 
-def _pictures(folder: Path, names: list[str]) -> pictures.Pictures | None:
-    """The pictures of these names, maybe without their endings; None where one is missing."""
+def pictures_beside(folder: Path, names: list[str]) -> pictures.Pictures | None:
+    """The pictures of these names, maybe without their endings, in images/; None where one is missing."""
+    folder = folder / IMAGES
     if not folder.is_dir():
         return None
     found = matched(

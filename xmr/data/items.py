@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -114,9 +114,8 @@ def listed(
     """
     check_concepts(items)
     keys = [item.group for item in items]
-    if store and splits.are_made(present or set(named)):
-        joined = together(keys, [store.glance(item) for item in items])
-        keys = joined if len(set(joined)) > 2 else keys  # of fewer no three splits can be made
+    if store:
+        keys = kept_together(keys, present or set(named), map(store.glance, items))
     chosen = splits.choose(named, keys, split, seed, where, present=present)
     return Listing(
         [items[place] for place in chosen.places],
@@ -159,7 +158,15 @@ def merged(
     return kept, names, varying
 
 
-def together(keys: Sequence[str], contents: Sequence[bytes]) -> list[str]:
+def kept_together(keys: Sequence[str], present: Collection[str], contents: Iterable[bytes]) -> Sequence[str]:
+    """`keys` as of `together`, where splits are made of them: `present` are those that the source has."""
+    if not splits.are_made(present):
+        return keys
+    joined = together(keys, contents)
+    return joined if len(set(joined)) > 2 else keys  # of fewer no three splits can be made
+
+
+def together(keys: Sequence[str], contents: Iterable[bytes]) -> list[str]:
     """`keys`, made equal (the least of them) where contents are; an empty content equals no other.
 
     >>> together(["c", "a", "b", "d"], [b"x", b"x", b"", b""])

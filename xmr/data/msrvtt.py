@@ -26,6 +26,7 @@ from xmr.data.build import build, linked
 from xmr.data.clips import even
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
+from xmr.data.items import kept_together
 from xmr.data.names import matched
 from xmr.data.tables import Row, Skips, captions_of, columns_of, json_content, json_keys, records
 from xmr.disk_arrays import zeros_on_disk
@@ -55,7 +56,8 @@ def msrvtt(
     source, rows = _features(folder, features, ids, len({video.file for video in videos}))
     columns = columns_of(videos)
     named = [splits.declared(video) if "split" in columns else "train" for video in videos]
-    chosen = splits.choose(named, ids, split, seed, folder)
+    keys = kept_together(ids, set(named), (_head(rows.get(name)) for name in ids))
+    chosen = splits.choose(named, keys, split, seed, folder)
 
     skips = Skips(strict)
     skips.leave_out_splits("video", chosen.others)
@@ -177,6 +179,13 @@ def _member(archive: np.lib.npyio.NpzFile, path: Path, name: str) -> np.ndarray:
         return archive[name]
     except Exception as error:  # damaged files raise nearly anything
         raise DataFault(f"{path} ({name}): not readable ({error}); save it anew") from error
+
+
+def _head(read: Callable[[], np.ndarray] | None) -> bytes:
+    try:
+        return arrays.head(read()) if read else b""
+    except DataFault:  # told when its split is read
+        return b""
 
 
 def _sound(video: Row, sentences: list[Row], rows: Rows, source: Path, skips: Skips) -> bool:

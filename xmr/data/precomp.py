@@ -4,6 +4,7 @@
 {train,dev,test}_caps.txt             one caption a line; an image's captions in a row, as many for each image
 {train,dev,test}_ids.txt              optional: a name per image, or per caption
 {train,dev,test}_text_features.npy    optional: a row per caption
+images/                               optional: the pictures by those names, to be shown
 
 Images and captions are paired by their places alone. Where numbers of captions differ, a name per caption tells which
 are whose; whatever leaves that open is an error.
@@ -19,20 +20,24 @@ import numpy as np
 
 from xmr.data import arrays, splits
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.features import TEXT_FEATURES, assemble, check_names, text_rows
+from xmr.data.features import TEXT_FEATURES, assemble, check_names, pictures_beside, text_rows
+from xmr.data.items import kept_together
 from xmr.data.tables import Row, Skips, listed, read_lines
 
 NUMBERED = re.compile(r"#\d+$")
 
 
-def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
+def precomp(folder: Path, split: Split, *, strict: bool = False, seed: int = 0) -> Dataset:
     """{train,dev,test}_ims.npy and _caps.txt with as many captions for each image, as VSE++ and SCAN read
 
     How many captions an image has is derived from the two lengths, or told by an _ids.txt with a line per caption; rows
-    repeated once per caption are recognised. Blank captions are skipped with a warning and counted in `faults`, or are
-    an error with `strict`. Raises DataFault, naming file and line or row, on anything else that is wrong.
+    repeated once per caption are recognised. Where images/ lies beside, with all of the names, its pictures are shown. Blank
+    captions are skipped with a warning and counted in `faults`, or are an error with `strict`. `seed` makes missing splits.
+    Raises DataFault, naming file and line or row, on anything else that is wrong.
     """
-    stem = _stem(folder, split)
+    there = stems(folder)
+    source = splits.source(split, there, folder)
+    stem = there[source]
     path, table = folder / f"{stem}_ims.npy", folder / f"{stem}_caps.txt"
     if not table.is_file():
         raise DataFault(f"{table} is missing: it holds the captions of {path.name}, one per line")
@@ -42,12 +47,15 @@ def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
     ids = folder / f"{stem}_ids.txt"
     names = read_lines(ids) if ids.is_file() else None
     first_rows, owner, names = _pairs(path, values, table, lines, ids, names)
+    own = names or [f"{source}/{visual}" for visual in range(len(first_rows))]
+    keys = kept_together(own, there, (arrays.head(values[row]) for row in first_rows))
+    chosen = splits.choose([source] * len(own), keys, split, seed, folder, present=set(there))
 
     skips = Skips(strict)
     skips.leave_out_splits("file", dict.fromkeys(_others(folder), 1))
     kept = []
-    for index, line in enumerate(lines):
-        where = f"{table}, line {index + 1}"
+    for index in np.flatnonzero(np.isin(owner, chosen.places)).tolist():
+        where, line = f"{table}, line {index + 1}", lines[index]
         if not line.strip():
             skips.add("blank captions", f"{where}: the caption is blank; write it")
             continue
@@ -55,7 +63,7 @@ def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
             raise DataFault(f"{where}: a list of captions, but each line is one; write each on its own line")
         kept.append(index)
     visuals, visual_of_text = np.unique(owner[kept], return_inverse=True)
-    skips.leave_out("visuals without captions", len(first_rows) - len(visuals))
+    skips.leave_out("visuals without captions", len(chosen.places) - len(visuals))
     skips.close(str(folder), split, len(kept))
     return assemble(
         folder,
@@ -63,9 +71,10 @@ def precomp(folder: Path, split: Split, *, strict: bool = False) -> Dataset:
         (path, values, first_rows[visuals]),
         captions=[lines[index] for index in kept],
         visual_of_text=visual_of_text.astype(np.int64),
-        visual_ids=[names[visual] if names else f"{split}/{visual}" for visual in visuals],
+        visual_ids=[own[visual] for visual in visuals],
+        visuals=pictures_beside(folder, [own[visual] for visual in visuals]),
         text_features=None if texts is None else arrays.rows_of(texts, np.array(kept)),
-        about={"splits": "given"},
+        about={"splits": chosen.note},
         skips=skips,
     )
 
@@ -170,15 +179,6 @@ def _prefixes(folder: Path) -> list[str]:
 
 def _others(folder: Path) -> list[str]:
     return [name for name in _prefixes(folder) if name not in splits.ALIASES]
-
-
-def _stem(folder: Path, split: Split) -> str:
-    found = stems(folder)
-    if split not in found:
-        there = ", ".join(f"{stem}_ims.npy" for stem in found.values())
-        names = " or ".join(f"{name}_ims.npy" for name, of in splits.ALIASES.items() if of == split)
-        raise DataFault(f"{folder}: the {split} split is empty: add {names} (there are {there})")
-    return found[split]
 
 
 def _repeats(path: Path, values: np.ndarray, ids: Path) -> int:
