@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.shared_data import shared
-from xmr.data import DataFault, arrays, load_dataset
+from xmr.data import DataFault, arrays, load_dataset, summary
 
 
 def values(count, *shape, dtype=np.float16):
@@ -145,6 +145,46 @@ def test_text_features_of_any_name_and_pictures_beside(tmp_path):
         (tmp_path / f"images/{number}.png").rename(tmp_path / f"images/{number}.jpg")
     data = load_dataset(tmp_path, text_features="minilm.npy")
     assert [data.image(number).getpixel((0, 0))[0] for number in range(3)] == [0, 50, 100]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (
+            {"features": "b.npy", "text_features": "a_text.npy"},
+            "b.npy has 5 dimensions, a_text.npy 8: they are of two models. some.npz has 8: is it meant for b.npy? "
+            "Then --set features=some.npz",
+        ),
+        (
+            {"features": "some.npz", "text_features": "b_text.npy"},
+            "some.npz has 8 dimensions, b_text.npy 5: they are of two models. b.npy has 5: is it meant for some.npz?",
+        ),
+        (
+            {"features": "named.npz", "text_features": "named_text.npz"},
+            "named.npz is of the model 'ViT-B-32', named_text.npz of 'RN50'; name two of one by --set features=FILE",
+        ),
+    ],
+)
+def test_two_sides_of_two_models_are_an_error(tmp_path, chosen, said):
+    made(tmp_path, rows_of(3))
+    np.save(tmp_path / "b.npy", values(3, 5))
+    np.save(tmp_path / "a_text.npy", values(6, 8))
+    np.save(tmp_path / "b_text.npy", values(6, 5))
+    (tmp_path / "names.txt").write_text("0.jpg\n1.jpg\n2.jpg\n")
+    np.savez(tmp_path / "named.npz", features=values(3, 7), model="ViT-B-32")
+    np.savez_compressed(tmp_path / "named_text.npz", features=values(6, 7), model="RN50")
+    assert said in fault(tmp_path, **chosen)
+    for features, text_features in (("b.npy", "b_text.npy"), ("some.npz", "a_text.npy")):
+        data = load_dataset(tmp_path, features=features, text_features=text_features)
+        assert data.visual_features.shape[1] == data.text_features.shape[1]
+        assert "sides" not in data.about
+
+
+def test_two_sides_of_two_models_are_told_where_no_other_file_is_meant(tmp_path):
+    made(tmp_path, rows_of(3))
+    np.save(tmp_path / "text_features.npy", values(6, 4))
+    said = summary.line(load_dataset(tmp_path))
+    assert "; visual features of 8 dimensions, text features of 4: of two models" in said
 
 
 def test_concepts_and_columns_of_images_are_kept(tmp_path):

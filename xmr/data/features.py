@@ -3,10 +3,10 @@
     captions.csv | captions.jsonl    image, caption (or captions, text); optional split, caption_no, concept, …
                                      `video` or `video_id` in place of `image`: features of clips
     ANY.npz with `names`, `features`, or ANY.npy with names.txt (a name per line) or images given by row number
-    text_features.npy                optional: a row per caption, in the captions file's order
+    text_features.npy                optional: a row per caption, in the captions file's order; as an .npz with `features`, too
     expert.csv, crowdflower.csv      optional: people's judgements, see judgements.py
 
-Among features (N, T, D) a row of zeros is padding: clips have as many frames as they have.
+A member `model` in the .npz of both sides names what made them. Among features (N, T, D) a row of zeros is padding: clips have as many frames as they have.
 
 The array stays on disk (arrays.py): a split whose rows are one stretch is a view of the file, any other is a copy in
 memory, so keep large features sorted by split. Each row of the split is looked at once for NaN and infinity, which
@@ -56,9 +56,9 @@ def features(
 ) -> Dataset:
     """captions.csv or captions.jsonl with image and caption, and visual features as .npy or .npz
 
-    `features` names the file where there are several, `text_features` that of the captions. Where the pictures lie in
-    images/ beside, all of them by the names of the features, they are shown. Blank captions are skipped with a warning and counted in
-    `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
+    `features` names the file where there are several, `text_features` that of the captions; two of different models are an
+    error. Where the pictures lie in images/ beside, all of them by the names of the features, they are shown. Blank captions
+    are skipped with a warning and counted in `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
     or row, on anything else that is wrong.
     """
     table = _captions_file(folder)
@@ -68,6 +68,8 @@ def features(
     names = row_names(folder, path, len(values))
     captions, columns = _captions(table, path, names, len(values))
     texts = text_rows(text_path, len(captions), f"captions in {table.name}")
+    if texts is not None:
+        _check_sides(folder, (path, values), (text_path, texts))
 
     first_row = _first_rows(captions)
     visuals = sorted(first_row)  # in the order of the features, so that a split can be one stretch of them
@@ -146,6 +148,11 @@ def assemble(
     arrays.check_finite(chosen, path, rows, visual_ids)
     if chosen.ndim == 3:
         _check_present(chosen, path, rows, visual_ids)
+    if text_features is not None and chosen.shape[-1] != text_features.shape[-1]:
+        about = about | {
+            "sides": f"visual features of {chosen.shape[-1]:,} dimensions, text features of {text_features.shape[-1]:,}: "
+            "of two models"
+        }
     return build(
         folder,
         split,
@@ -170,6 +177,41 @@ def text_rows(path: Path, count: int, what: str) -> np.ndarray | None:
         )
     arrays.check_finite(values, path, np.arange(count), [f"caption {row}" for row in range(count)])
     return values
+
+
+def _check_sides(folder: Path, visual: tuple[Path, np.ndarray], text: tuple[Path, np.ndarray]) -> None:
+    """Raises DataFault where the features of the two sides are of different models: where they say so, or where the width of
+    one is not that of the other, but that of another file in its place."""
+    models = [_model(path) for path, _ in (visual, text)]
+    if all(models) and models[0] != models[1]:
+        raise DataFault(
+            f"{folder}: {visual[0].name} is of the model {models[0]!r}, {text[0].name} of {models[1]!r}; name two of one by "
+            "--set features=FILE --set text_features=FILE"
+        )
+    width, other = visual[1].shape[-1], text[1].shape[-1]
+    if width == other:
+        return
+    for option, (path, values), wanted in (("features", visual, other), ("text_features", text, width)):
+        for file in sorted([*folder.glob("*.npy"), *folder.glob("*.npz")]):
+            if file not in (visual[0], text[0]) and _shape(file) == (len(values), wanted):
+                raise DataFault(
+                    f"{folder}: {visual[0].name} has {width} dimensions, {text[0].name} {other}: they are of two models. "
+                    f"{file.name} has {wanted}: is it meant for {path.name}? Then --set {option}={file.name}; else move it away"
+                )
+
+
+def _model(path: Path) -> str:
+    """What made the features, where an .npz says so."""
+    if path.suffix != ".npz" or "model" not in arrays.members(path):
+        return ""
+    return str(arrays.open_array(path, "model").reshape(-1)[0])
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return arrays.open_features(path).shape
+    except DataFault:  # of a file that nobody named
+        return ()
 
 
 def check_names(names: list[str], count: int, source: str | Path, what: str) -> list[str]:

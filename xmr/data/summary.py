@@ -50,7 +50,8 @@ def line(data: Dataset, more: Sequence[str] = ()) -> str:
     if facts["left_out"]:
         parts.append("left out: " + left_out(data))
     made = data.about.get("splits", "given")
-    parts += filter(None, [made if made != "given" else "", duplicate_words(data), *more])
+    made = made if made != "given" else ""
+    parts += filter(None, [made, data.about.get("sides", ""), duplicate_words(data), *more])
     return "; ".join(parts)
 
 
