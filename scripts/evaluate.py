@@ -17,6 +17,7 @@ mean average precision; --per-class tells it for each class. Where pairs can't b
 captions that read alike), a line "with duplicates" has the metrics where they are matches too. With --verdicts, a further
 line has the metrics where pairs that people confirmed are matches. With --truth, further lines have the metrics by what the
 field knows of COCO's test split beyond its annotation: the files come with the package eccv_caption, or lie in --truth-files.
+Where the split has hard captions, a table tells how many right ones each run scores above all wrong ones of their picture.
 "zero-shot" is the frozen encoder itself, without a head, where it embeds both sides.
 
 --embeddings needs no run: two .npy files of any model, (visuals, D) and (captions, D), a row for each of the split, in its
@@ -65,7 +66,7 @@ from xmr.metrics import (
     rank_truth,
     rank_truth_of_scores,
 )
-from xmr.scoring import choice_figures, judged_words, scores_of, sides_of, split_metrics
+from xmr.scoring import choice_figures, hard_figure, judged_words, scores_of, sides_of, split_metrics
 from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts_digest
 
 
@@ -101,8 +102,9 @@ def run_all(options: argparse.Namespace) -> int:
             about = {"loss": run.config.loss, "matcher": run.config.matcher}
             figures = evaluated(dataset, asked, *sides, scores)
             results.append({"name": run.name, "path": str(run.path), **about, **figures})
-            if questions:
-                answers = [one for part in questions for one in choice_figures(run, *part, bars)]
+            answers = [one for part in questions for one in choice_figures(run, *part, bars)]
+            answers += filter(None, [hard_figure(run, dataset, bars)])
+            if answers:
                 results[-1]["choices"] = [one._asdict() for one in answers]
             encoder = run.encoder["name"]
             if not run.untrained:  # which is its encoder, measured already

@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_plain_step(dtype, close, dropout, micro_batc
 
     made, temperature.grad = towers(dtype, dropout), None
     torch.manual_seed(5)
-    found = cached_backward(loss, embedders(made), 11, micro_batch)
+    found = cached_backward(loss, embedders(made), (11, 11), micro_batch)
     assert torch.equal(torch.rand(3), drawn)  # random numbers go on as if embedded once
     torch.testing.assert_close(found, plain.detach(), rtol=close, atol=close)
     assert not found.requires_grad and any(grad.abs().max() > 0.01 for grad in expected)
@@ -71,14 +71,14 @@ def test_no_graph_is_larger_than_a_micro_batch():
             return chunked_loss("max_of_hinges", visual, text, chunk=3)
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        cached_backward(loss, embedders(made), 11, 2)
+        cached_backward(loss, embedders(made), (11, 11), 2)
     rows_of_weights = 16
     assert set(sizes) <= {0, 1, 2, rows_of_weights, 6, 5, 7}
 
 
 def test_a_loss_that_is_flat_in_one_side_leaves_its_gradients_alone():
     made = towers(torch.float32, 0.0)
-    cached_backward(lambda visual, text: visual.sum(), embedders(made), 11, 4)
+    cached_backward(lambda visual, text: visual.sum(), embedders(made), (11, 11), 4)
     assert made[0][0][0].weight.grad is not None and made[1][0][0].weight.grad is None
 
 

@@ -425,7 +425,7 @@ def test_gradient_caching_gives_the_gradients_of_its_micro_batches_and_takes_sta
             return loss_value("info_nce", matcher.scores(v, t), temperature=0.1)
 
         if cached:
-            cached_backward(loss, (embed_visual, embed_text), 7, 4)
+            cached_backward(loss, (embed_visual, embed_text), (7, 7), 4)
         else:
             slices = [slice(0, 4), slice(4, 7)]
             loss(

@@ -178,6 +178,37 @@ def choice_figures(
     return [Figure(choices.name, "caption", len(counts), float(answered.mean()), float(np.mean(chance)))]
 
 
+def hard_figure(run: Run, data: Dataset, progress: Progress | None = None) -> Figure | None:
+    """How many captions of a split a run scores above all hard wrong ones of their visual; None where there are none.
+
+    Raises ValueError where no encoder can make what the run reads.
+    """
+    if not data.hard_captions:
+        return None
+    if run.scores_pairs:
+        split, states = read_dataset(run, data, progress), text_states(run, data.hard_captions)
+        split = ReadSplit(split.matcher, split.visual, joined([split.text, states]))
+        asked = split.block
+    else:
+        visual, text = sides_of(run, data, progress)
+        every = np.concatenate([text, embed_texts(run, data.hard_captions)])
+
+        def asked(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
+            return visual[visuals] @ every[texts].T
+
+    scores, right = [], []
+    for one in np.unique(data.visual_of_hard):
+        own, wrong = data.texts_of(int(one)), np.flatnonzero(data.visual_of_hard == one)
+        found = asked(np.array([one]), np.r_[own, len(data.captions) + wrong])[0]
+        scores += [np.r_[score, found[len(own) :]] for score in found[: len(own)]]
+        right += [np.arange(1 + len(wrong)) == 0] * len(own)
+    counts = [len(one) for one in right]
+    questions = np.repeat(np.arange(len(right)), counts)
+    answered = choice_accuracy(np.concatenate(scores), questions, np.concatenate(right))
+    name = f"{data.name} ({data.split}), hard captions"
+    return Figure(name, "caption", len(right), float(answered.mean()), float(np.mean(1 / np.array(counts))))
+
+
 def _scores_of_questions(run: Run, questions: list[Question], pictures: list[Any]) -> np.ndarray:
     """Scores of each picture with each of its own captions, one after another."""
     captions = [caption for question in questions for caption in question.captions]

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from xmr.captions import text_key
 from xmr.data import duplicates, facts
+from xmr.data.columns import HARD
 from xmr.data.dataset import Dataset, Split
-from xmr.data.items import Item, Listing, Store, same_base
+from xmr.data.items import Item, Listing, Store, hard_of, same_base
 from xmr.data.pictures import BadPicture
 from xmr.data.tables import Skips
 
@@ -35,6 +37,9 @@ def of_items(
     skips = skips or Skips(strict)
     skips.leave_out_splits(store.noun, found.others)
     kept, evidence = usable(folder, found.items, skips, store)
+    visual_group = (groups or found.groups)(kept)
+    hard, visual_of_hard = hard_captions(kept, visual_group, skips)
+    more = {"hard_captions": hard, "visual_of_hard": visual_of_hard} | more
     skips.close(str(folder), split, len(kept))
     captions, visual_of_text = linked([item.captions for item in kept])
     truth = same_base(kept, [kept[visual] for visual in visual_of_text]) if found.by_base else None
@@ -44,14 +49,14 @@ def of_items(
         visual_ids=[item.id for item in kept],
         captions=captions,
         visual_of_text=visual_of_text,
-        parts=[*evidence, *parts],
+        parts=[*evidence, *parts, *([HARD.encode(), visual_of_hard, *map(str.encode, hard)] if hard else [])],
         contents=evidence,
         skips=skips,
         about={"splits": found.splits} | (about or {}),
         **{
-            "visual_group": (groups or found.groups)(kept),
+            "visual_group": visual_group,
             "visuals": store.visuals(kept),
-            "columns": found.values(kept),
+            "columns": {name: values for name, values in found.values(kept).items() if name != HARD},
             "truth": truth,
         }
         | more,
@@ -82,6 +87,32 @@ def usable(folder: Path, items: Sequence[Item], skips: Skips, store: Store) -> t
             continue
         kept.append(item if len(captions) == len(item.captions) else replace(item, captions=captions))
     return kept, evidence
+
+
+def hard_captions(
+    items: Sequence[Item], group: np.ndarray | None, skips: Skips
+) -> tuple[list[str], np.ndarray]:
+    """The wrong captions of all items, and the item of each (H,) int64, without those that are blank or read like a right one of
+    their group."""
+    found: list[str] = []
+    of: list[int] = []
+    written = [hard_of(item.row) for item in items]
+    if any(written):
+        groups = range(len(items)) if group is None else group.tolist()
+        right: dict[int, set[str]] = {}
+        for number, item in zip(groups, items, strict=True):
+            right.setdefault(number, set()).update(map(text_key, item.captions))
+        for place, (number, item) in enumerate(zip(groups, items, strict=True)):
+            for caption in written[place]:
+                if not caption.strip():
+                    skips.add("blank hard captions", f"{item.row}: a hard caption of {item.name!r} is blank")
+                elif text_key(caption) in right[number]:
+                    fault = f"{item.row}: {caption!r:.80} is among the right captions of {item.name!r} and the hard wrong ones"
+                    skips.add("hard captions that read like a right one", fault)
+                else:
+                    found.append(caption.strip())
+                    of.append(place)
+    return found, np.array(of, np.int64)
 
 
 def _missing(item: Item) -> str:

@@ -40,6 +40,8 @@ def card(
         unlike = data.visual_group[pairs[:, 0]] != data.visual_group[pairs[:, 1]]
         found["nearly"] = _nearly(pairs[unlike], np.unique(pairs[unlike]), data, data)
     found |= of_captions(data, train)
+    if data.hard_captions:
+        found["hard_captions"] = len(data.hard_captions)
     if reads is not None:
         found["encoder_reads"] = asdict(reads)
     if train is not None:

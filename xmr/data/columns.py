@@ -25,6 +25,7 @@ PICTURE_ID = (
 )  # fmt: skip
 ID = (*PICTURE_ID, "id", "key", "__key__")
 CONCEPT = ("concept",)
+HARD = "hard_captions"  # wrong captions of a picture, written to be hard
 LABEL = ("label", "class", "category", "class_name")
 NUMBERED = re.compile(r"(captions?|sentence|text|comment|raw)_?\d+")
 WITHIN = ("raw", "caption", "text", "sentence")  # of an object that stands in the place of a caption

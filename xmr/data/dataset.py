@@ -69,7 +69,7 @@ class Dataset:
     `visuals[i]` is a PIL image (or, for clips, a list of frames), decoded when asked for; None where only features
     are at hand. `visual_features` (N_v, D) or (N_v, T, D) and `text_features` (N_t, D) are given ones, not
     computed by an encoder of ours; a row of zeros among T is padding. `columns` holds metadata per visual. `faults`
-    counts what was skipped. `contents` (N_v,) hashes what the visuals are made of, so that one is known again.
+    counts what was skipped. `hard_captions` (H,) are wrong captions of the visuals `visual_of_hard` (H,) int64, written to be hard. `contents` (N_v,) hashes what the visuals are made of, so that one is known again.
 
     `classes` names class labels: `visual_group[i]` is then an index into it, and pairs of equal label are positives.
     `gallery_visuals` (N_t,) makes the second side visual too: pictures, whose names the `captions` are.
@@ -91,6 +91,8 @@ class Dataset:
     classes: list[str] | None = None
     columns: dict[str, list[Any]] = field(default_factory=dict)
     truth: Truth | None = None
+    hard_captions: list[str] = field(default_factory=list)
+    visual_of_hard: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     encoder: str = ""  # the encoder that this dataset is usually read with
     about: dict[str, Any] = field(default_factory=dict)  # facts for people: source, licence, ceilings
     faults: dict[str, int] = field(default_factory=dict)
@@ -107,6 +109,12 @@ class Dataset:
             )
         if links.min() < 0 or links.max() >= n:
             raise DataFault(f"{where}: a caption points to visual {links.max()} of {n}")
+        hard = self.visual_of_hard
+        if hard.shape != (len(self.hard_captions),) or (len(hard) and not 0 <= hard.min() <= hard.max() < n):
+            raise DataFault(
+                f"{where}: visual_of_hard must name one of {n} visuals for each of {len(self.hard_captions)} hard captions, "
+                f"found {hard.shape}"
+            )
         if self.visual_group is None:
             object.__setattr__(self, "visual_group", np.arange(n))
         if self.visual_group.shape != (n,):
@@ -165,7 +173,9 @@ class Dataset:
     def some(self, visuals: np.ndarray) -> Dataset:
         """The `visuals` (ascending indices) with all of their captions, as a split by itself. A picture is opened when it is
         asked for, as in the whole."""
-        texts = np.flatnonzero(np.isin(self.visual_of_text, visuals))
+        texts, hard = (
+            np.flatnonzero(np.isin(owners, visuals)) for owners in (self.visual_of_text, self.visual_of_hard)
+        )
         digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=8)
         digest.update(visuals.astype("<i8").tobytes())
 
@@ -196,6 +206,8 @@ class Dataset:
             contents=of(self.contents, visuals),
             columns={name: [values[i] for i in visuals] for name, values in self.columns.items()},
             truth=truth,
+            hard_captions=[self.hard_captions[one] for one in hard],
+            visual_of_hard=np.searchsorted(visuals, self.visual_of_hard[hard]),
         )
 
     def image(self, index: int) -> Image.Image:

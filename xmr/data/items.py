@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from xmr.data import splits
+from xmr.data.columns import HARD
 from xmr.data.dataset import DataFault, Split, Truth
-from xmr.data.tables import Row
+from xmr.data.tables import Row, captions_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,8 @@ def merged(
             continue
         one = kept[place]
         one.captions.extend(item.captions)
+        if (more := item.row.values.get(HARD)) and more != one.row.values.get(HARD):
+            one.row.values[HARD] = [text for row in (one.row, item.row) for text in hard_of(row)]
         varying |= {
             column for column, value in item.row.values.items() if one.row.values.get(column) != value
         }
@@ -156,6 +159,11 @@ def merged(
                 f"{item.row}: {what} for the same {item.id!r} in {one.row}; a picture has only one"
             )
     return kept, names, varying
+
+
+def hard_of(row: Row) -> list[str]:
+    """The wrong captions that a row has beside the right ones, each once."""
+    return list(dict.fromkeys(captions_in(row, (HARD,)))) if row.values.get(HARD) else []
 
 
 def kept_together(keys: Sequence[str], present: Collection[str], contents: Iterable[bytes]) -> Sequence[str]:

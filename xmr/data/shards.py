@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from xmr.data import pictures, splits
 from xmr.data.build import of_items
-from xmr.data.columns import SPLIT, TEXT, first_of
+from xmr.data.columns import HARD, SPLIT, TEXT, first_of
 from xmr.data.dataset import SPLITS, DataFault, Dataset, Split
 from xmr.data.items import Item, listed
 from xmr.data.names import PICTURES, ending_with
@@ -220,7 +220,11 @@ def _items(path: Path, image: str, text: str, skips: Skips) -> Iterator[Item]:
                 continue
             values = _values(path, key, file, parts)
             captions = _captions(Row(path, 0, values, _place(key)), file, parts, text)
-            kept = {name: value for name, value in values.items() if not isinstance(value, (list, dict))}
+            kept = {
+                name: value
+                for name, value in values.items()
+                if name == HARD or not isinstance(value, (list, dict))
+            }
             yield Item(Row(path, 0, kept, _place(visual.name)), key, captions, place=(str(path), *visual[1:]))
 
 

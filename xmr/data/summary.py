@@ -47,6 +47,10 @@ def line(data: Dataset, more: Sequence[str] = ()) -> str:
     parts = [
         f"{facts['name']}, {facts['split']}: {facts['visuals']:,} {visuals(data)} with {facts['captions']:,} {texts}"
     ]
+    if data.hard_captions:
+        parts.append(
+            f"{len(data.hard_captions):,} hard captions, wrong ones that training and evaluate.py ask beside"
+        )
     if facts["left_out"]:
         parts.append("left out: " + left_out(data))
     made = data.about.get("splits", "given")

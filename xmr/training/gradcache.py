@@ -17,22 +17,24 @@ Embed = Callable[[slice], Tensor]
 
 
 def cached_backward(
-    loss: Callable[..., Tensor], embedders: Sequence[Embed], size: int, micro_batch: int
+    loss: Callable[..., Tensor], embedders: Sequence[Embed], sizes: Sequence[int], micro_batch: int
 ) -> Tensor:
     """`loss(*embeddings).backward()` with the graph of one micro-batch at a time; returns the loss, detached.
 
-    Each of `embedders` takes a slice of the `size` items of its side and returns their embeddings (rows, …). All are
+    Each of `embedders` takes a slice of its own items, of which `sizes` has the numbers, and returns their embeddings (rows, …). All are
     embedded without a graph, the loss gives the gradient of every embedding, and each micro-batch is embedded again
     with a graph to carry its part of it on. Random numbers (dropout) are the same both times, so gradients are those of
     embedding the micro-batches one after the other with all graphs held. Whatever else the embedders change as they
     run (running statistics of batch norm) is changed twice.
     """
-    starts = range(0, size, micro_batch)
-    slices = [slice(start, min(start + micro_batch, size)) for start in starts]
+    slices = [
+        [slice(start, min(start + micro_batch, size)) for start in range(0, size, micro_batch)]
+        for size in sizes
+    ]
     states, leaves = [], []
-    for embed in embedders:
+    for embed, own in zip(embedders, slices, strict=True):
         parts = []
-        for rows in slices:
+        for rows in own:
             states.append(_random_state())
             with torch.no_grad():
                 parts.append(embed(rows))
@@ -41,8 +43,8 @@ def cached_backward(
     value.backward()
     after = _random_state()
     again = iter(states)
-    for embed, leaf in zip(embedders, leaves, strict=True):
-        for rows in slices:
+    for embed, leaf, own in zip(embedders, leaves, slices, strict=True):
+        for rows in own:
             _set_random_state(next(again))
             if leaf.grad is not None:
                 part = embed(rows)

@@ -189,10 +189,11 @@ class _Trainer:
         """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
         config, inputs = self.config, self.task.inputs["train"]
         visuals = self.task.data["train"].visual_of_text[texts]
+        hard, sizes = self.objective.hard_of(visuals), [len(texts)] * 2
         lr = self.rate()
 
-        def ask(visual: Tensor, text: Tensor) -> Tensor:
-            return self.objective.value(visual, text, visuals, texts)
+        def ask(visual: Tensor, text: Tensor, wrong: Tensor | None = None) -> Tensor:
+            return self.objective.value(visual, text, visuals, texts, wrong, hard)
 
         def embed_visual(rows: slice) -> Tensor:
             return self.matcher.visual(inputs.visual_batch(visuals[rows]))
@@ -200,13 +201,19 @@ class _Trainer:
         def embed_text(rows: slice) -> Tensor:
             return self.matcher.text(inputs.text_batch(texts[rows]))
 
+        def embed_hard(rows: slice) -> Tensor:
+            return self.matcher.text(self.task.hard.text_batch(hard[rows]))
+
+        embedders = [embed_visual, embed_text]
+        if len(hard):
+            embedders, sizes = [*embedders, embed_hard], [*sizes, len(hard)]
         self.matcher.train()
         self.optimiser.zero_grad()
         with seeded(config.seed, self.state.step + 1):
             if 0 < config.micro_batch < len(texts):
-                loss = cached_backward(ask, (embed_visual, embed_text), len(texts), config.micro_batch)
+                loss = cached_backward(ask, embedders, sizes, config.micro_batch)
             else:
-                loss = ask(embed_visual(slice(None)), embed_text(slice(None)))
+                loss = ask(*(embed(slice(None)) for embed in embedders))
                 loss.backward()
         value = loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xmr.captions import text_key
 from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
 from xmr.core import Pairs
+from xmr.data import Dataset
 from xmr.data.duplicates import twins
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
@@ -20,6 +22,7 @@ from xmr.store import among
 from xmr.training.hyper import LossParameters
 from xmr.training.task import Task
 
+NONE = np.empty(0, np.int64)
 MEMORY = 0.98  # of the running moments of scores, per step
 
 
@@ -29,6 +32,17 @@ def annotated_pairs(
     """Pairs of a batch (V, T) whose positives are all that is annotated: equal groups, so a visual that a batch holds
     twice, or a duplicate of it, is never its own negative."""
     return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
+
+
+def right_groups(data: Dataset) -> dict[int, list[int]]:
+    """Of hard captions that read like right ones of other visuals the groups of those."""
+    wrong = {text_key(caption) for caption in data.hard_captions}
+    groups: dict[str, list[int]] = {}
+    for caption, group in zip(data.captions, data.text_group.tolist(), strict=True):
+        if (key := text_key(caption)) in wrong:
+            groups.setdefault(key, []).append(group)
+    keys = enumerate(map(text_key, data.hard_captions))
+    return {place: groups[key] for place, key in keys if key in groups}
 
 
 @dataclass
@@ -57,6 +71,7 @@ class Objective:
         self.task, self.config, self.matcher, self.state = task, task.config, task.matcher, state
         self.data = task.data["train"]
         self.twins = twins(self.data) if self.config.duplicates != "negative" else None
+        self.right = right_groups(self.data) if task.hard is not None else {}
         self.loss = LOSSES[self.config.loss]
         self.hyper = LossParameters(self.loss, self.config.loss_params)
         self.first = LOSSES[self.config.first_loss] if self.config.first_loss else None
@@ -73,14 +88,30 @@ class Objective:
             return self.first, self.first.defaults
         return self.loss, self.hyper.values()
 
-    def value(self, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray) -> Tensor:
-        """The batch's loss; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
+    def hard_of(self, visuals: np.ndarray) -> np.ndarray:
+        """The hard captions of a batch's visuals, ascending: (H,), all of them."""
+        if self.task.hard is None:
+            return NONE
+        return np.flatnonzero(np.isin(self.data.visual_of_hard, visuals))
 
-        Blocks know of groups only: a batch with both sides of a confirmed pair, or of a duplicate, has all its scores at once.
+    def value(
+        self,
+        visual: Tensor,
+        text: Tensor,
+        visuals: np.ndarray,
+        texts: np.ndarray,
+        wrong: Tensor | None = None,
+        hard: np.ndarray = NONE,
+    ) -> Tensor:
+        """The batch's loss, `wrong` (H, …) being the states of its `hard` captions; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
+
+        Blocks know of groups only: a batch with both sides of a confirmed pair, of a duplicate, or with hard captions has all its
+        scores at once.
         """
         rule, hyper = self.rule()
         if (
             self.config.micro_batch
+            and wrong is None
             and self.selector is None
             and not self.matcher.scores_pairs
             and not unchunkable(rule, hyper)
@@ -90,6 +121,9 @@ class Objective:
             groups = self.data.visual_group[visuals], self.data.text_group[texts]
             return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
         pairs, back = self.pairs(rule, visual, text, visuals, texts)
+        if wrong is not None:
+            back = pairs.transpose() if back is None else back
+            pairs = self.widened(rule, pairs, visual, text, visuals, texts, wrong, hard)
         return symmetric(rule.make, pairs, back, **hyper)
 
     def pairs(
@@ -120,6 +154,37 @@ class Objective:
         self.state.suspected += int((ours | theirs.T).sum())
         self.state.negatives += int(pairs.negatives.sum())
         return treat(pairs, ours, self.config.suspects), treat(back, theirs, self.config.suspects)
+
+    def widened(
+        self,
+        rule: Entry,
+        pairs: Pairs,
+        visual: Tensor,
+        text: Tensor,
+        visuals: np.ndarray,
+        texts: np.ndarray,
+        wrong: Tensor,
+        hard: np.ndarray,
+    ) -> Pairs:
+        """The pairs (V, T) with the batch's hard captions as further columns, (V, T + H): negatives of all visuals, as in NegCLIP
+        (Yuksekgonul et al., ICLR 2023), but of those for which one that reads alike is right. Only visuals ask them: they
+        have no visual to find."""
+        columns = torch.ones(len(visuals), len(hard), dtype=torch.bool)
+        for column, one in enumerate(hard.tolist()):
+            if one in self.right:
+                columns[:, column] = torch.from_numpy(
+                    ~np.isin(self.data.visual_group[visuals], self.right[one])
+                )
+        every = np.concatenate([texts, len(self.data.captions) + hard])
+        rows = self.matcher.pooled(visual), torch.cat([self.matcher.pooled(text), self.matcher.pooled(wrong)])
+        known = self.task.evidence.of(rule.needs, visuals, every, *rows) if rule.needs else {}
+        return Pairs(
+            torch.cat([pairs.scores, self.matcher.scores(visual, wrong)], 1),
+            torch.cat([pairs.positives, torch.zeros_like(columns)], 1),
+            torch.cat([pairs.negatives, columns], 1),
+            moments=pairs.moments,
+            **known,
+        )
 
     @torch.no_grad()
     def _suspected(self, pairs: Pairs) -> Tensor:

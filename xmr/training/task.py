@@ -16,7 +16,7 @@ from torch import nn
 from xmr.captions import TextsRead
 from xmr.checkpoints import Run, load_run
 from xmr.core import TrainConfig
-from xmr.data import SPLITS, Dataset, load_dataset
+from xmr.data import SPLITS, DataFault, Dataset, load_dataset
 from xmr.data.duplicates import shared
 from xmr.data.summary import described, in_train, size
 from xmr.embedding import (
@@ -48,6 +48,7 @@ class Task:
     vocabulary: Vocabulary | None
     matcher: nn.Module
     evidence: Evidence  # of the training split
+    hard: Inputs | None  # the training split's hard captions, as the matcher reads them
     split: Dataset  # the whole training split, of which data["train"] is what is learned from
     judged: Judged | None = None  # what people say of the training split's pairs
     judged_digest: str = ""  # SHA-256 of their verdicts
@@ -81,6 +82,8 @@ class Task:
         twins = {split: len(shared(data, learned)) for split, data in whole.items() if split != "train"}
         if any(twins.values()):
             found["also_in_train"] = {split: count for split, count in twins.items() if count}
+        if self.hard is not None:
+            found["hard_captions"] = self.hard.texts
         if size(learned) != found["sizes"]["train"]:
             found["learned_from"] = size(learned)
         return found
@@ -126,12 +129,21 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         )
     matcher.fit(train.visual, train.text)
     config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
+    hard = hard_inputs(data["train"], train, kind, vocabulary)
+    learned = data["train"].captions + (data["train"].hard_captions if hard else [])
+
+    def pooled() -> tuple[np.ndarray, np.ndarray | None]:
+        texts = [] if train.text is None else [pooled_features(train.text)]
+        if texts and hard is not None:
+            texts.append(pooled_features(hard_features(data["train"], train, kind)))
+        return pooled_features(train.visual), np.concatenate(texts) if texts else None
+
     evidence = Evidence(
-        data["train"].captions,
-        lambda: (pooled_features(train.visual), None if train.text is None else pooled_features(train.text)),
+        learned,
+        pooled,
         [embed_dataset(run, data["train"], progress) for run in peers],
     )
-    task = Task(config, data, frozen, inputs, vocabulary, matcher, evidence, split, people, sha256)
+    task = Task(config, data, frozen, inputs, vocabulary, matcher, evidence, hard, split, people, sha256)
     for split in SPLITS:
         if words := in_train(task.dataset, split):
             warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
@@ -140,6 +152,27 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
             warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
     return task
+
+
+def hard_inputs(data: Dataset, frozen: Frozen, kind: str, vocabulary: Vocabulary | None) -> Inputs | None:
+    """A split's hard captions as the matcher reads them; None where there are none."""
+    if not data.hard_captions:
+        return None
+    if vocabulary is not None:
+        return Inputs(frozen.visual[:0], vocabulary.encode(data.hard_captions))
+    return Inputs(frozen.visual[:0], hard_features(data, frozen, kind))
+
+
+def hard_features(data: Dataset, frozen: Frozen, kind: str) -> np.ndarray:
+    """Frozen features of a split's hard captions. Raises DataFault where those of captions came from a file."""
+    if not frozen.encoder:
+        raise DataFault(
+            f"{data.name}: its text features came from a file, which has none of its {len(data.hard_captions):,} hard captions; "
+            "remove the column, or take a matcher that reads words"
+        )
+    from xmr.encoders import load_encoder  # open_clip takes seconds to import
+
+    return load_encoder(frozen.encoder).encode_texts(data.hard_captions, kind).astype(np.float16)
 
 
 def learned_from(data: Dataset, count: int, seed: int) -> np.ndarray | None:

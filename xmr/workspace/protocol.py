@@ -70,6 +70,8 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     suspects = f"suspects: {config.suspects}" if config.selector else ""
     verdicts = f"confirmed pairs: {config.verdicts_as}" if config.verdicts else ""
     alike = f"duplicates: {config.duplicates}" if config.duplicates != "negative" else ""
+    hard = run.dataset.get("hard_captions")
+    hard = f"{hard:,} hard captions" if isinstance(hard, int) else ""
     pairs = run.dataset.get("learned_from", run.dataset["sizes"].get("train", {})).get("texts")
     epochs, best = run.training.get("epochs", config.epochs), run.training.get("best_epoch")
     training = [f"best epoch {best}"] if best is not None else []
@@ -78,7 +80,9 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
         Cell(run.last_loss[0], "; ".join(part for part in (params, first) if part)),
         Cell(config.matcher, space),
         Cell(encoder, run.encoder.get("hash", "")),
-        Cell(config.selector or "none", "; ".join(part for part in (suspects, verdicts, alike) if part)),
+        Cell(
+            config.selector or "none", "; ".join(part for part in (suspects, verdicts, alike, hard) if part)
+        ),
         Cell(str(config.seed), f"{pairs:,} training pairs" if pairs else "", config.seed),
         Cell(f"{epochs} epoch{'' if epochs == 1 else 's'}", ", ".join(training), epochs),
     ]
