@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from tests.test_data_arrow import check_pairs, fault, jpeg, loaded, parquet, rows_of
 from tests.test_data_pairs import PARTS, captions
+from tests.test_data_videos import film
 from xmr.data import DataFault, load_dataset
 from xmr.data.shards import expanded, members
 from xmr.data.sources import kind_of
+from xmr.data.videos import decode
 
 
 def tar(path, files, **options):
@@ -59,6 +61,29 @@ def test_every_layout_gives_the_same_pairs(tmp_path, make, where):
     assert data.about["columns"].startswith("captions from the .txt")
     if make is img2dataset:
         assert data.columns["width"] == [24] * 3
+
+
+def test_videos_in_shards_are_those_of_files(tmp_path):
+    names = [f"{number:04}" for number in range(5)]
+    for number, name in enumerate(names):
+        film(tmp_path / f"files/{name}.mp4", 6 + 4 * number)
+    contents = {name: (tmp_path / f"files/{name}.mp4").read_bytes() for name in names}
+    contents["0003"] = contents["0003"][:400]  # cut off
+    tar(tmp_path / "test-0.tar", [
+        file for name in names
+        for file in ((f"{name}.mp4", contents[name]), (f"{name}.jpg", jpeg(1)), (f"{name}.txt", f"film {name}".encode()))
+    ])  # fmt: skip
+    data, said = loaded(tmp_path, frames=4, size=32)
+    assert data.kind == "clip" and data.visual_ids == ["0000", "0001", "0002", "0004"]
+    assert data.captions == [f"film {name}" for name in data.visual_ids]
+    assert data.faults == {"unreadable videos": 1} and "test-0.tar, 0003.mp4" in said
+    for name, clip in zip(data.visual_ids, data.visuals, strict=True):
+        expected = decode(str(tmp_path / f"files/{name}.mp4"), 4, 32)
+        assert [frame.tobytes() for frame in clip] == [frame.tobytes() for frame in expected]
+        assert clip[0].size == (32, 24)
+    assert [len(clip) for clip in data.visuals[1:3]] == [4, 4]
+    stills = load_dataset(tmp_path, image="jpg")
+    assert stills.kind == "image" and len(stills.visual_ids) == 5
 
 
 def test_shards_by_number_are_one_split_that_others_are_made_of(tmp_path):
@@ -160,7 +185,7 @@ def test_spoilt_samples_are_counted_and_no_caption_moves(tmp_path, files, faults
         ([("a.jpg", jpeg(0)), ("a.json", b"{")], "test.tar, a.json: not JSON ("),
         ([("a.jpg", jpeg(0)), ("a.json", b"[]")], "test.tar, a.json: must be an object, found list"),
         ([("a.jpg", jpeg(0)), ("a.txt", b"caf\xe9")], "test.tar, a.txt: not UTF-8"),
-        ([("a.mp4", b"x"), ("a.txt", b"x")], "no pictures in its test shards"),
+        ([("a.mp3", b"x"), ("a.txt", b"x")], "no pictures or videos in its test shards"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_read_is_a_fault_that_names_the_member(tmp_path, files, said):

@@ -114,11 +114,17 @@ class Blobs(Sequence[Image.Image]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return Blobs(self.read, self.places[index], self.names[index])
+            return self.part(index)
         try:
-            return decode(io.BytesIO(self.content(index)))
+            return self.decoded(self.content(index))
         except BadPicture as error:
             raise DataFault(f"{self.names[index]}: {error}") from error
+
+    def part(self, index: slice) -> Blobs:
+        return Blobs(self.read, self.places[index], self.names[index])
+
+    def decoded(self, data: bytes) -> Any:
+        return decode(io.BytesIO(data))
 
     def content(self, index: int) -> bytes:
         """All bytes of a picture."""
@@ -137,8 +143,10 @@ class Packed:
         self.read = read
 
     def check(self, item: Item, thorough: bool) -> bytes:
-        data = self.read(item.place)
-        return _digest(_checked(io.BytesIO(data), len(data), thorough, TINY))
+        return _digest(self.evidence(self.read(item.place), thorough))
+
+    def evidence(self, data: bytes, thorough: bool) -> bytes:
+        return _checked(io.BytesIO(data), len(data), thorough, TINY)
 
     def glance(self, item: Item) -> bytes:
         try:

@@ -1,6 +1,6 @@
-"""Pictures and captions in tar shards, as webdataset and img2dataset write them.
+"""Pictures or videos and captions in tar shards, as webdataset, img2dataset and video2dataset write them.
 
-    00000.tar, 00001.tar, …, or train/…, val/…, test/…    members KEY.jpg (png, webp …), KEY.txt and KEY.json, side by side
+    00000.tar, 00001.tar, …, or train/…, val/…, test/…    members KEY.jpg (png, mp4 …), KEY.txt and KEY.json, side by side
     PATH/train-{00000..00012}.tar                         a pattern instead of the folder
 
 Captions are the lines of the .txt, or what the .json has by a known name; `--set text=` names another ending or key, and
@@ -18,17 +18,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from xmr.data import pictures, splits
+from xmr.data import pictures, splits, videos
 from xmr.data.build import of_items
 from xmr.data.columns import HARD, SPLIT, TEXT, first_of
 from xmr.data.dataset import SPLITS, DataFault, Dataset, Split
 from xmr.data.items import Item, listed
-from xmr.data.names import PICTURES, ending_with
+from xmr.data.names import PICTURES, VIDEOS, ending_with
 from xmr.data.tables import Row, Skips, captions_in, columns_of, parse_json
+from xmr.registry import Range
 
 BLOCK = 512  # bytes of a header, and what contents are padded to
+STILLS = tuple(f".{name}" for name in PICTURES)
 TEXTS = ("txt", "caption", "captions", "text")
 BRACES = re.compile(r"\{([^{}]*)\}")
 REGULAR = (b"0", b"\0", b"7")
@@ -50,11 +52,13 @@ def shards(
     seed: int = 0,
     image: str = "",
     text: str = "",
+    frames: Annotated[int, Range(1, 64)] = 8,
+    size: Annotated[int, Range(16, 1024)] = 256,
 ) -> Dataset:
-    """tar shards of webdataset or img2dataset: KEY.jpg with KEY.txt or KEY.json, in a folder or as PATH/{00000..00012}.tar
+    """tar shards of webdataset or img2dataset: KEY.jpg or KEY.mp4 with KEY.txt or KEY.json, in a folder or as PATH/{00000..00012}.tar
 
-    `image` names the ending of the pictures, `text` an ending or a key of the .json, where they are not known by name.
-    Shards that are cut off, pictures that are missing, unreadable or too large, and blank captions, are skipped with a
+    `image` names the ending of the pictures, `text` an ending or a key of the .json, where they are not known by name; `frames`
+    and `size` are as of `videofolder`. Shards that are cut off, pictures that are missing, unreadable or too large, and blank captions, are skipped with a
     warning and counted in `faults`; with `strict` the first is an error, and every picture is decoded in full. `seed`
     makes missing splits. Raises DataFault, naming shard and member, on anything else that is wrong.
     """
@@ -74,11 +78,13 @@ def shards(
         if told[file] == source:
             items += _items(file, image, text, skips)
     if not items:
-        raise DataFault(f"{path}: no pictures in its {source} shards")
+        raise DataFault(f"{path}: no pictures or videos in its {source} shards")
     columns = columns_of(item.row for item in items)
     by_key = first_of(columns, SPLIT) if len(present) == 1 else ""
     named = [splits.declared(item.row, by_key) if by_key else source for item in items]
-    store = pictures.Packed(_read)
+    films = sum(item.row.place.lower().endswith(VIDEOS) for item in items) * 2 > len(items)
+    store = videos.Packed(_read, frames, size) if films else pictures.Packed(_read)
+    clip = {"kind": "clip", "parts": store.parts} if films else {}
     found = listed(
         path,
         _with_ids(items),
@@ -92,7 +98,7 @@ def shards(
     )
     taken = text or first_of(columns, TEXT)
     said = f"captions from the .{text or 'txt'}" + f", or {taken!r} of the .json" * bool(taken)
-    return of_items(base, split, found, store, strict=strict, skips=skips, about={"columns": said})
+    return of_items(base, split, found, store, strict=strict, skips=skips, about={"columns": said}, **clip)
 
 
 def shard_files(path: Path) -> list[Path]:
@@ -233,9 +239,8 @@ def _place(name: str) -> str:
 
 
 def _visual(path: Path, key: str, parts: dict[str, Member], image: str) -> Member | None:
-    found = [
-        ending for ending in parts if (ending == image if image else ending.rpartition(".")[2] in PICTURES)
-    ]
+    by_kind = [[ending for ending in parts if f".{ending}".endswith(kind)] for kind in (VIDEOS, STILLS)]
+    found = [image] * (image in parts) if image else by_kind[0] or by_kind[1]
     if len(found) > 1:
         raise DataFault(
             f"{path}, {key}: several pictures ({', '.join(found)}); name one with --set image=ENDING"

@@ -8,14 +8,15 @@ since what they name could be any file or address.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
@@ -89,27 +90,76 @@ class Files(pictures.Files):
         return Videos(self.root, [item.id for item in items], self.frames, self.size)
 
 
-def check(path: str, thorough: bool) -> bytes:
-    """Evidence of the file's content (its size and both ends), if it is a video that can be used.
+class Blobs(pictures.Blobs):
+    """Videos that lie within larger files, each as a list of `frames` RGB images of at most `size` pixels a side, decoded
+    when asked for: `read(place)` gives the bytes."""
+
+    def __init__(
+        self,
+        read: Callable[[Any], bytes],
+        places: Sequence[Any],
+        names: Sequence[str],
+        frames: int,
+        size: int,
+    ):
+        super().__init__(read, places, names)
+        self.frames, self.size = frames, size
+
+    def part(self, index: slice) -> Blobs:
+        return Blobs(self.read, self.places[index], self.names[index], self.frames, self.size)
+
+    def decoded(self, data: bytes) -> list[Image.Image]:
+        return decode(data, self.frames, self.size)
+
+
+class Packed(pictures.Packed):
+    """Videos that lie within larger files, each where its item's `place` says."""
+
+    noun = "video"
+
+    def __init__(self, read: Callable[[Any], bytes], frames: int, size: int):
+        super().__init__(read)
+        self.frames, self.size = frames, size
+
+    parts = Files.parts
+
+    def evidence(self, data: bytes, thorough: bool) -> bytes:
+        return check(data, thorough)
+
+    def visuals(self, items: Sequence[Item]) -> Blobs:
+        places, names = [item.place for item in items], [str(item.row) for item in items]
+        return Blobs(self.read, places, names, self.frames, self.size)
+
+
+def check(source: str | bytes, thorough: bool) -> bytes:
+    """Evidence of the content of a file, or of its bytes (the size and both ends), if it is a video that can be used.
 
     All its packets are read. Small videos are decoded in full, and so are all if `thorough`; of any other the first
     frame is. Raises BadVideo.
     """
+    if isinstance(source, bytes):
+        return _checked(source, io.BytesIO(source), len(source), thorough)
+    path = source
     try:
         status = os.stat(path)
     except OSError as error:
         raise BadVideo("missing videos", f"{error.strerror or error}") from error
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise BadVideo("unreadable videos", "not a regular file")
-    if status.st_size == 0:
-        raise BadVideo("empty videos", "0 bytes")
     with _faults(), open(path, "rb") as file:
-        evidence = content(file, status.st_size)
-        track = _track(path)
+        return _checked(path, file, status.st_size, thorough)
+
+
+def _checked(source: str | bytes, file: BinaryIO, size: int, thorough: bool) -> bytes:
+    if size == 0:
+        raise BadVideo("empty videos", "0 bytes")
+    with _faults():
+        evidence = content(file, size)
+        track = _track(source)
         if evidence[8:11] == b"GIF" and not evidence.rstrip(b"\0").endswith(b";"):  # it tells no duration
             raise BadVideo("unreadable videos", "cut off: a GIF ends with a semicolon")
         whole = thorough or track.frames * track.pixels <= SMALL
-        for index, frame in enumerate(_decoded(path)):
+        for index, frame in enumerate(_decoded(source)):
             if index == 0:
                 a, b, c, d = _matrix(frame)
                 if a * d < b * c:  # mirrored, and shown only turned before: features of it are made anew
@@ -119,18 +169,18 @@ def check(path: str, thorough: bool) -> bytes:
     return evidence
 
 
-def decode(path: str, frames: int, size: int) -> list[Image.Image]:
+def decode(source: str | bytes, frames: int, size: int) -> list[Image.Image]:
     """`frames` RGB images of at most `size` pixels a side, transparency on white, upright as the video says.
 
     Frame k is the one shown at (k + ½) / `frames` of the duration, so a video of fewer frames shows some again.
     Raises BadVideo.
     """
     with _faults():
-        track = _track(path)
+        track = _track(source)
         times = [track.start + (2 * k + 1) * track.length / (2 * frames) for k in range(frames)]
         found: list[Image.Image] = []
         shown = None
-        for index, frame in enumerate(_decoded(path)):
+        for index, frame in enumerate(_decoded(source)):
             time = frame.pts if track.timed and frame.pts is not None else index
             if shown is not None and len(found) < frames and times[len(found)] < time:
                 image = _small(shown, size)
@@ -153,11 +203,11 @@ class _Track:
     pixels: int  # of a frame
 
 
-def _track(path: str) -> _Track:
+def _track(source: str | bytes) -> _Track:
     """Raises BadVideo where the video is over a limit, cut off, or has no frames."""
     stamps: list[int | None] = []
     end, last = 0.0, 0
-    with _opened(path) as (container, stream):
+    with _opened(source) as (container, stream):
         pixels = stream.codec_context.width * stream.codec_context.height
         if not pixels:  # FFmpeg opened no decoder
             limit = f"or is more than {MAX_PIXELS / 10**6:g} million pixels"
@@ -190,10 +240,10 @@ def _track(path: str) -> _Track:
     return _Track(min(stamps), last - min(stamps), True, len(stamps), pixels)
 
 
-def _decoded(path: str) -> Iterator[av.VideoFrame]:
+def _decoded(source: str | bytes) -> Iterator[av.VideoFrame]:
     """All frames in the order shown. Raises BadVideo where there is none."""
     count, work = 0, 0
-    with _opened(path) as (container, stream):
+    with _opened(source) as (container, stream):
         for frame in container.decode(stream):
             count, work = count + 1, work + frame.width * frame.height
             if count > MAX_FRAMES or work > MAX_WORK:  # more than the packets promised
@@ -204,12 +254,13 @@ def _decoded(path: str) -> Iterator[av.VideoFrame]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream."""
+def _opened(source: str | bytes) -> Iterator[tuple[Any, Any]]:
+    """The container at a path, or in these bytes, and its first video stream."""
     import av
 
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}
-    with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+    with av.open(file, options=options, metadata_errors="replace") as container:
         if not container.streams.video:
             raise BadVideo("unreadable videos", "no video in it")
         stream = container.streams.video[0]
