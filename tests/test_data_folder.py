@@ -305,12 +305,17 @@ def test_faults_of_the_metadata_name_file_and_line(tmp_path, name, data, said):
     assert said in message
 
 
-def test_a_name_given_twice_is_a_fault(tmp_path):
-    made(tmp_path, [*rows_of(2), {"file_name": "./0.png", "captions": ["again"]}])
+def test_rows_of_one_picture_become_one(tmp_path):
+    rows = rows_of(2)
+    made(tmp_path, [*rows, {"file_name": "./0.png", "captions": ["again"]}])
+    data = load_dataset(tmp_path)
+    assert data.visual_ids == [f"test/{row['file_name']}" for row in rows]
+    assert data.captions == [*rows[0]["captions"], "again", *rows[1]["captions"]]
+    with (tmp_path / "test/metadata.jsonl").open("a") as file:
+        file.write(json.dumps({"file_name": "0.png", "captions": ["x"], "concept": "another"}) + "\n")
     message = fault(tmp_path)
-    assert "metadata.jsonl, line 3: './0.png' was named already (" in message
-    assert "metadata.jsonl, line 1)" in message
-    assert "as one list 'captions'" in message
+    assert "line 4: another concept than for the same 'test/0.png' in" in message
+    assert "metadata.jsonl, line 1; a picture has only one" in message
 
 
 def test_a_concept_of_two_base_concepts_is_a_fault(tmp_path):

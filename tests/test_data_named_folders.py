@@ -158,6 +158,32 @@ def test_msvd_with_its_descriptions_and_lists(tmp_path):
     np.testing.assert_array_equal(data.visual_of_text, [0, 0, 1, 1, 1])
 
 
+def test_msvd_with_its_own_table(tmp_path):
+    clips(tmp_path / "YouTubeClips", [f"-4wsuPCjDBc_{5 + n}_{15 + n}" for n in range(2)], ".avi")
+    rows = [
+        f'-4wsuPCjDBc,{5 + n},{15 + n},7,clean,9,{language},"{language}, {n} {k}"'
+        for n in range(2)
+        for k, language in enumerate(("English", "English", "Hindi"))
+    ]
+    header = "VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description"
+    (tmp_path / "test.csv").write_text("\n".join([header, *rows]) + "\n")
+    data, _ = loaded(tmp_path)
+    assert data.visual_ids == [f"YouTubeClips/-4wsuPCjDBc_{5 + n}_{15 + n}.avi" for n in range(2)]
+    assert data.captions == [f"English, {n} {k}" for n in range(2) for k in range(2)]
+    assert data.faults == {"captions in Hindi": 2}
+
+
+def test_a_layout_below_is_told(tmp_path):
+    clips(tmp_path / "YouTubeClips", ["a_1_2"], ".avi")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/AllVideoDescriptions.txt").write_text("a_1_2 a squirrel\n")
+    said = fault(tmp_path)
+    assert f"But texts/ is of the kind pairs: give {tmp_path}/texts, with --set root=FOLDER where" in said
+    told = tmp_path / "texts/test.txt"
+    (tmp_path / "texts/AllVideoDescriptions.txt").rename(told)
+    assert load_dataset(told.parent, root=str(tmp_path)).visual_ids == ["YouTubeClips/a_1_2.avi"]
+
+
 @pytest.mark.parametrize("ending", [".jpg", ".JPG"])
 def test_names_without_an_ending_are_those_of_files_in_any_folder(tmp_path, ending):
     for n in range(4):

@@ -13,11 +13,11 @@ from xmr.registry import unknown
 # By these names, in this order, whatever their case; spaces and hyphens read as underscores.
 IMAGE = (
     "image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "filepath", "file_path", "image_path", "img_path",
-    "path", "file_name", "filename", "image_name", "file", "video", "video_path", "video_name", "video_id", "image_id",
+    "path", "file_name", "filename", "image_name", "file", "video", "video_path", "video_name", "video_id", "videoid", "image_id",
 )  # fmt: skip
 TEXT = (
     "captions", "caption", "sentences", "text", "texts", "title", "txt", "raw", "description", "comment",
-    "alt_text", "caption_text",
+    "alt_text", "caption_text", "encap",
 )  # fmt: skip
 SPLIT = ("split", "partition")
 PICTURE_ID = (

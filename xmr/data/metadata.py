@@ -2,7 +2,8 @@
 
     root/{train,validation,test}/metadata.jsonl    or    root/metadata.csv, with or without a `split` column
 
-A row has `file_name` (relative to the metadata's folder) and `captions` (a list), `caption` or `text`; optional are
+A row has `file_name` (relative to the metadata's folder) and `captions` (a list), `caption` or `text`; rows of one file are
+one visual. Optional are
 `split`, `concept` and `base_concept` (see items.py), `label`, and any other column, which is kept. Where nothing says
 which split a row belongs to, or validation or test is missing, it is made of train by seed; a concept (or base concept,
 where given) never straddles made splits. Rows and folders of a split of another name are left out and counted by that
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from xmr.data import pictures, splits
 from xmr.data.dataset import DataFault, Split
-from xmr.data.items import Item, Listing, Store, listed
+from xmr.data.items import Item, Listing, Store, listed, merged
 from xmr.data.names import endless, files_below, matched
 from xmr.data.tables import Row, caption_columns, captions_in, columns_of, read_rows
 
@@ -44,10 +45,10 @@ def listing(
         columns += [name for name in columns_of(read) if name not in columns]
         base = file.parent.relative_to(folder).parts
         items += [_item(base, row, image, captions, noun) for row in read]
-    _check_names(items, noun)
     named = (
         [split if split in present else "train"] * len(items) if present else _named(items, columns, folder)
     )
+    items, named, varying = merged(items, named, [item.id for item in items])
     return listed(
         folder,
         located(folder, items),
@@ -55,7 +56,7 @@ def listing(
         split,
         seed,
         columns,
-        hidden=hidden,
+        hidden=hidden | varying,
         present=present or None,
         others=others,
         store=store,
@@ -177,17 +178,6 @@ def _item(base: Sequence[str], row: Row, column: str, captions: Sequence[str], n
     except DataFault as error:
         raise DataFault(f"{row}: {error}") from error
     return Item(row, path, captions_in(row, captions, objects=False))
-
-
-def _check_names(rows: list[Item], noun: str) -> None:
-    seen: dict[str, Row] = {}
-    for item in rows:
-        first = seen.setdefault(item.id, item.row)
-        if first is not item.row:
-            raise DataFault(
-                f"{item.row}: {item.row.text('file_name')!r} was named already ({first}); "
-                f"write all captions of a {noun} as one list 'captions'"
-            )
 
 
 def _named(rows: list[Item], columns: list[str], folder: Path) -> list[str]:

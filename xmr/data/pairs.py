@@ -3,7 +3,8 @@
     train.csv | pairs.tsv | ANY.jsonl | ANY.json (a list of objects)    as open_clip, BLIP and many others have it
     captions.txt, Images/                                              Kaggle's Flickr8k; results.csv of its Flickr30k
     Flickr8k.token.txt                                                 NAME.jpg#0, a tab and the caption, without a header
-    AllVideoDescriptions.txt, YouTubeClips/                            MSVD: a clip's name, a blank and a caption
+    AllVideoDescriptions.txt, YouTubeClips/                            MSVD: a clip's name, a blank and a caption; or its CSV with
+                                                                       VideoID, Start, End, Language and Description
 
 A column holds the paths, another the captions, one or a list: known by name, or by `--set image=COLUMN --set text=COLUMN`.
 Rows of one path become one visual. Paths are relative to `root`, to the table, or to the one folder below it in which most of
@@ -32,6 +33,7 @@ BARE = {
     "image": re.compile(r"(?P<name>[^\t]+\.\w{3,4})#\d+\t(?P<caption>.*)"),
     "video": re.compile(r"(?P<name>\S+_\d+_\d+) (?P<caption>.*)"),
 }
+MSVD = ("VideoID", "Start", "End", "Language", "Description")
 HEAD = 1 << 16  # bytes of a file in which its header, or its first object, stands
 
 
@@ -155,7 +157,19 @@ def _rows(file: Path, skips: Skips) -> list[Row]:
     rows = read_rows(file, lambda message: skips.add("odd rows", message))
     if not rows:
         raise DataFault(f"{file}: no rows; write one per caption, with the path of its picture")
-    return rows
+    return _of_msvd(rows, skips) if set(MSVD) <= set(rows[0].values) else rows
+
+
+def _of_msvd(rows: list[Row], skips: Skips) -> list[Row]:
+    """The English rows of MSVD's own table, each with the name of its clip's file."""
+    found = []
+    for row in rows:
+        if (language := row.text("Language")) == "English":
+            name = "_".join(row.text(column) for column in MSVD[:3])
+            found.append(row._replace(values={"video": name, "caption": row.values["Description"]}))
+        else:
+            skips.counts[f"captions in {language}"] = skips.counts.get(f"captions in {language}", 0) + 1
+    return found
 
 
 def _splits(

@@ -53,6 +53,8 @@ MEASURED = (
     "class_views",
 )  # features lie there; of all others an encoder has to read the pictures
 
+ROOTED = ("pairs", "coco", "karpathy", "arrow", "msrvtt_videos")  # their files may lie elsewhere
+
 
 def load_dataset(
     name_or_path: str | Path, split: str = "test", *, strict: bool = False, seed: int = 0, **params: Any
@@ -127,6 +129,28 @@ def kind_of(source: str | Path, download: bool = True) -> str:
         )
     if not folder.is_dir():
         return _kind_of_file(folder)
+    if kind := _kind_of_folder(folder):
+        return kind
+    if split_folders(folder):
+        return "imagefolder"  # which tells that the captions are missing
+    paths = sorted(folder.iterdir())
+    shown = ", ".join(map(_named, paths[:8])) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
+    below = {path: _kind_of_folder(path) for path in paths[:8] if path.is_dir()}
+    hints = [
+        f" But {path.name}/ is of the kind {kind}: give {path}"
+        + ", with --set root=FOLDER where its pictures lie elsewhere" * (kind in ROOTED)
+        + "."
+        for path, kind in below.items()
+        if kind
+    ]
+    raise DataFault(
+        f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
+        f"no *_ims.npy (it holds {shown or 'nothing'}).{''.join(hints)} {_layouts()}"
+    )
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """The name of the layout that a folder has; "" where it has none."""
     if stems(folder):
         return "precomp"
     if any((folder / name).is_file() for name in TABLES):
@@ -151,16 +175,7 @@ def kind_of(source: str | Path, download: bool = True) -> str:
         return "pairs"
     if mat_files(folder):
         return "class_views"
-    if class_folders(folder):
-        return "classfolder"
-    if split_folders(folder):
-        return "imagefolder"  # which tells that the captions are missing
-    paths = sorted(folder.iterdir())
-    shown = ", ".join(map(_named, paths[:8])) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
-    raise DataFault(
-        f"{folder} is no layout that xmr knows: no metadata.jsonl, no clips.csv, no captions with features, "
-        f"no *_ims.npy (it holds {shown or 'nothing'}). {_layouts()}"
-    )
+    return "classfolder" if class_folders(folder) else ""
 
 
 def is_pattern(path: Path) -> bool:
