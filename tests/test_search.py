@@ -63,16 +63,18 @@ def recall(found, best):
 
 
 @pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("k", [1, 9, 1000])
 @pytest.mark.parametrize("queries", [1, 15, 40])  # times 128 dimensions: below and above 2,000
-def test_exact_search_equals_brute_force_and_keeps_ties_in_order(queries, given):
+def test_exact_search_equals_brute_force_and_keeps_ties_in_order(queries, k, given):
     rng = np.random.default_rng(queries)
     gallery = np.repeat(clustered(rng, rng.standard_normal((9, 128)), 150), 3, axis=0)
     asked = clustered(rng, rng.standard_normal((9, 128)), queries)
-    scores, indices = ExactIndex(gallery).search(asked, 9, rows=asked @ gallery.T if given else None)
+    scores, indices = ExactIndex(gallery).search(asked, k, rows=asked @ gallery.T if given else None)
     brute = asked.astype(np.float64) @ gallery[::3].T.astype(np.float64)
-    three = np.argsort(-brute, axis=1, kind="stable")[:, :3]
-    np.testing.assert_array_equal(indices, (3 * three[:, :, None] + np.arange(3)).reshape(queries, 9))
-    np.testing.assert_allclose(scores[:, ::3], np.take_along_axis(brute, three, 1), atol=1e-6)
+    order = np.argsort(-brute, axis=1, kind="stable").repeat(3, 1)
+    assert scores.shape == indices.shape == (queries, min(k, 450))
+    np.testing.assert_array_equal(indices, (3 * order + np.arange(450) % 3)[:, :k])
+    np.testing.assert_allclose(scores, np.take_along_axis(brute, order, 1)[:, :k], atol=1e-6)
 
 
 def test_the_last_place_is_shared_by_many_in_a_batch():
@@ -197,6 +199,7 @@ def test_exact_where_all_are_asked_for_or_the_gallery_is_small(vectors, monkeypa
         ({"recall": float("nan")}, r"found nan"),
         ({"k": 0}, r"at least 1, found 0"),
         ({"vectors": np.zeros((0, 8))}, r"\(0, 8\)"),
+        ({"vectors": np.zeros(4)}, r"\(4,\)"),
         ({"vectors": np.full((4, 8), np.nan)}, "finite"),
         ({"queries": np.zeros((2, 7))}, "7 dimensions, the gallery has 8"),
         ({"queries": np.full((2, 8), np.inf)}, "finite"),

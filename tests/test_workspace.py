@@ -1,4 +1,4 @@
-"""The workspace and its exact search, over the fake runs."""
+"""The workspace over the fake runs."""
 
 from __future__ import annotations
 
@@ -30,61 +30,6 @@ DIRECTIONS = ("t2v", "v2t")
 def workspace(tmp_path, monkeypatch):
     monkeypatch.setenv("XMR_CACHE", str(tmp_path / "cache"))
     return make_workspace(tmp_path)
-
-
-def unit(rng, *shape):
-    vectors = rng.normal(size=shape).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-# ---- exact search -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("queries", [1, 7, 50])  # below and above faiss's threshold for BLAS
-@pytest.mark.parametrize("k", [1, 10, 1000])
-def test_search_equals_brute_force(queries, k):
-    rng = np.random.default_rng(queries)
-    gallery, asked = unit(rng, 300, 16), unit(rng, queries, 16)
-    scores, indices = ExactIndex(gallery).search(asked, k)
-    brute = asked.astype(np.float64) @ gallery.T.astype(np.float64)
-    assert scores.shape == indices.shape == (queries, min(k, 300))
-    np.testing.assert_array_equal(indices, np.argsort(-brute, axis=1, kind="stable")[:, :k])
-    np.testing.assert_allclose(scores, np.take_along_axis(brute, indices, 1), atol=1e-6)
-
-
-def test_equal_scores_are_ordered_by_index_and_matches_stand_behind_their_equals():
-    gallery = np.repeat(np.eye(4, dtype=np.float32), 50, axis=0)[np.random.default_rng(0).permutation(200)]
-    best = np.flatnonzero(gallery[:, 2] == 1)
-    index = ExactIndex(gallery)
-    query = np.eye(4, dtype=np.float32)[2:3]
-    for k in (1, 5, 50):
-        np.testing.assert_array_equal(index.search(query, k)[1][0], best[:k])
-    own = best[:2]
-    np.testing.assert_array_equal(index.search(query, 50, behind=[own])[1][0], [*best[2:], *own])
-    np.testing.assert_array_equal(index.search(query, 5, behind=[own])[1][0], best[2:7])
-
-
-def test_the_index_copies_nothing():
-    vectors = unit(np.random.default_rng(0), 20, 8)
-    assert ExactIndex(vectors).vectors is vectors
-
-
-@pytest.mark.parametrize(
-    ("vectors", "words"),
-    [
-        (np.zeros((0, 4)), r"\(0, 4\)"),
-        (np.zeros(4), r"\(4,\)"),
-        (np.full((2, 2), np.nan), "finite"),
-    ],
-)
-def test_an_index_refuses_what_it_cannot_rank(vectors, words):
-    with pytest.raises(ValueError, match=words):
-        ExactIndex(vectors)
-
-
-def test_queries_of_another_width_are_refused():
-    with pytest.raises(ValueError, match="5 dimensions, the gallery has 4"):
-        ExactIndex(np.ones((3, 4))).search(np.ones((1, 5)), 1)
 
 
 # ---- queries ------------------------------------------------------------------------------------------------
