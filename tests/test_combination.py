@@ -527,13 +527,6 @@ def test_what_the_script_refuses(folders, capsys, tmp_path):
     assert "not the version" in capsys.readouterr().err
 
 
-def test_help_lists_the_rules(capsys):
-    with pytest.raises(SystemExit):
-        combine.main(["--help"])
-    told = capsys.readouterr().out
-    assert all(f"  {rule}: " in told for rule in combine.RULES)
-
-
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 def test_reciprocal_ranks_of_one_model_measure_as_the_model(unknown):
     """Also against a truth, with pairs of unknown truth left out."""

@@ -9,29 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from scripts import (
-    add,
-    benchmark_selectors,
-    combine,
-    compare,
-    data,
-    evaluate,
-    flag,
-    pretrain,
-    report,
-    ship,
-    told,
-    train,
-)
+from scripts import combine, compare, data, evaluate, flag, pretrain, told, train
 from scripts.command import training_command
 from tests import tiny
 from xmr.checkpoints import list_runs
 from xmr.checkpoints.folder import RUN, STATE
+from xmr.losses import LOSSES
 from xmr.workspace import Workspace
 from xmr.workspace.commands import verdict_commands
 from xmr.workspace.pages import open_pages
@@ -39,20 +28,9 @@ from xmr.workspace.pages import open_pages
 ROOT = Path(__file__).parent.parent
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
 SCRIPTS = {
-    Path(module.__file__).name: module
-    for module in (
-        add,
-        benchmark_selectors,
-        combine,
-        compare,
-        data,
-        evaluate,
-        flag,
-        pretrain,
-        report,
-        ship,
-        train,
-    )
+    path.name: import_module(f"scripts.{path.stem}")
+    for path in sorted((ROOT / "scripts").glob("*.py"))
+    if "def main(" in path.read_text()
 }
 READERS = {name: SCRIPTS[name] for name in ("combine.py", "evaluate.py", "flag.py", "report.py")}
 
@@ -314,6 +292,22 @@ def test_a_folder_of_pictures_tells_which_are_in_train_too(tmp_path):
     assert told.startswith("  1 of 1 test pictures are identical to pictures of the train split")
     (warned,) = (line for line in err.splitlines() if "missing" in line)
     assert warned.startswith("warning: ") and "gone.png" in warned and ".py" not in err
+
+
+HELP = {
+    "train.py": (*LOSSES, "linear", "caption_similarity", "blocks", "imagefolder", "temperature=0.07"),
+    "compare.py": (*LOSSES, "--trials"),
+    "combine.py": [f" {rule}: " for rule in combine.RULES],
+    "pretrain.py": [f"default: {n}" for n in ("320000", "40000", "192", "64", "28", "0.002", "blocks")],
+}
+
+
+@pytest.mark.parametrize("script", HELP)
+def test_help_lists_what_is_registered_and_every_default(script, capsys):
+    with pytest.raises(SystemExit) as stop:
+        SCRIPTS[script].main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0 and [word for word in HELP[script] if word not in told] == []
 
 
 # ---- Ctrl-C ------------------------------------------------------------------------------------------------

@@ -220,14 +220,6 @@ def test_nothing_is_written_over_that_is_no_encoder(folder, tmp_path, capsys):
     assert weights(tmp_path / "e") != made
 
 
-def test_help_tells_every_default(capsys):
-    with pytest.raises(SystemExit):
-        script.parse(["--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    for value in ("320000", "40000", "192", "64", "28", "0.002", "blocks"):
-        assert f"default: {value}" in told
-
-
 def test_the_script_tells_faults_in_one_line(tmp_path, capsys):
     assert script.main(["--dataset", str(tmp_path), "--out", str(tmp_path / "e")]) == 2
     assert "Traceback" not in capsys.readouterr().err

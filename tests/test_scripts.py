@@ -212,15 +212,6 @@ def test_a_parameter_that_two_have_needs_its_owner():
     }  # fmt: skip
 
 
-def test_help_lists_what_is_registered(capsys):
-    with pytest.raises(SystemExit) as stop:
-        train_script.main(["--help"])
-    told = capsys.readouterr().out
-    assert stop.value.code == 0
-    for name in (*LOSSES, "linear", "caption_similarity", "blocks", "imagefolder", "temperature=0.07"):
-        assert name in told
-
-
 # ---- evaluate ----------------------------------------------------------------------------------------------
 
 
