@@ -402,6 +402,18 @@ def test_msrvtt_reads_several_files_as_one_and_features_can_be_named(tmp_path):
     assert "test_videodatainfo.json, videos[0]: 'video2' was listed already (" in fault(tmp_path)
 
 
+def test_features_of_msrvtt_follow_the_lists_of_1k_a(tmp_path):
+    annotation(tmp_path, NAMES, ["train", "test", "test", "train"])
+    store(tmp_path, "folder", NAMES, ragged([2] * 4))
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text("key,video_id,sentence\nret0,video3,the one\n")
+    (tmp_path / "MSRVTT_train.9k.csv").write_text("video_id\nvideo0\nvideo1\n")
+    test, train = load_dataset(tmp_path), load_dataset(tmp_path, "train")
+    assert (test.visual_ids, test.captions) == (["video3"], ["the one"])
+    assert test.about["protocol"] == train.about["protocol"] == "1k-A"
+    assert set(train.visual_ids) < {"video0", "video1"}  # of which one is made the validation split
+    assert train.faults == {"videos of split 'in no list'": 1}
+
+
 def test_msrvtt_makes_splits_where_none_are_told(tmp_path):
     names = [f"video{i}" for i in range(40)]
     annotation(tmp_path, names)

@@ -1,7 +1,10 @@
-"""Features of a video's frames, as many as it has, with MSR-VTT's own annotation.
+"""MSR-VTT's own annotation, with its videos or with features of their frames, as many as each has.
 
     videodatainfo.json (any name)     "videos": [{"video_id", "split", "category", …}, …],
                                       "sentences": [{"video_id", "caption"}, …]; several such files are read as one
+    MSRVTT_JSFUSION_test.csv          optional: the 1k-A test split, one sentence for each of 1,000 videos
+    MSRVTT_train.9k.csv               optional, beside it: the videos of its training split (else all others)
+    ANY_FOLDER/{video_id}.mp4         in one folder or several; or instead of videos
     ANY_FOLDER/{video_id}.npy         (T, D), T of its own, or (D,) for one vector each
     or ANY.npz                        a member {video_id} likewise, or `names` with `features` (N, T, D) or (N, D)
     or ANY.npy                        (N, T, D) or (N, D), with names.txt (a name per line) or in the order of
@@ -17,7 +20,7 @@ import difflib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -27,11 +30,22 @@ from xmr.data.clips import even
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.items import kept_together
+from xmr.data.named_files import item_of, of_files
 from xmr.data.names import matched
-from xmr.data.tables import Row, Skips, captions_of, columns_of, json_content, json_keys, records
+from xmr.data.tables import (
+    Row,
+    Skips,
+    captions_of,
+    columns_of,
+    json_content,
+    json_keys,
+    read_rows,
+    records,
+)
 from xmr.disk_arrays import zeros_on_disk
 from xmr.registry import Range
 
+TEST, TRAIN = "*JSFUSION_test.csv", "*train.9k.csv"
 Rows = dict[str, Callable[[], np.ndarray]]  # what reads the features (T, D) or (D,) of a video, by its id
 
 
@@ -51,11 +65,10 @@ def msrvtt(
     a warning and counted in `faults`; with `strict` the first is an error. `seed` makes missing splits. Raises
     DataFault, naming file and place, on anything else that is wrong.
     """
-    videos, sentences = annotation(folder)
+    videos, sentences, named, about = annotation(folder)
     ids = [video.text("video_id") for video in videos]
     source, rows = _features(folder, features, ids, len({video.file for video in videos}))
     columns = columns_of(videos)
-    named = [splits.declared(video) if "split" in columns else "train" for video in videos]
     keys = kept_together(ids, set(named), (_head(rows.get(name)) for name in ids))
     chosen = splits.choose(named, keys, split, seed, folder)
 
@@ -90,8 +103,46 @@ def msrvtt(
         columns={
             name: [videos[place].values.get(name) for place in kept] for name in columns if name not in hidden
         },
-        about={"splits": chosen.note, "features": source.name},
+        about={"splits": chosen.note, "features": source.name} | about,
         skips=skips,
+    )
+
+
+def msrvtt_videos(
+    folder: Path,
+    split: Split,
+    *,
+    strict: bool = False,
+    seed: int = 0,
+    root: str = "",
+    frames: Annotated[int, Range(1, 64)] = 8,
+    size: Annotated[int, Range(16, 1024)] = 256,
+) -> Dataset:
+    """a JSON file with videos and sentences, as MSR-VTT has, and the videos; with MSRVTT_JSFUSION_test.csv the split 1k-A
+
+    Videos are looked for below `root`, or the folder; `frames` and `size` are as of `videofolder`. Those that are missing,
+    unreadable or too large, and blank captions, are skipped with a warning and counted in `faults`; with `strict` the first
+    is an error. `seed` makes missing splits. Raises DataFault, naming file and place, on anything else that is wrong.
+    """
+    videos, sentences, named, about = annotation(folder)
+    where = Path(root).expanduser() if root else folder
+    ids = [video.text("video_id") for video in videos]
+    return of_files(
+        folder,
+        split,
+        where,
+        [
+            item_of(video, name, captions(sentences[name]), where)
+            for video, name in zip(videos, ids, strict=True)
+        ],
+        named,
+        hidden={"video_id", "split", "id"},
+        skips=Skips(strict),
+        seed=seed,
+        clips=True,
+        frames=frames,
+        size=size,
+        about=about,
     )
 
 
@@ -100,8 +151,40 @@ def annotation_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.json")) if {"videos", "sentences"} & set(json_keys(path))]
 
 
-def annotation(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
-    """All videos, and the sentences of each by its id."""
+class Annotation(NamedTuple):
+    """What a folder's JSON, and the lists of 1k-A, say."""
+
+    videos: list[Row]
+    sentences: dict[str, list[Row]]  # by a video's id
+    named: list[str]  # the split of each video
+    about: dict[str, str]
+
+
+def annotation(folder: Path) -> Annotation:
+    """All that is annotated. Raises DataFault, naming file and place."""
+    videos, sentences = _annotated(folder)
+    if tests := sorted(folder.glob(TEST)):
+        return Annotation(videos, *_of_1k_a(sentences, tests[0], sorted(folder.glob(TRAIN))))
+    by_column = "split" in columns_of(videos)
+    named = [splits.declared(video) if by_column else "train" for video in videos]
+    return Annotation(videos, sentences, named, {})
+
+
+def _of_1k_a(
+    sentences: dict[str, list[Row]], test: Path, train: list[Path]
+) -> tuple[dict[str, list[Row]], list[str], dict[str, str]]:
+    """The sentences, of videos of the test split the one that it has there, the split of each video, and the protocol."""
+    asked = {row.text("video_id"): row for row in read_rows(test)}
+    if stray := [name for name in asked if name not in sentences]:
+        raise DataFault(f"{test}: {stray[0]!r} is none of the videos")
+    learned = {row.text("video_id") for row in read_rows(train[0])} if train else set(sentences)
+    named = ["test" if name in asked else "train" if name in learned else "in no list" for name in sentences]
+    own = {name: [row._replace(values={"caption": row.text("sentence")})] for name, row in asked.items()}
+    return sentences | own, named, {"protocol": "1k-A"}
+
+
+def _annotated(folder: Path) -> tuple[list[Row], dict[str, list[Row]]]:
+    """All videos, and the sentences of each by its id, in the order of the videos."""
     videos: list[Row] = []
     written: list[Row] = []
     for path in annotation_files(folder):

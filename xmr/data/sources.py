@@ -17,8 +17,7 @@ from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
 from xmr.data.hub import PRESETS, fetched, is_remote, params_of
 from xmr.data.metadata import is_described, metadata_files, split_folders
-from xmr.data.msrvtt import annotation_files, msrvtt
-from xmr.data.msrvtt_videos import msrvtt_videos
+from xmr.data.msrvtt import annotation_files, msrvtt, msrvtt_videos
 from xmr.data.names import VIDEOS, ending_with
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
