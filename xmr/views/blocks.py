@@ -13,6 +13,7 @@ from typing import Any
 from xmr.views import values
 
 Block = dict[str, Any]
+Options = Sequence[str | tuple[str, Any]]  # a name and its value; a text is both
 
 
 def words(id: str, text: str, kind: str = "finding") -> Block:
@@ -72,18 +73,18 @@ def fold(id: str, title: str, *blocks: Block, opened: bool = False) -> Block:
     return {"kind": "fold", "id": id, "title": title, "blocks": list(blocks), "opened": opened}
 
 
-def menu(id: str, label: str, options: Sequence[tuple[str, Any]], value: Any, **more: Any) -> Block:
+def menu(id: str, label: str, options: Options, value: Any, **more: Any) -> Block:
     """A choice of one. `more`: `key` or `act`, and `shown=False` where only its name is for those who listen."""
-    return _control("menu", id, label, value, options=[list(one) for one in options], **more)
+    return _control("menu", id, label, value, options=_listed(options), **more)
 
 
-def radio(id: str, label: str, options: Sequence[tuple[str, Any]], value: Any, **more: Any) -> Block:
-    return _control("radio", id, label, value, options=[list(one) for one in options], **more)
+def radio(id: str, label: str, options: Options, value: Any, **more: Any) -> Block:
+    return _control("radio", id, label, value, options=_listed(options), **more)
 
 
-def many(id: str, label: str, options: Sequence[tuple[str, str]], value: Sequence[str], **more: Any) -> Block:
+def many(id: str, label: str, options: Options, value: Sequence[str], **more: Any) -> Block:
     """A choice of several, by typing."""
-    return _control("many", id, label, list(value), options=[list(one) for one in options], **more)
+    return _control("many", id, label, list(value), options=_listed(options), **more)
 
 
 def slider(id: str, label: str, low: float, high: float, value: float, step: float, **more: Any) -> Block:
@@ -103,6 +104,15 @@ def button(id: str, label: str, **more: Any) -> Block:
     """`act`: what the view is asked; `set`: keys of the state with their new values; `link`: where it leads; `counts`: the
     act's data are how often it was pressed since its last answer."""
     return _control("button", id, label, None, **more)
+
+
+def turns(prefix: str) -> list[Block]:
+    """The buttons that turn the pages of a list (`Scene.turned`)."""
+    return [button(f"{prefix}-{label.lower()}", label, counts=True) for label in ("Previous", "Next")]
+
+
+def _listed(options: Options) -> list[list[Any]]:
+    return [[one, one] if isinstance(one, str) else list(one) for one in options]
 
 
 def _control(kind: str, id: str, label: str, value: Any, **more: Any) -> Block:

@@ -9,7 +9,7 @@ import numpy as np
 from xmr.analysis import Distribution, ScoreSamples, score_distributions
 from xmr.figures.distributions import KINDS, distribution_figure, distribution_words
 from xmr.views import Scene, tab
-from xmr.views.blocks import Block, button, chart, part, radio, row, words
+from xmr.views.blocks import Block, chart, part, radio, row, turns, words
 from xmr.views.pairs import pair_card
 from xmr.views.values import cards, table
 from xmr.words import NOTHING, fixed, percent, score, significant
@@ -150,9 +150,8 @@ def _listed(
     noun = "z-score" if state.density == "z" else "score"
     what = f"{KINDS[kind][0]} of {run} with a {noun} of {significant(low)} to {significant(high)}"
     said = f"{where} {what}" if made else f"There are no {what} in the sample."
-    turn = [button(f"distributions-{label.lower()}", label, counts=True) for label in ("Previous", "Next")]
     return [
-        row("distributions-pages", *turn, words("distributions-where", said)),
+        row("distributions-pages", *turns("distributions"), words("distributions-where", said)),
         part("cards", "distributions-pairs", cards(made)),
     ]
 

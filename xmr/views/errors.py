@@ -6,7 +6,7 @@ from typing import Any
 
 from xmr.figures.errors import RANK_BINS
 from xmr.views import Scene, file_of, tab
-from xmr.views.blocks import Block, button, chart, column, drawn, menu, number, part, radio, row, words
+from xmr.views.blocks import Block, button, chart, column, drawn, menu, number, part, radio, row, turns, words
 from xmr.views.error_charts import HUBS, as_latex, bucket_chart, hub_chart, rank_chart, slice_chart
 from xmr.views.error_lists import ANY, BUCKETS, CUTOFFS, ORDERS, Asked, filter_words, listed, slicings
 from xmr.views.error_rows import as_csv, hub_rows, rows
@@ -128,45 +128,18 @@ def _knows(scene: Scene) -> bool:
 
 
 def _controls(scene: Scene, asked: Asked) -> list[Block]:
-    names = [(name, name) for name in scene.workspace.runs]
-    again = {"page": 0}
+    names, state, again = list(scene.workspace.runs), scene.state, {"page": 0}
+    first = "Right means a match among the first"
     counted = [("the annotation", "annotation"), ("the truth", "truth")]
-    return [
-        row(
-            "errors-controls",
-            menu("errors-a", "Run A", [("the baseline", ""), *names], scene.state.a, key="a", resets=again),
-            menu(
-                "errors-b",
-                "Run B",
-                [("the next chosen run", ""), *names],
-                scene.state.b,
-                key="b",
-                resets=again,
-            ),
-            radio(
-                "errors-at",
-                "Right means a match among the first",
-                [(str(k), k) for k in CUTOFFS],
-                asked.k,
-                key="at",
-                resets=again,
-            ),
-            *(
-                [
-                    radio(
-                        "errors-counted",
-                        "Matches by",
-                        counted,
-                        scene.state.counted,
-                        key="counted",
-                        resets=again,
-                    )
-                ]
-                if _knows(scene)
-                else []
-            ),
-        )
+    shown = [
+        menu("errors-a", "Run A", [("the baseline", ""), *names], state.a, key="a", resets=again),
+        menu("errors-b", "Run B", [("the next chosen run", ""), *names], state.b, key="b", resets=again),
+        radio("errors-at", first, [(str(k), k) for k in CUTOFFS], asked.k, key="at", resets=again),
     ]
+    if _knows(scene):
+        by = radio("errors-counted", "Matches by", counted, state.counted, key="counted", resets=again)
+        shown.append(by)
+    return [row("errors-controls", *shown)]
 
 
 def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
@@ -182,7 +155,6 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
     match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
-    turn = [button(f"errors-{label.lower()}", label, counts=True) for label in ("Previous", "Next")]
     return [
         column(
             "errors-found",
@@ -192,7 +164,7 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
                     "errors-bucket", "List", [(f"{BUCKETS[name]} · {counts[name]:,}", name) for name in BUCKETS if name in counts],
                     asked.bucket, key="bucket", resets=again,
                 ),
-                menu("errors-slicing", "Slices by", [(name, name) for name in ways], asked.slicing, key="slicing", resets={"slice": "", **again}),
+                menu("errors-slicing", "Slices by", list(ways), asked.slicing, key="slicing", resets={"slice": "", **again}),
                 menu("errors-slice", "Slice", [("all", ""), *parts], asked.slice, key="slice", resets=again),
                 menu("errors-order", "Order", [(text, name) for name, text in ORDERS.items()], asked.order, key="order", resets=again),
                 number("errors-seed", "Seed", 0, 1_000_000, state.draw, key="draw", resets=again),
@@ -207,7 +179,7 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
         part("queries", "errors-list", query_list(rows(workspace, asked, some), about, "Open in Search", empty), on=["open"]),
         row(
             "errors-pages",
-            *turn,
+            *turns("errors"),
             words("errors-where", where if len(some) else "none", "note"),
             button("errors-csv", "List as CSV", save="errors.csv"),
             button("errors-latex", "Slices as LaTeX", save="errors.tex"),

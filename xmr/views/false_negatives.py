@@ -62,30 +62,15 @@ def false_negatives(scene: Scene) -> list[Block]:
     params = asked.settings[selector]
     state = scene.state
     combined = [name for name in workspace.runs if name not in names]
+    again = {"page": 0}
     controls = column(
         "fn-controls",
-        menu(
-            "fn-run", "Run", [(name, name) for name in names], state.fn_run, key="fn_run", resets={"page": 0}
-        ),
+        menu("fn-run", "Run", names, state.fn_run, key="fn_run", resets=again),
         words("fn-combined", NO_LOSS.format(", ".join(combined)) if combined else "", "note"),
-        menu(
-            "fn-selector",
-            "Selector",
-            [(name, name) for name in SELECTORS],
-            selector,
-            key="selector",
-            resets={"page": 0},
-        ),
+        menu("fn-selector", "Selector", list(SELECTORS), selector, key="selector", resets=again),
         words("fn-about", about_selector(workspace, state.fn_run, selector), "note"),
         *sliders(SELECTORS[selector], params, "fn", "fn-param"),
-        many(
-            "fn-beside",
-            "Compare with",
-            [(name, name) for name in SELECTORS],
-            state.compare or (),
-            key="compare",
-            resets={"page": 0},
-        ),
+        many("fn-beside", "Compare with", list(SELECTORS), state.compare or (), key="compare", resets=again),
     )
     filters_, order, how, panel, exports, turns, pairs = _list(scene, asked)
     people = _people(workspace, asked)
@@ -190,39 +175,38 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
     move, *shown = _turn(act) or (0, state.page, state.page)
     page = list_page(workspace, asked, scene.visitor.name, names, (shown[0], shown[1]), move)
     scene.set(page=page.shown[0] if page.shown else 0)
-    forgotten = workspace.verdicts.forgotten
-    again = {"page": 0}
     turn = [
         button(f"fn-{id}", label, block="fn-turn", data=[step, *(page.shown or ())])
         for id, label, step in (("previous", "Previous", -1), ("next", "Next", 1))
     ]
-    exports = [
-        button(f"fn-{kind}", label, save=name)
-        for kind, label, name in (
-            ("jsonl", "JSONL", "verdicts.jsonl"),
-            ("csv", "CSV", "verdicts.csv"),
-            ("agreement-csv", "Agreement (CSV)", "agreement.csv"),
-        )
+    unasked = {"suspect_visual": "", "suspect_text": ""}
+    return [
+        *_list_controls(scene, asked),
+        _judging(workspace.verdicts.forgotten, page.panel),
+        _exports(scene),
+        row(
+            "fn-pages",
+            *turn,
+            button("fn-clear", "Clear the pair asked for", set=unasked, hidden=not any(names)),
+            words("fn-where", page.where, "note"),
+        ),
+        part("cards", "fn-pairs", page.cards | {"one": state.mode == "one"}),
     ]
+
+
+def _list_controls(scene: Scene, asked: Asked) -> list[Block]:
+    """The filters, the order in words, and how to judge."""
+    workspace, state, again = scene.workspace, scene.state, {"page": 0}
     selectors, runs = len(asked.settings), 1 if workspace.is_large(state.split) else len(asked.runs)
+    chosen = [radio("fn-list", "List", filters(workspace), state.list, key="list", resets=again)]
+    if asked.listed == "only":
+        others, label = [ANY, *SELECTORS], "and not suspected by"
+        chosen.append(menu("fn-not-by", label, others, asked.not_by, key="not_by", resets=again))
+    known = "Scores, suspicions, truth and others' answers"
     return [
         row(
             "fn-filters",
-            radio("fn-list", "List", filters(workspace), state.list, key="list", resets=again),
-            *(
-                [
-                    menu(
-                        "fn-not-by",
-                        "and not suspected by",
-                        [(one, one) for one in (ANY, *SELECTORS)],
-                        asked.not_by,
-                        key="not_by",
-                        resets=again,
-                    )
-                ]
-                if asked.listed == "only"
-                else []
-            ),
+            *chosen,
             radio("fn-judged", "Judged", JUDGED, state.judged, key="judged", resets=again),
             menu("fn-by", "Order", ORDERS, state.by, key="by", resets=again),
         ),
@@ -230,53 +214,45 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
         row(
             "fn-how",
             radio("fn-mode", "Judge", MODES, state.mode, key="mode", resets=again),
-            radio(
-                "fn-answers",
-                "Scores, suspicions, truth and others' answers",
-                BLIND,
-                state.answers,
-                key="answers",
-            ),
+            radio("fn-answers", known, BLIND, state.answers, key="answers"),
             words("fn-blind", "" if asked.blind or state.answers == "shown" else TOLD, "note"),
         ),
-        row(
-            "fn-judging",
-            {
-                "kind": "visitor",
-                "id": "fn-name",
-                "label": "Your name",
-                "placeholder": "under which your verdicts are kept",
-            },
-            part("verdicts", "fn-verdicts", page.panel)
-            | {
-                "ask": {"judge": "judge", "count": "count"},
-                "settings": {"name": "fn-name", "exports": "fn-exports", "forgetful": forgotten},
-            },
-            widths=(1, 3),
-        ),
-        fold(
-            "fn-exports",
-            "Export and use the verdicts on this split",
-            *([words("fn-forgets", FORGETS)] if forgotten else []),
-            row("fn-export", *exports),
-            words("fn-use", USE, "note"),
-            code("fn-commands", _commands(scene)),
-            words("fn-names", NAMES, "note"),
-            opened=forgotten,
-        ),
-        row(
-            "fn-pages",
-            *turn,
-            button(
-                "fn-clear",
-                "Clear the pair asked for",
-                set={"suspect_visual": "", "suspect_text": ""},
-                hidden=not any(names),
-            ),
-            words("fn-where", page.where, "note"),
-        ),
-        part("cards", "fn-pairs", page.cards | {"one": state.mode == "one"}),
     ]
+
+
+def _judging(forgotten: bool, panel: dict[str, Any]) -> Block:
+    """The person's name, and what is judged."""
+    told = "under which your verdicts are kept"
+    return row(
+        "fn-judging",
+        {"kind": "visitor", "id": "fn-name", "label": "Your name", "placeholder": told},
+        part("verdicts", "fn-verdicts", panel)
+        | {
+            "ask": {"judge": "judge", "count": "count"},
+            "settings": {"name": "fn-name", "exports": "fn-exports", "forgetful": forgotten},
+        },
+        widths=(1, 3),
+    )
+
+
+def _exports(scene: Scene) -> Block:
+    """Files of verdicts, and what to run with them."""
+    forgotten = scene.workspace.verdicts.forgotten
+    return fold(
+        "fn-exports",
+        "Export and use the verdicts on this split",
+        *([words("fn-forgets", FORGETS)] if forgotten else []),
+        row(
+            "fn-export",
+            button("fn-jsonl", "JSONL", save="verdicts.jsonl"),
+            button("fn-csv", "CSV", save="verdicts.csv"),
+            button("fn-agreement-csv", "Agreement (CSV)", save="agreement.csv"),
+        ),
+        words("fn-use", USE, "note"),
+        code("fn-commands", _commands(scene)),
+        words("fn-names", NAMES, "note"),
+        opened=forgotten,
+    )
 
 
 def _people(workspace: Workspace, asked: Asked, whole: bool = False) -> list[Block]:

@@ -123,7 +123,7 @@ def _forest(scene: Scene, which: Block, shown: list[Results]) -> list[Block]:
             "results-controls",
             which,
             radio("results-ways", "Directions", ways, scene.state.ways, key="ways", quiet=True),
-            menu("results-measure", "Measure", [(title, title) for title in found.titles], measure, key="measure"),
+            menu("results-measure", "Measure", found.titles, measure, key="measure"),
         ),
         chart("results-forest", f"{measure} of each run", figure, text, forest_rows(panels), on=["select"]),
     ]  # fmt: skip

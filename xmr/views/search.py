@@ -16,6 +16,7 @@ from xmr.views.scales import SCALES
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import item_link
 
+UPLOAD = {"kind": "control", "control": "upload", "id": "upload", "label": "Upload a picture"}
 MOST_STEPS = 50  # that one answer goes on by, whatever a browser sends
 
 
@@ -32,6 +33,7 @@ def search(scene: Scene) -> list[Block]:
     words, data = asks_text(workspace), workspace.dataset()
     # Of features that were made elsewhere no encoder is known that could read another picture.
     pictures = data.visuals is not None and data.visual_features is None and data.classes is None
+    scales = [(words, name) for name, words in SCALES.items()]
     line = text(
         "query", "Query", shown_text(workspace, asked), bare=True, quiet=True, hidden=not words, placeholder=f"Describe a {_noun(workspace)}",
     )  # fmt: skip
@@ -40,21 +42,10 @@ def search(scene: Scene) -> list[Block]:
             "ask",
             line,
             button("go", "Search", primary=True, hidden=not words, source="query"),
-            *(
-                [{"kind": "control", "control": "upload", "id": "upload", "label": "Upload a picture"}]
-                if pictures
-                else []
-            ),
+            *([UPLOAD] if pictures else []),
             button("next", "Next disagreement", counts=True),
             button("random", "Random"),
-            menu(
-                "scale",
-                "Scores",
-                [(words, name) for name, words in SCALES.items()],
-                scene.state.scale,
-                key="scale",
-                quiet=True,
-            ),
+            menu("scale", "Scores", scales, scene.state.scale, key="scale", quiet=True),
         ),
         part("grid", "results", found | {"left_out": left_out}, on=["pick"]),
     ]

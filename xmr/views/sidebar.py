@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from xmr.views import Scene
 
 
+POINTED = {"page": 0, "cell": "", "bin": ""}  # at pairs of the split before
+
+
 def sidebar(scene: Scene) -> list[Block]:
     workspace, state = scene.workspace, scene.state
     data, words = workspace.dataset(), words_of(workspace.dataset())
     ways = [(words.t2v, "t2v"), (words.v2t, "v2t")]
     if data.gallery_visuals is not None:  # there, the visuals are what is meant to ask
         ways.reverse()
-    names = list(workspace.runs)
     shown = [
         {
             "kind": "brand",
@@ -38,17 +40,9 @@ def sidebar(scene: Scene) -> list[Block]:
         },
         blocks.radio("direction", "Direction", ways, state.direction, key="direction", resets={"page": 0}),
         blocks.many("runs", "Runs", run_choices(workspace), state.runs or (), key="runs", resets={"page": 0}),
-        blocks.menu("baseline", "Baseline", [(name, name) for name in names], state.baseline, key="baseline"),
+        blocks.menu("baseline", "Baseline", list(workspace.runs), state.baseline, key="baseline"),
         blocks.slider("k", "Results per run (k)", 4, 24, state.k, 1, key="k"),
-        # What was pointed at are pairs of the split before.
-        blocks.menu(
-            "split",
-            "Split",
-            split_choices(workspace),
-            state.split,
-            key="split",
-            resets={"page": 0, "cell": "", "bin": ""},
-        ),
+        blocks.menu("split", "Split", split_choices(workspace), state.split, key="split", resets=POINTED),
     ]
     if items := fault_items(workspace):
         shown.append({"kind": "faults", "id": "faults", "items": [list(item) for item in items]})

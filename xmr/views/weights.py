@@ -7,7 +7,21 @@ from typing import Any
 from xmr.losses import LOSSES
 from xmr.views import Scene, tab
 from xmr.views.batch_maps import HINT, Asked, choices, loss_of, show_both, show_cell, show_one
-from xmr.views.blocks import Block, button, column, drawn, fold, menu, number, part, radio, row, slider, words
+from xmr.views.blocks import (
+    Block,
+    Options,
+    button,
+    column,
+    drawn,
+    fold,
+    menu,
+    number,
+    part,
+    radio,
+    row,
+    slider,
+    words,
+)
 from xmr.views.params import sliders
 from xmr.views.runs import NO_LOSS
 from xmr.views.values import cards
@@ -28,6 +42,10 @@ from xmr.workspace.measurements import OTHERS
 
 MOST_PAIRS = 64  # of a batch
 
+LIE_BELOW = (
+    f"{OTHERS} other negatives lie below, as widely spread as the run's own. Weights are those of this query alone, found by "
+    "automatic differentiation."
+)
 MARKS = (
     "Weights are d loss / d score of this batch's loss, the mean over its queries of both directions. Orange pairs are "
     "pushed apart, green ones pulled together. Squares mark annotated matches, diamonds suspected false negatives{}."
@@ -49,16 +67,14 @@ def weights(scene: Scene) -> list[Block]:
     of_card, at, missing = _cell(scene, what)
     combined = [name for name in workspace.runs if name not in workspace.trained]
     about = [LOSSES[loss].caption, NO_LOSS.format(", ".join(combined)) if combined else ""]
-    controls = [
+    as_trained = "Back to the trained values" if owner else "Back to the defaults"
+    marks = MARKS.format(", circles pairs that truly match" if workspace.dataset().truth else "")
+    return [
         row(
             "weights-controls",
             menu("weights-choice", "Loss", offered, choice, key="loss", resets={"params": ""}),
             *sliders(LOSSES[loss], hyper, "weights", "weights-param"),
-            button(
-                "weights-reset",
-                "Back to the trained values" if owner else "Back to the defaults",
-                set={"params": ""},
-            ),
+            button("weights-reset", as_trained, set={"params": ""}),
         ),
         words("weights-about", " ".join(about).strip(), "note"),
         fold(
@@ -66,69 +82,42 @@ def weights(scene: Scene) -> list[Block]:
             "The query of the curves",
             _place(query, "weights-positive", "score of its positive", query.positive, PLACES[0]),
             _place(query, "weights-top", "score of its hardest other negative", query.hardest, PLACES[1]),
-            words(
-                "weights-others",
-                f"{OTHERS} other negatives lie below, as widely spread as the run's own. Weights are those of this query "
-                "alone, found by automatic differentiation.",
-                "note",
-            ),
+            words("weights-others", LIE_BELOW, "note"),
         ),
+        _curves(scene, choice, hyper, query),
+        words("weights-batch", "A real batch", "heading"),
+        _batch_controls(scene, offered, other, asks_pair=bool(what.pair)),
+        words("weights-marks", marks, "note"),
+        *_maps(scene, what, missing or _card(scene, of_card, at)),
     ]
+
+
+def _curves(scene: Scene, choice: str, hyper: dict[str, Any], query: Setting) -> Block:
+    """The curve of the chosen loss, and those of all chosen runs."""
+    workspace, state = scene.workspace, scene.state
     curve = drawn("weights-curve", "Weight against similarity", show_curve(workspace, choice, hyper, query))
-    every = show_comparison(workspace, list(scene.state.runs or ()), scene.state.split, scene.state.axis)
+    every = show_comparison(workspace, list(state.runs or ()), state.split, state.axis)
+    axes = [(text, name) for name, text in AXES.items()]
     comparison = column(
         "weights-all",
         drawn("weights-comparison", "Weight of a negative, all chosen runs", every),
-        radio(
-            "weights-axis",
-            "Axis",
-            [(text, name) for name, text in AXES.items()],
-            scene.state.axis,
-            key="axis",
-            quiet=True,
-        ),
+        radio("weights-axis", "Axis", axes, state.axis, key="axis", quiet=True),
     )
-    return [
-        *controls,
-        row("weights-curves", curve, comparison),
-        words("weights-batch", "A real batch", "heading"),
-        row(
-            "weights-batch-controls",
-            menu("weights-other", "Compare with", [("nothing", ""), *offered], other, key="beside"),
-            radio(
-                "weights-show",
-                "Colour",
-                [("weights", "weights"), ("scores", "scores")],
-                scene.state.colour,
-                key="colour",
-            ),
-            slider(
-                "weights-size", "pairs", 4, MOST_PAIRS, scene.state.batch, 4, key="batch", resets={"cell": ""}
-            ),
-            number(
-                "weights-seed",
-                "seed of the batch",
-                0,
-                2**31,
-                scene.state.seed,
-                key="seed",
-                resets={"cell": ""},
-            ),
-            button("weights-another", "Another batch", set={"seed": scene.state.seed + 1, "cell": ""}),
-            button(
-                "weights-clear",
-                "Clear the pair asked for",
-                hidden=not what.pair,
-                set={"pair_visual": "", "pair_text": "", "cell": ""},
-            ),
-        ),
-        words(
-            "weights-marks",
-            MARKS.format(", circles pairs that truly match" if workspace.dataset().truth else ""),
-            "note",
-        ),
-        *_maps(scene, what, missing or _card(scene, of_card, at)),
-    ]
+    return row("weights-curves", curve, comparison)
+
+
+def _batch_controls(scene: Scene, offered: Options, other: str, asks_pair: bool) -> Block:
+    state, again = scene.state, {"cell": ""}
+    unasked = {"pair_visual": "", "pair_text": "", "cell": ""}
+    return row(
+        "weights-batch-controls",
+        menu("weights-other", "Compare with", [("nothing", ""), *offered], other, key="beside"),
+        radio("weights-show", "Colour", ["weights", "scores"], state.colour, key="colour"),
+        slider("weights-size", "pairs", 4, MOST_PAIRS, state.batch, 4, key="batch", resets=again),
+        number("weights-seed", "seed of the batch", 0, 2**31, state.seed, key="seed", resets=again),
+        button("weights-another", "Another batch", set={"seed": state.seed + 1, "cell": ""}),
+        button("weights-clear", "Clear the pair asked for", hidden=not asks_pair, set=unasked),
+    )
 
 
 def _place(query: Setting, id: str, label: str, value: float, name: str) -> Block:
