@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from scripts.command import Bars, one_run, reader, say, source_of
 from scripts.options import add_places, add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
+    Retrieval,
     best_words,
     hard_negatives_by_weight,
     inner,
@@ -153,26 +155,18 @@ def flagged(
         return frozen.visual, frozen.text
 
     evidence = Evidence(data.captions, features, peers)
-    groups = data.visual_group, data.text_group
+    retrieval = Retrieval(visual, text, data.visual_group, data.text_group, evidence=evidence)
     loss, values = run.last_loss
     hyper = {p.name: values[p.name] for p in LOSSES[loss].params if p.name in values}
     heaviest: dict[tuple[int, int], float] = {}  # weight of each pair (visual, text)
     suspects: set[tuple[int, int]] = set()
     for direction in DIRECTIONS:
-        upright = direction == "v2t"
-        sides = (visual, text, *groups) if upright else (text, visual, *groups[::-1])
-        found = hard_negatives_by_weight(
-            *sides,
-            loss,
-            hyper,
-            evidence=evidence,
-            direction=direction,
-            limit=limit,
-            progress=partial(report, f"weigh the negatives of {direction} queries"),
-        )
-        v, t = (found.query, found.candidate) if upright else (found.candidate, found.query)
+        seen = replace(retrieval, direction=direction)
+        weighed = partial(report, f"weigh the negatives of {direction} queries")
+        found = hard_negatives_by_weight(seen, loss, hyper, limit=limit, progress=weighed)
+        v, t = (found.query, found.candidate)[:: 1 if direction == "v2t" else -1]
         heard = partial(report, f"ask {selector} of {direction} pairs")
-        mask = suspected_pairs(selector, params, v, t, visual, text, *groups, evidence, direction, heard)
+        mask = suspected_pairs(selector, params, v, t, seen, heard)
         pairs = list(zip(v.tolist(), t.tolist(), strict=True))
         for pair, weight in zip(pairs, found.weight.tolist(), strict=True):
             heaviest[pair] = max(weight, heaviest.get(pair, 0.0))
@@ -188,34 +182,48 @@ def flagged(
     for pair in sorted(suspects - without, key=lambda pair: (-heaviest[pair], pair)):
         once.setdefault((pair[0], int(evidence.text_keys[pair[1]])), pair)
     order = list(once.values())
-    v, t = (np.array([pair[side] for pair in order], np.int64) for side in (0, 1))
-    nearest, near = nearest_own_caption(v, t, *groups, evidence.similarity)
-    truth = truth_of(order)
+    rows = rows_of(run, data, retrieval, order, [heaviest[pair] for pair in order], truth_of(order), report)
+    return rows, len(heaviest), len(suspects - without) - len(order), right
+
+
+def rows_of(
+    run: Run,
+    data: Dataset,
+    retrieval: Retrieval,
+    pairs: Sequence[tuple[int, int]],
+    weights: Sequence[float],
+    truth: np.ndarray,
+    report: Progress,
+) -> list[dict[str, Any]]:
+    """A row with the keys `COLUMNS` for each pair (visual, text) of that weight and truth."""
+    visual, text = retrieval.visual, retrieval.text
+    v, t = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    similarity = retrieval.evidence.similarity
+    nearest, near = nearest_own_caption(v, t, data.visual_group, data.text_group, similarity)
     rows = []
-    for i, pair in enumerate(order):
-        report("rank suspected pairs", i, len(order))
+    for i in range(len(pairs)):
+        report("rank suspected pairs", i, len(pairs))
         # Each rank by its own product, so that the pair never stands above itself by a last bit.
         if not run.scores_pairs:
             row, column = text @ visual[v[i]], visual @ text[t[i]]
         else:
             row, column = inner(visual[v[i : i + 1]], text)[0], inner(text[t[i : i + 1]], visual)[0]
-        known = not np.isnan(truth[i])
         values = (
             data.visual_ids[v[i]],
             data.visual_ids[data.visual_of_text[t[i]]],
             data.captions[t[i]],
             round(float(row[t[i]]), 6),
-            float(f"{heaviest[pair]:.6g}"),
+            float(f"{weights[i]:.6g}"),
             int((row > row[t[i]]).sum()) + 1,
             int((column > column[v[i]]).sum()) + 1,
             data.captions[nearest[i]] if nearest[i] >= 0 else None,
             round(float(near[i]), 6) if nearest[i] >= 0 else None,
-            int(truth[i] > 0) if known else None,
+            None if np.isnan(truth[i]) else int(truth[i] > 0),
         )
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    if order:
-        report("rank suspected pairs", len(order), len(order))
-    return rows, len(heaviest), len(suspects - without) - len(order), right
+    if pairs:
+        report("rank suspected pairs", len(pairs), len(pairs))
+    return rows
 
 
 def as_jsonl(rows: Iterable[dict[str, Any]]) -> str:

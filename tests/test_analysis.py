@@ -6,6 +6,7 @@ import torch
 
 from tests.pair_parts import evidence
 from xmr.analysis import (
+    Retrieval,
     auc,
     batch_weights,
     best_words,
@@ -338,8 +339,8 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
     source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: (features[0, :VISUALS], features[1]))
     found = hard_negatives_by_weight(
-        visual, text, groups, LINKS, loss, {}, lambda v, t: relevant[np.ix_(v, t)],
-        evidence=source, limit=40, per_query=2,
+        Retrieval(visual, text, groups, LINKS, evidence=source), loss, {}, lambda v, t: relevant[np.ix_(v, t)],
+        limit=40, per_query=2,
     )  # fmt: skip
     scores = torch.from_numpy(visual @ text.T)
     positives = torch.from_numpy(groups[:, None] == LINKS[None])
@@ -363,7 +364,7 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
         assert found.truth[i] == relevant[q, g]
     # One query asked alone has the same weights; a loss that doesn't look at other queries can't tell.
     items = np.arange(len(LINKS))[::3]
-    lone = weights_of_query(visual, text, groups, LINKS, loss, {}, 2, items, evidence=source)
+    lone = weights_of_query(Retrieval(visual, text, groups, LINKS, evidence=source), loss, {}, 2, items)
     own = Pairs(
         scores[2:3],
         positives[2:3],
@@ -377,11 +378,10 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
 
 def test_queries_that_are_asked_for_are_the_only_ones_that_answer(embeddings):
     visual, text = embeddings
-    every = hard_negatives_by_weight(visual, text, np.arange(VISUALS), LINKS, "info_nce", {}, limit=10**6)
+    split = Retrieval(visual, text, np.arange(VISUALS), LINKS)
+    every = hard_negatives_by_weight(split, "info_nce", {}, limit=10**6)
     asked = np.array([4, 1])
-    some = hard_negatives_by_weight(
-        visual, text, np.arange(VISUALS), LINKS, "info_nce", {}, limit=10**6, asked=asked
-    )
+    some = hard_negatives_by_weight(split, "info_nce", {}, limit=10**6, asked=asked)
     kept = np.isin(every.query, asked)
     assert kept.any() and not kept.all()
     np.testing.assert_array_equal(some.query, every.query[kept])
@@ -391,14 +391,16 @@ def test_queries_that_are_asked_for_are_the_only_ones_that_answer(embeddings):
 
 def test_a_run_without_pushed_negatives_has_an_empty_list():
     x = np.eye(5, dtype=np.float32)
-    found = hard_negatives_by_weight(x, x, np.arange(5), np.arange(5), "max_of_hinges", {"margin": 0.2})
+    found = hard_negatives_by_weight(Retrieval(x, x, *2 * [np.arange(5)]), "max_of_hinges", {"margin": 0.2})
     assert len(found) == 0
     assert found.truth.shape == (0,)
 
 
 def test_unknown_truth_is_nan(embeddings):
     visual, text = embeddings
-    found = hard_negatives_by_weight(text, visual, LINKS, np.arange(VISUALS), "info_nce", {}, limit=9)
+    found = hard_negatives_by_weight(
+        Retrieval(visual, text, np.arange(VISUALS), LINKS, "t2v"), "info_nce", {}, limit=9
+    )
     assert len(found) == 9
     assert np.isnan(found.truth).all()
 
@@ -431,7 +433,7 @@ def test_suspected_pairs_are_what_the_selector_says_of_the_whole_matrix(name, di
     whole = whole if direction == "v2t" else whole.T
     assert whole.any()
     v, t = rng.integers(VISUALS, size=200), rng.integers(len(LINKS), size=200)
-    found = suspected_pairs(name, loose, v, t, visual, text, groups, LINKS, source, direction)
+    found = suspected_pairs(name, loose, v, t, Retrieval(visual, text, groups, LINKS, direction, source))
     assert (found == whole[v, t]).all()
 
 
@@ -441,8 +443,8 @@ def test_a_large_gallery_is_asked_in_parts(monkeypatch, embeddings, rng):
 
     visual, text = embeddings
     v, t = rng.integers(VISUALS, size=200), rng.integers(len(LINKS), size=200)
-    source = sources(rng)
-    asked = ("caption_similarity", {"threshold": 0.5}, v, t, visual, text, np.arange(VISUALS), LINKS, source)
+    split = Retrieval(visual, text, np.arange(VISUALS), LINKS, evidence=sources(rng))
+    asked = ("caption_similarity", {"threshold": 0.5}, v, t, split)
     whole = suspected_pairs(*asked)
     sizes = []
     original = suspects.suspected
@@ -455,7 +457,7 @@ def test_a_large_gallery_is_asked_in_parts(monkeypatch, embeddings, rng):
     assert whole.any()
     assert len(sizes) > 1
     assert max(len(pairs.scores) for pairs in sizes) <= 20
-    found = hard_negatives_by_weight(visual, text, np.arange(VISUALS), LINKS, "ladder", {}, evidence=source)
+    found = hard_negatives_by_weight(split, "ladder", {})
     assert len(found)  # its similarities within a modality are held in parts too
 
 

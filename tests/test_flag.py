@@ -12,7 +12,7 @@ import pytest
 from scripts import flag
 from scripts import train as train_script
 from tests import tiny
-from xmr.analysis import hard_negatives_by_weight
+from xmr.analysis import Retrieval, hard_negatives_by_weight
 from xmr.checkpoints import load_run
 from xmr.data import Truth, load_dataset
 from xmr.embedding import embed_dataset
@@ -56,12 +56,11 @@ def test_every_row_is_a_suspected_hard_negative_with_its_numbers(runs, capsys):
     scores = visual @ text.T
     words = CaptionSimilarity(data.captions)
     heaviest = {}
-    for upright in (True, False):
-        sides = (visual, text, data.visual_group, data.text_group)
-        sides = sides if upright else (sides[1], sides[0], sides[3], sides[2])
-        found = hard_negatives_by_weight(*sides, "info_nce", run.loss_values)
+    for direction in ("v2t", "t2v"):
+        split = Retrieval(visual, text, data.visual_group, data.text_group, direction)
+        found = hard_negatives_by_weight(split, "info_nce", run.loss_values)
         for q, c, w in zip(found.query, found.candidate, found.weight, strict=True):
-            pair = (int(q), int(c)) if upright else (int(c), int(q))
+            pair = (int(q), int(c)) if direction == "v2t" else (int(c), int(q))
             heaviest[pair] = max(w, heaviest.get(pair, 0))
     expected = {}
     for (v, t), weight in heaviest.items():

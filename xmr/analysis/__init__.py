@@ -6,7 +6,7 @@ where the groups of its two sides are equal. `truth(rows, columns)` takes two in
 relevance of every query row with every gallery column: 1 matches, 0 does not, NaN unknown.
 """
 
-from xmr.analysis.blocks import Relevance, ScoredSide, Side, inner, score_blocks, scored_sides
+from xmr.analysis.blocks import Relevance, Retrieval, ScoredSide, Side, inner, score_blocks, scored_sides
 from xmr.analysis.distributions import (
     POPULATIONS,
     Distribution,
@@ -91,6 +91,7 @@ __all__ = [
     "PrecisionRecall",
     "Projection",
     "Relevance",
+    "Retrieval",
     "ScoreSamples",
     "ScoredSide",
     "Side",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+
+from xmr.core import Direction, Pairs
+from xmr.evidence import Evidence
 
 Relevance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -51,6 +55,56 @@ def inner(queries: Side, gallery: Side) -> np.ndarray:
             return np.asarray(queries.scores[np.ix_(gallery.index, queries.index)].T, np.float32)
         return np.asarray(queries.scores[np.ix_(queries.index, gallery.index)], np.float32)
     return np.asarray(queries, np.float32) @ np.asarray(gallery, np.float32).T
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A split as one run sees it and one direction asks it.
+
+    visual (V, …) and text (T, …) are all of its items, their groups (V,) and (T,) tell which pairs are annotated, and
+    `evidence` is what losses and selectors may look at besides the scores (None: at nothing).
+    """
+
+    visual: Side
+    text: Side
+    visual_group: np.ndarray
+    text_group: np.ndarray
+    direction: Direction = "v2t"
+    evidence: Evidence | None = None
+
+    @property
+    def queries(self) -> Side:
+        return self.visual if self.direction == "v2t" else self.text
+
+    @property
+    def gallery(self) -> Side:
+        return self.text if self.direction == "v2t" else self.visual
+
+    @property
+    def query_group(self) -> np.ndarray:
+        return self.visual_group if self.direction == "v2t" else self.text_group
+
+    @property
+    def gallery_group(self) -> np.ndarray:
+        return self.text_group if self.direction == "v2t" else self.visual_group
+
+    def pairs(self, rows: np.ndarray, columns: np.ndarray, needs: Collection[str]) -> Pairs:
+        """The queries `rows` (Q,) against the items `columns` (G,) of the gallery, with the evidence in `needs`."""
+        queries, gallery = self.queries[rows], self.gallery[columns]
+        positives = torch.from_numpy(self.query_group[rows][:, None] == self.gallery_group[columns][None])
+        known = {}
+        if needs and self.evidence:
+            sides = [
+                (at, torch.from_numpy(vectors(side))) for at, side in ((rows, queries), (columns, gallery))
+            ]
+            (visuals, v), (texts, t) = sides if self.direction == "v2t" else sides[::-1]
+            known = self.evidence.of(needs, visuals, texts, v, t)
+        scores = torch.from_numpy(inner(queries, gallery))
+        return Pairs(scores, positives, ~positives, direction=self.direction, **known)
+
+    def in_single(self) -> Retrieval:
+        """The same in float32, once for all blocks; what a pair scorer said as it is."""
+        return replace(self, visual=in_single(self.visual), text=in_single(self.text))
 
 
 def vectors(side: Side) -> np.ndarray:

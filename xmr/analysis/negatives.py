@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from xmr.analysis.blocks import CELLS, WITHIN, Relevance, Side, in_single, inner, vectors, with_others
+from xmr.analysis.blocks import CELLS, WITHIN, Relevance, Retrieval, inner, with_others
 from xmr.analysis.weights import query_weights
-from xmr.core import Direction, Pairs
-from xmr.evidence import CaptionSimilarity, Evidence
+from xmr.evidence import CaptionSimilarity
 from xmr.losses import LOSSES
 
 
@@ -36,16 +35,11 @@ class HardNegatives:
 
 
 def hard_negatives_by_weight(
-    queries: Side,
-    gallery: Side,
-    query_group: np.ndarray,
-    gallery_group: np.ndarray,
+    retrieval: Retrieval,
     loss: str,
     hyper: Mapping[str, float],
     truth: Relevance | None = None,
     *,
-    evidence: Evidence | None = None,
-    direction: Direction = "v2t",
     limit: int = 2000,
     per_query: int = 3,
     asked: np.ndarray | None = None,
@@ -58,30 +52,30 @@ def hard_negatives_by_weight(
     weights by score. Pairs of weight 0 or less are not pushed and left out. No selector is applied. `asked` are indices of
     the queries to look at, all by default. `progress` hears of queries that are done, and of how many.
 
-    A loss that looks within a modality needs `evidence`, and is asked of at most `WITHIN` items and their matches at
-    a time, because similarities within a modality are held whole; elsewhere `direction` doesn't matter.
-    Raises ValueError where evidence is missing.
+    A loss that looks within a modality needs the split's `evidence`, and is asked of at most `WITHIN` items and their
+    matches at a time, because similarities within a modality are held whole. Raises ValueError where evidence is missing.
     """
+    retrieval = retrieval.in_single()
+    queries, gallery = retrieval.queries, retrieval.gallery
     # Written in place: small results kept between large temporaries would fragment the heap block by block.
     kept = len(queries), min(per_query, len(gallery))
     column, rank = np.zeros(kept, np.int64), np.zeros(kept, np.int64)
     score, weight = np.zeros(kept, np.float32), np.zeros(kept, np.float32)
     needs = LOSSES[loss].needs
-    every = in_single(gallery)
     asking = np.arange(len(queries)) if asked is None else np.unique(asked)
     done = 0
     if progress:
         progress(done, len(asking))
-    for rows, columns in _parts(query_group, gallery_group, asking, bool(needs)):
-        pairs = _pairs(queries, every, query_group, gallery_group, rows, columns, needs, evidence, direction)
+    for rows, columns in _parts(retrieval, asking, bool(needs)):
+        pairs = retrieval.pairs(rows, columns, needs)
         weights = query_weights(loss, pairs, **hyper).masked_fill_(pairs.positives, 0.0)
         many = min(kept[1], len(columns))
         place, pushed = _heaviest(weights, pairs.scores, many)
         found = pairs.scores.gather(1, place)
         column[rows, :many], score[rows, :many] = columns[place.numpy()], found.numpy()
         weight[rows, :many] = pushed.numpy()
-        whole = len(columns) == len(every)
-        against = pairs.scores if whole else torch.from_numpy(inner(queries[rows], every))
+        whole = len(columns) == len(gallery)
+        against = pairs.scores if whole else torch.from_numpy(inner(queries[rows], gallery))
         for k in range(many):
             rank[rows, k] = (against > found[:, k, None]).sum(1).numpy() + 1
         done += len(rows)
@@ -101,11 +95,10 @@ def hard_negatives_by_weight(
     return HardNegatives(query, candidate, score[order], weight[order], rank[order], relevance)
 
 
-def _parts(
-    query_group: np.ndarray, gallery_group: np.ndarray, asking: np.ndarray, within: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _parts(retrieval: Retrieval, asking: np.ndarray, within: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The queries `asking` and the items to ask them of, in parts: all items, or with `within` those of at most `WITHIN`
     groups, to which the queries belong too."""
+    query_group, gallery_group = retrieval.query_group, retrieval.gallery_group
     if not within:
         every, step = np.arange(len(gallery_group)), max(1, CELLS // max(len(gallery_group), 1))
         yield from ((some, every) for some in np.split(asking, range(step, len(asking), step)))
@@ -128,51 +121,17 @@ def _heaviest(weights: torch.Tensor, scores: torch.Tensor, many: int) -> tuple[t
 
 
 def weights_of_query(
-    queries: Side,
-    gallery: Side,
-    query_group: np.ndarray,
-    gallery_group: np.ndarray,
-    loss: str,
-    hyper: Mapping[str, float],
-    query: int,
-    items: np.ndarray,
-    *,
-    evidence: Evidence | None = None,
-    direction: Direction = "v2t",
+    retrieval: Retrieval, loss: str, hyper: Mapping[str, float], query: int, items: np.ndarray
 ) -> np.ndarray:
     """The weight of one query's pairs with `items` (N,) of the gallery, (N,): d loss / d score in the loss of the query
     against the whole gallery, as in `hard_negatives_by_weight`, which also tells of what is asked and raised."""
-    needs = LOSSES[loss].needs
-    columns = np.arange(len(gallery))
+    needs, group = LOSSES[loss].needs, retrieval.gallery_group
+    columns = np.arange(len(retrieval.gallery))
     if needs:
-        own = np.union1d(query_group[query], gallery_group[items])
-        columns = np.flatnonzero(np.isin(gallery_group, with_others(own, np.unique(gallery_group), WITHIN)))
-    row = np.array([query])
-    pairs = _pairs(queries, gallery, query_group, gallery_group, row, columns, needs, evidence, direction)
+        own = np.union1d(retrieval.query_group[query], group[items])
+        columns = np.flatnonzero(np.isin(group, with_others(own, np.unique(group), WITHIN)))
+    pairs = retrieval.pairs(np.array([query]), columns, needs)
     return query_weights(loss, pairs, **hyper)[0].numpy()[np.searchsorted(columns, items)]
-
-
-def _pairs(
-    queries: Side,
-    gallery: Side,
-    query_group: np.ndarray,
-    gallery_group: np.ndarray,
-    rows: np.ndarray,
-    columns: np.ndarray,
-    needs: Collection[str],
-    evidence: Evidence | None,
-    direction: Direction,
-) -> Pairs:
-    """Some queries against some of the gallery, with the evidence that a loss needs."""
-    scores = torch.from_numpy(inner(queries[rows], gallery[columns]))
-    positive = torch.from_numpy(query_group[rows][:, None] == gallery_group[columns][None])
-    known = {}
-    if needs and evidence:
-        q, g = (torch.from_numpy(vectors(side)) for side in (queries[rows], gallery[columns]))
-        sides = ((rows, q), (columns, g)) if direction == "v2t" else ((columns, g), (rows, q))
-        (visuals, v), (texts, t) = sides
-        known = evidence.of(needs, visuals, texts, v, t)
-    return Pairs(scores, positive, ~positive, direction=direction, **known)
 
 
 def nearest_own_caption(

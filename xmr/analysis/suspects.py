@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from xmr.analysis.blocks import WITHIN, Side, inner, vectors, with_others
-from xmr.core import Direction, Pairs
-from xmr.evidence import Evidence
+from xmr.analysis.blocks import WITHIN, Retrieval, with_others
+from xmr.core import Pairs
 from xmr.registry import Param
 from xmr.selection import SELECTORS, suspected
 from xmr.words import fixed, percent
@@ -22,15 +21,10 @@ def suspected_pairs(
     params: Mapping[str, Any],
     visuals: np.ndarray,
     texts: np.ndarray,
-    visual_embeddings: Side,
-    text_embeddings: Side,
-    visual_group: np.ndarray,
-    text_group: np.ndarray,
-    evidence: Evidence,
-    direction: Direction = "v2t",
+    retrieval: Retrieval,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Which of the pairs (visuals[i], texts[i]) the selector suspects when `direction` asks, (P,) bool.
+    """Which of the pairs (visuals[i], texts[i]) the selector suspects in the split's direction, (P,) bool.
 
     The registered selector itself is asked, of the whole matrix where there are at most `WITHIN` visuals. Of more, it
     is asked of some of the pairs at a time: their visuals, those that their texts were written for, others evenly
@@ -38,10 +32,9 @@ def suspected_pairs(
     Raises what the selector raises.
     """
     result, done = np.zeros(len(visuals), bool), 0
-    sides = (visual_embeddings, text_embeddings, visual_group, text_group)
     if progress:
         progress(done, len(visuals))
-    for part, asked, at in _asked(selector, visuals, texts, *sides, evidence, direction):
+    for part, asked, at in _asked(selector, visuals, texts, retrieval):
         result[part] = suspected(selector, asked, **params)[at].numpy()
         if progress:
             done += len(part)
@@ -55,12 +48,7 @@ def suspected_by_threshold(
     values: Sequence[float],
     visuals: np.ndarray,
     texts: np.ndarray,
-    visual_embeddings: Side,
-    text_embeddings: Side,
-    visual_group: np.ndarray,
-    text_group: np.ndarray,
-    evidence: Evidence,
-    direction: Direction = "v2t",
+    retrieval: Retrieval,
 ) -> np.ndarray:
     """`suspected_pairs` for each of the `values` of the selector's threshold, its other parameters held, (N, P) bool.
 
@@ -70,8 +58,7 @@ def suspected_by_threshold(
     if param is None:
         raise ValueError(f"{selector} has no parameter with a range, so it has no threshold to move")
     result = np.zeros((len(values), len(visuals)), bool)
-    sides = (visual_embeddings, text_embeddings, visual_group, text_group)
-    for part, asked, at in _asked(selector, visuals, texts, *sides, evidence, direction):
+    for part, asked, at in _asked(selector, visuals, texts, retrieval):
 
         def alone(value: float, asked: Pairs = asked, at: Any = at) -> np.ndarray:
             return suspected(selector, asked, **{**params, param.name: value})[at].numpy()
@@ -96,32 +83,21 @@ def threshold_of(selector: str) -> Param | None:
 
 
 def _asked(
-    selector: str,
-    visuals: np.ndarray,
-    texts: np.ndarray,
-    visual_embeddings: Side,
-    text_embeddings: Side,
-    visual_group: np.ndarray,
-    text_group: np.ndarray,
-    evidence: Evidence,
-    direction: Direction,
+    selector: str, visuals: np.ndarray, texts: np.ndarray, retrieval: Retrieval
 ) -> Iterator[tuple[np.ndarray, Pairs, tuple[np.ndarray, np.ndarray]]]:
     """The pairs in parts: which of them, the matrix to ask the selector of, and where they stand in it."""
-    groups, place = np.unique(np.concatenate([visual_group, text_group]), return_inverse=True)
-    of_visual, of_text = np.split(place, [len(visual_group)])
+    both, upright = [retrieval.visual_group, retrieval.text_group], replace(retrieval, direction="v2t")
+    groups, place = np.unique(np.concatenate(both), return_inverse=True)
+    of_visual, of_text = np.split(place, [len(retrieval.visual_group)])
     order = np.argsort(of_visual[visuals], kind="stable")
     size = len(order) if len(groups) <= WITHIN else WITHIN // 4
     for part in np.split(order, range(size, len(order), size)) if len(order) else ():
         own = np.union1d(of_visual[visuals[part]], of_text[texts[part]])
         chosen = with_others(own, np.arange(len(groups)), WITHIN)
         rows, columns = np.flatnonzero(np.isin(of_visual, chosen)), np.flatnonzero(np.isin(of_text, chosen))
-        visual, text = visual_embeddings[rows], text_embeddings[columns]
-        v, t = (torch.from_numpy(vectors(side)) for side in (visual, text))
-        positives = torch.from_numpy(of_visual[rows][:, None] == of_text[columns][None])
-        known = evidence.of(SELECTORS[selector].needs, rows, columns, v, t)
-        pairs = Pairs(torch.from_numpy(inner(visual, text)), positives, ~positives, **known)
+        pairs = upright.pairs(rows, columns, SELECTORS[selector].needs)
         at = np.searchsorted(rows, visuals[part]), np.searchsorted(columns, texts[part])
-        yield (part, pairs, at) if direction == "v2t" else (part, pairs.transpose(), at[::-1])
+        yield (part, pairs, at) if retrieval.direction == "v2t" else (part, pairs.transpose(), at[::-1])
 
 
 COARSE, FINE = 5, 10  # values of a threshold, see `threshold_curve`

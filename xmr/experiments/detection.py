@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xmr.analysis import hard_negatives_by_weight
+from xmr.analysis import Retrieval, hard_negatives_by_weight
 from xmr.checkpoints import Run
 from xmr.core import DIRECTIONS, Pairs
 from xmr.data import Dataset
@@ -254,16 +254,9 @@ def sides(
         if np.isnan(known).any() and (known == 0).any():
             query, candidate = judged_hard(pairs, known)
         else:
-            order = 1 if direction == "v2t" else -1
+            asked = Retrieval(visual, text, part.visual_group, part.text_group, direction, evidence)
             hard = hard_negatives_by_weight(
-                *(visual, text)[::order],
-                *(part.visual_group, part.text_group)[::order],
-                run.config.loss,
-                run.loss_values,
-                evidence=evidence,
-                direction=direction,
-                limit=LIMIT,
-                per_query=PER_QUERY,
+                asked, run.config.loss, run.loss_values, limit=LIMIT, per_query=PER_QUERY
             )
             query, candidate = hard.query, hard.candidate
         found.append(Side(pairs, query, candidate, known[query, candidate] == 1))

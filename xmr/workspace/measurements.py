@@ -11,6 +11,7 @@ import numpy as np
 from xmr.analysis import (
     HardNegatives,
     Relevance,
+    Retrieval,
     ScoreSamples,
     ThresholdCurve,
     TypicalQuery,
@@ -59,13 +60,11 @@ def effective(workspace: Workspace, run: str) -> dict[str, Any]:
     return LOSSES[loss].filled(values)
 
 
-def sides(workspace: Workspace, run: str, split: str, direction: Direction) -> tuple[Any, ...]:
-    """Queries, gallery, and the groups of both, as the functions of `xmr.analysis` take them."""
+def seen(workspace: Workspace, run: str, split: str, direction: Direction, apart: str = "") -> Retrieval:
+    """The split as the run sees it; `apart` as of `sources`."""
     data = workspace.dataset(split)
-    visual, text = workspace.sides(run, split)
-    if direction == "v2t":
-        return visual, text, data.visual_group, data.text_group
-    return text, visual, data.text_group, data.visual_group
+    known = sources(workspace, split, apart)
+    return Retrieval(*workspace.sides(run, split), data.visual_group, data.text_group, direction, known)
 
 
 def relevance(workspace: Workspace, split: str, direction: Direction) -> Relevance | None:
@@ -78,7 +77,8 @@ def relevance(workspace: Workspace, split: str, direction: Direction) -> Relevan
 @kept
 def samples(workspace: Workspace, run: str, split: str, direction: Direction) -> ScoreSamples:
     """The run's scores of matches and of three kinds of other pairs."""
-    queries, gallery, own, others = sides(workspace, run, split, direction)
+    of = seen(workspace, run, split, direction)
+    queries, gallery, own, others = of.queries, of.gallery, of.query_group, of.gallery_group
     truth, asked = relevance(workspace, split, direction), workspace.sample(split, direction)
     if asked is None:
         return score_samples(queries, gallery, own, others, truth)
@@ -119,12 +119,10 @@ def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
     """The 2,000 negatives of the split (of a large one: of its sample) that the run's loss pushes hardest."""
     return hard_negatives_by_weight(
-        *sides(workspace, run, split, direction),
+        seen(workspace, run, split, direction),
         loss_of_run(workspace, run),
         effective(workspace, run),
         relevance(workspace, split, direction),
-        evidence=sources(workspace, split),
-        direction=direction,
         asked=workspace.sample(split, direction),
     )
 
@@ -134,16 +132,9 @@ def weight_of_pair(
 ) -> float:
     """The weight of one pair in the run's loss of that query against the whole gallery. Raises ValueError for a run
     without a loss and where the loss lacks evidence."""
-    weights = weights_of_query(
-        *sides(workspace, run, split, direction),
-        loss_of_run(workspace, run),
-        effective(workspace, run),
-        query,
-        np.array([item]),
-        evidence=sources(workspace, split),
-        direction=direction,
-    )
-    return float(weights[0])
+    loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
+    asked = seen(workspace, run, split, direction)
+    return float(weights_of_query(asked, loss, hyper, query, np.array([item]))[0])
 
 
 def visual_and_text(found: HardNegatives, direction: Direction) -> tuple[np.ndarray, np.ndarray]:
@@ -216,17 +207,10 @@ def _peers_of(workspace: Workspace, run: str, selector: str) -> tuple[str, ...]:
 
 def _asked(
     workspace: Workspace, run: str, split: str, direction: Direction, selector: str
-) -> tuple[Any, ...]:
-    """The run's hard negatives and all that a selector may look at, as `xmr.analysis` takes them."""
-    data = workspace.dataset(split)
-    return (
-        *visual_and_text(hard_negatives(workspace, run, split, direction), direction),
-        *workspace.sides(run, split),
-        data.visual_group,
-        data.text_group,
-        sources(workspace, split, run if asks_peers(selector) else ""),
-        direction,
-    )
+) -> tuple[np.ndarray, np.ndarray, Retrieval]:
+    """The visuals and texts of the run's hard negatives, and all that a selector may look at."""
+    both = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+    return *both, seen(workspace, run, split, direction, run if asks_peers(selector) else "")
 
 
 def asks_peers(selector: str) -> bool:
