@@ -23,7 +23,6 @@ from xmr.views import beside, error_charts, error_lists, error_rows, view
 from xmr.views.error_lists import Asked
 from xmr.words import fixed, percent
 from xmr.workspace.item_names import find_item
-from xmr.workspace.measurements import top
 
 RUNS = ["info_nce", "max_of_hinges", "siglip"]
 
@@ -62,7 +61,7 @@ def test_every_bucket_lists_what_a_loop_finds(workspace, direction, k):
         if k + 1 in (a[query], b[query]):
             expected["missed"].add(query)
         for run in of.pair:
-            item = int(top(workspace, run, "test", direction)[query, 0])
+            item = int(workspace.top(run, "test", direction)[query, 0])
             pair = (query, item) if direction == "v2t" else (item, query)
             true = data.truth.pairs(np.array([pair[0]]), np.array([pair[1]]))[0] > 0
             if true and groups[0][query] != groups[1][item]:
@@ -296,7 +295,7 @@ def test_hubs_count_the_lists_that_hold_an_item(workspace):
     seen = errors(workspace, b="siglip")
     counts = {run: np.zeros(60, int) for run in RUNS}
     for run in RUNS:
-        for line in top(workspace, run, "test", "t2v"):
+        for line in workspace.top(run, "test", "t2v"):
             counts[run][line] += 1
     rows = {row["name"]: row["cells"] for row in seen.value("errors-table")["rows"]}
     for run in RUNS:

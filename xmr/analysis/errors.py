@@ -119,7 +119,7 @@ def slice_means(
 
 
 def slice_differences(
-    a: np.ndarray, b: np.ndarray, slicing: Slicing, visuals: np.ndarray | None = None, seed: int = 0
+    a: np.ndarray, b: np.ndarray, slicing: Slicing, visuals: np.ndarray | None = None
 ) -> list[Slice]:
     """The mean of b − a, query by query, in each slice: those first whose interval is farthest from 0.
 
@@ -129,7 +129,7 @@ def slice_differences(
     def apart(one: Slice) -> tuple[float, float]:
         return (np.nan_to_num(max(one.low, -one.high), nan=-np.inf), abs(one.mean))
 
-    return sorted(slice_means(b - a, slicing, visuals, seed), key=apart, reverse=True)
+    return sorted(slice_means(b - a, slicing, visuals), key=apart, reverse=True)
 
 
 def by_number(values: Sequence[Any] | np.ndarray, bins: int = 4) -> dict[str, np.ndarray]:

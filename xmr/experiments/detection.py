@@ -177,7 +177,6 @@ def sweep(
     params: Mapping[str, Any],
     models: Sequence[Sequence[Side]],
     wanted: Sequence[float] = (),
-    points: int = 16,
 ) -> Sweep:
     """The selector over the range of its main parameter, asked of the hardest negatives of every model.
 
@@ -196,7 +195,7 @@ def sweep(
             found.append(mask.numpy()[side.query, side.candidate])
         return np.concatenate(found)
 
-    values, suspects = swept(ask, main.range, (params[names[0]], *wanted), whole, points)
+    values, suspects = swept(ask, main.range, (params[names[0]], *wanted), whole)
     model = np.repeat(np.arange(len(models)), [sum(len(side.query) for side in one) for one in models])
     return Sweep(values, suspects, np.concatenate([side.matches for side in sides]), model)
 

@@ -35,7 +35,6 @@ from xmr.views.error_lists import (
 from xmr.views.values import chart, table
 from xmr.words import fixed, percent
 from xmr.workspace import TOP, Workspace
-from xmr.workspace.measurements import top
 from xmr.workspace.memory import kept
 from xmr.workspace.result_words import on_seed
 from xmr.workspace.results import seeds_of
@@ -150,7 +149,7 @@ def hubs_of(workspace: Workspace, run: str, asked: Asked) -> Hubness:
 def _hubs(workspace: Workspace, run: str, split: str, direction: Direction) -> Hubness:
     data = workspace.dataset(split)
     count = len(data.captions if direction == "v2t" else data.visual_ids)
-    return hubness(top(workspace, run, split, direction), count)
+    return hubness(workspace.top(run, split, direction), count)
 
 
 @kept

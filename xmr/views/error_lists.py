@@ -11,7 +11,7 @@ from xmr.analysis import buckets, missed_by_one, query_slicings, true_but_unanno
 from xmr.core import Direction
 from xmr.figures.errors import RANK_BINS, rank_bins
 from xmr.workspace import Workspace
-from xmr.workspace.measurements import relevance, top
+from xmr.workspace.measurements import relevance
 from xmr.workspace.memory import kept, remembered
 from xmr.workspace.results import is_awaited
 
@@ -110,7 +110,7 @@ def groups(workspace: Workspace, split: str, direction: Direction) -> tuple[np.n
 @kept
 def hidden(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
     """Whether the run's best item is true though not annotated, (Q,): 1, 0, and NaN where that is not known."""
-    best = top(workspace, run, split, direction)[:, 0]
+    best = workspace.top(run, split, direction)[:, 0]
     known = relevance(workspace, split, direction)
     return true_but_unannotated(best, *groups(workspace, split, direction), known).astype(np.float32)
 

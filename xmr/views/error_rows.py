@@ -15,7 +15,6 @@ from xmr.views.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_bucket
 from xmr.views.pictures import film, gallery_picture, picture
 from xmr.workspace import Style, Workspace
 from xmr.workspace.item_names import Side
-from xmr.workspace.measurements import top
 from xmr.workspace.words import item_name, text_words, visual_words, words_of
 
 LONGEST = 280  # letters of a caption in a row
@@ -27,7 +26,7 @@ def rows(workspace: Workspace, asked: Asked, queries: np.ndarray) -> list[dict[s
     split, direction = asked.split, asked.direction
     asking: Side = "visual" if direction == "v2t" else "caption"
     truth = workspace.dataset(split).truth is not None
-    tops = {run: top(workspace, run, split, direction)[queries, 0] for run in asked.pair}
+    tops = {run: workspace.top(run, split, direction)[queries, 0] for run in asked.pair}
     unseen = {run: hidden(workspace, run, split, direction)[queries] for run in asked.pair}
     query_group, gallery_group = groups(workspace, split, direction)
     looks = workspace.styles(list(ranks))

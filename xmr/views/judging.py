@@ -32,6 +32,7 @@ from xmr.store import (
 )
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import hard_negatives, visual_and_text
+from xmr.workspace.memory import remembered
 
 MOST = 50  # answers of one event; the component sends no more
 SHOWN = 24  # pairs that a browser may ask the marks of
@@ -68,28 +69,23 @@ def why_closed(workspace: Workspace) -> str:
     return ""
 
 
+@remembered
 def pair_names(workspace: Workspace, split: str) -> PairNames:
-    return workspace.remember(("pair names", split), lambda: PairNames(workspace.dataset(split)))
+    return PairNames(workspace.dataset(split))
 
 
+@remembered
 def questions(workspace: Workspace, run: str, split: str, direction: Direction) -> list[Question]:
     """What each of the run's hard negatives asks, in their order; pairs whose texts read alike ask the same."""
-
-    def make() -> list[Question]:
-        visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
-        return list(zip(visuals.tolist(), workspace.dataset(split).reading[texts].tolist(), strict=True))
-
-    return workspace.remember(("questions", run, split, direction), make)
+    visuals, texts = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
+    return list(zip(visuals.tolist(), workspace.dataset(split).reading[texts].tolist(), strict=True))
 
 
+@remembered
 def places_of(workspace: Workspace, run: str, split: str, direction: Direction) -> dict[Question, int]:
     """The place of the first hard negative that asks each question."""
-
-    def make() -> dict[Question, int]:
-        listed = questions(workspace, run, split, direction)
-        return {question: place for place, question in reversed([*enumerate(listed)])}
-
-    return workspace.remember(("places of", run, split, direction), make)
+    listed = questions(workspace, run, split, direction)
+    return {question: place for place, question in reversed([*enumerate(listed)])}
 
 
 def asked_once(mask: np.ndarray, listed: Sequence[Question]) -> np.ndarray:

@@ -14,6 +14,7 @@ from xmr.views.judging import asked_once, pair_names, questions
 from xmr.words import percent
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import hard_negatives
+from xmr.workspace.memory import remembered
 
 ROUND = 60  # pairs that a person judges before they are told that they have done a part
 EVERY = 3  # of the informative order one of so many is drawn at random
@@ -90,19 +91,17 @@ def drawn_suspects(
 ) -> np.ndarray:
     """What a selector suspects, each question once, in a random order that a seed fixes. Each pair has a number of its own, so
     the order of those that two selectors suspect is the same, and verdicts on them count for both."""
-    asks = questions(workspace, run, split, direction)
+    places = np.flatnonzero(asked_once(mask, questions(workspace, run, split, direction)))
+    return places[np.argsort(_numbers(workspace, run, split, direction)[places], kind="stable")]
 
-    def make() -> np.ndarray:
-        names = pair_names(workspace, split)
-        keys = ("\n".join(names.pair(*question)).encode() for question in asks)
-        return np.array(
-            [int.from_bytes(hashlib.blake2b(key, digest_size=8, key=SEED).digest()) for key in keys],
-            np.uint64,
-        )
 
-    numbers = workspace.remember(("drawn", run, split, direction), make)
-    places = np.flatnonzero(asked_once(mask, asks))
-    return places[np.argsort(numbers[places], kind="stable")]
+@remembered
+def _numbers(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
+    """A random number for each hard negative, fixed by its names."""
+    names = pair_names(workspace, split)
+    keys = ("\n".join(names.pair(*asked)).encode() for asked in questions(workspace, run, split, direction))
+    drawn = [int.from_bytes(hashlib.blake2b(key, digest_size=8, key=SEED).digest()) for key in keys]
+    return np.array(drawn, np.uint64)
 
 
 def estimate_words(selector: str, drawn: np.ndarray, stands: Standing, truth: float | None) -> str:

@@ -82,10 +82,10 @@ def maps_folder(workspace: Workspace) -> Path:
     return workspace.thumbnails.parent / "maps"
 
 
-def sample(visuals: int, texts: int, most: int, seed: int = 0) -> Drawn:
+def sample(visuals: int, texts: int, most: int) -> Drawn:
     """All items where there are at most `most`; else all visuals, as far as a fifth of the points stays for the texts,
-    and texts drawn by seed."""
-    rng = np.random.default_rng(seed)
+    and texts drawn by a seed."""
+    rng = np.random.default_rng(0)
 
     def pick(count: int, of: int) -> np.ndarray:
         return np.arange(of) if count >= of else np.sort(rng.choice(of, count, replace=False))
@@ -221,15 +221,15 @@ def labels(workspace: Workspace, split: str, column: str) -> Labels:
     return Labels(_named(workspace, every.tobytes()), names, counts.tolist())
 
 
-def companions(workspace: Workspace, split: str, place: int, most: int = 8) -> list[int]:
-    """Places of the drawn points that are annotated as matching the point at `place`, at most so many."""
+def companions(workspace: Workspace, split: str, place: int) -> list[int]:
+    """Places of the drawn points that are annotated as matching the point at `place`, at most eight."""
     data, shown = workspace.dataset(split), drawn(workspace, split)
     count = len(shown.visual)
     if place < count:
         own = np.flatnonzero(data.text_group[shown.text] == data.visual_group[shown.visual[place]]) + count
     else:
         own = np.flatnonzero(data.visual_group[shown.visual] == data.text_group[shown.text[place - count]])
-    return own[:most].tolist()
+    return own[:8].tolist()
 
 
 def _embeddings(workspace: Workspace, run: str, split: str) -> list[np.ndarray]:
@@ -255,9 +255,10 @@ def _read_umap(path: Path) -> Projection:
     return Projection(found["visual"], found["text"], "umap", (0.0, 0.0))
 
 
+@remembered
 def _aside(workspace: Workspace) -> ThreadPoolExecutor:
     """One map at a time, whoever asks."""
-    return workspace.remember("umap thread", lambda: ThreadPoolExecutor(1, "umap"))
+    return ThreadPoolExecutor(1, "umap")
 
 
 def _make_umap(path: Path, visual: np.ndarray, text: np.ndarray) -> None:

@@ -110,11 +110,6 @@ def _plateau(workspace: Workspace, run: str) -> str:
     return plateau(workspace.run(run))
 
 
-def top(workspace: Workspace, run: str, split: str, direction: Direction) -> np.ndarray:
-    """The first `TOP` results of every query, (Q, TOP) int32."""
-    return workspace.top(run, split, direction)
-
-
 @kept
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
     """The 2,000 negatives of the split (of a large one: of its sample) that the run's loss pushes hardest."""

@@ -180,18 +180,14 @@ def _measured_aside(workspace: Workspace, split: str) -> Thread:
 
 
 @kept
-def estimates(
-    workspace: Workspace, run: str, split: str, direction: Direction, seed: int = 0
-) -> dict[str, Estimate]:
-    """Each metric's mean and interval; `seed` draws the resamples. Raises as `query_values`."""
-    return _estimates(workspace, query_values(workspace, run, split, direction), split, direction, seed)
+def estimates(workspace: Workspace, run: str, split: str, direction: Direction) -> dict[str, Estimate]:
+    """Each metric's mean and interval. Raises as `query_values`."""
+    return _estimates(workspace, query_values(workspace, run, split, direction), split, direction)
 
 
-def _estimates(
-    workspace: Workspace, values: Values, split: str, direction: Direction, seed: int
-) -> dict[str, Estimate]:
+def _estimates(workspace: Workspace, values: Values, split: str, direction: Direction) -> dict[str, Estimate]:
     visuals = workspace.visual_of_query(split, direction)
-    return {title: Estimate(*mean_interval(one, visuals, seed)) for title, one in values.items()}
+    return {title: Estimate(*mean_interval(one, visuals)) for title, one in values.items()}
 
 
 def total(workspace: Workspace, run: str, split: str) -> tuple[str, float]:
@@ -210,13 +206,13 @@ def _total(found: dict[Direction, dict[str, Estimate]]) -> tuple[str, float]:
 
 
 def compared(
-    workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str, seed: int = 0
+    workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str
 ) -> PairedQueries:
     """Run b against run a in one metric, query by query: one test of a pair, whichever is named first. Raises as
     `query_values`."""
     if a <= b:
-        return _compared(workspace, a, b, split, direction, title, seed)
-    one = _compared(workspace, b, a, split, direction, title, seed)
+        return _compared(workspace, a, b, split, direction, title)
+    one = _compared(workspace, b, a, split, direction, title)
     return replace(
         one, a=one.b, b=one.a, difference=-one.difference, low=-one.high, high=-one.low, better=one.worse,
         worse=one.better,
@@ -225,27 +221,22 @@ def compared(
 
 @kept
 def _compared(
-    workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str, seed: int
+    workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str
 ) -> PairedQueries:
     first, second = (query_values(workspace, run, split, direction)[title] for run in (a, b))
-    return paired_queries(first, second, workspace.visual_of_query(split, direction), seed)
+    return paired_queries(first, second, workspace.visual_of_query(split, direction))
 
 
 def family(
-    workspace: Workspace,
-    pairs: Sequence[tuple[str, str]],
-    split: str,
-    direction: Direction,
-    title: str,
-    seed: int,
+    workspace: Workspace, pairs: Sequence[tuple[str, str]], split: str, direction: Direction, title: str
 ) -> tuple[dict[tuple[str, str], Difference], int]:
     """The second run of each pair against the first in one metric, and how many different pairs Holm's correction is
     for: one family, so that a pair has one p."""
     different = {frozenset(pair): pair for pair in pairs}
-    raw = [compared(workspace, *pair, split, direction, title, seed).p for pair in different.values()]
+    raw = [compared(workspace, *pair, split, direction, title).p for pair in different.values()]
     adjusted = dict(zip(different, holm(raw), strict=True))
     found = {
-        pair: Difference(compared(workspace, *pair, split, direction, title, seed), adjusted[frozenset(pair)])
+        pair: Difference(compared(workspace, *pair, split, direction, title), adjusted[frozenset(pair)])
         for pair in pairs
     }
     return found, len(different)
@@ -272,7 +263,6 @@ def results(
     split: str,
     direction: Direction,
     baseline: str,
-    seed: int = 0,
     seconds: float = math.inf,
 ) -> Results:
     """The metrics of the runs, who leads, and the differences to the baseline, which must be among them.
@@ -280,7 +270,7 @@ def results(
     Runs that can't be measured, and those for which there was no time (`measured`), are told apart.
     """
     done, faults, left = measured(workspace, names, split, seconds)
-    found = {name: estimates(workspace, name, split, direction, seed) for name in done}
+    found = {name: estimates(workspace, name, split, direction) for name in done}
     titles = list(next(iter(found.values()), ()))
     others = [name for name in done if name != baseline]
     to_baseline = [(baseline, name) for name in others] if baseline in done else []
@@ -290,7 +280,7 @@ def results(
     lead, tests, comparisons = None, {one: {} for _, one in to_baseline}, {}
     for title in titles:
         pairs = [*to_baseline, *(to_best if title == leading else ())]
-        by_pair, comparisons[title] = family(workspace, pairs, split, direction, title, seed)
+        by_pair, comparisons[title] = family(workspace, pairs, split, direction, title)
         for pair in to_baseline:
             tests[pair[1]][title] = by_pair[pair]
         if title == leading:
@@ -299,7 +289,7 @@ def results(
     if left:  # whose turn is before the encoders'
         zero_shot, reason, awaited = {}, "", True
     else:
-        zero_shot, reason, awaited = _zero_shot(workspace, done, split, direction, seed, seconds)
+        zero_shot, reason, awaited = _zero_shot(workspace, done, split, direction, seconds)
     return Results(
         split=split,
         direction=direction,
@@ -326,12 +316,7 @@ def results(
 
 
 def _zero_shot(
-    workspace: Workspace,
-    names: Sequence[str],
-    split: str,
-    direction: Direction,
-    seed: int,
-    seconds: float,
+    workspace: Workspace, names: Sequence[str], split: str, direction: Direction, seconds: float
 ) -> tuple[dict[str, ZeroShot], str, bool]:
     """The frozen encoders of the runs, why one is not shown, and whether one is still read in the background, as it
     is where the answer has a time to come in."""
@@ -345,9 +330,8 @@ def _zero_shot(
         if why:
             reason = why
             continue
-        own = {
-            one: _estimates(workspace, values[one][0], split, one, seed) for one in DIRECTIONS
-        }  # of few rows, so not remembered
+        # Of few rows, so not remembered.
+        own = {one: _estimates(workspace, values[one][0], split, one) for one in DIRECTIONS}
         rows[f"zero-shot: {name}"] = ZeroShot(own[direction], values[direction][1], _total(own)[1])
     return rows, reason, awaited
 
