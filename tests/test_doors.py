@@ -171,12 +171,6 @@ def ask(web, name="view", data=None, component=None, **headers):
     )
 
 
-def test_other_origins_may_not_ask_what_the_page_asks(web):
-    assert ask(web, data={}).status_code == 200
-    assert ask(web, data={}, Origin="https://evil.example").status_code == 403
-    assert ask(web, "part", {}, Origin="null").status_code == 403
-
-
 @given(
     name=st.sampled_from(["view", "part"]),
     sent=JSON

@@ -5,11 +5,8 @@ import torch
 from torch import nn
 
 from tests import tiny
-from xmr.checkpoints import load_run
-from xmr.checkpoints.folder import MATCHER
 from xmr.losses import LOSSES, loss_value
 from xmr.losses.chunked import chunked_loss
-from xmr.training import loop
 from xmr.training.gradcache import cached_backward
 
 
@@ -105,17 +102,3 @@ def test_a_selector_works_on_the_whole_batch():
     _, whole = tiny.fit(tiny.config(**settings))
     _, parts = tiny.fit(tiny.config(**settings, micro_batch=7))
     assert parts.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=1e-4)
-
-
-def test_resuming_in_micro_batches_changes_no_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    settings = tiny.config(loss="siglip", micro_batch=10)
-    tiny.fit(settings, tmp_path / "whole")
-    running = loop.train(settings, tmp_path / "parts", load=tiny.dataset)
-    for _ in range(6):
-        next(running)
-    running.close()
-    steps, _ = tiny.fit(settings, tmp_path / "parts", resume=True)
-    assert steps[0].step == 7
-    assert (tmp_path / "parts" / MATCHER).read_bytes() == (tmp_path / "whole" / MATCHER).read_bytes()
-    assert load_run(tmp_path / "parts").config.micro_batch == 10

@@ -27,7 +27,6 @@ from xmr.selection import score_moments
 from xmr.training import (
     LossParameters,
     TrainingDiverged,
-    annotated_pairs,
     batches,
     learning_rate,
     loop,
@@ -94,13 +93,6 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == 2.0
     assert all(a >= b for a, b in itertools.pairwise(rates[10:])) and 0 < rates[-1] < 0.01
     assert learning_rate(0, 5, 2.0, 1000) == 2.0  # a short run doesn't spend itself on warming up
-
-
-def test_equal_groups_of_a_batch_are_positives():
-    scores = torch.zeros(4, 4)
-    pairs = annotated_pairs(scores, np.array([7, 7, 3, 5]), np.array([7, 7, 3, 5]))
-    assert pairs.positives.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    assert torch.equal(pairs.negatives, ~pairs.positives)
 
 
 def test_two_captions_of_one_visual_and_duplicates_are_no_negatives(monkeypatch):
@@ -515,10 +507,10 @@ def stopped(settings, folder, steps):
     "changes",
     [
         {"loss": "siglip"},
-        {"loss": "max_of_hinges", "first_loss": "sum_of_hinges", "first_epochs": 1},
+        {"loss": "max_of_hinges", "first_loss": "sum_of_hinges", "first_epochs": 1, "micro_batch": 10},
         {"loss": "gravitation", "selector": "posterior", "suspects": "weigh"},
     ],
-    ids=["learned", "another loss first", "running moments"],
+    ids=["learned", "another loss first, in micro-batches", "running moments"],
 )
 @pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
 def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):
