@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.journeys import opened, see_chart
+
 
 @pytest.mark.parametrize(
     ("tab", "marks"),
@@ -32,3 +34,31 @@ def test_without_plotly_the_sketch_stays_away_and_words_say_so(page, url):
     page.goto(f"{url}?v=1&tab=distributions")
     expect(page.locator("[role=tabpanel]:visible figcaption").first).to_contain_text("The drawing is missing")
     page.problems.clear()  # the request that failed
+
+
+def test_bars_are_hatched_before_plotly_is_there_as_after(page, url):
+    held = []
+    page.route(re.compile("plotly"), lambda route: held.append(route))
+    page.goto(f"{url}?v=1&tab=errors")
+    sketch = page.locator("#errors-buckets svg.sketch")
+    expect(sketch).to_be_visible()
+    shapes = sketch.evaluate(
+        "(svg) => [...svg.querySelectorAll('pattern path')].map((path) => path.getAttribute('d'))"
+    )
+    assert len(set(shapes)) == 2 and len(shapes) == 4  # only A and only B, in the bar and in the legend
+    held[0].continue_()
+
+
+@pytest.mark.parametrize(
+    ("tab", "chart"), [("distributions", "distributions-chart"), ("weights", "weights-comparison")]
+)
+@pytest.mark.parametrize("width", [390, 1024])
+def test_a_legend_of_several_lines_touches_no_curve(page, url, tab, chart, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    opened(page, url, tab)
+    plot = see_chart(page, chart)
+    below, room = plot.evaluate(
+        """(plot) => [Math.max(...[...plot.querySelectorAll('.legendtext')].map((one) => one.getBoundingClientRect().bottom))
+            - plot.getBoundingClientRect().top, plot._fullLayout._size.t]"""
+    )
+    assert below <= room

@@ -94,18 +94,16 @@ def forest_words(panel: Panel, measure: str, drawn_by: str) -> str:
     text = f"{measure}, {panel.title}: {best} reaches {_value(*first)}"
     if others:
         last, lowest = others[-1]
-        meet, of = sum(high >= first[1] for _, (_, _, high) in others), len(others)
-        whose = (
-            f"the intervals of {meet} of the other {of} meet" if of > 1 else "the interval of the other meets"
-        )
+        meet = sum(high >= first[1] for _, (_, _, high) in others)
         text = (
             f"Sorted by {measure}, {panel.title}: {best} is first with {_value(*first)}, {last} last with {_value(*lowest)}; "
-            f"{whose if meet or of > 1 else 'no interval meets'} its own. Intervals are drawn by {drawn_by}, of each run by "
-            "itself: the tests stand below"
+            f"{_some(meet, len(others), 'other interval', 'meet')} its own. Intervals are drawn by {drawn_by}, of each run "
+            "by itself: the tests stand below"
         )
     for name, mean in panel.references.items():
         above = sum(low > mean for _, low, _ in panel.values.values())
-        text += f". {name[0].upper()}{name[1:]} reaches {100 * mean:.1f}%; {above} of {len(panel.values)} intervals lie above"
+        whose = _some(above, len(panel.values), "interval", "lie")
+        text += f". {name[0].upper()}{name[1:]} reaches {100 * mean:.1f}%; {whose} above"
     return f"{text}."
 
 
@@ -125,6 +123,15 @@ def forest_rows(panels: Sequence[Panel]) -> tuple[list[str], list[list[Any]]]:
 
 def _value(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:.1f}% ({'no interval' if low != low else f'{100 * low:.1f} – {100 * high:.1f}'})"
+
+
+def _some(count: int, of: int, noun: str, verb: str) -> str:
+    """So many of all do it: "no interval lies", "all intervals lie", "2 of 3 intervals lie"."""
+    if not count or count == of == 1:
+        return f"{'the' if count else 'no'} {noun} {verb}s"
+    if count == of:
+        return f"all {noun}s {verb}"
+    return f"{count} of {of} {noun}s {verb}{'s' if count == 1 else ''}"
 
 
 def _end(panel: Panel) -> float:

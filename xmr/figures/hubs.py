@@ -37,7 +37,7 @@ def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled])
         xaxis=axis("% of the gallery, most frequent first", type="log", dtick=1),
         yaxis=axis("lists that hold the item", rangemode="tozero"),
         showlegend=True,
-        **level(mean, f"even: {mean:.3g}", "right"),
+        **level(mean, f"even: {mean:.3g}", "left"),
     )
 
 
@@ -54,5 +54,5 @@ def hubness_words(hubness: Mapping[str, Hubness], noun: str = "item") -> str:
     return (
         f"{order[-1]} has the strongest hubs (skewness {most.skewness:.2f}: {len(most.hubs):,} {noun}s take "
         f"{percent(most.taken)} of all places in the lists of {k}, {percent(most.never)} are in no list), {order[0]} the "
-        f"weakest ({least.skewness:.2f}: {percent(least.taken)}, {percent(least.never)})."
+        f"weakest (skewness {least.skewness:.2f}: {percent(least.taken)} of the places, {percent(least.never)} in no list)."
     )

@@ -9,10 +9,19 @@ from typing import Any, Protocol
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from xmr.workspace.parts import COLOURS
+
 INK, MUTED, GRID, PAGE, CARD = "#1f2937", "#6b7281", "#e5e7ec", "#fffffe", "#f3f4f7"
 GREEN, BLUE, ORANGE = "#00875f", "#0072b3", "#c85200"  # Okabe and Ito's, a little darker for thin lines
 PULL, PULL_HALF, PUSH_HALF, PUSH = "#00694a", "#66b99f", "#f09a5b", "#a63f00"  # of the diverging scale
 LESS, LESS_HALF = "#4b2e83", "#a793cf"  # of a difference's other end
+
+
+def _lighter(colour: str, white: float) -> str:
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round((1 - white) * part + white * 255):02x}" for part in parts)
+
+
 DARK = {
     INK: "#e5e7eb",
     MUTED: "#9ca3af",
@@ -29,6 +38,8 @@ DARK = {
     PUSH: "#ffbe88",
     LESS: "#cbb8f6",
     LESS_HALF: "#62499c",
+    # Those of the runs, 18% white, as page.css has their marks.
+    **{colour: _lighter(colour, 0.18) for colour in COLOURS},
 }
 
 LONGEST = 34  # letters of a name on an axis
@@ -152,7 +163,8 @@ def legend() -> dict[str, Any]:
         "y": 1,
         "yref": "container",
         "yanchor": "top",
-        "itemwidth": 36,
+        "itemwidth": 30,
+        "tracegroupgap": 0,
         "bgcolor": "rgba(0,0,0,0)",
     }
 

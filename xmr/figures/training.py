@@ -29,10 +29,15 @@ def validation_curves(found: Training, styles: Mapping[str, Styled]) -> Drawn | 
         return None
     best = {name: max(lines, key=lambda line: line["score"]) for name, lines in found.scores.items()}
     last = [name for name, lines in found.scores.items() if best[name]["epoch"] == lines[-1]["epoch"]]
-    told = ", ".join(f"{name} {one['score']:.1f} (epoch {one['epoch']})" for name, one in best.items())
-    words = f"Best {found.figure} on the validation split: {told}."
+    kept = [
+        f"{name} {line['score']:.1f} (epoch {line['epoch']})"
+        for name, lines in found.scores.items()
+        for line in lines
+        if line["epoch"] == found.kept[name]
+    ]
+    words = f"Kept by {found.figure} on the validation split: {', '.join(kept)}."
     if last:
-        words += f" The last epoch was the best for {', '.join(last)}: more epochs might raise them."
+        words += f" The last epoch is the best of {', '.join(last)}: more epochs might raise {'it' if len(last) == 1 else 'them'}."
     figure = curves_figure(found.scores, styles, "score", f"{found.figure}, validation")
     return Drawn(figure, words, "Validation through training", _numbers(found.scores, "score"))
 

@@ -37,7 +37,7 @@ window.xmrDialog = (item, { ask, beside, enlarge }) => {
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Under every run' }, h('table', {},
       h('thead', {}, h('tr', {}, columns.map(([name, , means]) => h('th', { scope: 'col', title: means }, name)))),
       h('tbody', {}, item.runs.map((run) =>
-        h('tr', {}, h('th', { scope: 'row' }, h('i', { style: `--run:${run.colour}`, 'aria-hidden': 'true' }), run.name),
+        h('tr', {}, h('th', { scope: 'row' }, h('i', { style: `--run:${run.colour}`, 'aria-hidden': 'true' }), named(run.name)),
           columns.slice(1).map(([, key]) => h('td', {}, run[key]))))))),
     item.opens && h('p', { class: 'hint' }, item.hint),
     h('footer', {},

@@ -14,6 +14,11 @@ const h = (tag, attributes = {}, ...children) => {
   return node;
 };
 
+// A name, which a narrow place breaks after its underscores.
+const named = (name) => String(name ?? '').split(/(?<=_)/).flatMap((part, at) => (at ? [h('wbr'), part] : [part]));
+// A run's mark before its name.
+const glyphOf = ({ glyph, colour }) => glyph && h('i', { class: 'glyph', style: `--run:${colour}`, 'aria-hidden': 'true' }, glyph);
+
 // A picture, and over it the film of a clip, which style.css plays while the pointer or the focus is on it.
 const still = (src, film, attributes) =>
   [h('img', { src, ...attributes }),

@@ -1,5 +1,5 @@
 // A figure as plain SVG, as far as ours go, to look at until plotly.js is there: it takes a second to compile.
-const sketch = (() => {
+const { sketch, legendRows } = (() => {
   const make = (tag, attributes, parent) => {
     const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
     for (const [name, value] of Object.entries(attributes)) if (value !== undefined && value !== null) node.setAttribute(name, value);
@@ -47,6 +47,16 @@ const sketch = (() => {
     if (shape) make('path', { d: polygon(shape, x, y, size / 2), ...looks }, parent);
     else make('circle', { cx: x, cy: y, r: size / 2, ...looks }, parent);
   };
+  // A bar, and over its colour the lines by which it is told from others.
+  const HATCHES = { '/': ['M0,1L1,0'], '\\': ['M0,0L1,1'], x: ['M0,1L1,0', 'M0,0L1,1'] };
+  const bars = (box, fill, pattern, parent) => {
+    make('rect', { ...box, fill }, parent);
+    if (!HATCHES[pattern?.shape]) return;
+    const id = `sketch-${Math.random().toString(36).slice(2)}`, size = pattern.size ?? 8;
+    const tile = make('pattern', { id, width: 1, height: 1, patternUnits: 'userSpaceOnUse', patternTransform: `scale(${size})` }, parent);
+    for (const d of HATCHES[pattern.shape]) make('path', { d, stroke: pattern.fgcolor, 'stroke-width': pattern.solidity ?? 0.3 }, tile);
+    make('rect', { ...box, fill: `url(#${id})` }, parent);
+  };
 
   // ---- axes --------------------------------------------------------------------------------------------------------
   const nice = (span, count) => {
@@ -76,8 +86,19 @@ const sketch = (() => {
     return ticks;
   };
 
+  const family = 'system-ui, sans-serif';
+  const listedOf = ({ data, layout }) => {
+    const listed = data.filter((trace) => trace.showlegend !== false && trace.name && trace.type !== 'heatmap');
+    return layout.showlegend ?? listed.length > 1 ? listed : [];
+  };
+  // How many lines the legend above a drawing of that width takes, which plotly does not make room for.
+  const legendRows = (figure, width) => {
+    const names = listedOf(figure).map((trace) => widthOf(plain(trace.name), 12, family)), { margin, legend } = figure.layout;
+    const columns = Math.max(Math.floor((width - (margin?.l ?? 0) - (margin?.r ?? 0)) / (10 + (legend?.itemwidth ?? 30) + Math.max(...names))), 1);
+    return Math.ceil(names.length / columns);
+  };
   const draw = (plot, { data, layout }) => {
-    const width = plot.clientWidth, height = layout.height, family = 'system-ui, sans-serif';
+    const width = plot.clientWidth, height = layout.height;
     const svg = make('svg', { class: 'sketch', width, height, 'aria-hidden': true, 'font-family': family });
     const ink = layout.font.color, margin = { l: 80, r: 80, t: 100, b: 80, ...layout.margin };
     const bar = data.find((trace) => trace.colorbar);
@@ -184,7 +205,8 @@ const sketch = (() => {
           const [a, b] = [own.at(from), own.at(from + value)], [c, d] = [across.at(place - size / 2), across.at(place + size / 2)];
           const [left, right, top, bottom] = flatly ? [a, b, c, d] : [c, d, a, b];
           const looks = trace.marker ?? {}, fill = Array.isArray(looks.color) ? looks.color[i] : looks.color;
-          make('rect', { x: Math.min(left, right), y: Math.min(top, bottom), width: Math.abs(right - left), height: Math.abs(bottom - top), fill }, group);
+          const box = { x: Math.min(left, right), y: Math.min(top, bottom), width: Math.abs(right - left), height: Math.abs(bottom - top) };
+          bars(box, fill, looks.pattern, group);
           const text = Array.isArray(trace.text) ? trace.text[i] : trace.text;
           if (text) write(text, { x: (left + right) / 2, y: (top + bottom) / 2 + 4, 'text-anchor': 'middle', fill: trace.textfont?.color ?? ink, 'font-size': trace.textfont?.size ?? 12 }, group);
         });
@@ -218,18 +240,19 @@ const sketch = (() => {
       if (textangle) write(text, { ...looks, x: 0, y: 0, 'text-anchor': yanchor === 'top' ? 'end' : 'start', transform: `translate(${px + (xanchor === 'right' ? -3 : size)} ${py + 2}) rotate(${textangle})` }, svg);
       else write(text, { ...looks, x: px, y: py + { top: size + 2, middle: size / 3, bottom: -4 }[yanchor], 'text-anchor': { left: 'start', center: 'middle', right: 'end' }[xanchor] }, svg);
     }
-    const listed = data.filter((trace) => trace.showlegend !== false && trace.name && trace.type !== 'heatmap');
-    if (layout.showlegend ?? listed.length > 1) {
+    const listed = listedOf({ data, layout });
+    if (listed.length) {
+      const item = layout.legend?.itemwidth ?? 30;
       let left = margin.l, top = 14;
       for (const trace of listed) {
-        const name = trace.name, room = 46 + widthOf(plain(name), 12, family);
+        const name = trace.name, room = item + 10 + widthOf(plain(name), 12, family);
         if (left + room > width - margin.r && left > margin.l) [left, top] = [margin.l, top + 19];
-        if (trace.type === 'bar') make('rect', { x: left + 12, y: top - 6, width: 12, height: 12, fill: trace.marker?.color }, svg);
+        if (trace.type === 'bar') bars({ x: left + item / 2 - 6, y: top - 6, width: 12, height: 12 }, trace.marker?.color, trace.marker?.pattern, svg);
         else {
-          if ((trace.mode ?? 'lines').includes('lines')) make('line', { x1: left + 5, x2: left + 36, y1: top, y2: top, stroke: trace.line?.color, 'stroke-width': trace.line?.width ?? 2, 'stroke-dasharray': dashed(trace.line) }, svg);
-          if (trace.mode?.includes('markers')) mark(trace, left + 20, top, svg);
+          if ((trace.mode ?? 'lines').includes('lines')) make('line', { x1: left + 5, x2: left + item, y1: top, y2: top, stroke: trace.line?.color, 'stroke-width': trace.line?.width ?? 2, 'stroke-dasharray': dashed(trace.line) }, svg);
+          if (trace.mode?.includes('markers')) mark(trace, left + item / 2 + 2, top, svg);
         }
-        write(name, { x: left + 41, y: top + 4, fill: ink, 'font-size': 12 }, svg);
+        write(name, { x: left + item + 5, y: top + 4, fill: ink, 'font-size': 12 }, svg);
         left += room + 5;
       }
     }
@@ -242,7 +265,7 @@ const sketch = (() => {
     return svg;
   };
   // What is not known to it stays empty until plotly.js is there.
-  return (plot, figure) => {
+  const sketch = (plot, figure) => {
     try {
       const drawn = draw(plot, figure);
       if (drawn) plot.replaceChildren(drawn);
@@ -252,4 +275,5 @@ const sketch = (() => {
       return false;
     }
   };
+  return { sketch, legendRows };
 })();

@@ -99,7 +99,7 @@ def weights(subject: Subject) -> Iterator[Block]:
     if not subject.trained:
         yield words("none", "A combination of runs has no loss, so its pairs have no weights.")
         return
-    yield from subject.shown("weights", "weights-comparison")
+    yield from subject.shown("weights", "weights-comparison", "weights-each")
     yield words("batch", "The same batch in each loss", "heading")
     yield from subject.shown("weights", "weights-marks")
     maps = [

@@ -11,7 +11,6 @@ import numpy as np
 from xmr.analysis import WeightCurve, typical_negatives, weight_curve
 from xmr.figures.shared import GREEN, ORANGE, Mark
 from xmr.figures.weights import (
-    EACH_ITS_OWN,
     weight_comparison_figure,
     weight_comparison_words,
     weight_figure,
@@ -121,7 +120,7 @@ def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str
     for i, at in [*enumerate(along)][::6]:
         shares = (f"{fixed(100 * one.negative[i] / tops[name], 0)}%" for name, one in curves.items())
         rows.append([significant(at) if own else fixed(at, 2), *shares])
-    words = f"{weight_comparison_words(curves, queries)} {EACH_ITS_OWN} {left_out.strip()}".strip()
+    words = f"{weight_comparison_words(curves, queries)} {left_out.strip()}".strip()
     return chart(figure, words, ((head, *curves), rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xmr.figures.weights import EACH_ITS_OWN
 from xmr.losses import LOSSES
 from xmr.views import Scene, tab
 from xmr.views.batch_maps import HINT, Asked, choices, loss_of, show_both, show_cell, show_one
@@ -102,6 +103,7 @@ def _curves(scene: Scene, choice: str, hyper: dict[str, Any], query: Setting) ->
         "weights-all",
         drawn("weights-comparison", "Weight of a negative, all chosen runs", every),
         radio("weights-axis", "Axis", axes, state.axis, key="axis", quiet=True),
+        words("weights-each", EACH_ITS_OWN, "note"),
     )
     return row("weights-curves", curve, comparison)
 

@@ -394,25 +394,28 @@ def _encoder_values(
 @dataclass(frozen=True)
 class Training:
     """How trained runs got there, by run: {"epoch", "score"} on the validation split, where `figure` names the score,
-    and {"epoch", "share"}, the training loss in per cent of the first epoch's."""
+    and {"epoch", "share"}, the training loss in per cent of the first epoch's; `kept` is the epoch whose weights a run has."""
 
     figure: str
+    kept: dict[str, int]
     scores: dict[str, list[dict[str, float]]]
     losses: dict[str, list[dict[str, float]]]
 
 
 def training(workspace: Workspace, names: Sequence[str]) -> Training:
     """The histories of those of the runs that have one."""
-    figure, scores, losses = "rsum", {}, {}
+    figure, kept, scores, losses = "rsum", {}, {}, {}
     for name in names:
         lines = workspace.run(name).history
         told = [(line["epoch"], *headline(line)) for line in lines if "rsum" in line]
         if told:
             figure = told[0][1]
             scores[name] = [{"epoch": epoch, "score": score} for epoch, _, score in told]
+            best = max(scores[name], key=lambda line: line["score"])["epoch"]
+            kept[name] = workspace.run(name).training.get("best_epoch", best)
         values = [
             (line["epoch"], line["loss"]) for line in lines if isinstance(line.get("loss"), int | float)
         ]
         if values and values[0][1]:
             losses[name] = [{"epoch": epoch, "share": 100 * value / values[0][1]} for epoch, value in values]
-    return Training(figure, scores, losses)
+    return Training(figure, kept, scores, losses)

@@ -98,7 +98,7 @@ const mark = () => {
       button.setAttribute('aria-pressed', String((waiting ?? mine) === button.dataset.answer));
     }
     const stands = article.querySelector('.stands');
-    const words = fault ? `Not kept: ${fault}` : waiting ? 'Being kept …' : !told?.judge ? 'Give your name above to judge.' : others;
+    const words = fault ? `Not kept: ${fault}` : waiting ? 'Being kept …' : told?.judge ? others : '';
     stands.classList.toggle('fault', Boolean(fault));
     stands.toggleAttribute('role', false);
     if (fault) stands.setAttribute('role', 'alert');

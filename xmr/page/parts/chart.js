@@ -121,7 +121,7 @@ const draw = () => {
   waiting = null;
   if (!value.figure) return;
   const { layout } = value.figure;
-  value.tall = layout.height;
+  Object.assign(value, { tall: layout.height, top: layout.margin?.t ?? 0 });
   fit(value);
   const { cells, pick: hint } = layout.meta ?? {};
   const keys = cells ? ' Arrow keys move from pair to pair, Enter chooses.' : hint ? ` ${hint} Arrow keys move from point to point, Enter chooses.` : '';
@@ -135,9 +135,14 @@ const draw = () => {
   sight.observe(plot);
 };
 
-// Cells are square: a narrow page needs no tall drawing.
-const fit = ({ tall, figure: { layout } }) => {
-  if (layout.meta?.cells && plot.clientWidth) layout.height = Math.min(tall, Math.round(plot.clientWidth * 0.9) + 180);
+// Cells are square: a narrow page needs no tall drawing. A legend of more lines than there is room for makes it taller.
+const fit = ({ tall, top, figure }) => {
+  const { layout } = figure, wide = plot.clientWidth;
+  if (layout.meta?.cells && wide) layout.height = Math.min(tall, Math.round(wide * 0.9) + 180);
+  else if (wide && layout.margin) {
+    layout.margin.t = Math.max(top, 19 * legendRows(figure, wide) + 8);
+    layout.height = tall + layout.margin.t - top;
+  }
   plot.style.height = `${layout.height}px`;
 };
 const figureOf = (value) => {

@@ -5,7 +5,7 @@ const number = (one) =>
   h('div', {},
     h('dt', { title: one.run },
       one.letter && h('b', {}, one.letter),
-      h('i', { style: `color:${one.colour}`, 'aria-hidden': 'true' }, one.glyph),
+      glyphOf(one),
       h('span', {}, one.run)),
     h('dd', {}, one.value));
 

@@ -36,13 +36,13 @@ const head = (value, column, at) => {
 };
 
 const name = (value, row) => [
-  row.glyph && h('i', { style: `color:${row.colour}`, 'aria-hidden': 'true' }, row.glyph),
-  value.pick
-    ? h('button', { type: 'button', class: 'pick', title: value.pick, onclick: () => trigger('pick', { row: row.name }) }, row.name)
-    : row.name,
+  h('div', { class: 'who' }, glyphOf(row),
+    value.pick
+      ? h('button', { type: 'button', class: 'pick', title: value.pick, onclick: () => trigger('pick', { row: row.name }) }, named(row.name))
+      : h('span', {}, named(row.name))),
   row.mark && h('small', {}, row.mark)];
 
-const cell = (one) => (one && typeof one === 'object' ? [one.text, one.more && h('small', {}, one.more)] : one);
+const cell = (one) => [...named(textOf(one)), one?.more && h('small', {}, one.more)];
 
 const sameAs = (node) => node.dataset.column ?? node.getAttribute('aria-label') ?? node.textContent;
 
