@@ -273,6 +273,23 @@ def test_pictures_of_a_list_are_enlarged_and_the_focus_returns(page, url, tab, p
     expect(pictures.first).to_be_focused()
 
 
+def test_the_pictures_of_a_list_are_one_tab_stop_and_a_chart_saves_its_numbers(page, url):
+    opened(page, url, "errors")
+    pictures = page.locator("#errors-list .poster")
+    stops = (
+        "(all) => all.map((one, at) => [one.tabIndex, at]).filter(([tab]) => tab === 0).map(([, at]) => at)"
+    )
+    assert pictures.count() > 2 and pictures.evaluate_all(stops) == [0]
+    pictures.first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(pictures.nth(1)).to_be_focused()
+    assert pictures.evaluate_all(stops) == [1]
+    with page.expect_download() as saved:
+        page.locator("#errors-buckets .tools button", has_text="CSV").click()
+    assert saved.value.suggested_filename == "who-is-right.csv"
+    assert saved.value.path().read_text().startswith("queries,number,share")
+
+
 def test_an_uploaded_picture_finds_captions_and_a_bad_one_is_told(page, url, tmp_path):
     green, broken, large = (tmp_path / name for name in ("green.png", "broken.png", "large.png"))
     Image.new("RGB", (300, 200), COLOURS["green"]).save(green)

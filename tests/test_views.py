@@ -1,5 +1,7 @@
 """Views: a state in, blocks out. Whatever is sent, the answer is plain data, and each tab answers what was done in it."""
 
+import csv
+import io
 import json
 
 import numpy as np
@@ -206,6 +208,15 @@ def test_a_cell_of_ranks_filters_the_list(pages):
     assert opened["state"]["tab"] == "search" and opened["state"]["query"].startswith("caption:")
     file = beside(pages, answer["state"], "file", {"name": "errors.csv"})
     assert file["text"].count("\n") == int(np.sum([1 for _ in file["text"].splitlines()]))
+
+
+def test_a_chart_saves_its_numbers_as_they_are_shown(pages):
+    state = view(pages, {"tab": "errors"})["state"]
+    table = blocks_of(view(pages, state))["errors-buckets"]["value"]["table"]
+    file = beside(pages, state, "file", {"name": "chart errors-buckets"})
+    assert list(csv.reader(io.StringIO(file["text"]))) == [table["columns"], *table["rows"]]
+    for name in ("chart errors-list", "chart ", "chart <b>"):
+        assert "errors-buckets" in beside(pages, state, "file", {"name": name})["fault"]
 
 
 def test_all_runs_are_measured_in_steps(pages):

@@ -72,7 +72,7 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 WISH = b"//# allFunctionsCalledOnLoad\n"
 # The parts that draw a value: the node that their script finds, by the kind of block.
 PARTS = {
-    "chart": "<figure class='chart'><figcaption aria-live='polite'></figcaption><div class='plot' tabindex='-1'></div>"
+    "chart": "<figure class='chart'><figcaption aria-live='polite'>Measuring …</figcaption><div class='plot' tabindex='-1'></div>"
     "<div class='tools'></div><p class='spoken sr' role='status' aria-live='polite'></p>"
     "<details hidden><summary>Numbers</summary></details></figure>",
     "table": "<div class='numbers'></div>",
@@ -222,13 +222,11 @@ def _login(request: gr.Request | None) -> str:
 
 
 def _script() -> str:
-    """All scripts as one: every part is a function of the node that it draws into."""
-    dom, value, library, sketch = (
-        (HERE / f"{name}.js").read_text() for name in ("dom", "value", "library", "sketch")
-    )
+    """All scripts as one: every part is a function of the node that it draws into, and returns what draws a value."""
+    dom, library, sketch = ((HERE / f"{name}.js").read_text() for name in ("dom", "library", "sketch"))
     parts = ",\n".join(
-        f"{kind}: {{ template: {_embedded(template)}, run: (element, props, trigger, watch, settings) => {{\n"
-        f"{value}\n{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
+        f"{kind}: {{ template: {_embedded(template)}, run: (element, trigger, settings) => {{\n"
+        f"{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
         for kind, template in PARTS.items()
     )
     own = "\n".join((HERE / f"{name}.js").read_text() for name in ("controls", "dialog", "large", "page"))

@@ -35,6 +35,40 @@ const poster = (item, { words, size, kind = '', tab = true, title = '' }) => {
   return node;
 };
 
+// Of many buttons one is in the page's tab order, the one that was last focused; arrow keys lead to the nearest in their
+// direction. What it returns is called when they were drawn anew: it finds, by its name, the one to go on from.
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const roving = (root, which, nameOf = (one) => one.getAttribute('aria-label')) => {
+  let stop = '';
+  const all = () => [...root.querySelectorAll(which)];
+  const lead = (to) => { for (const one of all()) one.tabIndex = one === to ? 0 : -1; };
+  root.addEventListener('focusin', ({ target }) => {
+    const here = target.closest(which);
+    if (!here) return;
+    lead(here);
+    stop = nameOf(here);
+  });
+  root.addEventListener('keydown', (event) => {
+    const way = WAYS[event.key], here = event.target.closest(which);
+    if (!way || !here) return;
+    const middle = (node) => { const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; };
+    const [x, y] = middle(here);
+    let best = null, least = Infinity;
+    for (const other of all()) {
+      const [u, v] = middle(other);
+      const along = (u - x) * way[0] + (v - y) * way[1];
+      const aside = Math.abs((u - x) * way[1]) + Math.abs((v - y) * way[0]);
+      if (other !== here && along > 8 && aside <= along * 2 + 8 && along + 3 * aside < least) [best, least] = [other, along + 3 * aside];
+    }
+    if (best) { event.preventDefault(); best.focus(); best.scrollIntoView({ block: 'nearest' }); }
+  });
+  return () => {
+    const held = all().find((one) => nameOf(one) === stop) ?? all()[0];
+    lead(held);
+    return held;
+  };
+};
+
 // All frames of a clip, in order.
 const frames = (film) =>
   h('div', { class: 'frames', role: 'img', 'aria-label': `${film.frames} frames of the clip, in order` },

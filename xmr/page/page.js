@@ -290,13 +290,13 @@ window.xmrPage = (element, server, upload, boot) => {
     if (block.key) ask({ [block.key]: value, ...(block.resets ?? {}) }, { step });
     else ask({}, { act: { block: block.block ?? block.id, event: 'change', data: block.name ? { name: block.name, value } : value, counts: block.counts }, step });
   };
-  // A part draws a value into its own node; what happens in it goes to the view as an act, or to the page.
+  // A part draws values into its own node; what happens in it goes to the view as an act, or to the page.
   const make = (block, scope) => {
     if (KINDS[block.kind]) return KINDS[block.kind](block, scope);
     const { template, run } = boot.parts[block.kind];
-    const node = h('div', { id: block.id, class: `part ${block.kind}` }), props = {};
+    const node = h('div', { id: block.id, class: `part ${block.kind}` });
     node.innerHTML = template; // a constant of ours
-    let now = block, redraw = null;
+    let now = block, redraw = null, text; // of the value that is drawn
     const trigger = (event, data) => {
       if (ACTS[event]) ACTS[event](data, now);
       else if (now.ask?.[event]) other(now.ask[event], data).then((found) => told(found, scope));
@@ -304,16 +304,14 @@ window.xmrPage = (element, server, upload, boot) => {
     };
     const settings = { ...boot.settings, name: block.name ?? block.id, id: block.id, ...block.settings };
     return { node, update: (next) => {
-      const kept = next.keep && next.keep === now.keep && props.value !== undefined; // what was brought beside the view stays
+      const kept = next.keep && next.keep === now.keep && redraw; // what was brought beside the view stays
       const same = next.mark && next.value === undefined;
       now = next.brought || same ? { ...now, ...next, value: next.value ?? now.value } : next;
       if (scope !== 'side') (has[scope] ??= {})[next.id] = next.brought ? '' : next.mark;
       if (kept || same) return;
-      const text = JSON.stringify(next.value);
-      if (props.value === text) return;
-      props.value = text;
-      if (redraw) redraw();
-      else run(node, props, trigger, (_, drawn) => { redraw = drawn; }, settings);
+      if (text === (text = JSON.stringify(next.value))) return;
+      redraw ??= run(node, trigger, settings);
+      redraw(next.value);
     } };
   };
   const ACTS = {

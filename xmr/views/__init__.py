@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from xmr.registry import unknown
+from xmr.tables import csv_text
 from xmr.views.blocks import Block, faults
 from xmr.views.runs import side_by_side
 from xmr.views.sidebar import fault_items, sidebar
@@ -182,12 +184,32 @@ def file_of(*names: str) -> Callable[[Any], Any]:
 
 @part_of("file")
 def file(scene: Scene, data: Any) -> dict[str, Any]:
-    """A file to save: its name and its text."""
+    """A file to save: its name and its text; of "chart ID" the numbers of that chart of the tab."""
     asked = data.get("name") if isinstance(data, dict) else None
+    if isinstance(asked, str) and asked.startswith("chart "):
+        return _numbers(scene, asked.removeprefix("chart "))
     if not isinstance(asked, str) or asked not in FILES:
         raise ValueError(unknown("file", str(asked)[:40], FILES))
     name, text = FILES[asked](scene, asked)
     return {"name": name, "text": text, "split": scene.state.split}
+
+
+def _numbers(scene: Scene, id: str) -> dict[str, Any]:
+    def charts(blocks: list[Block]) -> Iterator[Block]:
+        for block in blocks:
+            yield from charts(block["blocks"]) if "blocks" in block else [block] * (block["kind"] == "chart")
+
+    tables = {
+        one["id"]: (one["name"], one["value"]["table"]) for one in charts(TABS[scene.state.tab][1](scene))
+    }
+    name, table = tables.get(id, ("", None))
+    if not table:
+        raise ValueError(
+            unknown("chart with numbers", id[:80], [one for one, (_, held) in tables.items() if held])
+        )
+    rows = (dict(zip(table["columns"], row, strict=True)) for row in table["rows"])
+    stem = re.sub("[^a-z0-9]+", "-", name.lower())[:60]
+    return {"name": f"{stem}.csv", "text": csv_text(rows, table["columns"]), "split": scene.state.split}
 
 
 def beside(

@@ -5,7 +5,7 @@
 const root = element.querySelector('.cards');
 const ANSWERS = [['yes', 'Yes', 'y'], ['no', 'No', 'n'], ['unsure', 'Unsure', '?']];
 let told = null; // what the panel says: {judge, marks, waiting, faults, cards, round}, marks to cards by pair
-let drawn = '';
+let value = null;
 let turning = ''; // the button that got the focus after the last card: what it brings is judged on
 let current = ''; // the pair that is shown where it is one at a time
 let onwards = false; // all of the page are answered: the next page comes when the answers are kept
@@ -55,7 +55,7 @@ const judgeable = () => [...root.querySelectorAll('article[data-pair]')];
 const reveal = () => {
   for (const article of judgeable()) {
     const now = told?.cards.get(article.dataset.pair);
-    const value = given(), asked = article.classList.contains('asked');
+    const asked = article.classList.contains('asked');
     const at = now ? value.cards.findIndex((one) => one.pair?.join(':') === article.dataset.pair && one.asked === asked) : -1;
     if (at < 0) continue;
     const next = { ...now, name: value.cards[at].name, asked };
@@ -69,7 +69,7 @@ const reveal = () => {
 
 // One at a time: which pair is seen, and what is known of the one before it.
 const single = () => {
-  const all = judgeable(), one = given().one;
+  const all = judgeable(), one = value.one;
   root.classList.toggle('one', Boolean(one));
   root.querySelector('.round')?.remove();
   root.querySelector('.last')?.remove();
@@ -78,7 +78,7 @@ const single = () => {
   for (const article of all) article.hidden = Boolean(one) && article.dataset.pair !== current;
   if (!one || !all.length) return;
   const before = all[all.findIndex((article) => article.dataset.pair === current) - 1] ?? null;
-  const known = before && given().cards.find((item) => item.pair?.join(':') === before.dataset.pair);
+  const known = before && value.cards.find((item) => item.pair?.join(':') === before.dataset.pair);
   root.prepend(h('p', { class: 'round' }, told?.round ? `${told.round} in this round` : 'Give your name above to judge.'));
   if (known && own(before)) root.append(h('p', { class: 'last', role: 'status' }, [`Before: you said ${own(before)}.`, told.marks.get(before.dataset.pair)?.[1],
     known.badges.map((badge) => badge.text).join(', ')].filter(Boolean).join(' ')));
@@ -107,16 +107,16 @@ const mark = () => {
   single();
   if (onwards && !told.waiting.size) {
     onwards = false;
-    document.getElementById(given().of.onward)?.click();
+    document.getElementById(value.of.onward)?.click();
   }
 };
 
 const send = (name, detail) => document.dispatchEvent(new CustomEvent(name, { detail }));
 
 const onward = (article, scroll) => {
-  const all = judgeable(), one = given().one;
+  const all = judgeable(), one = value.one;
   const next = all[all.indexOf(article) + 1];
-  const button = next ? null : document.getElementById(given().of.onward);
+  const button = next ? null : document.getElementById(value.of.onward);
   turning = button ? button.id : '';
   if (one && next) {
     current = next.dataset.pair;
@@ -128,9 +128,9 @@ const onward = (article, scroll) => {
 
 const answer = (article, said, scroll) => {
   if (!told?.judge) { send('xmr-nameless'); return; }
-  const { pair, asked } = given().cards.find((one) => one.pair?.join(':') === article.dataset.pair && one.asked === article.classList.contains('asked'));
+  const { pair, asked } = value.cards.find((one) => one.pair?.join(':') === article.dataset.pair && one.asked === article.classList.contains('asked'));
   onward(article, scroll);
-  send('xmr-judge', { answer: said, pair, asked, of: given().of });
+  send('xmr-judge', { answer: said, pair, asked, of: value.of });
 };
 
 root.addEventListener('click', (event) => {
@@ -139,22 +139,22 @@ root.addEventListener('click', (event) => {
 });
 
 const press = (event) => {
-  if (!given()?.of || event.repeat || event.target.closest('input, textarea, select, [contenteditable]')) return;
+  if (!value?.of || event.repeat || event.target.closest('input, textarea, select, [contenteditable]')) return;
   const back = event.key === 'u' ? !(event.ctrlKey || event.metaKey || event.altKey) : event.key === 'z' && (event.ctrlKey || event.metaKey) && !event.shiftKey;
   const said = event.ctrlKey || event.metaKey || event.altKey ? null : ANSWERS.find(([, , key]) => key === event.key.toLowerCase());
-  const article = given().one ? judgeable().find((each) => !each.hidden) : event.target.closest('article[data-pair]');
+  const article = value.one ? judgeable().find((each) => !each.hidden) : event.target.closest('article[data-pair]');
   if (!back && !(said && article)) return;
   event.preventDefault();
-  if (back) send('xmr-judge', { answer: 'undo', of: given().of });
+  if (back) send('xmr-judge', { answer: 'undo', of: value.of });
   else answer(article, said[0], true);
 };
-root.addEventListener('keydown', (event) => { if (!given()?.one) press(event); });
+root.addEventListener('keydown', (event) => { if (!value?.one) press(event); });
 document.addEventListener('keydown', (event) => {
-  if (element.isConnected && given()?.one && root.offsetParent && !event.target.closest('dialog')) press(event);
+  if (element.isConnected && value?.one && root.offsetParent && !event.target.closest('dialog')) press(event);
 });
 
 document.addEventListener('xmr-verdicts', ({ detail }) => {
-  if (!element.isConnected || !given()?.of) return;
+  if (!element.isConnected || !value?.of) return;
   told = detail;
   mark();
   const again = detail.back && judgeable().find((article) => article.dataset.pair === detail.back);
@@ -165,12 +165,8 @@ document.addEventListener('xmr-verdicts', ({ detail }) => {
   again.focus();
 });
 
-const draw = () => {
-  const value = given();
-  if (!value) return;
-  const now = JSON.stringify(value);
-  if (now === drawn) return; // the same cards again: who judges them keeps the place
-  drawn = now;
+const draw = (next) => {
+  value = structuredClone(next); // what is seen of a card changes once it is judged
   const held = root.contains(document.activeElement) ? document.activeElement.closest('article')?.dataset.pair : null;
   root.replaceChildren(...(value.cards.length ? value.cards.map((pair) => card(pair, value.of)) : value.empty ? [h('p', { class: 'empty', role: 'status' }, value.empty)] : []));
   if (!value.of) return;
@@ -182,5 +178,4 @@ const draw = () => {
   // Cards that came anew while somebody judged: without the focus the next keys would be lost.
   if (held && document.activeElement === document.body) judgeable().find((article) => article.dataset.pair === held)?.focus({ preventScroll: true });
 };
-watch('value', draw);
-draw();
+return draw;

@@ -67,28 +67,17 @@ const numbers = () => {
 };
 details.addEventListener('toggle', numbers);
 
-const save = (name, type, text) => {
-  const link = h('a', { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-};
-const fileName = (end) => `${settings.name.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 60)}.${end}`;
-// A spreadsheet would run what begins like a formula.
-const csvCell = (text) => {
-  const safe = /^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text.replace(/[%,\s]/g, ''))) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-};
 const image = async (format) => {
   if (waiting) await paint(waiting);
   if (!plot.layout) return; // the caption says what is missing
   const layout = { ...plot.layout, paper_bgcolor: dark() ? '#0b1120' : '#ffffff' };
-  Plotly.downloadImage({ data: plot.data, layout }, { format, filename: fileName(format).slice(0, -4), width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
+  Plotly.downloadImage({ data: plot.data, layout }, { format, filename: settings.name.toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 60), width: plot.clientWidth, height: plot.clientHeight, scale: 2 });
 };
 const offer = (value) => {
   const tool = (words, act) => h('button', { type: 'button', 'aria-label': `${words}: ${settings.name}`, onclick: act }, words);
   const { table } = value;
   tools.replaceChildren(...[
-    table && tool('CSV', () => save(fileName('csv'), 'text/csv', [table.columns, ...table.rows].map((row) => row.map(csvCell).join(',')).join('\r\n'))),
+    table && tool('CSV', () => trigger('save', `chart ${settings.id}`)),
     value.figure && tool('PNG', () => image('png')),
     value.figure && tool('SVG', () => image('svg')),
     value.figure?.layout.meta?.pick && h('span', {}, value.figure.layout.meta.pick),
@@ -109,9 +98,10 @@ document.addEventListener('xmr-address', () => {
   for (const node of plot.querySelectorAll('[clip-path]')) node.setAttribute('clip-path', node.getAttribute('clip-path').replace(base, now));
 });
 
-const draw = () => {
-  if (!props.value) { caption.textContent = 'Measuring …'; return; }
-  const value = JSON.parse(props.value);
+let latest = null;
+const draw = (next = latest) => {
+  latest = next;
+  const value = structuredClone(latest); // plotly writes into what it draws
   caption.textContent = value.words;
   table = value.table;
   numbers();
@@ -228,6 +218,5 @@ plot.addEventListener('keydown', (event) => {
   move(Math.min(Math.max(row + down, 0), cells[0] - 1), Math.min(Math.max(column + right, 0), cells[1] - 1));
 });
 
-watch('value', draw);
-new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ['class'] });
-draw();
+new MutationObserver(() => draw()).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+return draw;

@@ -4,7 +4,7 @@ const root = element.querySelector('.rg');
 // What the picture shows, in a sentence. Stays in place while the rest is drawn anew: readers announce changes of a region
 // that was there before.
 const headline = element.querySelector('.headline');
-let stop = ''; // the tile that Tab leads to
+const settle = roving(root, '.tile', (tile) => `${tile.closest('.column').getAttribute('aria-label').split(': ')[0]} ${tile.dataset.item}`);
 
 const MARKS = {
   circle: () => h('circle', { cx: 6, cy: 6, r: 4.6 }),
@@ -119,9 +119,7 @@ const legend = (value) =>
     value.legend.map((entry) => h('li', { class: entry.status }, h('i', { 'aria-hidden': 'true' }), entry.words)),
     [value.scale, ...value.terms].map(({ name, means }) => h('li', { class: 'scale' }, h('b', {}, name), means)));
 
-const draw = () => {
-  const value = given();
-  if (!value) return;
+const draw = (value) => {
   const within = root.contains(document.activeElement);
   headline.textContent = value.headline ?? '';
   if (value.notice) {
@@ -134,19 +132,9 @@ const draw = () => {
     legend(value),
     value.left_out ? h('p', { class: 'left-out' }, value.left_out) : '',
     h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.match, value.columns.some((one) => one.stage)))));
-  const tiles = [...root.querySelectorAll('.tile')], held = tiles.find((one) => nameOf(one) === stop) ?? tiles[0];
-  if (held) held.tabIndex = 0;
+  const held = settle();
   if (within) held?.focus({ preventScroll: true });
 };
-
-// One tile is in the page's tab order, the one that was last focused; the arrow keys lead to the others.
-const nameOf = (one) => `${one.closest('.column').getAttribute('aria-label').split(': ')[0]} ${one.dataset.item}`;
-root.addEventListener('focusin', ({ target }) => {
-  const here = target.closest('.tile');
-  if (!here) return;
-  for (const one of root.querySelectorAll('.tile')) one.tabIndex = one === here ? 0 : -1;
-  stop = nameOf(here);
-});
 
 const same = (event, on) => {
   const item = event.target.closest('.tile')?.dataset.item;
@@ -156,23 +144,4 @@ const same = (event, on) => {
 for (const [name, on] of [['mouseover', true], ['mouseout', false], ['focusin', true], ['focusout', false]])
   root.addEventListener(name, (event) => same(event, on));
 
-// Arrow keys go to the nearest tile in that direction, across columns too.
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-root.addEventListener('keydown', (event) => {
-  const step = STEPS[event.key];
-  const here = event.target.closest('.tile');
-  if (!step || !here) return;
-  const middle = (node) => { const box = node.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; };
-  const [x, y] = middle(here);
-  let best = null, least = Infinity;
-  for (const other of root.querySelectorAll('.tile')) {
-    const [u, v] = middle(other);
-    const along = (u - x) * step[0] + (v - y) * step[1];
-    const aside = Math.abs((u - x) * step[1]) + Math.abs((v - y) * step[0]);
-    if (other !== here && along > 8 && aside <= along * 2 + 8 && along + 3 * aside < least) [best, least] = [other, along + 3 * aside];
-  }
-  if (best) { event.preventDefault(); best.focus(); best.scrollIntoView({ block: 'nearest' }); }
-});
-
-watch('value', draw);
-draw();
+return draw;

@@ -230,9 +230,8 @@ const coarse = matchMedia('(pointer: coarse)').matches;
 const NEAR = 50; // points that Enter selects
 const CROWD = 20000;
 const ratioOf = () => Math.min(devicePixelRatio || 1, 2);
-const glyph = (kind, ink) =>
-  h('svg', { class: 'mark', viewBox: '0 0 12 12', 'aria-hidden': 'true', style: `--ink:${ink}` },
-    kind ? h('polygon', { points: '6,0.5 11.6,11 0.4,11' }) : h('circle', { cx: 6, cy: 6, r: 5 }));
+const SHAPES = [() => h('circle', { cx: 6, cy: 6, r: 5 }), () => h('polygon', { points: '6,0.5 11.6,11 0.4,11' }), () => h('rect', { x: 1, y: 1, width: 10, height: 10, rx: 2 })];
+const glyph = (shape, ink) => h('svg', { class: 'mark', viewBox: '0 0 12 12', 'aria-hidden': 'true', style: `--ink:${ink}` }, SHAPES[shape]());
 
 let value = null, panels = [], view = null, whole = null, codes = null;
 let look = new Uint8Array(0), chosen = [], marked = -1, own = [], aim = null;
@@ -393,8 +392,7 @@ const toolbar = () => {
       value.kinds.map((kind, at) => button([glyph(at, value.labels ? plain : ink[at]), h('span', {}, kind)],
         () => { shown[at] = !shown[at]; seen(); redraw(true); }, { class: 'kind', 'aria-pressed': String(shown[at]) }))),
     value.labels && h('div', { class: 'group', role: 'group', 'aria-label': `Only these: ${value.labels.title}` },
-      h('span', { class: 'title' }, `${value.labels.title}:`), [...value.labels.names, value.labels.other].map((name, code) => name && button([h('svg', { class: 'mark', viewBox: '0 0 12 12', 'aria-hidden': 'true', style: `--ink:${ink[code]}` },
-        h('rect', { x: 1, y: 1, width: 10, height: 10, rx: 2 })), h('span', {}, `${name} · ${value.labels.counts[code]}`)],
+      h('span', { class: 'title' }, `${value.labels.title}:`), [...value.labels.names, value.labels.other].map((name, code) => name && button([glyph(2, ink[code]), h('span', {}, `${name} · ${value.labels.counts[code]}`)],
       toggle(alone, code), { 'aria-pressed': String(alone.has(code)) }))) || '');
   root.classList.toggle('holding', Boolean(mode));
   root.classList.toggle('move', mode === 'move');
@@ -447,9 +445,8 @@ const frame = () => {
       + `Arrow keys move a cross-hair, Enter selects the ${NEAR} nearest points, plus and minus zoom, 0 shows the whole map, Escape clears the selection.`);
   });
 };
-const draw = async () => {
-  if (!given()) return;
-  const mine = ++turn, next = given();
+const draw = async (next) => {
+  const mine = ++turn;
   let read;
   try {
     read = await Promise.all([...next.panels, ...(next.labels ? [next.labels] : [])].map(({ src }) => bytes(src)));
@@ -486,6 +483,5 @@ const draw = async () => {
   if (asked && before && chosen.length) chooseAll(chosen, panels[0]); // the same items under other runs
 };
 
-watch('value', draw);
 new MutationObserver(() => { if (value?.panels.length) { toolbar(); redraw(true); } }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
-draw();
+return draw;

@@ -1,9 +1,7 @@
 // What the marked point of a map is. Its matches go to the map, which draws lines to them.
 const root = element.querySelector('.point');
 
-const draw = () => {
-  const item = given();
-  if (!item) return;
+const draw = (item) => {
   if (item.hint) { root.replaceChildren(h('p', { class: 'soft' }, item.hint)); return; }
   root.replaceChildren(
     poster(item, { words: item.text || item.name, size: 64, title: item.name }) ?? '',
@@ -12,5 +10,4 @@ const draw = () => {
   document.dispatchEvent(new CustomEvent('xmr-point', { detail: { items: item.items, place: item.place, own: item.own } }));
 };
 
-watch('value', draw);
-draw();
+return draw;

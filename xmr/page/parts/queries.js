@@ -1,5 +1,6 @@
 // One row per item; every text becomes a text node.
 const root = element.querySelector('.queries');
+const settle = roving(root, '.poster');
 
 const number = (one) =>
   h('div', {},
@@ -9,9 +10,9 @@ const number = (one) =>
       h('span', {}, one.run)),
     h('dd', {}, one.value));
 
-const top = (item, tab) =>
+const top = (item) =>
   h('div', { class: `top ${item.kind}` },
-    poster(item, { words: item.text || item.name, size: 48, kind: 'small', tab, title: `${item.who} · ${item.status}` }),
+    poster(item, { words: item.text || item.name, size: 48, kind: 'small', title: `${item.who} · ${item.status}` }),
     h('div', {},
       h('p', { class: 'who' }, h('b', {}, item.who), ` · ${item.status}`),
       h('p', { class: 'text' }, item.text || item.name)));
@@ -25,16 +26,14 @@ const row = (item, value) =>
         h('p', { class: 'name' }, item.name),
         item.badges.length > 0 && h('p', { class: 'badges' }, item.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text))))),
     h('dl', {}, item.numbers.map(number)),
-    item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map((one, at) => top(one, !at && !item.image))),
+    item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map(top)),
     h('button', { type: 'button', 'aria-label': `${value.action}: ${item.text || item.name}`, onclick: () => trigger('open', { index: item.index }) },
       value.action));
 
-const draw = () => {
-  const value = given();
-  if (!value) return;
+const draw = (value) => {
   root.replaceChildren(...(value.rows.length
     ? [h('p', { class: 'about' }, value.about), h('ol', { class: value.rows.some((item) => item.tops.length) ? 'with-tops' : '' }, value.rows.map((item) => row(item, value)))]
     : value.empty ? [h('p', { class: 'empty', role: 'status' }, value.empty)] : []));
+  settle();
 };
-watch('value', draw);
-draw();
+return draw;

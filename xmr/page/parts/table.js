@@ -46,9 +46,9 @@ const cell = (one) => [...named(textOf(one)), one?.more && h('small', {}, one.mo
 
 const sameAs = (node) => node.dataset.column ?? node.getAttribute('aria-label') ?? node.textContent;
 
-const draw = () => {
-  const value = given();
-  if (!value) return;
+let value = null;
+const draw = (next = value) => {
+  value = next;
   if (value.sort && JSON.stringify(value.sort) !== told) {
     told = JSON.stringify(value.sort);
     sort = value.sort;
@@ -71,5 +71,4 @@ const draw = () => {
       h('button', { type: 'button', 'aria-label': `${file.label}: ${value.title}`, onclick: () => trigger('save', file.name) }, file.label))) || '');
   if (held !== null) [...root.querySelectorAll('button, [tabindex]')].find((node) => sameAs(node) === held)?.focus({ preventScroll: true });
 };
-watch('value', draw);
-draw();
+return draw;

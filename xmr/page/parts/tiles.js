@@ -1,5 +1,6 @@
 // A grid of items; every text becomes a text node.
 const root = element.querySelector('.tiles');
+const settle = roving(root, '.poster');
 
 const tile = (item) =>
   h('li', {},
@@ -11,13 +12,10 @@ const tile = (item) =>
       item.action && h('button', { type: 'button', 'aria-label': `${item.action}: ${item.text || item.name}`,
         onclick: () => trigger('pick', { key: item.key }) }, item.action)));
 
-const draw = () => {
-  const value = given();
-  if (!value) return;
+const draw = (value) => {
   root.replaceChildren(
     value.items.length ? h('ul', {}, value.items.map(tile))
       : value.empty ? h('p', { class: 'empty' }, value.empty) : '');
+  settle();
 };
-
-watch('value', draw);
-draw();
+return draw;

@@ -51,9 +51,7 @@ const draw = () => {
   ].filter(Boolean));
 };
 
-const receive = () => {
-  const value = given();
-  if (!value) return;
+const receive = (value) => {
   const done = new Set([...value.kept, ...value.failed.map(([key]) => key)]);
   const mine = sent.filter((item) => done.has(item.key));
   sent = sent.filter((item) => !done.has(item.key));
@@ -123,5 +121,4 @@ document.addEventListener('xmr-leaving', ({ detail: event }) => {
   see(50);
 });
 
-watch('value', receive);
-receive();
+return receive;
