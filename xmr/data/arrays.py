@@ -44,6 +44,17 @@ def open_features(path: Path) -> np.ndarray:
     return features
 
 
+def only(folder: Path, files: list[Path], name: str, what: str, option: str) -> Path:
+    """That of the `files` that is called `name`, or the only one where that is "". Raises DataFault, naming them and the
+    `option`, where it is not clear which holds `what`."""
+    found = [path for path in files if name in ("", path.name)]
+    if len(found) != 1:
+        which = f"no {name}" if name else f"several arrays could be the {what}" if found else f"no {what}"
+        there = ", ".join(path.name for path in files) or "none"
+        raise DataFault(f'{folder}: {which} (.npy and .npz files: {there}); name one with {option}="FILE"')
+    return found[0]
+
+
 def members(path: Path) -> list[str]:
     """Names of the arrays in an .npz. Raises DataFault where it is none."""
     try:

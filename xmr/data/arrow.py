@@ -32,7 +32,8 @@ from xmr.data.columns import Columns, mapped
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item, listed, merged
 from xmr.data.names import ending_with
-from xmr.data.tables import Row, captions_in
+from xmr.data.rows import Row
+from xmr.data.tables import captions_in
 
 if TYPE_CHECKING:  # loaded only where there are such files
     import pyarrow as pa

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from xmr.data.dataset import DataFault
+from xmr.data.json_files import json_content, parse_json
 from xmr.data.names import PICTURES
 from xmr.data.pictures import BadPicture, decode, read_file
-from xmr.data.tables import Row, json_content, parse_json, read_text
+from xmr.data.rows import Row, read_text
 
 RIGHT, WRONG = ("caption", "caption2", "true_caption"), ("negative_caption", "false_caption")
 NAMES = ("filename", "image_path")

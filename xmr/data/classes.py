@@ -24,7 +24,8 @@ from xmr.data.build import build
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import kept_together
 from xmr.data.matlab import MatFile
-from xmr.data.tables import Skips, read_lines
+from xmr.data.rows import read_lines
+from xmr.data.tables import Skips
 from xmr.registry import unknown
 
 LABELS = "L"  # the variable that is no view

@@ -18,7 +18,7 @@ from xmr.data.build import of_items
 from xmr.data.dataset import SPLITS, DataFault, Dataset, Split
 from xmr.data.items import Item, listed
 from xmr.data.names import PICTURES
-from xmr.data.tables import Row, read_lines
+from xmr.data.rows import Row, read_lines
 
 NAMES = ("LOC_synset_mapping.txt", "classes.txt", "words.txt")
 ENDINGS = tuple(f".{ending}" for ending in PICTURES)

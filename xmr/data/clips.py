@@ -31,15 +31,8 @@ from xmr.data import arrays, facts, splits
 from xmr.data.build import build, linked
 from xmr.data.dataset import DataFault, Dataset, Split, Truth
 from xmr.data.items import Item, check_concepts, codes, composed, kept_together
-from xmr.data.tables import (
-    Row,
-    Skips,
-    caption_columns,
-    captions_of,
-    columns_of,
-    listed,
-    read_rows,
-)
+from xmr.data.rows import Row
+from xmr.data.tables import Skips, caption_columns, captions_of, columns_of, listed, only_table, read_rows
 from xmr.registry import Range
 
 CAPTION_COLUMNS = ("captions", "caption", "text")  # others are kept beside those that are made
@@ -85,8 +78,9 @@ def clips(
     frames are all black are skipped with a warning and counted in `faults`; with `strict` the first is an error.
     `seed` makes missing splits. Raises DataFault, naming file and line, on anything else that is wrong.
     """
-    table = _table(folder)
-    path = _array_file(folder, array)
+    table = only_table(folder, TABLES)
+    there = sorted([*folder.glob("*.npy"), *folder.glob("*.npz")])
+    path = arrays.only(folder, there, array, "frames", "array")
     values = open_frames(path)
     items, indices, columns = _items(table, path, len(values), tags)
     check_concepts(items)
@@ -164,24 +158,6 @@ def open_frames(path: Path) -> np.ndarray:
             "put colours last and scale them to 0 … 255"
         )
     return values
-
-
-def _table(folder: Path) -> Path:
-    found = [folder / name for name in TABLES if (folder / name).is_file()]
-    if len(found) != 1:
-        which = " and ".join(path.name for path in found) + ": move the other away"
-        raise DataFault(f"{folder}: {which if found else 'no ' + ' or '.join(TABLES)}")
-    return found[0]
-
-
-def _array_file(folder: Path, name: str) -> Path:
-    there = sorted([*folder.glob("*.npy"), *folder.glob("*.npz")])
-    found = [path for path in there if name in ("", path.name)]
-    if len(found) != 1:
-        which = f"no {name}" if name else "several arrays could be the frames" if found else "no frames"
-        names = ", ".join(path.name for path in there) or "none"
-        raise DataFault(f'{folder}: {which} (.npy and .npz files: {names}); name one with array="FILE"')
-    return found[0]
 
 
 def _items(table: Path, path: Path, count: int, tags: bool) -> tuple[list[Item], list[int], list[str]]:

@@ -16,8 +16,10 @@ from pathlib import Path
 from xmr.data import splits
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item
+from xmr.data.json_files import json_content, json_keys, records
 from xmr.data.named_files import below, item_of, of_files
-from xmr.data.tables import Row, Skips, captions_in, json_content, json_keys, records
+from xmr.data.rows import Row
+from xmr.data.tables import Skips, captions_in
 
 HEAD = 1 << 16  # bytes of a JSON file in which its first picture stands
 

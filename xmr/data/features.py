@@ -27,7 +27,8 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import codes, composed, kept_together
 from xmr.data.judgements import judged_truth
 from xmr.data.names import ENDINGS, ending_with, matched
-from xmr.data.tables import Row, Skips, caption_columns, captions_in, columns_of, read_lines, read_rows
+from xmr.data.rows import Row, read_lines
+from xmr.data.tables import Skips, caption_columns, captions_in, columns_of, only_table, read_rows
 
 CAPTIONS = ("captions.csv", "captions.jsonl", "captions.tsv")
 CLIP_COLUMNS = ("video", "video_id")
@@ -61,9 +62,10 @@ def features(
     are skipped with a warning and counted in `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
     or row, on anything else that is wrong.
     """
-    table = _captions_file(folder)
+    table = only_table(folder, CAPTIONS)
     text_path = _text_file(folder, text_features)
-    path = _features_file(folder, features, text_path)
+    there = [file for file in array_files(folder) if file != text_path]
+    path = arrays.only(folder, there, features, "features", "features")
     values = arrays.open_features(path)
     names = row_names(folder, path, len(values))
     captions, columns = _captions(table, path, names, len(values))
@@ -229,14 +231,6 @@ def check_names(names: list[str], count: int, source: str | Path, what: str) -> 
     return names
 
 
-def _captions_file(folder: Path) -> Path:
-    found = [folder / name for name in CAPTIONS if (folder / name).is_file()]
-    if len(found) != 1:
-        which = " and ".join(path.name for path in found) + ": move the other away"
-        raise DataFault(f"{folder}: {which if found else 'no captions.csv or captions.jsonl'}")
-    return found[0]
-
-
 def _text_file(folder: Path, name: str) -> Path:
     path = folder / name
     if name != TEXT_FEATURES and not path.is_file():
@@ -256,16 +250,6 @@ def pictures_beside(folder: Path, names: list[str]) -> pictures.Pictures | None:
         names, [path.relative_to(folder).as_posix() for path in ending_with(folder, tuple(ENDINGS))]
     )
     return pictures.Pictures(folder, [found[name] for name in names]) if len(found) == len(names) else None
-
-
-def _features_file(folder: Path, name: str, other: Path) -> Path:
-    files = [path for path in array_files(folder) if path != other]
-    found = [path for path in files if name in ("", path.name)]
-    if len(found) != 1:
-        there = ", ".join(path.name for path in files) or "none"
-        which = f"no {name}" if name else "several arrays could be the features" if found else "no features"
-        raise DataFault(f'{folder}: {which} (.npy and .npz files: {there}); name one with features="FILE"')
-    return found[0]
 
 
 def row_names(folder: Path, path: Path, count: int) -> list[str] | None:

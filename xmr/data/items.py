@@ -23,7 +23,8 @@ import numpy as np
 from xmr.data import splits
 from xmr.data.columns import HARD
 from xmr.data.dataset import DataFault, Split, Truth
-from xmr.data.tables import Row, captions_in
+from xmr.data.rows import Row
+from xmr.data.tables import captions_in
 
 
 @dataclass(frozen=True, slots=True)

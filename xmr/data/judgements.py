@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from xmr.data.dataset import DataFault, Truth
-from xmr.data.tables import Row, read_rows
+from xmr.data.rows import Row
+from xmr.data.tables import read_rows
 
 FILES = ("crowdflower.csv", "expert.csv")  # the later prevails
 EXPERT_MATCH = 2.5

@@ -21,7 +21,8 @@ from xmr.data import pictures, splits
 from xmr.data.dataset import DataFault, Split
 from xmr.data.items import Item, Listing, Store, listed, merged
 from xmr.data.names import endless, files_below, matched
-from xmr.data.tables import Row, caption_columns, captions_in, columns_of, read_rows
+from xmr.data.rows import Row
+from xmr.data.tables import caption_columns, captions_in, columns_of, read_rows
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.tsv")
 EXAMPLE = {"picture": "a.png", "video": "a.mp4"}

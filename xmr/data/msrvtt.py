@@ -30,18 +30,11 @@ from xmr.data.clips import even
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import row_names
 from xmr.data.items import kept_together
+from xmr.data.json_files import json_content, json_keys, records
 from xmr.data.named_files import item_of, of_files
 from xmr.data.names import matched
-from xmr.data.tables import (
-    Row,
-    Skips,
-    captions_of,
-    columns_of,
-    json_content,
-    json_keys,
-    read_rows,
-    records,
-)
+from xmr.data.rows import Row
+from xmr.data.tables import Skips, captions_of, columns_of, read_rows
 from xmr.disk_arrays import zeros_on_disk
 from xmr.registry import Range
 

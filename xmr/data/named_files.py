@@ -15,7 +15,8 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item, listed, merged
 from xmr.data.metadata import located
 from xmr.data.names import ENDINGS, ending_with
-from xmr.data.tables import Row, Skips, columns_of
+from xmr.data.rows import Row
+from xmr.data.tables import Skips, columns_of
 
 PROBES = 50  # names by which the folder of the files is found
 

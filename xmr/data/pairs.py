@@ -24,7 +24,8 @@ from xmr.data.columns import Columns, mapped
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item
 from xmr.data.named_files import item_of, of_files
-from xmr.data.tables import Row, Skips, captions_in, columns_of, header, read_lines, read_rows
+from xmr.data.rows import Row, read_lines
+from xmr.data.tables import Skips, captions_in, columns_of, header, read_rows
 from xmr.registry import Range, unknown
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".token", ".jsonl", ".json")

@@ -22,7 +22,8 @@ from xmr.data import arrays, splits
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.features import TEXT_FEATURES, assemble, check_names, pictures_beside, text_rows
 from xmr.data.items import kept_together
-from xmr.data.tables import Row, Skips, listed, read_lines
+from xmr.data.rows import Row, read_lines
+from xmr.data.tables import Skips, listed
 
 NUMBERED = re.compile(r"#\d+$")
 

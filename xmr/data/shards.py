@@ -25,8 +25,10 @@ from xmr.data.build import of_items
 from xmr.data.columns import HARD, SPLIT, TEXT, first_of
 from xmr.data.dataset import SPLITS, DataFault, Dataset, Split
 from xmr.data.items import Item, listed
+from xmr.data.json_files import parse_json
 from xmr.data.names import PICTURES, VIDEOS, ending_with
-from xmr.data.tables import Row, Skips, captions_in, columns_of, parse_json
+from xmr.data.rows import Row
+from xmr.data.tables import Skips, captions_in, columns_of
 from xmr.registry import Range
 
 BLOCK = 512  # bytes of a header, and what contents are padded to

@@ -16,13 +16,14 @@ from xmr.data.dataset import DATASETS, SPLITS, DataFault, Dataset
 from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
 from xmr.data.hub import PRESETS, fetched, is_remote, params_of
+from xmr.data.json_files import json_keys
 from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt, msrvtt_videos
 from xmr.data.names import VIDEOS, ending_with
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
 from xmr.data.shards import expanded, shard_files, shards
-from xmr.data.tables import header, json_keys
+from xmr.data.tables import header
 from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Entry, Registry, unknown
 

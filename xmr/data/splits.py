@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmr.data.dataset import SPLITS, DataFault, Split
-from xmr.data.tables import Row, read_lines
+from xmr.data.rows import Row, read_lines
 
 # As folders, in file names and in a `split` column.
 ALIASES: dict[str, Split] = {

@@ -1,85 +1,37 @@
-"""Rows of a table or JSON-lines file, each with the line that it came from.
+"""Rows of a table or JSON-lines file and the captions in their cells, and what is left out of them, counted.
 
-Neither `datasets` nor pandas keeps a row's line number, and without it a fault in a file of 100,000 rows can't be
-found; so the two formats are read here. A table's cells stand between commas, tabs, semicolons or bars, whichever its
-header has between names that are known; files are UTF-8, or UTF-16 or 32 with its mark.
+A table's cells stand between commas, tabs, semicolons or bars, whichever its header has between names that are known.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import json
 import re
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xmr.data.columns import ID, IMAGE, LABEL, NUMBERED, SPLIT, TEXT, WITHIN, first_of, plain
 from xmr.data.dataset import DataFault
+from xmr.data.json_files import entries, json_rows
 from xmr.data.printed import BadList, elements
+from xmr.data.rows import Row, read_text
 
 # By these a header is recognised, whatever stands between them.
 KNOWN_COLUMNS = {
     *IMAGE, *TEXT, *SPLIT, *ID, *LABEL, "name", "index", "caption_no", "concept", "base_concept", "annotation", "tags",
     "alt_tags", "caption_image", "frac_yes", "score1", "comment_number",
 }  # fmt: skip
-HEAD = 1 << 16  # bytes of a JSON file in which its first keys stand
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
+HEAD = 1 << 16  # bytes of a table in which its header stands
 PACKAGE = Path(__file__).parent.parent
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 BRACKETED = re.compile(
     r"\s*\[(?:.*\]|[^\]]*(?:\.\.\.|…))\s*", re.DOTALL
 )  # as a list would be, whole or cut off
-MARKS = {  # UTF-32's little mark begins with UTF-16's
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
-
-class Row(NamedTuple):
-    """One record. As a string, where a fault's message begins: "FILE, line N", or as `place` says for other sources."""
-
-    file: Path
-    line: int
-    values: dict[str, Any]
-    place: str = "line {}"
-
-    def __str__(self) -> str:
-        return f"{self.file}, {self.place.format(self.line)}"
-
-    def text(self, column: str) -> str:
-        """The value as a string; "" where there is none. Raises DataFault where it is a list or an object."""
-        value = self.values.get(column)
-        if isinstance(value, (list, dict)):
-            raise DataFault(f"{self}: {column!r} must be one value, found a {type(value).__name__}")
-        return "" if value is None else self.checked(str(value).strip(), column)
-
-    def number(self, column: str, kind: type = int) -> Any:
-        """The value as an int or float. Raises DataFault where it is none."""
-        try:
-            return kind(self.text(column))
-        except ValueError as error:
-            found = self.values.get(column)
-            raise DataFault(f"{self}: {column!r} must be {kind.__name__}, found {found!r}") from error
-
-    def checked(self, text: str, column: str) -> str:
-        """`text`. Raises DataFault on half a surrogate pair, with which no file or page could be written."""
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                what = f"half a surrogate pair at character {error.start} of {column!r}; write the whole character"
-                raise DataFault(f"{self}: {what}") from error
-        return text
 
 
 def read_rows(path: Path, odd: Callable[[str], None] | None = None) -> list[Row]:
@@ -91,120 +43,8 @@ def read_rows(path: Path, odd: Callable[[str], None] | None = None) -> list[Row]
     """
     text, suffix = read_text(path), path.suffix.lower()
     if suffix == ".json":
-        return list(_entries(path, text))
-    return list(_json_rows(path, text) if suffix == ".jsonl" else _table_rows(path, text, odd))
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, blank ones included: only the line feed that ends the last one begins no further line.
-
-    Whoever pairs lines by position would be led astray by one cut off. Raises DataFault, with the line, if it is no text.
-    """
-    # Not splitlines(): that also breaks at U+2028 and others, and the count of captions would be wrong.
-    lines = read_text(path).split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
-
-
-def read_text(path: Path) -> str:
-    """The file as text: UTF-8, or what its byte order mark says. Raises DataFault, with the line, on anything else."""
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise DataFault(f"{path}: no regular file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataFault(f"{path}: can't be read ({error.strerror})") from error
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding not in ("utf-8", "utf-8-sig"):
-            raise DataFault(f"{path}: begins as {encoding.upper()}, but is none ({error.reason})") from error
-        raise DataFault(_not_utf8(path, data, error.start)) from error
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise DataFault(
-            f"{path}, line {line}: a zero byte, so this is no UTF-8; if it is UTF-16 without its mark, "
-            f"`iconv -f utf-16le -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
-        )
-    return text
-
-
-def _not_utf8(path: Path, data: bytes, place: int) -> str:
-    """The message for a file of an unknown encoding: no encoding is advised without showing what it would make of it."""
-    line = data[:place].count(b"\n") + 1
-    start = data.rfind(b"\n", 0, place) + 1
-    shown = data[max(start, place - 20) : place + 20].split(b"\n")[0].decode("cp1252", "replace").strip()
-    return (
-        f"{path}, line {line}: not UTF-8 (byte 0x{data[place]:02x}); save the file as UTF-8 in the program that "
-        f"wrote it. Only if {shown!r} reads right is it Windows-1252: then "
-        f"`iconv -f cp1252 -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
-    )
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{name!r:.80} stands twice in an object")
-    return values
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_once)
-
-
-def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError also where an object names something twice, of which `json` would keep
-    the last; and RecursionError."""
-    return DECODER.decode(text)
-
-
-def json_keys(path: Path) -> list[str]:
-    """The keys of the object that a JSON file begins with, as far as its head shows them; not those of objects within."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        data = file.read(HEAD)
-    head = data.decode(
-        next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8"), "ignore"
-    )
-    found, depth, string = [], 0, ""
-    for token in TOKEN.findall(head):
-        if token in "{[":
-            depth += 1
-            if depth == 1 and token == "[":
-                break
-        elif token in "}]":
-            depth -= 1
-        elif token == ":":
-            if depth == 1:
-                found.append(string.strip('"'))
-        else:
-            string = token
-    return found
-
-
-def json_content(path: Path, text: str | None = None) -> Any:
-    """The value of a JSON file, or of its `text` where that is read already. Raises DataFault."""
-    try:
-        return parse_json(read_text(path) if text is None else text)
-    except DataFault:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise DataFault(f"{path}: not JSON ({error}); is the file whole?") from error
-
-
-def records(path: Path, content: Any, name: str) -> Iterator[Row]:
-    """The objects of the list `name` in the object that a JSON file is. Raises DataFault, with the place."""
-    found = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        there = ", ".join(map(repr, content)) if isinstance(content, dict) else type(content).__name__
-        raise DataFault(f"{path}: {name!r} must be a list of objects in one object (there is {there:.200})")
-    for place, values in enumerate(found):
-        if not isinstance(values, dict):
-            raise DataFault(f"{path}, {name}[{place}]: must be an object, found {type(values).__name__}")
-        yield Row(path, place, values, name + "[{}]")
+        return list(entries(path, text))
+    return list(json_rows(path, text) if suffix == ".jsonl" else _table_rows(path, text, odd))
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:
@@ -339,31 +179,6 @@ def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    for line, raw in enumerate(text.split("\n"), 1):
-        if not raw.strip():
-            continue
-        try:
-            values = parse_json(raw)
-        except (ValueError, RecursionError) as error:
-            raise DataFault(
-                f"{path}, line {line}: not JSON ({error}); each line must be one object such as "
-                '{"file_name": "a.png", "captions": ["a cat"]}'
-            ) from error
-        if not isinstance(values, dict):
-            raise DataFault(
-                f"{path}, line {line}: must be a JSON object {{…}}, found {type(values).__name__}"
-            )
-        yield Row(path, line, values)
-
-
-def _entries(path: Path, text: str) -> Iterator[Row]:
-    found = json_content(path, text)
-    if not isinstance(found, list):
-        raise DataFault(f"{path}: must be a list of objects, found {type(found).__name__}")
-    yield from records(path, {"": found}, "")
-
-
 def _table_rows(path: Path, text: str, odd: Callable[[str], None] | None) -> Iterator[Row]:
     first = 1
     separator, header_text = None, text
@@ -401,6 +216,15 @@ def _table_rows(path: Path, text: str, odd: Callable[[str], None] | None) -> Ite
                     raise DataFault(message)
                 odd(message)
         line = reader.line_num + first
+
+
+def only_table(folder: Path, names: Sequence[str]) -> Path:
+    """The one file of these names that a folder has. Raises DataFault where there is none, or are several."""
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) != 1:
+        which = " and ".join(path.name for path in found) + ": move the other away"
+        raise DataFault(f"{folder}: {which if found else 'no ' + ' or '.join(names)}")
+    return found[0]
 
 
 def header(path: Path) -> list[str]:

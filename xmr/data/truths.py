@@ -24,7 +24,7 @@ import numpy as np
 from xmr.checksums import digest
 from xmr.data.arrays import open_array
 from xmr.data.dataset import DataFault, Dataset
-from xmr.data.tables import json_content
+from xmr.data.json_files import json_content
 from xmr.metrics import Gallery, Matches
 from xmr.registry import unknown
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from xmr.checksums import digest, digest_of
 from xmr.data import DataFault
-from xmr.data.tables import Row, parse_json, read_rows, read_text
+from xmr.data.json_files import parse_json
+from xmr.data.rows import Row, read_text
+from xmr.data.tables import read_rows
 from xmr.disk import write
 from xmr.registry import unknown
 from xmr.store.database import read_database
