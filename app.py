@@ -57,11 +57,16 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"{error}.")
 
     _say("Loading libraries …")
+    from xmr.devices import use_device
     from xmr.page import build_app, launch_options, warm_up
     from xmr.registry import UnknownName  # seconds from here on
     from xmr.workspace.pages import open_pages
     from xmr.workspace.verdict_file import VerdictFile
 
+    try:
+        use_device(options.device)
+    except ValueError as error:
+        sys.exit(f"{error}.")
     _say(f"Reading the runs in {options.checkpoints} …")
     # A Space starts with an empty disk, unless a volume is mounted.
     most = {} if options.max_verdicts is None else {"most": options.max_verdicts}
@@ -127,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
         help="where an encoder lies now that runs call NAME, or by a longer name that ends so: a folder, or a file of weights; one or "
         "more times",
     )  # fmt: skip
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto|cpu|cuda[:N]|mps: where to compute; default: an accelerator where there is one",
+    )
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "7860")
     return parser

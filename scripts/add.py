@@ -32,7 +32,7 @@ import torch
 from scripts import told
 from scripts.command import Bars, reader, say
 from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
-from scripts.options import add_strict, data_params
+from scripts.options import add_device, add_strict, data_params
 from scripts.train import of_test
 from xmr.allowed import allow_only, is_allowed
 from xmr.checkpoints import Run, as_if_trained, is_started, save_model
@@ -231,6 +231,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=words)
     parser.add_argument("--out", default="runs", metavar="DIR", help="run folders are DIR/NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace runs that are there")
+    add_device(parser)
     add_strict(parser)
     options = parser.parse_args(argv)
     if not options.model and not options.embeddings:

@@ -29,7 +29,7 @@ import numpy as np
 from scripts import told
 from scripts.command import Bars, say, the_runs
 from scripts.metrics_table import aligned, percent
-from scripts.options import add_places
+from scripts.options import add_device, add_places
 from xmr.checkpoints import Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
 from xmr.core import DIRECTIONS
@@ -311,6 +311,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
     add_places(parser)
+    add_device(parser)
     options = parser.parse_args(argv)
     if options.rule == "rank" and options.out:
         parser.error("reciprocal ranks are no weighted sum, so nothing can be saved: leave --out away")

@@ -47,7 +47,7 @@ from scripts import told
 from scripts.command import Bars, Read, reader, run_folders, say, source_of
 from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
 from scripts.metrics_table import as_percent, choice_tables, tables
-from scripts.options import add_places, add_strict, data_params
+from scripts.options import add_device, add_places, add_strict, data_params
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.core import DIRECTIONS, Ranking
 from xmr.data import SPLITS, Dataset, Truth
@@ -305,6 +305,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON, shares in per cent")
     add_strict(parser)
     add_places(parser)
+    add_device(parser)
     options = parser.parse_args(argv)
     if not options.run_dir and not options.embeddings:
         parser.error("name runs, or --embeddings IMG.npy TXT.npy and their --dataset")

@@ -30,7 +30,7 @@ import numpy as np
 
 from scripts import told
 from scripts.command import Bars, one_run, reader, say, source_of
-from scripts.options import add_places, add_strict, assign
+from scripts.options import add_device, add_places, add_strict, assign
 from xmr.analysis import (
     PrecisionRecall,
     Retrieval,
@@ -262,6 +262,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default=None, type=named, metavar="FILE.csv|FILE.jsonl")
     add_strict(parser)
     add_places(parser)
+    add_device(parser)
     return parser.parse_args(argv)
 
 

@@ -11,6 +11,7 @@ from xmr.allowed import find_at, places
 from xmr.core import DUPLICATES, TrainConfig
 from xmr.data import DATASETS
 from xmr.data.sources import KINDS, entry_of
+from xmr.devices import CHOICES, use_device
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.registry import Entry, unknown
@@ -82,7 +83,21 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
     words = "stop after so many epochs without a better validation rsum (mAP with class labels); 0, the default, never does"
     add("patience", words)
     add("seed", "default: %(default)s")
+    add_device(parser)
     add_strict(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """An option that says where this process computes; it holds as soon as it is read."""
+    words = f"where to compute: {CHOICES}; default: an accelerator where there is one"
+    parser.add_argument("--device", type=_device, default="auto", metavar="DEVICE", help=words)
+
+
+def _device(name: str) -> str:
+    try:
+        return str(use_device(name))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 from scripts import began, told
 from scripts.command import duration, say, the_runs
-from scripts.options import add_places
+from scripts.options import add_device, add_places
 from xmr import __version__, embedding
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.data import SPLITS, load_dataset
@@ -151,6 +151,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the examples, default: %(default)s")
     parser.add_argument("--out", default="report.html", metavar="FILE.html", help="default: %(default)s")
     add_places(parser)
+    add_device(parser)
     return parser.parse_args(argv)
 
 

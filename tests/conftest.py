@@ -56,6 +56,15 @@ def measured_anew(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         yield
 
 
+@pytest.fixture(autouse=True)
+def on_the_processor(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The figures of tests are those of the processor, also where there is an accelerator; those marked `gpu` are of that."""
+    with pytest.MonkeyPatch.context() as own:
+        if "gpu" not in request.keywords:
+            own.setattr("xmr.devices.available", lambda: ["cpu"])
+        yield
+
+
 @pytest.fixture(scope="session")
 def serve(cache_folder: None) -> Callable[[Workspace], Any]:
     """A context manager that serves a workspace as app.py does, in this process, and gives its address."""

@@ -13,6 +13,7 @@ LAYERS = [
         "cache",
         "captions",
         "checksums",
+        "devices",
         "disk",
         "disk_arrays",
         "locks",

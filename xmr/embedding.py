@@ -19,6 +19,7 @@ from xmr.allowed import is_hash_of, place_of
 from xmr.cache import cache_folder
 from xmr.captions import TextsRead
 from xmr.data.dataset import DataFault, Dataset
+from xmr.devices import device
 from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
 
@@ -33,7 +34,7 @@ ENCODER = "ViT-B-32/laion2b_s34b_b79k"  # one that is often taken, to show how e
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a matcher reads of one split, indexed like the split.
+    """What a matcher reads of one split, indexed like the split; batches lie where this process computes.
 
     visual (N_v, D) or (N_v, T, D); text (N_t, D) or (N_t, T, D) frozen features, or words as
     (ids (N_t, L) int32, lengths (N_t,) int64).
@@ -43,17 +44,17 @@ class Inputs:
     text: np.ndarray | tuple[np.ndarray, np.ndarray]
 
     def visual_batch(self, index: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(self.visual[index], np.float32))
+        return torch.from_numpy(np.asarray(self.visual[index], np.float32)).to(device())
 
     def text_batch(self, index: np.ndarray) -> TextBatch:
         if not isinstance(self.text, tuple):
             features = np.asarray(self.text[index], np.float32)
             if features.ndim == 3:  # no longer than the longest caption of the batch
                 features = features[:, : max(np.flatnonzero(features.any((0, 2))).max(initial=0) + 1, 1)]
-            return torch.from_numpy(features)
+            return torch.from_numpy(features).to(device())
         ids, lengths = self.text[0][index], self.text[1][index]
         ids = ids[:, : lengths.max()].astype(np.int64)  # no longer than the longest caption of the batch
-        return torch.from_numpy(ids), torch.from_numpy(lengths)
+        return torch.from_numpy(ids).to(device()), torch.from_numpy(lengths).to(device())
 
     def some(self, visuals: np.ndarray, texts: np.ndarray) -> Inputs:
         """Those of some visuals and texts."""
@@ -168,7 +169,7 @@ def as_kept(values: Tensor) -> np.ndarray:
 
     Whatever measures a split measures these, so that training, evaluation and the app tell the same figures of a run.
     """
-    return values.half().float().numpy()
+    return values.half().float().cpu().numpy()
 
 
 def zero_shot(
@@ -270,7 +271,7 @@ def visual_states(
             encoded[key] = np.asarray(
                 encoder.encode_images([i[len(i) // 2] for i in items], kind), np.float32
             )
-    return matcher.visual(torch.from_numpy(encoded[key]))
+    return matcher.visual(torch.from_numpy(encoded[key]).to(device()))
 
 
 def kind_of_data(run: Run) -> str:

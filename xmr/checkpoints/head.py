@@ -32,6 +32,7 @@ from xmr.checkpoints.folder import (
 from xmr.checkpoints.run import Run
 from xmr.checksums import digest
 from xmr.core import TrainConfig
+from xmr.devices import device
 from xmr.disk import parse_json, read
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher
@@ -103,7 +104,7 @@ class Head(Run):
         prefix = "matcher."
         state = {k.removeprefix(prefix): t for k, t in self._trained().items() if k.startswith(prefix)}
         matcher.load_state_dict(state, assign=True)
-        return matcher.eval().requires_grad_(False)
+        return matcher.to(device()).eval().requires_grad_(False)
 
     def _trained(self) -> dict[str, Tensor]:
         """The weights of the matcher, and the learned hyper-parameters of the loss."""

@@ -8,49 +8,55 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial, wraps
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from huggingface_hub import constants
-from open_clip.hf_model import HFTextEncoder
-from PIL import Image
 from safetensors import SafetensorError
-from torchvision.transforms import CenterCrop
 
 from xmr.allowed import QUICK, SHIPPED, is_allowed, place_of
 from xmr.cache import cache_dir
-from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.data.dataset import Dataset
 from xmr.data.hub import unreachable
+from xmr.devices import cores, device, in_half
 from xmr.disk_arrays import resumable_array
 from xmr.encoders import transformers_folder, weights
+from xmr.encoders.tower import RATIO, Encoder, Kind
 from xmr.locks import holding
 from xmr.registry import Registry, unknown
-from xmr.turns import Turns
 
-Kind = Literal["pooled", "tokens"]
+__all__ = [
+    "ENCODERS",
+    "RATIO",
+    "Encoder",
+    "Features",
+    "Kind",
+    "candidates",
+    "features",
+    "forget_encoders",
+    "load_encoder",
+]
+
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 
 ENCODERS = Registry("encoder")
 BATCH = 64
-ROWS = 1024  # texts whose length is looked at together
+LARGE_BATCH = 256  # on CUDA
 RETRY = 600  # seconds
 MOVED = "where a run's encoder lies now is told by --encoder NAME=PATH"
 SCHEMES = ("hf-hub:", "local-dir:")
-PATCHES = 9
-RATIO = 16  # of a picture's sides
 # What open_clip and transformers raise on names, files and configurations that are not as they should be.
 LOADING_FAILS = (
     ValueError,
@@ -67,139 +73,14 @@ LOADING_FAILS = (
 NEEDS = "'transformers>=5,<6' sentencepiece"  # of models whose tokenizer or text tower is Hugging Face's; an extra
 
 
-# They are heavy: two batches are encoded at a time, whoever asks.
-ENCODING = Turns(2)
 _loading: dict[str, Lock] = {}
 _failed: dict[str, tuple[float, str]] = {}  # when, and why
-
-
-def in_turn(encode: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """The same, within `ENCODING`."""
-
-    @wraps(encode)
-    def waited(*arguments: Any, **options: Any) -> np.ndarray:
-        with ENCODING:
-            return encode(*arguments, **options)
-
-    return waited
 
 
 @ENCODERS.register
 def blocks() -> str:
     """The tiny open_clip model that xmr ships, pre-trained on generated scenes (scripts/pretrain.py)."""
     return f"local-dir:{SHIPPED / 'blocks'}"
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """An open_clip model in evaluation mode, with its own preprocessing and tokenizer.
-
-    `hash` identifies weights and preprocessing, whatever the path or name they came by.
-    """
-
-    name: str
-    hash: str
-    model: torch.nn.Module
-    preprocess: Callable[[Image.Image], torch.Tensor]
-    tokenizer: Callable[[list[str]], torch.Tensor]
-
-    @in_turn
-    @torch.inference_mode()
-    def encode_images(self, images: Sequence[Image.Image], kind: Kind = "pooled") -> np.ndarray:
-        """Raw features of pictures, float32: (B, D) pooled, or (B, T, D) of patches.
-
-        The patches are those of the deepest layer whose grid has at least `PATCHES`: convolutional towers end with so
-        few that nothing is left to attend to.
-        """
-        batch = torch.stack([self.preprocess(self._bounded(image)) for image in images])
-        if kind == "pooled":
-            return self.model.encode_image(batch).float().numpy()
-        found = self.model.forward_intermediates(image=batch, image_indices=None, intermediates_only=True)
-        grids = [grid.flatten(2).transpose(1, 2) for grid in found["image_intermediates"]]
-        fine = [grid for grid in grids if grid.shape[1] >= PATCHES]
-        return (fine or grids)[-1].float().numpy()
-
-    @in_turn
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str], kind: Kind = "pooled") -> np.ndarray:
-        """Raw features of captions, float32: (B, D) pooled, or (B, T, D) with zeros in the place of padding."""
-        ids = self.tokenizer(list(texts))
-        if kind == "pooled":
-            return self.model.encode_text(ids).float().numpy()
-        return (self._tokens(ids) * self._present(ids)[:, :, None]).float().numpy()
-
-    def reading(self, texts: Sequence[str]) -> TextsRead:
-        """How many of the texts are longer than the tokens that the text tower reads, and, of a tower of
-        scripts/pretrain.py, words that it never met."""
-        limit = self.tokenizer([""]).shape[1]
-        # No token is shorter than a letter; those of other alphabets may be bytes.
-        long = [text for text in texts if not (text.isascii() and len(text) <= limit - 4)]
-        read: list[tuple[str, bytes, bool]] = []
-        for start in range(0, len(long), ROWS):
-            some = long[start : start + ROWS]
-            more = self._present(self.tokenizer(some, limit + 1)).sum(1)
-            near = (more >= limit - 1).nonzero()[:, 0].tolist()  # CLIPA takes the end out again
-            if full := [some[i] for i in near]:
-                ids = self.tokenizer(full)
-                longer = (more[near] > self._present(ids).sum(1)).tolist()
-                read += zip(full, (row.tobytes() for row in ids.numpy()), longer, strict=True)
-        words = [] if self._met is None else [word for text in texts for word in words_of(text)]
-        new = {word for word in set(words) if not self._met[self.tokenizer.encode(word)].all()}
-        unknown = sum(word in new for word in words)
-        return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
-
-    def scale_and_bias(self) -> tuple[float, float | None]:
-        """What the model multiplies its cosines by (1 / temperature) and adds to them, None for nothing. Raises ValueError
-        where no number can do the former."""
-        bias, scale = getattr(self.model, "logit_bias", None), float(self.model.logit_scale.exp())
-        if not 0 < scale < math.inf:
-            raise ValueError(
-                f"{self.name} multiplies its cosines by {scale}, so there is nothing to tell apart"
-            )
-        return scale, None if bias is None else float(bias)
-
-    def _tokens(self, ids: torch.Tensor) -> torch.Tensor:
-        """The text tower's last layer, (B, T, D)."""
-        tower = getattr(self.model, "text", None)
-        if isinstance(tower, HFTextEncoder):  # open_clip gives their pooled output only
-            attended = (ids != tower.config.pad_token_id).long()
-            return tower.transformer(input_ids=ids, attention_mask=attended).last_hidden_state
-        found = self.model.forward_intermediates(text=ids, text_indices=1, intermediates_only=True)
-        return found["text_intermediates"][0]
-
-    def _present(self, ids: torch.Tensor) -> torch.Tensor:
-        """Which of the token ids (B, T) are none of padding, (B, T) bool."""
-        end = getattr(self.tokenizer, "eot_token_id", None)
-        if end is not None:  # CLIP's, whose padding has the id of "!"
-            ends = ids == end
-            return (ends.cumsum(1) - ends.long()) == 0
-        # Others pad with a token of its own, or with their end (SigLIP): what fills an empty text.
-        return ids != self._padding
-
-    @cached_property
-    def _met(self) -> torch.Tensor | None:
-        """Which of CLIP's tokens the text tower learned; pretraining leaves zeros for the others. None where it is all."""
-        table = getattr(self.model, "token_embedding", None)
-        if table is None or not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
-            return None
-        met = (table.weight != 0).any(1)
-        return None if met.all() else met
-
-    @cached_property
-    def _padding(self) -> int:
-        return int(self.tokenizer([""])[0].mode().values)
-
-    def _bounded(self, image: Image.Image) -> Image.Image:
-        """The picture, its longer side at most `RATIO` times the shorter: 200,000 × 1 pixels, resized by the shorter side
-        to 224, would be 30 GB. Where the middle is cut out after that, the middle is all that is lost by it."""
-        width, height = image.size
-        most = RATIO * min(width, height)
-        if max(width, height) <= most:
-            return image
-        if not any(isinstance(step, CenterCrop) for step in getattr(self.preprocess, "transforms", ())):
-            return image.resize((min(width, most), min(height, most)))
-        left, top = (max(side - most, 0) // 2 for side in image.size)
-        return image.crop((left, top, width - left, height - top))
 
 
 @dataclass(frozen=True)
@@ -309,7 +190,7 @@ def _load(name: str) -> Encoder:
             raise ValueError(f"the encoder {name!r} is not used: its weights {key} are not all finite")
         digest.update(key.encode() + tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     quick = any(type(module).__name__.startswith("QuickGELU") for module in model.modules())
-    return Encoder(name, digest.hexdigest() + QUICK * quick, model, preprocess, tokenizer)
+    return Encoder(name, digest.hexdigest() + QUICK * quick, model.to(device()), preprocess, tokenizer)
 
 
 def _is_open_clips(folder: str) -> bool:
@@ -364,6 +245,56 @@ def needs_transformers(source: str) -> bool:
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
 
 
+class Prepared:
+    """`count` items that threads `prepare` in their order, up to `ahead` of them before they are asked for."""
+
+    def __init__(self, prepare: Callable[[int], torch.Tensor], count: int, ahead: int, pool: Executor):
+        self.prepare, self.count, self.ahead, self.pool = prepare, count, ahead, pool
+        self.begun: dict[int, Future[torch.Tensor]] = {}
+
+    def of(self, start: int, stop: int) -> list[torch.Tensor]:
+        """Those from `start` to `stop`."""
+        # The first one here: it may render all, and Ctrl-C can't reach a thread.
+        first = self.begun.pop(start).result() if start in self.begun else self.prepare(start)
+        for i in range(start + 1, min(stop + self.ahead, self.count)):
+            if i not in self.begun:
+                self.begun[i] = self.pool.submit(self.prepare, i)
+        return [first, *(self.begun.pop(i).result() for i in range(start + 1, stop))]
+
+
+def of_captions(
+    encoder: Encoder, captions: Sequence[str], kind: Kind
+) -> Callable[[int, int, np.ndarray | None], np.ndarray]:
+    """What computes features of some captions, after those before them: of equal ones the first is encoded, and the others
+    are copied from it."""
+    first: dict[str, int] = {}
+    known = np.array([first.setdefault(caption, row) for row, caption in enumerate(captions)])
+
+    def texts(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
+        rows = known[start:stop]
+        new = np.flatnonzero(rows == np.arange(start, stop))
+        if len(new) == stop - start:
+            return encoder.encode_texts(captions[start:stop], kind)
+        found = encoder.encode_texts([captions[start + i] for i in new], kind) if len(new) else done[:0]
+        every = np.empty((stop - start, *found.shape[1:]), np.float32)
+        every[new] = found
+        for i in np.setdiff1d(np.arange(stop - start), new):
+            every[i] = every[rows[i] - start] if rows[i] >= start else done[rows[i]]
+        return every
+
+    return texts
+
+
+@contextmanager
+def threads() -> Iterator[Executor]:
+    """Threads that decode pictures, as many as there are cores: decoding and resizing release the GIL."""
+    pool = ThreadPoolExecutor(cores())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def features(
     dataset: Dataset, encoder: str, kind: Kind = "pooled", progress: Progress | None = None
 ) -> Features:
@@ -377,52 +308,47 @@ def features(
     loaded = load_encoder(encoder)
     # Of other tokenizers than CLIP's one token was kept before.
     which = "tokens-2" if kind == "tokens" and not hasattr(loaded.tokenizer, "eot_token_id") else kind
+    which += "-bf16" * in_half(loaded.device)
     folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
+    batch = LARGE_BATCH if loaded.device.type == "cuda" else BATCH
+    ahead = 0 if dataset.kind == "clip" else batch
+
+    def pixels(items: Sequence[Any], clips: bool) -> Prepared:
+        def prepare(i: int) -> torch.Tensor:
+            return torch.stack([loaded.pixels(frame) for frame in (items[i] if clips else [items[i]])])
+
+        return Prepared(prepare, len(items), ahead, pool)
 
     def visuals(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
-        # The first one here: it may render all, and Ctrl-C can't reach a thread.
-        first = dataset.visuals[start]
-        with ThreadPoolExecutor(2) as pool:  # decoding releases the GIL
-            items = [first, *pool.map(dataset.visuals.__getitem__, range(start + 1, stop))]
+        found = shown.of(start, stop)
         if dataset.kind == "image":
-            return loaded.encode_images(items, kind)
-        frames = loaded.encode_images([frame for clip in items for frame in clip])
-        return frames.reshape(len(items), -1, frames.shape[-1])
+            return loaded.encode_pixels(torch.cat(found), kind)
+        frames = loaded.encode_pixels(torch.cat(found))
+        return frames.reshape(len(found), -1, frames.shape[-1])
 
-    first: dict[str, int] = {}
-    known = np.array([first.setdefault(caption, row) for row, caption in enumerate(dataset.captions)])
+    encode_captions = of_captions(loaded, dataset.captions, kind)
 
     def texts(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
-        if dataset.gallery_visuals is not None:
-            return loaded.encode_images([dataset.gallery_visuals[i] for i in range(start, stop)], kind)
-        rows = known[start:stop]
-        new = np.flatnonzero(rows == np.arange(start, stop))
-        if len(new) == stop - start:
-            return loaded.encode_texts(dataset.captions[start:stop], kind)
-        # Of equal texts the first is encoded, and the others are copied from it.
-        found = (
-            loaded.encode_texts([dataset.captions[start + i] for i in new], kind) if len(new) else done[:0]
-        )
-        batch = np.empty((stop - start, *found.shape[1:]), np.float32)
-        batch[new] = found
-        for i in np.setdiff1d(np.arange(stop - start), new):
-            batch[i] = batch[rows[i] - start] if rows[i] >= start else done[rows[i]]
-        return batch
+        if dataset.gallery_visuals is None:
+            return encode_captions(start, stop, done)
+        return loaded.encode_pixels(torch.cat(gallery.of(start, stop)), kind)
 
     report = progress or (lambda *_: None)
 
     def filled(name: str, what: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
         def half(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
-            batch = compute(start, stop, done).astype(np.float16)
-            if not np.isfinite(batch).all():
+            made = compute(start, stop, done).astype(np.float16)
+            if not np.isfinite(made).all():
                 raise ValueError(f"{name} features of rows {start} … {stop - 1} are not finite in float16")
-            return batch
+            return made
 
         heard = partial(report, f"encode {dataset.split} {what}")
-        return resumable_array(folder / f"{name}.npy", rows, half, heard, BATCH)
+        return resumable_array(folder / f"{name}.npy", rows, half, heard, batch)
 
     second = "captions" if dataset.gallery_visuals is None else "gallery pictures"
-    with holding(folder, wait=True):
+    with holding(folder, wait=True), threads() as pool:
+        shown = pixels(dataset.visuals, dataset.kind == "clip")
+        gallery = None if dataset.gallery_visuals is None else pixels(dataset.gallery_visuals, False)
         visual = filled(
             "visual", "clips" if dataset.kind == "clip" else "pictures", len(dataset.visual_ids), visuals
         )

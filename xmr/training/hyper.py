@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from xmr.checkpoints.head import learnable
+from xmr.devices import device
 from xmr.registry import Entry
 
 
@@ -20,7 +21,7 @@ class LossParameters(nn.Module):
         self.loss, self.given = loss, values
         self.raw = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.tensor(float(self._inner(name, values[name]))))
+                name: nn.Parameter(torch.tensor(float(self._inner(name, values[name])), device=device()))
                 for name in learnable(loss)
             }
         )

@@ -21,6 +21,7 @@ from xmr.checkpoints.folder import FILES, STATE, check_name, check_origin
 from xmr.checkpoints.resume import load_state, remove_state, save_state
 from xmr.core import Step, TrainConfig
 from xmr.data import Dataset
+from xmr.devices import device
 from xmr.disk import printable, sweep
 from xmr.embedding import Progress
 from xmr.locks import holding
@@ -132,7 +133,7 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
 class _Trainer:
     def __init__(self, task: Task, command: str):
         self.task, self.config, self.command = task, task.config, command
-        self.matcher, self.state = task.matcher, State()
+        self.matcher, self.state = task.matcher.to(device()), State()
         self.objective = Objective(task, self.state)
         self.hyper, self.metric_from = self.objective.hyper, self.objective.metric_from
         self.best: dict[str, Tensor] = {}
@@ -267,7 +268,7 @@ class _Trainer:
         spread = score_spread(*embeddings, scores)
         trained = Trained(
             config=self.config,
-            matcher=self.matcher,
+            matcher=self.matcher.cpu(),
             learned=self.best_learned,
             vocabulary=self.task.vocabulary,
             dataset=self.task.dataset,
@@ -356,7 +357,9 @@ class _Trainer:
                 parameter.data.copy_(tensors[name])
             moments = _below(parts["optimiser"], f"{name}.")
             if moments:
-                self.optimiser.state[parameter] = moments
+                self.optimiser.state[parameter] = {
+                    key: one.to(parameter.device) for key, one in moments.items()
+                }
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to be of this training, as JSON gives it back."""

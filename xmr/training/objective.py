@@ -14,6 +14,7 @@ from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
 from xmr.core import Pairs
 from xmr.data import Dataset
 from xmr.data.duplicates import twins
+from xmr.devices import device
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
 from xmr.registry import Entry
@@ -31,7 +32,8 @@ def annotated_pairs(
 ) -> Pairs:
     """Pairs of a batch (V, T) whose positives are all that is annotated: equal groups, so a visual that a batch holds
     twice, or a duplicate of it, is never its own negative."""
-    return Pairs.of(scores, torch.from_numpy(visual_group[:, None] == text_group), **within)
+    equal = torch.from_numpy(visual_group[:, None] == text_group).to(scores.device)
+    return Pairs.of(scores, equal, **within)
 
 
 def right_groups(data: Dataset) -> dict[int, list[int]]:
@@ -119,7 +121,8 @@ class Objective:
             and self._duplicates(visuals, texts) is None
         ):
             groups = self.data.visual_group[visuals], self.data.text_group[texts]
-            return chunked_loss(rule.name, visual, text, *map(torch.from_numpy, groups), **hyper)
+            numbers = (torch.from_numpy(side).to(visual.device) for side in groups)
+            return chunked_loss(rule.name, visual, text, *numbers, **hyper)
         pairs, back = self.pairs(rule, visual, text, visuals, texts)
         if wrong is not None:
             back = pairs.transpose() if back is None else back
@@ -135,6 +138,7 @@ class Objective:
         needs = {*rule.needs, *(selector.needs if selector else ())}
         rows = self.matcher.pooled(visual), self.matcher.pooled(text)
         known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
+        known = {name: part.to(visual.device) for name, part in known.items()}
         pairs = annotated_pairs(self.matcher.scores(visual, text), *groups, **known)
         refuted = self._judged("refuted", visuals, texts)
         duplicates = self._duplicates(visuals, texts)
@@ -197,14 +201,14 @@ class Objective:
             return None
         mask = torch.zeros(len(visuals), len(texts), dtype=torch.bool)
         mask[rows, columns] = True
-        return mask
+        return mask.to(device())
 
     def _judged(self, which: str, visuals: np.ndarray, texts: np.ndarray) -> Tensor | None:
         """Which of a batch's pairs are "confirmed" or "refuted" by people, (V, T) bool; None where none is."""
         if self.task.judged is None:
             return None
         mask = among(getattr(self.task.judged, which), visuals, texts)
-        return torch.from_numpy(mask) if mask.any() else None
+        return torch.from_numpy(mask).to(device()) if mask.any() else None
 
     def _remembered(self, found: tuple[float, ...] | None) -> tuple[float, ...] | None:
         """The running moments of scores, after those of a batch."""

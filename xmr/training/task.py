@@ -19,6 +19,7 @@ from xmr.core import TrainConfig
 from xmr.data import SPLITS, DataFault, Dataset, load_dataset
 from xmr.data.duplicates import shared
 from xmr.data.summary import described, in_train, size
+from xmr.devices import device
 from xmr.embedding import (
     Frozen,
     Inputs,
@@ -195,9 +196,10 @@ def _peers(selector: str, params: dict[str, Any]) -> list[Run]:
 @contextmanager
 def seeded(seed: int, step: int) -> Iterator[None]:
     """Torch's random numbers from (seed, step) alone; the caller's generator goes on afterwards as if unused."""
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1)[0]))
-    try:
+    drawn = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    others = [device()] if device().type == "cuda" else []
+    with torch.random.fork_rng(others):
+        torch.default_generator.manual_seed(drawn)
+        for _ in others:
+            torch.cuda.manual_seed(drawn)
         yield
-    finally:
-        torch.set_rng_state(before)
