@@ -6,7 +6,8 @@
 Detection: one model for each loss of --models is trained; of its hardest negatives each selector says which it suspects,
 which the truth answers with precision, recall, F1, and average precision over the range of the selector's main
 parameter. Effect: each loss of --loss is trained without a selector and with each, --seeds times, and compared seed by
-seed on the test split.
+seed on the test split. Where nothing else is known, the truth are the pairs that can't be told from annotated ones: equal
+pictures, and captions that read alike, which selectors by captions always suspect.
 
 Besides what scripts/train.py takes, --set SELECTOR.PARAMETER=VALUE sets a selector's parameter. Every finished training
 is a line of FILE's .jsonl and every model a run in FILE's .runs/, so the same command goes on where it was stopped, and
@@ -37,6 +38,7 @@ from scripts.options import Parser, add_training_options, assign, config_of, sco
 from xmr.checkpoints import Run, difference, is_finished, load_run
 from xmr.core import TrainConfig
 from xmr.data import Dataset
+from xmr.data.duplicates import twins
 from xmr.disk import write
 from xmr.embedding import Progress
 from xmr.experiments.findings import detection, of_line
@@ -73,18 +75,27 @@ def run(options: argparse.Namespace, command: str) -> int:
     with opened(Path(stem + ".jsonl"), "benchmark", of_line) as log:
         data = splits(base, bars, options.strict)
         if data["test"].truth is None:
+            data = {split: known(one) for split, one in data.items()}
+        truth = data["test"].truth
+        if truth is None:
             raise ValueError(
-                f"nothing is known of {data['test'].name} beyond its annotation, so nothing to measure against"
+                f"nothing is known of {data['test'].name} beyond its annotation, and nothing stands twice, so nothing to measure against"
             )
         runs = [model(configs[name], Path(stem + ".runs"), data, bars) for name in options.models]
         findings = detection(runs, data, selectors, options.visuals, log, say)
         records = effects(variants, selectors, options.seeds, data, log, [one.path for one in runs], say)
-        about = [f"    {command}", facts(options, base, records)]
+        about = [f"    {command}", facts(options, base, records), f"What matches is told by: {truth.source}."]
         texts = files(data["test"].name, about, findings, records)
         for ending, text in texts.items():
             write(Path(stem + ending), text)
     print(f"{stem}.md, and .detection.csv, .effect.csv and .jsonl beside it")
     return 0
+
+
+def known(data: Dataset) -> Dataset:
+    """The split with what stands twice in it as its truth: such pairs match, of all others it is unknown."""
+    found = twins(data)
+    return data if found is None else replace(data, truth=found.credited(float("nan")))
 
 
 def plan(options: argparse.Namespace) -> tuple[dict[str, TrainConfig], dict[str, dict[str, Any]]]:

@@ -109,6 +109,7 @@ def numbers(found: Card) -> dict[str, str]:
     rows: dict[str, Any] = {
         "visuals": found["visuals"],
         "captions": found["captions"],
+        "hard captions": found.get("hard_captions"),
         "left out": sum(found["left_out"].values()),
         "captions like one of another visual": twice.get("captions", 0),
         "visuals equal to one with other matches": twice.get("visuals", 0),

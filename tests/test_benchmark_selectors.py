@@ -441,5 +441,29 @@ def test_what_people_get_wrong_is_told_in_a_line(data, tmp_path, capsys, more, m
 
 def test_a_dataset_of_which_nothing_more_is_known_is_refused(tmp_path, capsys):
     plain = tiny.write_folder(tmp_path / "plain")
+    lines = (plain / "captions.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    unique = [",".join([image, f"{caption} {n}", split]) for n, (image, caption, split) in enumerate(rows)]
+    (plain / "captions.csv").write_text("\n".join([lines[0], *unique]) + "\n")
     assert script.main(command(plain, tmp_path / "f.md")) == 2
     assert "nothing is known" in capsys.readouterr().err
+
+
+def test_where_nothing_else_is_known_what_stands_twice_is_the_truth(tmp_path, capsys):
+    """Of two visuals each the captions are the same: who reads them finds every match, at the precision of no other match."""
+    folder = tiny.write_folder(tmp_path / "twice")
+    lines = (folder / "captions.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    said = [f"{rows[place // 4 * 4 + place % 2][1]} {place // 4}" for place in range(len(rows))]
+    twice = [f"{image},{caption},{split}" for (image, _, split), caption in zip(rows, said, strict=True)]
+    (folder / "captions.csv").write_text("\n".join([lines[0], *twice]) + "\n")
+    out = tmp_path / "found.md"
+    assert (
+        script.main([*command(folder, out, "--selector", "word_overlap", "top_ranked"), "--seeds", "0"]) == 0
+    )
+    text = out.read_text()
+    assert "What matches is told by: the annotation, and what can't be told from it" in text
+    found = list(csv.DictReader(io.StringIO(out.with_suffix(".detection.csv").read_text())))
+    ours = [row for row in found if row["selector"] == "word_overlap" and row["split"] == "test"]
+    assert {float(row["recall"]) for row in ours} == {1.0}
+    assert max(float(row["precision"]) for row in ours) == 1

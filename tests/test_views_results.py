@@ -69,6 +69,15 @@ def test_both_directions_are_shown_the_chosen_one_first(workspace, direction):
     assert seen.names("results-runs") == seen.names("results-first")
 
 
+def test_what_stands_twice_is_told_before_any_number(workspace, monkeypatch):
+    data = workspace.dataset("test")
+    same = {"captions": 47, "visuals": 0, "ceiling": {"v2t/recall_at_1": 0.5, "t2v/recall_at_1": 0.25}}
+    monkeypatch.setitem(data.about, "duplicates", same)
+    seen = shown(workspace)
+    told = seen["results-facts"]["text"]
+    assert told.endswith("47 captions read like one of other pictures, so a perfect model's R@1 is at most 50.0 (v2t) and 25.0 (t2v).")  # fmt: skip
+
+
 def test_all_runs_follow_the_chosen_ones(many, monkeypatch):
     monkeypatch.setattr(results, "SECONDS", 60)  # a busy machine measures less in the usual time
     seen = shown(many, runs=["siglip", "hybrid"], baseline="hybrid", which="all")

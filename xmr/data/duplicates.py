@@ -122,19 +122,21 @@ class Twins:
         new = self.visual_group[visuals[rows]] != self.text_group[texts[columns]]
         return rows[new], columns[new]
 
-    def credited(self) -> Truth:
-        """What is annotated and these pairs as the truth of the split: all else does not match."""
+    def credited(self, rest: float = 0) -> Truth:
+        """What is annotated and these pairs as the truth of the split. `rest` is what becomes of all others: 0, as where they are
+        taken not to match, or NaN for unknown."""
 
         def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
             found = self.visual_group[visuals][:, None] == self.text_group[texts]
             found[self.places(visuals, texts)] = True
-            return found.astype(np.float32)
+            return np.where(found, np.float32(1), np.float32(rest))
 
         def pairs(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:
             rows = self.of_visual[self.visual[visuals]].multiply(self.of_text[self.text[texts]])
-            return (rows.sum(axis=1) > 0).astype(np.float32)
+            return np.where(rows.sum(axis=1) > 0, np.float32(1), np.float32(rest))
 
-        return Truth(block, pairs, complete=True, source="the annotation, and what can't be told from it")
+        source = "the annotation, and what can't be told from it (equal visuals, captions that read alike)"
+        return Truth(block, pairs, complete=rest == 0, source=source)
 
 
 def twins(data: Dataset) -> Twins | None:

@@ -141,7 +141,10 @@ def _before(scene: Scene, names: list[str], unmeasured: dict[str, str]) -> list[
     for reason, name in unlike:
         by_reason.setdefault(reason, []).append(name)
     items += [(", ".join(some), reason) for reason, some in by_reason.items()]
-    told = [words("results-facts", f"{facts['dataset']}: {facts['size']}, {facts['per item']}.", "note")]
+    twice = f" {facts['duplicates']}." if "duplicates" in facts else ""
+    told = [
+        words("results-facts", f"{facts['dataset']}: {facts['size']}, {facts['per item']}.{twice}", "note")
+    ]
     if items:
         told.append(faults("results-warnings", items, title="Before comparing"))
     return told
