@@ -106,7 +106,7 @@ def run_all(options: argparse.Namespace) -> int:
             answers += filter(None, [hard_figure(run, dataset, bars)])
             if answers:
                 results[-1]["choices"] = [one._asdict() for one in answers]
-            encoder = run.encoder["name"]
+            encoder = run.began_with["name"]
             if not run.untrained:  # which is its encoder, measured already
                 encoders[dataset.fingerprint, encoder] = dataset, encoder, asked.truths
             tell_texts(run, dataset)

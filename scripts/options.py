@@ -158,7 +158,7 @@ def scopes(options: argparse.Namespace, losses: Iterable[str]) -> dict[str, list
     """The registered things whose parameters can be set."""
     return {
         "loss": [LOSSES[name] for name in losses],
-        "matcher": [MATCHERS[options.matcher]],
+        "matcher": [MATCHERS[options.matcher]] if options.matcher else [],
         "selector": [SELECTORS[options.selector]] if options.selector else [],
         "dataset": [entry_of(options.dataset)],
     }

@@ -1,7 +1,8 @@
-"""Train a matcher with one loss or several, one run folder each.
+"""Train a matcher with one loss or several, one run folder each; with --tune, the encoder's own towers.
 
     python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial
     python scripts/train.py --dataset path/to/folder --loss info_nce --set temperature=0.05 --set hidden=512
+    python scripts/train.py --dataset path/to/folder --encoder local-dir:DIR --loss info_nce --tune all --epochs 3
 
 A parameter of --set belongs to the loss, the matcher, the selector or the dataset; where two have one of that name,
 write which: --set loss.margin=0.3. One that only some of the losses have is given to those.
@@ -31,7 +32,7 @@ from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.captions import TextsRead
 from xmr.checkpoints import Run, config_in, difference, is_finished, is_started, load_run
-from xmr.core import VERDICTS_AS, Step, TrainConfig
+from xmr.core import PRECISIONS, TUNES, VERDICTS_AS, Step, TrainConfig, tune_of
 from xmr.data import Dataset
 from xmr.data.sources import pinned
 from xmr.embedding import zero_shot
@@ -39,6 +40,11 @@ from xmr.locks import holding
 from xmr.matchers import MATCHERS
 from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance
 from xmr.training import TrainingDiverged, plateau, train
+
+# Fields of `TrainConfig` that say nothing of a head.
+TOWERS = (
+    "lr_towers", "layer_decay", "precision", "augment", "interpolate", "lock", "ema", "grad_checkpointing", "train_batch_norm"
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +95,8 @@ def warn_of_encoder(config: TrainConfig, load: Callable[[str], Dataset], bars: B
     encoder = config.encoder or data.encoder
     # Tokens are other features: encoding twice would take longer than what is warned of.
     if (
-        data.visuals is None
+        config.tune != "none"  # what validation says before the first step is told there
+        or data.visuals is None
         or not encoder
         or data.classes
         or MATCHERS[config.matcher].make.inputs != "pooled"
@@ -125,6 +132,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     Raises ValueError or TypeError on names and parameters that there are not, and on folders that hold runs.
     """
     losses = list(dict.fromkeys(options.loss))
+    check_towers(options)
     given = assign(options.set, scopes(options, losses))
     if Path(options.suffix).name != options.suffix:
         raise ValueError(f"--suffix {options.suffix!r} is part of a folder's name: no slashes")
@@ -140,6 +148,26 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
     return jobs
 
 
+def check_towers(options: argparse.Namespace) -> None:
+    """Raises ValueError where an option says something of towers, and they are not trained, or of a matcher, and they are."""
+    usual = TrainConfig()
+    if options.tune == usual.tune:
+        given = [name for name in TOWERS if getattr(options, name) != getattr(usual, name)]
+        if options.epoch_files:
+            given.append("epoch_files")
+        if given:
+            flags = f"lock-{options.lock}" if given[0] == "lock" else given[0].replace("_", "-")
+            raise ValueError(
+                f"--{flags} is of towers, and a head is trained: say which of them learn with --tune"
+            )
+    elif options.matcher != usual.matcher:
+        raise ValueError(
+            f"--matcher {options.matcher} is a head on frozen features, and --tune trains the towers alone"
+        )
+    else:
+        options.matcher = ""
+
+
 def folder_name(config: TrainConfig, suffix: str) -> str:
     """The loss, and all that is not as usual."""
     usual, words = TrainConfig(), [config.loss]
@@ -147,7 +175,9 @@ def folder_name(config: TrainConfig, suffix: str) -> str:
         words += [config.selector, *([config.suspects] if config.suspects != usual.suspects else [])]
     if config.verdicts:
         words += ["verdicts", *([config.verdicts_as] if config.verdicts_as != usual.verdicts_as else [])]
-    if config.matcher != usual.matcher:
+    if config.tune != usual.tune:
+        words.append(config.tune.replace(":", ""))
+    elif config.matcher != usual.matcher:
         words.append(config.matcher)
     return "-".join([*words, *([suffix] if suffix else [])])
 
@@ -186,7 +216,13 @@ def run(
     started: float,
 ) -> int:
     """Trains one run; returns the exit code."""
-    how = {"overwrite": options.overwrite, "load": load, "progress": bars, "command": command}
+    how = {
+        "overwrite": options.overwrite,
+        "load": load,
+        "progress": bars,
+        "command": command,
+        "epoch_files": options.epoch_files,
+    }
     try:
         draw(folder.name, train(config, folder, options.resume, **how))
     except TrainingDiverged as error:
@@ -202,6 +238,8 @@ def draw(name: str, steps: Iterable[Step]) -> None:
     bar, shown = None, {}
     try:
         for step in steps:
+            if step.before is not None:
+                say(f"{name}: the encoder as it is reaches {step.before:.1f} on validation")
             if bar is None:
                 bar = tqdm(
                     desc=name, total=step.steps, initial=step.step - 1, unit="step", dynamic_ncols=True,
@@ -236,8 +274,22 @@ def outcome(run: Run, load: Callable[[str], Dataset], seconds: float) -> Iterato
         f"test {of_test(run, load)}; validation {figure} {score:.1f} at epoch {training['best_epoch']} of "
         f"{training['epochs']}; {duration(seconds)}, {duration(training['seconds'])} of it training"
     )
+    if path := training.get("interpolation"):
+        yield f"{figure}, {path_words(path)}"
+        yield "the app answers typed words with it by " + shlex.join(
+            ["--allow-encoders", run.encoder["name"]]
+        )
     if stuck := plateau(run):
         yield stuck
+
+
+def path_words(path: list[dict[str, float]]) -> str:
+    """What is reached on the way from the encoder as it came to what was learned."""
+    told = []
+    for one in path:
+        name = {0.0: "zero-shot", 1.0: "fine-tuned"}.get(one["share"], f"{one['share']:g} of the way")
+        told.append(f"{name}: validation {one['validation']:.1f}, test {one['test']:.1f}")
+    return "; ".join(told)
 
 
 def suspect_words(selector: str, history: list[dict[str, Any]]) -> str:
@@ -258,10 +310,64 @@ def verdict_words(counts: dict[str, int]) -> str:
     )
 
 
+def add_tower_options(parser: argparse.ArgumentParser) -> None:
+    """What decides the training of towers; an option is the field of `TrainConfig` that has its name."""
+    group, usual = parser.add_argument_group("towers, with --tune"), TrainConfig()
+    group.add_argument(
+        "--tune", type=tuned, default=usual.tune, metavar="|".join(TUNES),
+        help="what of the encoder's towers learns: nothing but a head on them (the default); all; the last N blocks of each and "
+        "what comes after; all their matrices, by updates of rank R that are merged on saving",
+    )  # fmt: skip
+    group.add_argument(
+        "--lr-towers", type=float, default=usual.lr_towers,
+        help="peak learning rate, default: %(default)s; --lr is that of what the loss learns",
+    )  # fmt: skip
+    group.add_argument(
+        "--layer-decay", type=float, default=usual.layer_decay,
+        help="what the rate is multiplied by for each layer before the last; default: %(default)s",
+    )  # fmt: skip
+    group.add_argument(
+        "--precision", choices=PRECISIONS, default=usual.precision, help="of the steps; losses are in fp32"
+    )
+    group.add_argument(
+        "--augment", action="store_true", help="random crops of training pictures, as open_clip's"
+    )
+    group.add_argument(
+        "--interpolate", type=float, default=usual.interpolate, metavar="SHARE",
+        help="keep weights so far on the way from those before to those learned; default: %(default)s. What 0, 0.5 and 1 reach is "
+        "always told",
+    )  # fmt: skip
+    lock = group.add_mutually_exclusive_group()
+    for side in ("image", "text"):
+        words = f"leave the {side} tower as it is"
+        lock.add_argument(
+            f"--lock-{side}", dest="lock", action="store_const", const=side, default="", help=words
+        )
+    group.add_argument(
+        "--ema", type=float, default=usual.ema, metavar="DECAY",
+        help="measure and keep a running mean of the weights, as with 0.999; default: none",
+    )  # fmt: skip
+    words = "compute layers twice in place of keeping them: less memory, more time"
+    group.add_argument("--grad-checkpointing", action="store_true", help=words)
+    words = "let statistics of batch norm follow the batches; with --micro-batch each counts twice"
+    group.add_argument("--train-batch-norm", action="store_true", help=words)
+    words = "also write epoch_N.pt into the run's folder, as open_clip's trainer does"
+    group.add_argument("--epoch-files", action="store_true", help=words)
+
+
+def tuned(text: str) -> str:
+    try:
+        tune_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loss", nargs="+", required=True, metavar="NAME", help="one run for each")
     add_training_options(parser)
+    add_tower_options(parser)
     parser.add_argument(
         "--verdicts", default="", metavar="FILE",
         help="what people say of pairs (.jsonl, .csv or the app's database); a selector never suspects what they refute",
@@ -275,7 +381,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--out",
         default="runs",
         metavar="DIR",
-        help="run folders are DIR/LOSS[-SELECTOR][-verdicts][-MATCHER][-SUFFIX], the matcher named if it is not linear",
+        help="run folders are DIR/LOSS[-SELECTOR][-verdicts][-MATCHER or -TUNE][-SUFFIX], the matcher named if it is not linear",
     )
     parser.add_argument(
         "--suffix", default="", metavar="TEXT", help="what else tells a run from others in DIR"

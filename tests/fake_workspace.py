@@ -62,6 +62,10 @@ class FakeRun:
         return self.config.matcher if self.has_loss else "mean of 2 runs"
 
     @property
+    def began_with(self) -> dict[str, Any]:
+        return self.encoder
+
+    @property
     def parts(self) -> tuple[FakeRun, ...]:
         return (self,)
 

@@ -371,5 +371,5 @@ def test_the_middle_of_a_banner_is_what_the_preprocessing_keeps(tiny, size):
     if odd := (max(size) - encoders.RATIO * min(size)) % 2:  # the crop may lie half a pixel aside
         pixels = (np.indices(pixels.shape).sum(0) * 255 // sum(size)).astype(np.uint8)
     image = Image.fromarray(pixels)
-    found = load_encoder(tiny).preprocess(load_encoder(tiny)._bounded(image))
+    found = load_encoder(tiny).preprocess(load_encoder(tiny).bounded(image))
     assert abs(found - preprocess(image)).max() < (0.03 if odd else 1e-6)

@@ -26,7 +26,7 @@ LAYERS = [
     {"core"},
     {"losses", "selection", "metrics", "fusion", "evidence", "worlds"},
     {"data", "encoders", "matchers", "search"},
-    {"training", "checkpoints", "analysis", "store", "embedding", "scoring", "pretraining"},
+    {"training", "checkpoints", "analysis", "store", "embedding", "scoring", "pretraining", "towers"},
     {"experiments"},
     {"workspace", "figures"},
     {"views"},
@@ -38,7 +38,7 @@ HOMES = {
     "plotly": {"figures", "page"},  # the page serves plotly's own JavaScript file and nothing more
     "jinja2": {"views"},
     "faiss": {"search"},
-    "open_clip": {"encoders", "pretraining"},
+    "open_clip": {"encoders", "pretraining", "towers"},
     "datasets": {"data"},
     "scipy": {"data", "experiments", "fusion", "metrics"},
     "pandas": {"tables"},

@@ -294,6 +294,20 @@ DUPLICATES = {
 }
 
 
+TUNES = ("none", "all", "last:N", "lora:R")
+PRECISIONS = ("fp32", "bf16")
+
+
+def tune_of(text: str) -> tuple[str, int]:
+    """What of the encoder's towers learns: "none" (a head on their features does), "all", "last" so many blocks of
+    each, or by updates of so high a rank, "lora". Raises ValueError."""
+    how, _, number = text.partition(":")
+    counted = how in ("last", "lora")
+    if not (number.isascii() and number.isdigit() and int(number) > 0 if counted else text in TUNES[:2]):
+        raise ValueError(f"tune {text!r}: write {', '.join(TUNES[:-1])} or {TUNES[-1]}, N and R at least 1")
+    return how, int(number or 0)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run: strings and numbers only, so that it is the JSON in the checkpoint."""
@@ -324,6 +338,19 @@ class TrainConfig:
     warmup: int = 100  # steps of linearly rising learning rate
     patience: int = 0  # epochs without a better validation rsum after which to stop; 0 never stops
     seed: int = 0
+    # Of towers alone, see `xmr.towers`; the learning rate `lr` is then that of what the loss learns.
+    tune: str = "none"  # see `tune_of`
+    lr_towers: float = 1e-5
+    layer_decay: float = 0.8  # of the learning rate, for each layer before the last
+    precision: str = "fp32"  # of the towers' steps; losses are always in single precision
+    augment: bool = False  # open_clip's random crops of training pictures
+    interpolate: float = 1.0  # of the way from the weights before to those after, what is kept
+    lock: str = ""  # "image" or "text": the tower that stays as it is
+    ema: float = (
+        0.0  # decay of the running mean of weights, which is then what is measured and kept; 0 is none
+    )
+    grad_checkpointing: bool = False
+    train_batch_norm: bool = False  # whether its statistics follow the batches
 
     def __post_init__(self) -> None:
         for name, low in (
@@ -342,6 +369,19 @@ class TrainConfig:
             raise ValueError(unknown("use of verdicts", self.verdicts_as, VERDICTS_AS))
         if self.duplicates not in DUPLICATES:
             raise ValueError(unknown("use of duplicates", self.duplicates, DUPLICATES))
+        tune_of(self.tune)
+        if self.precision not in PRECISIONS:
+            raise ValueError(unknown("precision", self.precision, PRECISIONS))
+        if self.lock not in ("", "image", "text"):
+            raise ValueError(unknown("tower", self.lock, ("image", "text")))
+        for name, number, fits, allowed in (
+            ("lr_towers", self.lr_towers, self.lr_towers > 0, "above 0"),
+            ("layer_decay", self.layer_decay, 0 < self.layer_decay <= 1, "above 0 and at most 1"),
+            ("interpolate", self.interpolate, 0 <= self.interpolate <= 1, "from 0 to 1"),
+            ("ema", self.ema, 0 <= self.ema < 1, "at least 0 and below 1"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {allowed}, found {number}")
         if bool(self.first_loss) != bool(self.first_epochs):
             raise ValueError(
                 f"first_loss and first_epochs go together: {self.first_loss!r}, {self.first_epochs}"
@@ -375,3 +415,4 @@ class Step:
     lr: float
     metrics: dict[str, float] | None = None
     best: bool = False  # the validation rsum of this epoch is the best so far
+    before: float | None = None  # of towers, with their first step: what validation said before it

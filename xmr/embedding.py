@@ -46,6 +46,10 @@ class Inputs:
     def visual_batch(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(self.visual[index], np.float32)).to(device())
 
+    def visual_rows(self, index: np.ndarray) -> Callable[[slice], Tensor]:
+        """What gives those of some visuals by parts."""
+        return lambda rows: self.visual_batch(index[rows])
+
     def text_batch(self, index: np.ndarray) -> TextBatch:
         if not isinstance(self.text, tuple):
             features = np.asarray(self.text[index], np.float32)

@@ -8,6 +8,9 @@ words.json              the vocabulary, where the text tower reads words
 README.md               model card
 resume.safetensors      only while training is not finished
 
+Towers that were trained (`towers.py`) also have open_clip_config.json and open_clip_model.safetensors, and
+matcher.safetensors holds no more than what the loss learned.
+
 A combination of runs (`combination.py`) is a folder beside them with run.json and README.md only.
 """
 

@@ -19,7 +19,8 @@ from xmr.disk import HOSTILE, check_texts, parse_json, printable, read
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
-FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD)
+OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")  # of towers
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD, *OPEN_CLIP)
 MAX_RUN = 1 << 20  # bytes of run.json
 MAX_REASON = 500  # characters
 # Ends of lines, and what nobody sees, so that a name looks like another; not the joiners that some scripts need.

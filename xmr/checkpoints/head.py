@@ -152,9 +152,9 @@ def load_head(path: Path, about: dict[str, Any]) -> Head:
         config=config,
         vocabulary=vocabulary,
         form=form,
-        history=_history(path, files),
+        history=history_in(path, files),
     )
-    learned = _learned(run._trained(), loss)
+    learned = learned_values(run._trained(), loss)
     run._embedded()
     return replace(run, loss_values=config.loss_params | learned)
 
@@ -174,7 +174,7 @@ def config_of(values: dict[str, Any]) -> TrainConfig:
     return config
 
 
-def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
+def checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
     content = read(path / name, MAX_JSON)
     if digest(content) != files.get(name):
         raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one in {RUN}")
@@ -184,7 +184,7 @@ def _checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
 def _vocabulary(path: Path, files: dict[str, str], config: TrainConfig) -> Vocabulary | None:
     if not MATCHERS[config.matcher].make.reads_words(config.matcher_params):
         return None
-    content = parse_json(_checked_bytes(path, WORDS, files), WORDS)
+    content = parse_json(checked_bytes(path, WORDS, files), WORDS)
     try:
         return Vocabulary.from_json(content)
     except (TypeError, ValueError) as error:  # TypeError: a list in place of a word
@@ -209,7 +209,7 @@ def _untrained(config: TrainConfig, encoder: dict[str, Any], vocabulary: Vocabul
         return build_matcher(config.matcher, config.matcher_params, *dims, vocabulary)
 
 
-def _learned(tensors: dict[str, Tensor], loss: Entry) -> dict[str, float]:
+def learned_values(tensors: dict[str, Tensor], loss: Entry) -> dict[str, float]:
     """The learned hyper-parameters of the loss."""
     try:
         return {name: loss.param(name).parse(tensors[f"loss.{name}"].item()) for name in learnable(loss)}
@@ -217,8 +217,8 @@ def _learned(tensors: dict[str, Tensor], loss: Entry) -> dict[str, float]:
         raise RunRefused(f"{MATCHER}: {error}") from error
 
 
-def _history(path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
-    lines = _checked_bytes(path, HISTORY, files).splitlines()
+def history_in(path: Path, files: dict[str, str]) -> list[dict[str, Any]]:
+    lines = checked_bytes(path, HISTORY, files).splitlines()
     if len(lines) > MAX_EPOCHS:
         raise RunRefused(f"{HISTORY} has {len(lines):,} lines, more than the {MAX_EPOCHS:,} that are allowed")
     found = [parse_json(line, HISTORY) for line in lines]

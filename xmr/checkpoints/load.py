@@ -10,6 +10,7 @@ from xmr.checkpoints.folder import RUN, STATE, RunFault, check_name, is_finished
 from xmr.checkpoints.head import load_head
 from xmr.checkpoints.model import load_model
 from xmr.checkpoints.run import Run
+from xmr.checkpoints.towers import load_towers
 from xmr.registry import unknown
 
 # Each: (folder, content of its run.json, what loads a member's folder) -> Run.
@@ -17,6 +18,7 @@ KINDS = {
     "head": lambda path, about, _: load_head(path, about),
     "model": lambda path, about, _: load_model(path, about),
     "embeddings": lambda path, about, _: load_model(path, about),
+    "towers": lambda path, about, _: load_towers(path, about),
     "combination": load_combination,
 }
 

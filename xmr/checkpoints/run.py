@@ -64,6 +64,11 @@ class Run:
         return self.config.matcher
 
     @property
+    def began_with(self) -> dict[str, Any]:
+        """Name and hash of the encoder as it came: that whose features a matcher reads, or whose towers were trained on."""
+        return self.encoder
+
+    @property
     def untrained(self) -> bool:
         """Whether it is a model as it came, so that nothing tells how it was trained."""
         return False

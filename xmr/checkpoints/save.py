@@ -17,6 +17,7 @@ from torch import nn
 import xmr
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SCHEMA, WORDS, read_about
 from xmr.checkpoints.head import MAX_SCORES, Head, load_head
+from xmr.checkpoints.towers import load_towers
 from xmr.checksums import digest
 from xmr.core import DIRECTIONS, TrainConfig
 from xmr.disk import write_files
@@ -30,7 +31,8 @@ class Trained:
     """What training leaves behind, in memory; the fields are those of `Head`.
 
     `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, and `scores`
-    (N_v, N_t) those of a matcher that scores pairs, else None.
+    (N_v, N_t) those of a matcher that scores pairs, else None. `files` are those of open_clip where the towers were
+    trained, by name.
     """
 
     config: TrainConfig
@@ -44,6 +46,7 @@ class Trained:
     embeddings: tuple[np.ndarray, np.ndarray]
     training: dict[str, Any] = field(default_factory=dict)
     scores: np.ndarray | None = None
+    files: dict[str, bytes] | None = field(default=None, repr=False)
 
     @property
     def loss_values(self) -> dict[str, Any]:
@@ -53,10 +56,14 @@ class Trained:
 def save_run(folder: str | Path, trained: Trained) -> Head:
     """Writes a run's folder, whole or not at all, and reads it back. Raises CannotSave."""
     folder = Path(folder)
-    state = {f"matcher.{key}": tensor.contiguous() for key, tensor in trained.matcher.state_dict().items()}
-    state |= {
+    state = {
         f"loss.{key}": torch.tensor(value, dtype=torch.float64) for key, value in trained.learned.items()
     }
+    encoder, kind = trained.encoder, {}
+    if trained.files is None:
+        state |= {f"matcher.{key}": one.contiguous() for key, one in trained.matcher.state_dict().items()}
+    else:
+        encoder, kind = _tuned(folder, trained.files, encoder), {"kind": "towers"}
     files = {MATCHER: tensor_bytes(state), HISTORY: history_bytes(trained.history)}
     arrays = dict(zip(("visual", "text"), trained.embeddings, strict=True))
     if trained.scores is not None and trained.scores.size <= MAX_SCORES:
@@ -65,17 +72,29 @@ def save_run(folder: str | Path, trained: Trained) -> Head:
     if trained.vocabulary is not None:
         files[WORDS] = json.dumps(trained.vocabulary.to_json(), ensure_ascii=False).encode()
     about = about_bytes(
+        **kind,
         config=trained.config.to_json(),
         dataset=trained.dataset,
-        encoder=trained.encoder,
+        encoder=encoder,
         loss_values=trained.loss_values,
         metrics=trained.metrics,
         training=trained.training,
-        files={name: digest(content) for name, content in files.items()},
+        files={name: digest(content) for name, content in (files | (trained.files or {})).items()},
     )
     card = model_card(folder.resolve().name, trained).encode()
     write_files(folder, files | {CARD: card, RUN: about})
-    return load_head(folder.resolve(), read_about(folder))
+    load = load_head if trained.files is None else load_towers
+    return load(folder.resolve(), read_about(folder))
+
+
+def _tuned(folder: Path, files: dict[str, bytes], before: dict[str, Any]) -> dict[str, Any]:
+    """Writes open_clip's files, and tells the encoder that they are: what it is called where a run's folder lies is for
+    `load_towers` to say. Raises CannotSave."""
+    from xmr.encoders import read_anew  # open_clip takes seconds to import
+
+    write_files(folder, files)
+    found = read_anew(f"local-dir:{folder.resolve()}")
+    return before | {"hash": found.hash, "before": before["hash"]}
 
 
 def about_bytes(*, training: dict[str, Any], **parts: Any) -> bytes:
@@ -106,16 +125,21 @@ def model_card(name: str, trained: Trained) -> str:
     values = ", ".join(f"{key} = {_short(value)}" for key, value in trained.loss_values.items())
     diverged = trained.training.get("diverged")
     figure, score = headline(test)
+    towers = trained.files is not None
+    what = (
+        "Both towers of an open_clip model"
+        if towers
+        else f"A matcher for cross-modal retrieval (`{config.matcher}`)"
+    )
     body = [
-        f"A matcher for cross-modal retrieval (`{config.matcher}`), trained with the loss `{config.loss}` "
-        f"({values}) by xmr {xmr.__version__}.",
+        f"{what}, trained with the loss `{config.loss}` ({values}) by xmr {xmr.__version__}.",
         *(
             [f"**Training diverged** at step {diverged['step']}; this is the best epoch before."]
             if diverged
             else []
         ),
         f"Data: {trained.dataset['name']} ({sizes}). "
-        f"Frozen features: {trained.encoder['name'] or 'from the dataset'}.",
+        f"{'Trained from' if towers else 'Frozen features'}: {trained.encoder['name'] or 'from the dataset'}.",
         recall_table(test),
         f"{figure} {score:.1f}, test split; chosen by the validation {figure} "
         f"({headline(trained.metrics['validation'])[1]:.1f}).",

@@ -47,6 +47,7 @@ __all__ = [
     "features",
     "forget_encoders",
     "load_encoder",
+    "read_anew",
 ]
 
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
@@ -130,6 +131,11 @@ def forget_encoders() -> None:
     """Forgets the loaded encoders, and which could not be loaded."""
     _load.cache_clear()
     _failed.clear()
+
+
+def read_anew(name: str) -> Encoder:
+    """As `load_encoder`, of files that were just written, whatever was read under that name before."""
+    return _load.__wrapped__(name)
 
 
 @lru_cache(maxsize=3)

@@ -68,7 +68,7 @@ class Encoder:
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """A picture as the model reads it, (3, H, W)."""
-        return self.preprocess(self._bounded(image))
+        return self.preprocess(self.bounded(image))
 
     @in_turn
     @torch.no_grad()
@@ -155,7 +155,7 @@ class Encoder:
     def _padding(self) -> int:
         return int(self.tokenizer([""])[0].mode().values)
 
-    def _bounded(self, image: Image.Image) -> Image.Image:
+    def bounded(self, image: Image.Image) -> Image.Image:
         """The picture, its longer side at most `RATIO` times the shorter: 200,000 × 1 pixels, resized by the shorter side
         to 224, would be 30 GB. Where the middle is cut out after that, the middle is all that is lost by it."""
         width, height = image.size

@@ -6,10 +6,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from xmr.training.gradcache import cached_backward
 from xmr.training.objective import Objective, State
 from xmr.training.plateau import plateau, score_spread
 from xmr.training.task import Task, prepare, seeded
+
+if TYPE_CHECKING:
+    from xmr.towers import Towers
 
 GRADIENT_NORM = 2.0  # as VSE++
 SAVE_SECONDS = 60.0  # an epoch that takes longer is saved in between
@@ -64,13 +68,14 @@ def train(
     load: Callable[[str], Dataset] | None = None,
     progress: Progress | None = None,
     command: str = "",
+    epoch_files: bool = False,
 ) -> Generator[Step, None, Trained]:
     """Trains step by step; the last step of an epoch carries the validation metrics.
 
     The generator's return value is what was trained, with the weights of the best epoch by validation rsum (mAP where
     there are class labels) and the metrics of the test split; with `run_dir` it is also saved there. `resume` goes on from the state in `run_dir`,
     if there is one; `overwrite` replaces the run that is there, once nothing is wrong with this one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
-    `command` is kept in the run.
+    `command` is kept in the run; `epoch_files` writes epoch_N.pt of towers into its folder, as open_clip's trainer does.
 
     Raises UnknownName, TypeError or ValueError on a configuration that does not fit, DataFault, CannotSave, and
     TrainingDiverged, after the best epoch so far was saved; Held where another process trains into `run_dir`, and
@@ -89,6 +94,7 @@ def train(
             clear_run(folder)
         elif resume:
             trainer.restore(folder)
+        trainer.epoch_files = folder if epoch_files else None
         sweep(folder, FILES)
         trainer.save(folder)  # a folder that can't be written is told before the work, not after it
         return (yield from _train(trainer, folder))
@@ -136,27 +142,41 @@ class _Trainer:
         self.matcher, self.state = task.matcher.to(device()), State()
         self.objective = Objective(task, self.state)
         self.hyper, self.metric_from = self.objective.hyper, self.objective.metric_from
+        self.towers: Towers | None = None if self.config.tune == "none" else task.matcher
+        self.epoch_files: Path | None = None
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
         self.per_epoch = math.ceil(len(task.data["train"].captions) / self.config.batch_size)
-        self.parameters = dict(self.matcher.named_parameters(prefix="matcher"))
+        self.peak = self.config.lr if self.towers is None else self.config.lr_towers
+        learned = self.matcher.named_parameters(prefix="matcher")
+        self.parameters = {name: parameter for name, parameter in learned if parameter.requires_grad}
         self.parameters |= dict(self.hyper.named_parameters(prefix="loss"))
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.config.lr,
-            fused=True,
+        # The running mean of all that learns; empty where none is kept.
+        self.mean = (
+            {n: p.detach().clone() for n, p in self.parameters.items() if n.startswith("matcher.")}
+            if self.config.ema
+            else {}
         )
+        self.optimiser = torch.optim.AdamW(self.groups(), lr=self.peak, fused=True)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters as the optimiser takes them, `rate` being what each multiplies the learning rate by."""
+        rates = {} if self.towers is None else {f"matcher.{k}": r for k, r in self.towers.rates().items()}
+        of_loss = self.config.lr / self.peak
+        found: dict[tuple[float, float], list[Tensor]] = {}
+        for decays in (True, False):
+            for name, parameter in self.parameters.items():
+                if (parameter.ndim > 1) == decays:
+                    rate = of_loss if name.startswith("loss.") else rates.get(name, 1.0)
+                    found.setdefault((self.config.weight_decay * decays, rate), []).append(parameter)
+        return [{"params": ps, "weight_decay": decay, "rate": rate} for (decay, rate), ps in found.items()]
 
     def steps(self, folder: Path | None) -> Iterator[Step]:
         """All steps that are left."""
         state, config = self.state, self.config
         started = saved = time.monotonic()
         before = state.seconds
+        untold = not state.step and self.towers is not None
         if not state.step:
             state.untrained = headline(self.validate())[1]
         for epoch in range(state.epoch, config.epochs):
@@ -174,7 +194,11 @@ class _Trainer:
                     self.save(folder)
                     saved = time.monotonic()
                 best = metrics is not None and state.best_epoch == epoch + 1
-                yield Step(state.step, epoch + 1, config.epochs * self.per_epoch, loss, lr, metrics, best)
+                told = state.untrained if untold else None
+                yield Step(
+                    state.step, epoch + 1, config.epochs * self.per_epoch, loss, lr, metrics, best, told
+                )
+                untold = False
 
     def begin_epoch(self) -> None:
         """Where the stage of the metric network begins, what was best so far is what it starts from."""
@@ -197,7 +221,7 @@ class _Trainer:
             return self.objective.value(visual, text, visuals, texts, wrong, hard)
 
         def embed_visual(rows: slice) -> Tensor:
-            return self.matcher.visual(inputs.visual_batch(visuals[rows]))
+            return self.matcher.visual(seen(rows))
 
         def embed_text(rows: slice) -> Tensor:
             return self.matcher.text(inputs.text_batch(texts[rows]))
@@ -211,6 +235,7 @@ class _Trainer:
         self.matcher.train()
         self.optimiser.zero_grad()
         with seeded(config.seed, self.state.step + 1):
+            seen = inputs.visual_rows(visuals)
             if 0 < config.micro_batch < len(texts):
                 loss = cached_backward(ask, embedders, sizes, config.micro_batch)
             else:
@@ -221,9 +246,11 @@ class _Trainer:
         if not math.isfinite(value) or not math.isfinite(norm):
             raise TrainingDiverged(self.objective.rule()[0].name, self.state.step + 1, lr, value)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         self.optimiser.step()
         self.hyper.clamp_()
+        for name, mean in self.mean.items():
+            mean.lerp_(self.parameters[name].detach(), 1 - config.ema)
         self.state.step += 1
         self.state.total += value
         return value, lr
@@ -234,19 +261,22 @@ class _Trainer:
         if self.state.epoch >= self.metric_from:
             start, end = self.metric_from, self.config.epochs
         done = self.state.step - start * self.per_epoch
-        return learning_rate(done, (end - start) * self.per_epoch, self.config.lr, self.config.warmup)
+        return learning_rate(done, (end - start) * self.per_epoch, self.peak, self.config.warmup)
 
     def end_epoch(self, lr: float) -> dict[str, float]:
         """Validates, keeps the weights if they are the best, and begins the next epoch."""
         state = self.state
         if not all(parameter.isfinite().all() for parameter in self.parameters.values()):
             raise TrainingDiverged(self.objective.rule()[0].name, state.step, lr, math.nan)
-        metrics = self.validate()
-        state.epoch += 1
-        if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
-            state.best_epoch, state.best_metrics = state.epoch, metrics
-            self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
-            self.best_learned = self.hyper.learned()
+        with self.averaged():
+            metrics = self.validate()
+            state.epoch += 1
+            if not state.best_metrics or headline(metrics)[1] > headline(state.best_metrics)[1]:
+                state.best_epoch, state.best_metrics = state.epoch, metrics
+                self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
+                self.best_learned = self.hyper.learned()
+            if self.epoch_files is not None and self.towers is not None:
+                self.towers.write_epoch(self.epoch_files, state.epoch, self.hyper.learned())
         line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
         if self.config.selector:
             line |= {"suspected": state.suspected, "negatives": state.negatives}
@@ -254,15 +284,43 @@ class _Trainer:
         state.position, state.total, state.suspected, state.negatives = 0, 0.0, 0, 0
         return metrics
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """With the running mean of the weights in their place, where one is kept."""
+        held = {name: self.parameters[name].detach().clone() for name in self.mean}
+        try:
+            for name, mean in self.mean.items():
+                self.parameters[name].data.copy_(mean)
+            yield
+        finally:
+            for name, own in held.items():
+                self.parameters[name].data.copy_(own)
+
     def validate(self) -> dict[str, float]:
         return validate(self.matcher, self.task.inputs["validation"], self.task.data["validation"])
+
+    def interpolate(self, towers: Towers) -> tuple[dict[str, dict[str, float]], list[dict[str, float]]]:
+        """Puts the weights that are kept in place: `config.interpolate` of the way from those before to the best. Returns the
+        metrics of validation by them, and of test before; and what either split gains on the way."""
+        after, kept, metrics, path = towers.weights(), self.config.interpolate, {}, []
+        for share in (*(share for share in (0.0, 0.5, 1.0) if share != kept), kept):
+            towers.take(towers.between(after, share))
+            validation = self.validate()
+            test, *_ = measure(towers, self.task.inputs["test"], self.task.data["test"])
+            reached = {"validation": headline(validation)[1], "test": headline(test)[1]}
+            path.append({"share": share} | reached)
+            metrics |= {"validation": validation} | ({} if share else {"zero_shot": test})
+        return metrics, sorted(path, key=lambda one: one["share"])
 
     def finish(self, diverged: dict[str, Any] | None = None) -> Trained:
         """The best weights, with the metrics of the test split."""
         state, data = self.state, self.task.data["test"]
         self.matcher.load_state_dict(self.best)
+        metrics, path = {"validation": state.best_metrics}, []
+        if self.towers is not None:
+            metrics, path = self.interpolate(self.towers)
         test, embeddings, scores = measure(self.matcher, self.task.inputs["test"], data)
-        metrics = {"validation": state.best_metrics, "test": test}
+        metrics["test"] = test
         if scores is not None:
             metrics["first_stage"] = split_metrics(data, *embeddings)
         spread = score_spread(*embeddings, scores)
@@ -277,6 +335,7 @@ class _Trainer:
             history=state.history,
             embeddings=embeddings,
             scores=scores,
+            files=None if self.towers is None else self.towers.files(self.best_learned),
             training={
                 "epochs": state.epoch,
                 "steps": state.step,
@@ -289,6 +348,7 @@ class _Trainer:
                 "texts_read": {split: asdict(read) for split, read in self.task.texts_read.items()},
                 "untrained": state.untrained,
                 "chance": by_chance(data.visual_group, data.text_group)["rsum"],
+                **({"interpolation": path} if path else {}),
                 "scores": spread if all(map(math.isfinite, spread.values())) else None,
             },
         )
@@ -300,6 +360,7 @@ class _Trainer:
     def save(self, folder: Path) -> None:
         tensors = {f"weights.{key}": tensor for key, tensor in self.matcher.state_dict().items()}
         tensors |= {f"best.{key}": tensor for key, tensor in self.best.items()}
+        tensors |= {f"mean.{key}": tensor for key, tensor in self.mean.items()}
         tensors |= {key: raw.detach() for key, raw in self.parameters.items() if key.startswith("loss.")}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
@@ -349,9 +410,11 @@ class _Trainer:
         self.best_learned = about.pop("best_learned")
         for key, value in asdict(State(**about)).items():
             setattr(self.state, key, value)
-        parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser")}
+        parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser", "mean")}
         self.matcher.load_state_dict(parts["weights"])
         self.best = parts["best"]
+        if self.mean:
+            self.mean = {name: parts["mean"][name].to(one.device) for name, one in self.mean.items()}
         for name, parameter in self.parameters.items():
             if name.startswith("loss."):
                 parameter.data.copy_(tensors[name])

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from xmr.captions import TextsRead
-from xmr.checkpoints import Run, load_run
+from xmr.checkpoints import Run, as_if_trained, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, DataFault, Dataset, load_dataset
 from xmr.data.duplicates import shared
@@ -25,6 +25,7 @@ from xmr.embedding import (
     Inputs,
     Progress,
     embed_dataset,
+    encoder_wanted,
     frozen_features,
     matcher_inputs,
     pooled_features,
@@ -44,7 +45,7 @@ class Task:
 
     config: TrainConfig  # with all parameters settled
     data: dict[str, Dataset]
-    frozen: dict[str, Frozen]
+    encoder: dict[str, Any]  # name, hash, visual_dim and text_dim
     inputs: dict[str, Inputs]
     vocabulary: Vocabulary | None
     matcher: nn.Module
@@ -54,21 +55,11 @@ class Task:
     judged: Judged | None = None  # what people say of the training split's pairs
     judged_digest: str = ""  # SHA-256 of their verdicts
 
-    @property
-    def encoder(self) -> dict[str, Any]:
-        frozen = self.frozen["train"]
-        return {
-            "name": frozen.encoder,
-            "hash": frozen.encoder_hash,
-            "visual_dim": frozen.visual.shape[-1],
-            "text_dim": frozen.text_dim,
-        }
-
     @cached_property
     def texts_read(self) -> dict[str, TextsRead]:
         """How much of each split's captions the text tower reads; empty where it reads features of a file."""
         found = {
-            split: texts_read(self.vocabulary, self.frozen[split].encoder, data.captions)
+            split: texts_read(self.vocabulary, self.encoder["name"], data.captions)
             for split, data in self.data.items()
             if data.gallery_visuals is None
         }
@@ -92,7 +83,7 @@ class Task:
 
 def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress: Progress | None) -> Task:
     # All that can be wrong with the configuration is told before data is loaded.
-    loss_params = LOSSES[config.loss].parse(config.loss_params)
+    loss_params, given = LOSSES[config.loss].parse(config.loss_params), config.loss_params
     selector_params = SELECTORS[config.selector].parse(config.selector_params) if config.selector else {}
     if config.suspects not in ACTIONS:
         raise UnknownName(unknown("action on suspects", config.suspects, ACTIONS))
@@ -101,8 +92,8 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     peers = _peers(config.selector, selector_params)
     verdicts = read_verdicts(config.verdicts) if config.verdicts else []
     sha256 = verdicts_digest(config.verdicts, verdicts) if config.verdicts else ""
-    kind = MATCHERS[config.matcher].make.inputs
-    MATCHERS[config.matcher].parse(config.matcher_params)
+    if config.tune == "none":
+        MATCHERS[config.matcher].parse(config.matcher_params)
     load = load or (lambda split: load_dataset(config.dataset, split, **config.dataset_params))
     data = {split: load(split) for split in SPLITS}
     if len(data["train"].captions) < 2:
@@ -115,6 +106,36 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     if chosen is not None:
         data["train"] = split.some(chosen)
         people = None if people is None else people.some(split, chosen)
+    config = replace(config, loss_params=loss_params, selector_params=selector_params)
+    made = _head if config.tune == "none" else _towers
+    config, encoder, inputs, hard, vocabulary, matcher, frozen = made(config, given, data, progress)
+    evidence = Evidence(
+        data["train"].captions + (data["train"].hard_captions if hard else []),
+        lambda: _pooled(data["train"], frozen(), hard is not None),
+        [embed_dataset(run, data["train"], progress) for run in peers],
+    )
+    task = Task(config, data, encoder, inputs, vocabulary, matcher, evidence, hard, split, people, sha256)
+    for split in SPLITS:
+        if words := in_train(task.dataset, split):
+            warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
+    for split, read in task.texts_read.items():
+        # A vocabulary tells by itself of captions that it cuts.
+        if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
+            warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
+    return task
+
+
+# Configuration with all settled, encoder, inputs, hard captions, vocabulary, untrained matcher, and frozen features.
+Made = tuple[
+    TrainConfig, dict[str, Any], dict[str, Inputs], Inputs | None, Vocabulary | None, nn.Module, Callable[[], Frozen]
+]  # fmt: skip
+
+
+def _head(
+    config: TrainConfig, given: dict[str, Any], data: dict[str, Dataset], progress: Progress | None
+) -> Made:
+    """A matcher on the features of a frozen encoder."""
+    kind = MATCHERS[config.matcher].make.inputs
     frozen = {split: frozen_features(part, config.encoder, kind, progress) for split, part in data.items()}
     train = frozen["train"]
     params = settled_params(config.matcher, config.matcher_params, train.text_dim)
@@ -129,30 +150,51 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
             f"metric_epochs {matcher.metric_epochs} are the last of {config.epochs} epochs: leave some before them"
         )
     matcher.fit(train.visual, train.text)
-    config = replace(config, matcher_params=params, loss_params=loss_params, selector_params=selector_params)
+    config = replace(config, matcher_params=params)
+    encoder = _encoder(train.encoder, train.encoder_hash, train.visual.shape[-1], train.text_dim)
     hard = hard_inputs(data["train"], train, kind, vocabulary)
-    learned = data["train"].captions + (data["train"].hard_captions if hard else [])
+    return config, encoder, inputs, hard, vocabulary, matcher, lambda: train
 
-    def pooled() -> tuple[np.ndarray, np.ndarray | None]:
-        texts = [] if train.text is None else [pooled_features(train.text)]
-        if texts and hard is not None:
-            texts.append(pooled_features(hard_features(data["train"], train, kind)))
-        return pooled_features(train.visual), np.concatenate(texts) if texts else None
 
-    evidence = Evidence(
-        learned,
-        pooled,
-        [embed_dataset(run, data["train"], progress) for run in peers],
+def _towers(
+    config: TrainConfig, given: dict[str, Any], data: dict[str, Dataset], progress: Progress | None
+) -> Made:
+    """The towers of an encoder themselves. What the loss learns begins at the encoder's own scale and bias, where
+    nobody gave it."""
+    from xmr.encoders import load_encoder  # open_clip takes seconds to import
+    from xmr.towers import make_towers
+
+    name = config.encoder or data["train"].encoder
+    if not name:
+        raise DataFault(encoder_wanted(data["train"].name))
+    encoder = load_encoder(name)
+    with seeded(config.seed, 0):
+        towers, inputs, hard = make_towers(config, encoder, data)
+    own = as_if_trained(config.loss, *encoder.scale_and_bias())
+    config = replace(config, matcher="", loss_params=LOSSES[config.loss].parse(own | given))
+    about = _encoder(name, encoder.hash, towers.embed_dim, towers.embed_dim)
+    return (
+        config,
+        about,
+        inputs,
+        hard,
+        None,
+        towers,
+        lambda: frozen_features(data["train"], name, progress=progress),
     )
-    task = Task(config, data, frozen, inputs, vocabulary, matcher, evidence, hard, split, people, sha256)
-    for split in SPLITS:
-        if words := in_train(task.dataset, split):
-            warnings.warn(f"{config.dataset}: {words}", stacklevel=3)
-    for split, read in task.texts_read.items():
-        # A vocabulary tells by itself of captions that it cuts.
-        if (read.cut and vocabulary is None) or 2 * read.unknown > read.words:
-            warnings.warn(f"{data[split].name} ({split}): {read.said}", stacklevel=3)
-    return task
+
+
+def _encoder(name: str, digest: str, visual_dim: int, text_dim: int) -> dict[str, Any]:
+    return {"name": name, "hash": digest, "visual_dim": visual_dim, "text_dim": text_dim}
+
+
+def _pooled(data: Dataset, frozen: Frozen, hard: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """One vector of each visual, and of each caption, then of each hard one where they are learned from."""
+    texts = [] if frozen.text is None else [pooled_features(frozen.text)]
+    if texts and hard:
+        kind = "tokens" if frozen.text.ndim == 3 else "pooled"
+        texts.append(pooled_features(hard_features(data, frozen, kind)))
+    return pooled_features(frozen.visual), np.concatenate(texts) if texts else None
 
 
 def hard_inputs(data: Dataset, frozen: Frozen, kind: str, vocabulary: Vocabulary | None) -> Inputs | None:

@@ -54,7 +54,7 @@ def data_facts(workspace: Workspace, split: str) -> dict[str, str]:
 def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     """How a run came about, below `RUN_TITLES` but the first."""
     run = workspace.run(name)
-    config, encoder = run.config, run.encoder["name"] or "features of the dataset"
+    config, encoder = run.config, run.began_with["name"] or "features of the dataset"
     if not run.has_loss:
         members = ", ".join(member.run.name for member in run.members)
         return [Cell(run.about, members), Cell("–"), Cell(encoder), *[Cell("–")] * 3]
@@ -75,11 +75,14 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
     pairs = run.dataset.get("learned_from", run.dataset["sizes"].get("train", {})).get("texts")
     epochs, best = run.training.get("epochs", config.epochs), run.training.get("best_epoch")
     training = [f"best epoch {best}"] if best is not None else []
-    training += [f"batch {config.batch_size}", f"lr {config.lr:g}"]
+    training += [
+        f"batch {config.batch_size}",
+        f"lr {config.lr_towers if config.tune != 'none' else config.lr:g}",
+    ]
     return [
         Cell(run.last_loss[0], "; ".join(part for part in (params, first) if part)),
-        Cell(config.matcher, space),
-        Cell(encoder, run.encoder.get("hash", "")),
+        Cell(run.about, space),
+        Cell(encoder, run.began_with.get("hash", "")),
         Cell(
             config.selector or "none", "; ".join(part for part in (suspects, verdicts, alike, hard) if part)
         ),
@@ -93,7 +96,7 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
     facts: dict[str, Callable[[Any], str]] = {
         "training data": lambda run: run.dataset["fingerprints"].get("train", ""),
         "validation data": lambda run: run.dataset["fingerprints"].get("validation", ""),
-        "encoders": lambda run: f"{run.encoder['name']} {run.encoder.get('hash', '')}".strip(),
+        "encoders": lambda run: f"{run.began_with['name']} {run.began_with.get('hash', '')}".strip(),
         "numbers of training visuals": lambda run: str(run.config.train_visuals or "all"),
         "uses of duplicates": lambda run: run.config.duplicates,
     }

@@ -252,7 +252,7 @@ def repeats(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
     kinds: dict[str, dict[int, str]] = {}
     for name, seed in seeds_of(workspace, names).items():
         run = workspace.run(name)
-        kind = repr((replace(run.config, seed=0), run.encoder.get("hash", "")))
+        kind = repr((replace(run.config, seed=0), run.began_with.get("hash", "")))
         kinds.setdefault(kind, {}).setdefault(seed, name)
     return {next(iter(own.values())): [*own.values()] for own in kinds.values() if len(own) > 1}
 
@@ -321,7 +321,7 @@ def _zero_shot(
     """The frozen encoders of the runs, why one is not shown, and whether one is still read in the background, as it
     is where the answer has a time to come in."""
     rows, reason, awaited = {}, "", False
-    encoders = [workspace.run(name).encoder for name in names]
+    encoders = [workspace.run(name).began_with for name in names]
     for name, digest in dict.fromkeys((one["name"], one.get("hash", "")) for one in encoders):
         if seconds < math.inf and _read_aside(workspace, name, digest, split).is_alive():
             awaited = True
