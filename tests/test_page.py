@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import time
+from threading import Event
 
 import pytest
 from playwright.sync_api import expect
@@ -108,11 +109,11 @@ def test_the_latest_question_stands_however_late_an_earlier_answer_comes(page, u
 def test_a_slow_answer_can_be_cancelled_and_a_lost_one_tried_again(page, url, monkeypatch):
     opened(page, url)
     before = page.locator("#results .asked").inner_text()
-    real, lost = the_page.view, [True]
+    real, lost, late = the_page.view, [True], Event()
 
     def answer(pages, state, act=None, visitor=None):
         if act and act.get("block") == "random":
-            time.sleep(4)
+            late.wait(60)
         if act and act.get("data") == "lost" and lost:
             lost.clear()
             raise RuntimeError("lost on purpose")
@@ -123,7 +124,8 @@ def test_a_slow_answer_can_be_cancelled_and_a_lost_one_tried_again(page, url, mo
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".xmr")).not_to_have_class(re.compile("waits"))
     expect(page.locator("#random")).to_be_focused()
-    page.wait_for_timeout(4300)
+    late.set()
+    page.wait_for_timeout(2000)
     expect(page.locator("#results .asked")).to_have_text(before)
     page.fill("#query", "lost")
     page.press("#query", "Enter")
