@@ -20,9 +20,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import train
 from xmr.checkpoints import Trained, load_run, save_run
-from xmr.checkpoints.head import learnable
 from xmr.data import load_dataset
 from xmr.losses import LOSSES
+from xmr.losses.base import learnable
 
 NAMES = ("info_nce", "max_of_hinges", "siglip", "polynomial", "contrastive", "sum_of_hinges")
 COPIES, NOISE = 25, 0.5

@@ -40,3 +40,16 @@ def reordered(pairs: Pairs, rows: Tensor, columns: Tensor) -> Pairs:
     peers = pairs.peer_scores[:, rows][:, :, columns]
     parts = (part[rows][:, columns] for part in (pairs.scores, pairs.positives, pairs.negatives))
     return Pairs(*parts, **within, peer_scores=peers, text_keys=pairs.text_keys[columns])
+
+
+def rows(seed=0, visuals=6, texts=6):
+    """Embeddings of both sides and all the evidence that can be given as rows, in single precision."""
+    generator = torch.Generator().manual_seed(seed)
+    make = {
+        "visual": (visuals,), "text": (texts,), "visual_features": (visuals,), "text_features": (texts,),
+        "word_features": (texts,), "peer_visual": (visuals, 2), "peer_text": (texts, 2),
+    }  # fmt: skip
+    found = {
+        name: normalize(torch.randn(*size, 5, generator=generator), dim=-1) for name, size in make.items()
+    }
+    return found | {"text_keys": torch.arange(texts)}

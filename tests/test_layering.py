@@ -24,13 +24,14 @@ LAYERS = [
         "words",
     },
     {"core"},
-    {"losses", "selection", "metrics", "fusion", "evidence", "worlds"},
+    {"losses", "selection", "metrics", "fusion", "evidence", "worlds", "nn"},
     {"data", "encoders", "matchers", "search"},
     {"training", "checkpoints", "analysis", "store", "embedding", "scoring", "pretraining", "towers"},
     {"experiments"},
     {"workspace", "figures"},
     {"views"},
     {"page"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HOMES = {

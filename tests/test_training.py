@@ -22,10 +22,10 @@ from xmr.core import TrainConfig
 from xmr.data import DataFault
 from xmr.losses import LOSSES
 from xmr.metrics import by_chance, evaluate
+from xmr.nn import LossParameters
 from xmr.registry import UnknownName, needs
-from xmr.selection import score_moments
+from xmr.selection import MEMORY, score_moments
 from xmr.training import (
-    LossParameters,
     TrainingDiverged,
     batches,
     learning_rate,
@@ -171,10 +171,7 @@ def test_moments_of_scores_run_through_training(monkeypatch):
     for _, pairs, _ in seen:
         batch = score_moments(replace(pairs, negatives=~pairs.positives))  # before suspects were left out
         if batch is not None:
-            mixed = [
-                objective.MEMORY * a + (1 - objective.MEMORY) * b
-                for a, b in zip(held or batch, batch, strict=True)
-            ]
+            mixed = [MEMORY * a + (1 - MEMORY) * b for a, b in zip(held or batch, batch, strict=True)]
             held = batch if held is None else mixed
         assert pairs.moments == (held if held is None else pytest.approx(tuple(held)))
     assert held is not None

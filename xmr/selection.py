@@ -10,6 +10,7 @@ text reads like a caption annotated to its visual: nobody can tell the two apart
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from xmr.registry import Range, Registry, UnknownName, needs, unknown
 
 SELECTORS = Registry("selector")
 DEFAULT = "adaptive_caption_similarity"  # finds most, see scripts/benchmark_selectors.py
+MEMORY = 0.98  # of the running moments of scores, per step
 PRIOR = 0.5  # of being a match, among hardest negatives: on blocks 27–80 % of them are
 ACTIONS = {
     "ignore": "a suspect is no negative",
@@ -264,6 +266,15 @@ def score_moments(pairs: Pairs) -> tuple[float, float, float, float] | None:
         return None
     parts = [(part.mean().item(), max(part.std().item(), 1e-4)) for part in (best[clear], hardest[clear])]
     return (*parts[0], *parts[1])
+
+
+def blended(
+    held: Sequence[float] | None, found: tuple[float, ...] | None
+) -> tuple[float, float, float, float] | None:
+    """The running moments `held`, after those of a batch."""
+    if held is None or found is None:
+        return found if held is None else tuple(held)
+    return tuple(MEMORY * a + (1 - MEMORY) * b for a, b in zip(held, found, strict=True))
 
 
 def caption_evidence(pairs: Pairs, source: str = "text_scores") -> Tensor:

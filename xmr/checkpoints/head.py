@@ -35,6 +35,7 @@ from xmr.core import TrainConfig
 from xmr.devices import device
 from xmr.disk import parse_json, read
 from xmr.losses import LOSSES
+from xmr.losses.base import learnable
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher
 from xmr.registry import Entry
 
@@ -157,11 +158,6 @@ def load_head(path: Path, about: dict[str, Any]) -> Head:
     learned = learned_values(run._trained(), loss)
     run._embedded()
     return replace(run, loss_values=config.loss_params | learned)
-
-
-def learnable(loss: Entry) -> list[str]:
-    """The hyper-parameters of a loss that training turns into parameters."""
-    return [param.name for param in loss.params if param.range is not None and param.range.learn]
 
 
 def config_of(values: dict[str, Any]) -> TrainConfig:

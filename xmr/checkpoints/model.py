@@ -14,12 +14,13 @@ from torch import nn
 
 from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN, check_fields, check_outcome, check_sizes, read_about
-from xmr.checkpoints.head import ABOUT, Head, config_of, learnable
+from xmr.checkpoints.head import ABOUT, Head, config_of
 from xmr.checkpoints.save import about_bytes, card, recall_table
 from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.disk import write_files
 from xmr.losses import LOSSES
+from xmr.losses.base import learnable
 from xmr.matchers.unit import Unit
 from xmr.metrics import headline
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xmr.core import Pairs, highest, single
-from xmr.registry import Registry
+from xmr.registry import Entry, Registry
 
 Loss = Callable[..., Tensor]
 
@@ -29,6 +29,11 @@ class Losses(Registry):
 
 
 LOSSES = Losses("loss")
+
+
+def learnable(loss: Entry) -> list[str]:
+    """The hyper-parameters of a loss that training turns into parameters."""
+    return [param.name for param in loss.params if param.range is not None and param.range.learn]
 
 
 def hardest_negative(pairs: Pairs) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,8 @@ same seed gives the same weights, and a run that goes on from its saved state en
 been interrupted (on the same machine and number of threads).
 """
 
-from xmr.training.hyper import LossParameters
 from xmr.training.loop import TrainingDiverged, batches, learning_rate, train
 from xmr.training.objective import annotated_pairs
 from xmr.training.plateau import plateau
 
-__all__ = [
-    "LossParameters", "TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "plateau", "train"
-]  # fmt: skip
+__all__ = ["TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "plateau", "train"]

@@ -17,14 +17,13 @@ from xmr.data.duplicates import twins
 from xmr.devices import device
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
+from xmr.nn import LossParameters
 from xmr.registry import Entry
-from xmr.selection import SELECTORS, score_moments, suspected, treat
+from xmr.selection import SELECTORS, blended, score_moments, suspected, treat
 from xmr.store import among
-from xmr.training.hyper import LossParameters
 from xmr.training.task import Task
 
 NONE = np.empty(0, np.int64)
-MEMORY = 0.98  # of the running moments of scores, per step
 
 
 def annotated_pairs(
@@ -75,7 +74,7 @@ class Objective:
         self.twins = twins(self.data) if self.config.duplicates != "negative" else None
         self.right = right_groups(self.data) if task.hard is not None else {}
         self.loss = LOSSES[self.config.loss]
-        self.hyper = LossParameters(self.loss, self.config.loss_params)
+        self.hyper = LossParameters(self.loss, self.config.loss_params).to(device())
         self.first = LOSSES[self.config.first_loss] if self.config.first_loss else None
         self.selector = SELECTORS[self.config.selector] if self.config.selector else None
         # Whose metric network is the last stage: it takes the epochs from here on.
@@ -212,9 +211,6 @@ class Objective:
 
     def _remembered(self, found: tuple[float, ...] | None) -> tuple[float, ...] | None:
         """The running moments of scores, after those of a batch."""
-        held = self.state.moments
-        if found is not None and held is not None:
-            found = [MEMORY * a + (1 - MEMORY) * b for a, b in zip(held, found, strict=True)]
-        if found is not None:
-            self.state.moments = list(found)
-        return None if self.state.moments is None else tuple(self.state.moments)
+        found = blended(self.state.moments, found)
+        self.state.moments = None if found is None else list(found)
+        return found
