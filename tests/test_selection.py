@@ -1,5 +1,6 @@
 """Every selector: a mask within the negatives that composes with every loss."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -220,6 +221,24 @@ def test_agreement_counts_the_models_that_vote():
     assert torch.equal(anyone, suspected("agreement", asked, share=0.9, votes=0.25))
     alone = suspected("near_positive", replace(asked, scores=peers[0]), share=0.9)
     assert torch.equal(suspected("agreement", replace(asked, peer_scores=peers[:1]), share=0.9), alone)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("how", ["absolute", "relative"])
+def test_guided_suspects_what_the_guide_scores_near_the_match(margin, how):
+    asked = pairs()
+    guide = asked.peer_scores.mean(0)
+
+    def rule(i, j):
+        best = max((guide[i, p].item() for p in own(asked, i)), default=math.inf)
+        return guide[i, j].item() > (best - margin if how == "absolute" else best * (1 - margin))
+
+    found = suspected("guided", asked, margin=margin, rule=how)
+    assert torch.equal(found, loop(asked, rule)) and found.any()
+    alone = replace(asked, peer_scores=asked.peer_scores[:1])
+    if how == "relative" and margin:
+        votes = suspected("agreement", alone, share=1 - margin)
+        assert torch.equal(suspected("guided", alone, margin=margin, rule=how), votes)
 
 
 def test_what_is_needed_is_declared_and_missed_by_name():

@@ -221,6 +221,31 @@ def agreement(
 
 
 @SELECTORS.register
+@needs("peer_scores")
+def guided(
+    pairs: Pairs,
+    *,
+    runs: str = "",
+    margin: Annotated[float, Range(0, 1)] = 0.05,
+    rule: Literal["absolute", "relative"] = "absolute",
+) -> Tensor:
+    """A guide, another model, scores the candidate nearly as high as the annotated match, or higher.
+
+    Looks at the guide's scores g only: g- > g+ - margin, or g- > g+·(1 - margin) where `rule` is relative, with the
+    query's best positive. `runs` are the folders of guides, separated by commas, whose mean is asked (the app takes
+    the runs that it shows). Needs `peer_scores`.
+    Relations: with one run, rule relative, and a positive match, `agreement` with share 1 - margin.
+    Reference: Solatorio, GISTEmbed: Guided In-sample Selection of Training Negatives, 2024,
+        https://arxiv.org/abs/2402.16829; the margins are those of sentence-transformers' `GISTEmbedLoss`.
+    Deviation: only pairs of a query and a candidate are looked at, not two queries or two candidates.
+    """
+    guide = pairs.evidence("peer_scores").mean(0)
+    best = highest(guide, pairs.positives)[:, None]
+    above = best - margin if rule == "absolute" else best * (1 - margin)
+    return (guide > above) & best.isfinite()
+
+
+@SELECTORS.register
 def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2) -> Tensor:
     """The candidate already stands a margin below the positive: not suspect, but not worth a weight.
 
