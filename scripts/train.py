@@ -32,6 +32,7 @@ from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.captions import TextsRead
 from xmr.checkpoints import Run, config_in, difference, is_finished, is_started, load_run
+from xmr.checkpoints.towers import path_words
 from xmr.core import PRECISIONS, TUNES, VERDICTS_AS, Step, TrainConfig, tune_of
 from xmr.data import Dataset
 from xmr.data.sources import pinned
@@ -281,15 +282,6 @@ def outcome(run: Run, load: Callable[[str], Dataset], seconds: float) -> Iterato
         )
     if stuck := plateau(run):
         yield stuck
-
-
-def path_words(path: list[dict[str, float]]) -> str:
-    """What is reached on the way from the encoder as it came to what was learned."""
-    told = []
-    for one in path:
-        name = {0.0: "zero-shot", 1.0: "fine-tuned"}.get(one["share"], f"{one['share']:g} of the way")
-        told.append(f"{name}: validation {one['validation']:.1f}, test {one['test']:.1f}")
-    return "; ".join(told)
 
 
 def suspect_words(selector: str, history: list[dict[str, Any]]) -> str:

@@ -505,7 +505,10 @@ def test_towers_stand_beside_their_zero_shot_parent_and_heads_in_every_tab(place
         assert found["blocks"] and not [block for block in found["blocks"] if block["kind"] == "fault"], tab
     told = json.dumps(view(pages, {"tab": ["results"], "runs": [",".join(names)]}), ensure_ascii=False)
     assert "towers, lora:2" in told and "different encoders" not in told
-    found = results(page.workspace, names, "test", "t2v", names[0])
-    (row,) = found.zero_shot.values()  # one parent, not each tower its own
+    assert "info_nce-all, rsum: zero-shot: validation " in told and "fine-tuned: validation " in told
+    head = page.workspace.run("info_nce")
+    object.__setattr__(head, "encoder", head.encoder | {"name": "local-dir:named/otherwise"})
+    found = results(page.workspace, names[::-1], "test", "t2v", names[0])
+    (row,) = found.zero_shot.values()  # one parent, not each tower its own, and not each path to it
     parent = load_run(runs / "info_nce-all").metrics["zero_shot"]
     assert row.total == pytest.approx(parent["rsum"], abs=0.01)

@@ -57,6 +57,15 @@ class _Encoder(TypedDict):
 
 
 @Exactly
+class _OnTheWay(TypedDict):
+    """What is reached with weights at a `share` of the way from those before a fine-tuning to those after it."""
+
+    share: float
+    validation: float
+    test: float
+
+
+@Exactly
 class _Training(TypedDict, total=False):
     epochs: Width
     steps: Width
@@ -65,6 +74,7 @@ class _Training(TypedDict, total=False):
     command: str
     diverged: dict[str, Any] | None
     versions: dict[str, str]
+    interpolation: list[_OnTheWay]
 
 
 @Exactly

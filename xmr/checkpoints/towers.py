@@ -68,3 +68,12 @@ def load_towers(path: Path, about: dict[str, Any]) -> TowersRun:
     learned = learned_values(run._trained(), loss)
     run._embedded()
     return replace(run, loss_values=config.loss_params | learned)
+
+
+def path_words(path: list[dict[str, float]]) -> str:
+    """What is reached on the way from the encoder as it came to what was learned; `path` as training tells it."""
+    told = []
+    for one in path:
+        name = {0.0: "zero-shot", 1.0: "fine-tuned"}.get(one["share"], f"{one['share']:g} of the way")
+        told.append(f"{name}: validation {one['validation']:.1f}, test {one['test']:.1f}")
+    return "; ".join(told)

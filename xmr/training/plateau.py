@@ -51,12 +51,16 @@ def plateau(run: Run | Trained) -> str:
         )
         cure = f"Let all negatives count at first: {CURE}."
         if run.config.first_loss:
-            cure = f"Try more than {run.config.first_epochs} first epochs with {run.config.first_loss}, or another --lr."
+            cure = (
+                f"Try more than {run.config.first_epochs} first epochs with {run.config.first_loss}, or another "
+                f"{'--lr-towers' if run.config.tune != 'none' else '--lr'}."
+            )
         return " ".join([told, *nothing, cure])
     if not nothing:
         return ""
+    rate = f"--lr-towers {run.config.lr_towers:g}" if run.config.tune != "none" else f"--lr {run.config.lr:g}"
     cure = (
-        f"The loss went from {losses[0]:.4g} in the first epoch to {losses[-1]:.4g} with --lr {run.config.lr:g}: try another "
+        f"The loss went from {losses[0]:.4g} in the first epoch to {losses[-1]:.4g} with {rate}: try another "
         f"one, or more than {len(losses)} {'epoch' if len(losses) == 1 else 'epochs'}."
     )
     return " ".join(["It learned nothing.", *nothing, cure])

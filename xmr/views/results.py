@@ -21,7 +21,7 @@ from xmr.views.result_tables import (
     runs_table,
 )
 from xmr.views.values import table
-from xmr.workspace.measurements import plateau_words
+from xmr.workspace.measurements import plateau_words, tuning_words
 from xmr.workspace.protocol import data_facts, data_warnings
 from xmr.workspace.result_words import direction_words
 from xmr.workspace.results import Results, training
@@ -154,7 +154,8 @@ def _curves(scene: Scene) -> Block:
     """The charts of the training of the chosen runs, or why there is none."""
     drawn, left_out = scene.drawn
     styles, found = scene.workspace.styles(drawn), training(scene.workspace, drawn)
-    stuck = plateau_words(scene.workspace, scene.state.runs or ())
+    runs = scene.state.runs or ()
+    stuck = f"{tuning_words(scene.workspace, runs)} {plateau_words(scene.workspace, runs)}".strip()
     none = NO_TRAINING if drawn else NO_RUN
 
     def one(id: str, name: str, made: Drawn | None, empty: str, more: str) -> Block:

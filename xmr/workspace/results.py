@@ -322,7 +322,11 @@ def _zero_shot(
     is where the answer has a time to come in."""
     rows, reason, awaited = {}, "", False
     encoders = [workspace.run(name).began_with for name in names]
-    for name, digest in dict.fromkeys((one["name"], one.get("hash", "")) for one in encoders):
+    # One may have been named by several paths: the first name stands for it.
+    known = {one.get("hash") or one["name"]: one for one in reversed(encoders)}
+    for name, digest in dict.fromkeys(
+        (known[one.get("hash") or one["name"]]["name"], one.get("hash", "")) for one in encoders
+    ):
         if seconds < math.inf and _read_aside(workspace, name, digest, split).is_alive():
             awaited = True
             continue
