@@ -8,6 +8,15 @@ from playwright.sync_api import expect
 from tests.journeys import opened, see_chart
 
 
+def let_come(page, held):
+    """Lets plotly.js come, which is asked for a while after a chart was drawn."""
+    for _ in range(200):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    held[0].continue_()
+
+
 @pytest.mark.parametrize(
     ("tab", "marks"),
     [("results", "circle, path"), ("distributions", "path"), ("weights", "path"), ("errors", "rect")],
@@ -23,7 +32,7 @@ def test_what_is_in_sight_is_drawn_before_plotly_is_there_and_keeps_its_size(pag
     expect(page.locator("[role=tabpanel]:visible figcaption").first).not_to_have_text("Measuring …")
     before = plot.bounding_box()
     assert plot.get_attribute("data-drawn") is None
-    held[0].continue_()
+    let_come(page, held)
     expect(plot).to_have_attribute("data-drawn", re.compile("[0-9]"))
     expect(sketch).to_have_count(0)
     assert plot.bounding_box()["height"] == before["height"]
@@ -46,7 +55,7 @@ def test_bars_are_hatched_before_plotly_is_there_as_after(page, url):
         "(svg) => [...svg.querySelectorAll('pattern path')].map((path) => path.getAttribute('d'))"
     )
     assert len(set(shapes)) == 2 and len(shapes) == 4  # only A and only B, in the bar and in the legend
-    held[0].continue_()
+    let_come(page, held)
 
 
 @pytest.mark.parametrize(

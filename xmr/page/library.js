@@ -10,3 +10,5 @@ const library = (settings) => {
   });
   return window.xmrPlotly;
 };
+// When the browser has nothing to do, after so many milliseconds.
+const whenIdle = (after) => new Promise((done) => setTimeout(() => (window.requestIdleCallback ?? setTimeout)(done, { timeout: 1000 }), after));

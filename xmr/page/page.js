@@ -388,8 +388,9 @@ window.xmrPage = (element, server, upload, boot) => {
   addEventListener('beforeunload', (event) => document.dispatchEvent(new CustomEvent('xmr-leaving', { detail: event })));
   addEventListener('popstate', (event) => { doing = pending = null; back = true; state = fromHistory(event.state); send(null, false); });
   history.scrollRestoration = 'manual'; // the browser would scroll what still stands there
-  // plotly.js is fetched and compiled while nothing else is to be done.
-  (window.requestIdleCallback ?? setTimeout)(() => library(boot.settings).catch(() => {}));
+  // plotly.js is fetched and compiled while nothing else is to be done: it holds the page up for most of a second, which nobody
+  // should meet who has just come and opens a tab. Charts are drawn without it until then.
+  whenIdle(3000).then(() => library(boot.settings)).catch(() => {});
   const long = new URLSearchParams(location.search).get(boot.long.key);
   if (long !== null) tell(`The address was not read: its ${Number(long).toLocaleString('en')} characters are more than ${boot.long.most.toLocaleString('en')}.`);
   state = fromHistory(history.state);

@@ -140,13 +140,12 @@ const figureOf = (value) => {
   if (figure.layout.meta?.cells) figure.layout.shapes = frame();
   return figure;
 };
-const idle = () => new Promise((done) => (window.requestIdleCallback ?? setTimeout)(done, { timeout: 1000 }));
 
 const paint = async (value) => {
   if (!window.Plotly && !plot.layout) fit(value);
   if (!window.Plotly && !plot.layout && sketch(plot, figureOf(value))) {
     plot.dataset.sketched = true;
-    await idle();
+    await whenIdle(700); // what is in sight is there: whoever reads or goes on at once is not held up
   }
   try { await library(settings); } catch (error) {
     caption.textContent = `${value.words} (The drawing is missing: ${error.message}.)`;
