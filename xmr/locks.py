@@ -36,9 +36,8 @@ def holding(path: Path, wait: bool = False) -> Iterator[None]:
     with ExitStack() as held, saving(path):
         folder = cache_dir("locks")
         lock, holder = FileLock(folder / f"{name}.lock", thread_local=False), folder / f"{name}.txt"
-        ours = _OURS.setdefault(
-            name, Lock()
-        )  # first among our own threads: who is met at the file is another process
+        # First among our own threads: who is met at the file is another process.
+        ours = _OURS.setdefault(name, Lock())
         if not ours.acquire(blocking=wait):
             raise _held(path, holder)
         held.callback(ours.release)

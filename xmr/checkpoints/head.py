@@ -170,6 +170,17 @@ def config_of(values: dict[str, Any]) -> TrainConfig:
     return config
 
 
+def config_of_loss(values: dict[str, Any]) -> TrainConfig:
+    """The configuration of a run whose matcher is none of those that can be trained, its loss's parameters settled."""
+    try:
+        config = config_of(values)
+        return replace(config, loss_params=LOSSES[config.loss].parse(config.loss_params))
+    except RunRefused:
+        raise
+    except Exception as error:  # whatever a stranger's configuration does
+        raise RunRefused(f"{RUN}: {error}") from error
+
+
 def checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
     content = read(path / name, MAX_JSON)
     if digest(content) != files.get(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN, check_fields, check_outcome, check_sizes, read_about
-from xmr.checkpoints.head import ABOUT, Head, config_of
+from xmr.checkpoints.head import ABOUT, Head, config_of_loss
 from xmr.checkpoints.save import about_bytes, card, recall_table
 from xmr.checksums import digest
 from xmr.core import TrainConfig
@@ -52,13 +52,7 @@ def load_model(path: Path, about: dict[str, Any]) -> Model:
         raise RunRefused(
             f"{RUN}: {encoder['visual_dim']} and {encoder['text_dim']} dimensions on the two sides are no one space"
         )
-    try:
-        config = config_of(about["config"])
-        config = replace(config, loss_params=LOSSES[config.loss].parse(config.loss_params))
-    except RunRefused:
-        raise
-    except Exception as error:  # whatever a stranger's configuration does
-        raise RunRefused(f"{RUN}: {error}") from error
+    config = config_of_loss(about["config"])
     run = Model(
         name=path.name,
         path=path,

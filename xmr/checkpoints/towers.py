@@ -10,7 +10,7 @@ from torch import nn
 
 from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import OPEN_CLIP, RUN, check_fields, check_outcome, check_sizes
-from xmr.checkpoints.head import ABOUT, Head, checked_bytes, config_of, history_in, learned_values
+from xmr.checkpoints.head import ABOUT, Head, checked_bytes, config_of_loss, history_in, learned_values
 from xmr.losses import LOSSES
 from xmr.matchers.unit import Unit
 
@@ -47,14 +47,7 @@ def load_towers(path: Path, about: dict[str, Any]) -> TowersRun:
     weights = path / OPEN_CLIP[1]
     if not weights.is_file() or weights.is_symlink():
         raise RunRefused(f"{weights.name} is missing")
-    try:
-        config = config_of(about["config"])
-        loss = LOSSES[config.loss]
-        config = replace(config, loss_params=loss.parse(config.loss_params))
-    except RunRefused:
-        raise
-    except Exception as error:  # whatever a stranger's configuration does
-        raise RunRefused(f"{RUN}: {error}") from error
+    config = config_of_loss(about["config"])
     run = TowersRun(
         name=path.name,
         path=path,
@@ -65,7 +58,7 @@ def load_towers(path: Path, about: dict[str, Any]) -> TowersRun:
         form=Unit(told["visual_dim"]).eval(),
         history=history_in(path, files),
     )
-    learned = learned_values(run._trained(), loss)
+    learned = learned_values(run._trained(), LOSSES[config.loss])
     run._embedded()
     return replace(run, loss_values=config.loss_params | learned)
 
