@@ -168,7 +168,7 @@ def test_the_gap_is_that_of_the_centroids(workspace):
     found = gap(workspace, "siglip", "test")
     assert found.distance == pytest.approx(np.linalg.norm(visual.mean(0) - text.mean(0)), rel=1e-4)
     value, _ = shown(workspace, "siglip", "-")
-    ratio = found.distance / np.sqrt((found.visual**2 + found.text**2) / 2)
+    ratio = found.distance / np.sqrt((found.spread_visual**2 + found.spread_text**2) / 2)
     assert f"lie {ratio:.2f} spreads apart under siglip" in value["words"]
     held = sum(project(visual, text).explained)
     assert f"{held:.0%} under siglip of the variance in {visual.shape[1]} dimensions" in value["words"]

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import regex
 
 STOPS = ".。．｡।॥۔…!！?？"  # what may end a sentence
@@ -62,6 +63,13 @@ def text_key(caption: str) -> str:
     words = _lower(unicodedata.normalize("NFC", caption).casefold()).split()
     key = " ".join(words)
     return key.rstrip(STOPS + " ") or key
+
+
+def first_alike(captions: Sequence[str]) -> np.ndarray:
+    """Of each caption the place of the first that reads alike, (N,) int64."""
+    first: dict[str, int] = {}
+    keys = map(text_key, captions)
+    return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
 
 
 def scripts_of(caption: str) -> set[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from xmr.captions import text_key, words_of
+from xmr.captions import first_alike, words_of
 
 
 class CaptionSimilarity:
@@ -100,10 +100,7 @@ class Evidence:
     @cached_property
     def text_keys(self) -> np.ndarray:
         """A number of each caption, (N_t,) int64: equal for those that read alike."""
-        keys: dict[str, int] = {}
-        return np.array(
-            [keys.setdefault(text_key(caption), len(keys)) for caption in self.captions], np.int64
-        )
+        return first_alike(self.captions)
 
     def of(
         self, needs: Iterable[str], visuals: np.ndarray, texts: np.ndarray, visual: Tensor, text: Tensor

@@ -95,13 +95,16 @@ class ModalityGap:
     """How far apart two sides of one embedding space are.
 
     `distance` is that of their centroids; the others are mean cosines: of two different visuals, of two different
-    texts (NaN where there is only one), and of a visual with a text.
+    texts (NaN where there is only one), and of a visual with a text. `spread_visual` and `spread_text` are root mean square
+    distances of items from their own centroid.
     """
 
     distance: float
     within_visual: float
     within_text: float
     between: float
+    spread_visual: float
+    spread_text: float
 
 
 def modality_gap(visual: Side, text: Side) -> ModalityGap:
@@ -120,7 +123,8 @@ def modality_gap(visual: Side, text: Side) -> ModalityGap:
         squares = float(np.einsum("ij,ij->i", side, side).sum(dtype=np.float64))  # no copy of the side
         return (float(n * n * centre @ centre) - squares) / (n * (n - 1)) if n > 1 else float("nan")
 
-    return ModalityGap(float(np.linalg.norm(v - t)), within(visual, v), within(text, t), float(v @ t))
+    cosines = within(visual, v), within(text, t), float(v @ t)
+    return ModalityGap(float(np.linalg.norm(v - t)), *cosines, spread(visual), spread(text))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from xmr.captions import text_key
+from xmr.captions import first_alike, text_key
 from xmr.data import duplicates, facts
 from xmr.data.columns import HARD
 from xmr.data.dataset import Dataset, Split
@@ -158,7 +158,7 @@ def build(
     content = duplicates.content_of(data.visuals, data.visual_features)
     visuals = duplicates.told_apart(data.contents, data.visual_group, content)
     if gallery is None:
-        texts = duplicates.texts(captions)
+        texts = first_alike(captions)
     else:
         content = duplicates.content_of(data.gallery_visuals, None)
         texts = duplicates.told_apart(duplicates.contents(gallery), data.text_group, content)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from xmr.captions import text_key
+from xmr.captions import first_alike
 from xmr.registry import Registry
 
 # Each entry is a function (split, **params) -> Dataset; kinds of folders are recognised by `load_dataset`.
@@ -161,9 +161,7 @@ class Dataset:
         classes, whose words match nothing."""
         if self.classes is not None or self.gallery_visuals is not None:
             return np.arange(len(self.captions))
-        first: dict[str, int] = {}
-        keys = map(text_key, self.captions)
-        return np.array([first.setdefault(key, i) for i, key in enumerate(keys)], np.int64)
+        return first_alike(self.captions)
 
     def texts_of(self, visual: int) -> np.ndarray:
         """The captions that were written for a visual, ascending."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xmr.captions import text_key
 from xmr.data.dataset import Dataset, Truth
 
 if TYPE_CHECKING:
@@ -31,12 +30,6 @@ def contents(evidence: Iterable[bytes] | np.ndarray) -> np.ndarray:
         [int.from_bytes(hashlib.blake2b(one, digest_size=8).digest(), "little") for one in evidence],
         np.uint64,
     )
-
-
-def texts(captions: Sequence[str]) -> np.ndarray:
-    """Numbers (N,) int64, equal for captions that read alike."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(text_key(caption), len(numbers)) for caption in captions], np.int64)
 
 
 def alike(

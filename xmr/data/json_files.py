@@ -13,6 +13,7 @@ from xmr.data.dataset import DataFault
 from xmr.data.rows import MARKS, Row, read_text
 
 HEAD = 1 << 16  # bytes of a file in which its first keys stand
+EACH_LINE = 'each line must be one object such as {"file_name": "a.png", "captions": ["a cat"]}'
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
 
@@ -80,18 +81,15 @@ def records(path: Path, content: Any, name: str) -> Iterator[Row]:
         yield Row(path, place, values, name + "[{}]")
 
 
-def json_rows(path: Path, text: str) -> Iterator[Row]:
-    """The object of each line that is not blank. Raises DataFault, with the line."""
+def json_rows(path: Path, text: str, remedy: str = EACH_LINE) -> Iterator[Row]:
+    """The object of each line that is not blank. Raises DataFault, with the line, and the `remedy`."""
     for line, raw in enumerate(text.split("\n"), 1):
         if not raw.strip():
             continue
         try:
             values = parse_json(raw)
         except (ValueError, RecursionError) as error:
-            raise DataFault(
-                f"{path}, line {line}: not JSON ({error}); each line must be one object such as "
-                '{"file_name": "a.png", "captions": ["a cat"]}'
-            ) from error
+            raise DataFault(f"{path}, line {line}: not JSON ({error}); {remedy}") from error
         if not isinstance(values, dict):
             raise DataFault(
                 f"{path}, line {line}: must be a JSON object {{…}}, found {type(values).__name__}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from xmr.core import DIRECTIONS
 from xmr.views import TABS, view
-from xmr.views.error_charts import gap_of
+from xmr.workspace.maps import gap
 from xmr.workspace.measurements import captions, hard_negatives, samples
 from xmr.workspace.pages import Page
 from xmr.workspace.results import measured
@@ -80,7 +80,7 @@ def _steps(pages: Sequence[Page]) -> Iterator[tuple[str, int, int, Callable[[], 
         yield "Measuring runs", done, len(runs), partial(workspace.measure, SPLIT, [run])
     yield "Comparing runs", 0, len(runs) + 1, partial(measured, workspace, runs, SPLIT)
     for done, run in enumerate(runs, 1):
-        yield "Comparing runs", done, len(runs) + 1, partial(gap_of, workspace, run, SPLIT)
+        yield "Comparing runs", done, len(runs) + 1, partial(gap, workspace, run, SPLIT)
     for done, look in enumerate(looks[len(TABS) :]):
         yield "Drawing tabs", done, len(looks) - len(TABS), partial(view, pages, look)
     for done, run in enumerate(trained):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xmr.checksums import digest, digest_of
 from xmr.data import DataFault
-from xmr.data.json_files import parse_json
+from xmr.data.json_files import json_rows
 from xmr.data.rows import Row, read_text
 from xmr.data.tables import read_rows
 from xmr.disk import write
@@ -46,7 +46,10 @@ def read_verdicts(path: str | Path) -> list[Verdict]:
     """
     path = Path(path)
     if path.suffix.lower() in (".jsonl", ".csv"):
-        rows = list(_csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path))
+        if path.suffix.lower() == ".csv":
+            rows = list(_csv_rows(path))
+        else:
+            rows = list(json_rows(path, read_text(path), "delete the line, or export again"))
         latest: dict[tuple[str, Pair], Verdict] = {}
         for verdict in map(_of_row, rows):
             key = verdict.judge, verdict.pair
@@ -69,23 +72,6 @@ def verdicts_digest(path: str | Path, verdicts: Sequence[Verdict]) -> str:
 def _csv_rows(path: Path) -> Iterator[Row]:
     for row in read_rows(path):
         yield row._replace(values={name: unguarded(cell) for name, cell in row.values.items()})
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    for line, raw in enumerate(read_text(path).split("\n"), 1):
-        if not raw.strip():
-            continue
-        try:
-            values = parse_json(raw)
-        except (ValueError, RecursionError) as error:
-            raise DataFault(
-                f"{path}, line {line}: not JSON ({error}); delete the line, or export again"
-            ) from error
-        if not isinstance(values, dict):
-            raise DataFault(
-                f"{path}, line {line}: must be a JSON object {{…}}, found {type(values).__name__}"
-            )
-        yield Row(path, line, values)
 
 
 def _of_row(row: Row) -> Verdict:

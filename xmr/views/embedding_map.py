@@ -147,7 +147,10 @@ def _words(workspace: Workspace, names: list[str], split: str, maps: dict[str, P
     """What the maps show."""
     words = words_of(workspace.dataset(split))
     gaps = {name: gap(workspace, name, split) for name in names}
-    spreads = {name: max(float(np.hypot(one.visual, one.text)) / 2**0.5, 1e-9) for name, one in gaps.items()}
+    spreads = {
+        name: max(float(np.hypot(one.spread_visual, one.spread_text)) / 2**0.5, 1e-9)
+        for name, one in gaps.items()
+    }
     each = " and ".join(
         f"{gaps[name].distance / spreads[name]:.2f} spreads apart under {name}" for name in names
     )
@@ -173,8 +176,8 @@ def _facts(workspace: Workspace, run: str, split: str, found: Projection) -> str
     if found.method == "pca":
         axes = f"Axes {percent(found.explained[0])} and {percent(found.explained[1])} of the variance. "
     return (
-        f"{axes}Centroids {one.distance:.2f} apart; spread {one.visual:.2f} of the {words.visual}s, "
-        f"{one.text:.2f} of the {words.text}s."
+        f"{axes}Centroids {one.distance:.2f} apart; spread {one.spread_visual:.2f} of the {words.visual}s, "
+        f"{one.spread_text:.2f} of the {words.text}s."
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from xmr.analysis import Slice, Slicing, hits, hubness, modality_gap, slice_differences, slice_means
-from xmr.analysis.maps import Hubness, ModalityGap
+from xmr.analysis import Slice, Slicing, hits, hubness, slice_differences, slice_means
+from xmr.analysis.maps import Hubness
 from xmr.core import Direction
 from xmr.figures.errors import (
     buckets_figure,
@@ -35,6 +35,7 @@ from xmr.views.error_lists import (
 from xmr.views.values import chart, table
 from xmr.words import fixed, percent
 from xmr.workspace import TOP, Workspace
+from xmr.workspace.maps import gap
 from xmr.workspace.memory import kept
 from xmr.workspace.result_words import on_seed
 from xmr.workspace.results import seeds_of
@@ -152,14 +153,6 @@ def _hubs(workspace: Workspace, run: str, split: str, direction: Direction) -> H
     return hubness(workspace.top(run, split, direction), count)
 
 
-@kept
-def gap_of(workspace: Workspace, run: str, split: str) -> ModalityGap | None:
-    """The modality gap of a run; None of a pair scorer."""
-    if workspace.run(run).scores_pairs:
-        return None
-    return modality_gap(*workspace.embeddings(run, split))
-
-
 def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """The curves of how often items are retrieved, the table of hubs and gaps, and the counts (G,) by run."""
     found: dict[str, Hubness] = {}
@@ -179,8 +172,12 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
     curve = [1, 10, 50]
     rows, told = [], []
     for run, one in found.items():
-        gap = gap_of(workspace, run, asked.split)
-        values = (gap.distance, gap.within_visual, gap.within_text, gap.between) if gap else (np.nan,) * 4
+        apart = None if workspace.run(run).scores_pairs else gap(workspace, run, asked.split)
+        values = (
+            (apart.distance, apart.within_visual, apart.within_text, apart.between)
+            if apart
+            else (np.nan,) * 4
+        )
         cells = [
             f"{one.skewness:.2f}",
             f"{one.counts.max():,}",

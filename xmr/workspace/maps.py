@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmr.analysis import Projection, modality_gap, near_centroid, project, spread, turn
+from xmr.analysis import ModalityGap, Projection, modality_gap, near_centroid, project, turn
 from xmr.disk import write
 from xmr.disk_arrays import save_arrays, saved_arrays
 from xmr.workspace import Workspace
@@ -66,15 +66,6 @@ class Labels:
     path: Path
     names: list[str]
     counts: list[int]
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Distance between the centroids of both sides, and the root mean square distance of items from their own."""
-
-    distance: float
-    visual: float
-    text: float
 
 
 def maps_folder(workspace: Workspace) -> Path:
@@ -171,10 +162,9 @@ def turned(place: np.ndarray, moving: Projection, fixed: Projection) -> np.ndarr
 
 
 @kept
-def gap(workspace: Workspace, run: str, split: str) -> Gap:
-    """How far apart visuals and texts lie under the run, of all dimensions and all items."""
-    visual, text = workspace.embeddings(run, split)
-    return Gap(modality_gap(visual, text).distance, spread(visual), spread(text))
+def gap(workspace: Workspace, run: str, split: str) -> ModalityGap:
+    """How far apart visuals and texts lie under the run, of all dimensions and all items; of a pair scorer in its first stage."""
+    return modality_gap(*workspace.embeddings(run, split))
 
 
 def together(workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray) -> float:
