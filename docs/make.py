@@ -166,7 +166,6 @@ def _entry(entry: Entry, formula: bool = False) -> str:
     return "\n".join(
         [
             f"### `{entry.name}`",
-            "",
             f"**{_plain(entry.caption)}**",
             "",
             *words,

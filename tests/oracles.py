@@ -174,6 +174,17 @@ def decoupled(s, positives, negatives, temperature=0.1, **_):
 
 
 @oracle
+def hardness_weighted(s, positives, negatives, temperature=0.07, alpha=9.0, **_):
+    """LLaVE, equation 5: alpha times a negative's score is added to its logit."""
+
+    def one(p, ns):
+        top = exp(p / temperature)
+        return -log(top / (top + sum(exp(n / temperature + alpha * n) for n in ns)))
+
+    return per_positive(one, s, positives, negatives)
+
+
+@oracle
 def hard_reweighted(s, positives, negatives, temperature=0.5, beta=1.0, prior=0.1, **_):
     """The authors' code: importance-weighted negatives, then debiased, floored."""
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.oracles import ORACLES
 from tests.pair_parts import evidence, reordered, unit
-from xmr.analysis import pair_weights, weight_curve
+from xmr.analysis import pair_weights, query_weights, weight_curve
 from xmr.core import EVIDENCE, Pairs
 from xmr.losses import LOSSES, loss_value, symmetric
 
@@ -182,7 +182,7 @@ class TestContract:
             assert (at <= torch.maximum(*map(torch.tensor, (below, above))).numpy() + slack).all()
 
     def test_weights_agree_with_finite_differences(self, name):
-        if name in {"circle", "gravitation", "polynomial_calibrated"}:
+        if name in {"circle", "gravitation", "hardness_weighted", "polynomial_calibrated"}:
             pytest.skip("a factor without gradient: the weight is not the slope of the value")
         pairs = problem(5)
         scores = pairs.scores.clone().requires_grad_(True)
@@ -335,6 +335,7 @@ def one_each(seed):
         (problem, 1, "debiased", {"prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
         (problem, 1, "hard_reweighted", {"beta": 0.0}, "debiased", {}, 0),
         (problem, 1, "hard_reweighted", {"beta": 0.0, "prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
+        (problem, 1, "hardness_weighted", {"alpha": 0.0}, "info_nce", {}, 0),
         (problem, 1, "soft_labels", {"weight": 0.0, "temperature": 0.5}, "info_nce", {"temperature": 0.5}, 0),
         (one_each, 5, "double_triplet", {"margin": 0.4}, "sum_of_hinges", {"margin": 0.2}, 0),
     ],
@@ -401,6 +402,15 @@ def test_complementary_is_the_probability_of_all_but_a_negative(wrong):
         torch.testing.assert_close(
             torch.autograd.grad(found, scores)[0].double(), slope, rtol=1e-4, atol=1e-6
         )
+
+
+def test_hardness_adds_to_logits_and_has_no_slope_of_its_own():
+    """The weights are probabilities over τ: those of info_nce of the raised scores, not of them times 1 + ατ."""
+    pairs, alpha = one_each(2), 9.0
+    raised = pairs.scores * torch.where(pairs.negatives, 1 + alpha * 0.07, 1.0)
+    for side, lifted in ((pairs, raised), (pairs.transpose(), raised.T)):
+        found = query_weights("hardness_weighted", side, alpha=alpha)
+        torch.testing.assert_close(found, query_weights("info_nce", replace(side, scores=lifted)))
 
 
 @pytest.mark.parametrize("name", ["debiased", "hard_reweighted"])

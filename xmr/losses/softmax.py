@@ -191,6 +191,34 @@ def decoupled(pairs: Pairs, *, temperature: Temperature = 0.1) -> Tensor:
     return mean_over_positives(gap, pairs)
 
 
+def _raised(scores: Tensor, temperature: float | Tensor, alpha: float | Tensor) -> Tensor:
+    return scores / temperature + alpha * scores.detach()
+
+
+@LOSSES.register
+@negatives(Softmax(_raised))
+def hardness_weighted(
+    pairs: Pairs,
+    *,
+    temperature: Temperature = 0.07,
+    alpha: Annotated[float, Range(0, 20, search=(0, 12))] = 9.0,
+) -> Tensor:
+    """As info_nce, with hard negatives counted more, by their own scores.
+
+    -log( exp(s+/τ) / (exp(s+/τ) + Σ w·exp(s-/τ)) ), w = exp(α·s-) without gradient
+    Weights: softmax probabilities over τ, as those of info_nce, of negatives whose logits are raised by α·s-; the positive
+        gets minus their sum.
+    Relations: info_nce with α 0. `hard_reweighted` with prior 0 and its beta = α·τ has the same w, but holds its mean at 1.
+    Reference: Lan et al., LLaVE: Large Language and Vision Embedding Models with Hardness-Weighted Contrastive Learning,
+        2025, https://arxiv.org/abs/2503.04812
+    Deviation: the paper's text could not be read; this is its equation 5 with its α as sentence-transformers documents them
+        (`MultipleNegativesRankingLoss`, hardness_mode in_batch_negatives). Of several positives each stands alone.
+    """
+    own = _over_temperature(pairs.scores, temperature)
+    gap = negatives_total(pairs, _raised(pairs.scores, temperature, alpha))[:, None] - own
+    return mean_over_positives(softplus(gap), pairs) * pairs.negatives.any(1)
+
+
 @LOSSES.register
 def debiased(
     pairs: Pairs,
