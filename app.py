@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(words)
     plain_warnings()
-    if reason := why_no_runs(options.checkpoints):
+    runs = _folder(options.checkpoints)
+    if reason := why_no_runs(runs):
         sys.exit(reason)
     try:
         port = free_port(options.host, options.port)
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     most = {} if options.max_verdicts is None else {"most": options.max_verdicts}
     verdicts = VerdictFile(options.verdicts, **most).on_host(loses_files="SPACE_ID" in os.environ)
     try:
-        pages = open_pages(options.checkpoints, options.dataset, options.recall, verdicts)
+        pages = open_pages(runs, options.dataset, options.recall, verdicts)
     except UnknownName as error:
         sys.exit(f"--dataset {options.dataset}: {error}.")
     first = pages[0].workspace
@@ -108,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Compare retrieval losses: one checkpoint per loss, side by side."
     )
-    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR", help="folder of run folders")
+    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR|hf-hub:ORG/NAME[@REVISION]",
+        help="folder of run folders, or a repository of the Hub; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument("--dataset", metavar="NAME|PATH", help="show only this one; default: a page for each")
     parser.add_argument(
         "--recall", type=_share, default=1.0, metavar="R",
@@ -140,6 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or "7860")
     return parser
+
+
+def _folder(checkpoints: str) -> str | Path:
+    """The folder of the runs; a repository of the Hub is fetched, and its commit told."""
+    if not checkpoints.startswith("hf-hub:"):
+        return checkpoints
+    _say(f"Fetching {checkpoints} …")
+    from xmr.checkpoints.folder import local, pinned  # a second or two
+
+    try:
+        folder = local(checkpoints)
+    except ValueError as error:
+        sys.exit(f"--checkpoints {checkpoints}: {error}.")
+    _say(f"  {pinned(checkpoints, folder)}")
+    return folder
 
 
 def _share(text: str) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,8 +33,10 @@ from scripts.metrics_table import aligned, percent
 from scripts.options import add_device, add_places
 from xmr.checkpoints import Member, Run, RunRefused, load_run, save_combination
 from xmr.checkpoints.combination import check_alike, check_place
+from xmr.checkpoints.folder import FILES, MAX_RUN, RUN, is_cached
 from xmr.core import DIRECTIONS
 from xmr.data import Dataset, load_dataset
+from xmr.disk import aside, read, target
 from xmr.embedding import embed_dataset
 from xmr.fusion import (
     best_subset,
@@ -90,6 +93,8 @@ def run_all(options: argparse.Namespace, command: str) -> int:
     bars = Bars()
     runs = load_runs(the_runs(options.run_dir, "combine.py"))
     if options.rule != "rank":
+        runs = beside(options.out, runs)
+    if options.rule != "rank":
         check_place(place(options, runs, options.rule or SAVED[0]), runs)  # told now, and not after minutes
     validation = load_split(runs, "validation")
     embeddings = [embed_dataset(run, validation, bars) for run in runs]
@@ -133,6 +138,31 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
         raise ValueError("there is no trained run to combine")
     found = sorted(runs.values(), key=lambda run: run.name)
     check_alike(found)
+    return found
+
+
+def beside(out: str, runs: Sequence[Run]) -> list[Run]:
+    """The runs, those of the Hub's cache copied beside the combination `out`, which needs its members there. Raises ValueError
+    where something else lies in their places."""
+    found = []
+    for run in runs:
+        if is_cached(cached := run.path):
+            if not out:
+                raise ValueError(
+                    "runs of the Hub are copied beside their combination: name its folder with --out"
+                )
+            folder = Path(out).expanduser().resolve().parent / run.name
+            if not folder.exists():
+                with aside(folder) as made:
+                    made.mkdir()
+                    for name in FILES:
+                        if (cached / name).exists():
+                            shutil.copyfile(target(cached / name), made / name)
+            if (folder / RUN).exists() and read(folder / RUN, MAX_RUN) == read(cached / RUN, MAX_RUN):
+                run = load_run(folder)
+            else:
+                raise ValueError(f"{folder} is there and is not {run.name} of the Hub; name another --out")
+        found.append(run)
     return found
 
 
@@ -303,7 +333,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "run_dir", nargs="+", metavar="RUN_DIR|FOLDER", help="trained runs of the same data, in one folder"
+        "run_dir",
+        nargs="+",
+        metavar="RUN_DIR|FOLDER",
+        help="trained runs of the same data, in one folder; those named hf-hub:ORG/NAME are copied beside --out",
     )
     parser.add_argument("--rule", choices=RULES, help="default: the one that is best on validation")
     parser.add_argument(

@@ -13,7 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from xmr.checkpoints import Run, is_finished, is_started
+from xmr.checkpoints import Run, RunRefused, is_finished, is_started, local, pinned
+from xmr.checkpoints.folder import is_remote
 from xmr.core import TrainConfig
 from xmr.data import DATASETS, SPLITS, DataFault, Dataset, load_dataset
 from xmr.data.sources import holds_pictures, is_there, kind_of
@@ -29,12 +30,18 @@ OFTEN = 0.1 if sys.stderr.isatty() else 10  # seconds between two states of a ba
 
 
 def run_folders(given: Sequence[str], script: str) -> tuple[list[Path], list[str]]:
-    """The run folders that arguments of `script` name, each one itself or a folder that holds some, and a line for each
-    argument that names none. Unfinished runs below a folder are left out, told on stderr."""
+    """The run folders that arguments of `script` name, each one itself, a folder that holds some, or a repository of the Hub with
+    the commit told on stderr; and a line for each argument that names none. Unfinished runs below a folder are left out, told on stderr."""
     found: dict[Path, None] = {}
     faults = []
     for text in given:
-        folder = Path(text).expanduser()
+        try:
+            folder = local(text)
+        except RunRefused as error:
+            faults.append(str(error))
+            continue
+        if is_remote(text):
+            say(f"fetched {pinned(text, folder)}")
         runs = [folder] if is_started(folder) else [path for path in _folders(folder) if is_started(path)]
         for run in runs:
             if run == folder or is_finished(run):
@@ -42,7 +49,7 @@ def run_folders(given: Sequence[str], script: str) -> tuple[list[Path], list[str
             else:
                 say(f"{run} is not finished and left out")
         if not any(run == folder or is_finished(run) for run in runs):
-            faults.append(_no_run(folder, script))
+            faults.append(f"{text} holds no run" if is_remote(text) else _no_run(folder, script))
     return list(found), faults
 
 
@@ -56,8 +63,8 @@ def the_runs(given: Sequence[str], script: str) -> list[Path]:
 
 def one_run(text: str, script: str) -> Path:
     """The one run folder of that name. Raises ValueError, naming some, where it holds run folders, or holds none."""
-    folder = Path(text).expanduser()
     found = the_runs([text], script)
+    folder = found[0] if is_remote(text) and len(found) == 1 else Path(text).expanduser()
     if found != [folder]:
         runs = f"{len(found)} run{'s' * (len(found) != 1)}"
         raise ValueError(f"{folder} is a folder of {runs}; name one, as {_command(script, found[0])}")

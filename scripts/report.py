@@ -30,6 +30,7 @@ from scripts.command import duration, say, the_runs
 from scripts.options import add_device, add_places
 from xmr import __version__, embedding
 from xmr.checkpoints import Run, RunRefused, load_run
+from xmr.checkpoints.folder import is_remote
 from xmr.data import SPLITS, load_dataset
 from xmr.disk import write
 from xmr.views.blocks import faults
@@ -126,7 +127,7 @@ def named_apart(runs: Sequence[Run]) -> list[Run]:
     runs = list({run.path: run for run in runs}.values())
 
     def called(depth: int) -> list[str]:
-        return ["/".join(run.path.parts[-depth:]) for run in runs]
+        return ["/".join([*run.path.parts[:-1], run.name][-depth:]) for run in runs]
 
     depth = next(depth for depth in count(1) if len(set(called(depth))) == len(runs))
     return [replace(run, name=name) for run, name in zip(runs, called(depth), strict=True)]
@@ -134,7 +135,7 @@ def named_apart(runs: Sequence[Run]) -> list[Run]:
 
 def told_again(options: argparse.Namespace) -> list[str]:
     """The command without the folders above a run, which are nobody else's business."""
-    command = [Path(folder).name for folder in options.run_dir]
+    command = [folder if is_remote(folder) else Path(folder).name for folder in options.run_dir]
     command += ["--split", options.split, "--seed", str(options.seed)]
     return command if not options.dataset else [*command, "--dataset", Path(options.dataset).name]
 

@@ -16,6 +16,7 @@ from urllib.parse import urlparse
 
 import pytest
 
+from tests.hub_server import hub  # noqa: F401  (a fixture)
 from xmr.workspace import Workspace
 
 PATIENCE = 30_000  # ms that a journey waits for the page: the machine may be busy with other tests

@@ -16,6 +16,7 @@ LAYERS = [
         "devices",
         "disk",
         "disk_arrays",
+        "hub",
         "locks",
         "registry",
         "start",

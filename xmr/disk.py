@@ -48,7 +48,7 @@ def read(path: Path, limit: int) -> bytes:
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
     try:
-        with open(os.open(_target(path), flags), "rb") as file:
+        with open(os.open(target(path), flags), "rb") as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise Refused(f"{path.name} is no regular file")
@@ -66,7 +66,8 @@ def read(path: Path, limit: int) -> bytes:
     return content
 
 
-def _target(path: Path) -> Path:
+def target(path: Path) -> Path:
+    """The file itself where `path` is a link, as `read` follows it. Raises Refused where it leads elsewhere."""
     if not path.is_symlink():
         return path
     folder, target = path.parent.resolve(), path.resolve()

@@ -16,7 +16,7 @@ A combination of runs (`combination.py`) is a folder beside them with run.json a
 
 from xmr.checkpoints.combination import Combination, save_combination
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started
+from xmr.checkpoints.folder import RunFault, clear_run, is_finished, is_started, local, pinned
 from xmr.checkpoints.head import Head
 from xmr.checkpoints.load import list_runs, load_run, verify
 from xmr.checkpoints.model import Model, as_if_trained, save_model
@@ -43,6 +43,8 @@ __all__ = [
     "is_started",
     "list_runs",
     "load_run",
+    "local",
+    "pinned",
     "save_combination",
     "save_model",
     "save_run",

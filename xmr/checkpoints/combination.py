@@ -28,6 +28,7 @@ from xmr.checkpoints.folder import (
     check_fields,
     check_outcome,
     kind_of,
+    name_of,
     read_about,
 )
 from xmr.checkpoints.run import Member, Run
@@ -117,7 +118,7 @@ def load_combination(path: Path, about: dict[str, Any], load: Callable[[Path], R
     first = members[0].run
     data = {"dataset": first.config.dataset, "dataset_params": first.config.dataset_params}
     return Combination(
-        name=path.name,
+        name=name_of(path),
         path=path,
         config=TrainConfig(**data, loss="", matcher=""),
         dataset=first.dataset,

@@ -15,12 +15,14 @@ from typing_extensions import NotRequired, TypedDict
 from xmr.checkpoints.files import RunRefused
 from xmr.core import TrainConfig
 from xmr.disk import HOSTILE, check_texts, parse_json, printable, read
+from xmr.hub import HubFault, Repository, snapshot
 
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")  # of towers
 FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD, *OPEN_CLIP)
+REMOTE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 MAX_RUN = 1 << 20  # bytes of run.json
 MAX_REASON = 500  # characters
 # Ends of lines, and what nobody sees, so that a name looks like another; not the joiners that some scripts need.
@@ -109,6 +111,50 @@ class RunFault:
         words = printable(str(reason))
         cut = words if len(words) <= MAX_REASON else f"{words[:MAX_REASON]}…"
         return cls(Path(printable(str(path))), cut)
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a run folder, or a folder of some, is named by its repository on the Hub."""
+    return str(path).startswith("hf-hub:")
+
+
+def local(path: str | Path) -> Path:
+    """The folder that `path` names. Of hf-hub:ORG/NAME[@REVISION] the files of a run or of several, and no others, are got into
+    the Hub's cache, where the folder is called by the commit. Raises RunRefused where they can't be had."""
+    if not is_remote(path):
+        return Path(path).expanduser()
+    found = REMOTE.fullmatch(str(path))
+    if not found:
+        raise RunRefused(
+            f"{str(path)!r} is no address on the Hub; write hf-hub:ORG/NAME, with @REVISION where needed"
+        )
+    names = [name for name in FILES if name != STATE]
+    try:
+        return snapshot(
+            Repository(found["name"], "model", found["revision"] or ""),
+            [*names, *(f"*/{name}" for name in names)],
+        )
+    except HubFault as error:
+        raise RunRefused(str(error)) from error
+
+
+def pinned(path: str | Path, folder: Path) -> str:
+    """An address on the Hub at the commit that it stands for, `folder` being what `local` made of it; any other path as it is."""
+    return f"{str(path).partition('@')[0]}@{folder.name}" if is_remote(path) else str(path)
+
+
+def name_of(path: Path) -> str:
+    """What the run in a folder is called: as the folder, or as its repository where the folder is a snapshot of the Hub's cache."""
+    return (
+        path.parent.parent.name.rpartition("--")[2]
+        if is_cached(path) and not is_cached(path.parent)
+        else path.name
+    )
+
+
+def is_cached(path: Path) -> bool:
+    """Whether a folder is, or lies in, a snapshot of the Hub's cache, which is not to be written to."""
+    return any(one.name == "snapshots" and one.parent.name.startswith("models--") for one in path.parents)
 
 
 def is_finished(folder: str | Path) -> bool:

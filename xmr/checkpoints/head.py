@@ -28,6 +28,7 @@ from xmr.checkpoints.folder import (
     check_fields,
     check_outcome,
     check_sizes,
+    name_of,
 )
 from xmr.checkpoints.run import Run
 from xmr.checksums import digest
@@ -147,7 +148,7 @@ def load_head(path: Path, about: dict[str, Any]) -> Head:
     except Exception as error:  # whatever a stranger's configuration does to what is built of it
         raise RunRefused(f"{RUN}: {error}") from error
     run = Head(
-        name=path.name,
+        name=name_of(path),
         path=path,
         **{key: about[key] for key in ("dataset", "encoder", "metrics", "training", "files")},
         config=config,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xmr.checkpoints.combination import load_combination
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.folder import RUN, STATE, RunFault, check_name, is_finished, kind_of, read_about
+from xmr.checkpoints.folder import RUN, STATE, RunFault, check_name, is_finished, kind_of, local, read_about
 from xmr.checkpoints.head import load_head
 from xmr.checkpoints.model import load_model
 from xmr.checkpoints.run import Run
@@ -24,13 +24,14 @@ KINDS = {
 
 
 def load_run(path: str | Path) -> Run:
-    """The run in a folder, every file of it checked; of a combination, also every member.
+    """The run in a folder, or in a repository hf-hub:ORG/NAME[@REVISION], every file of it checked; of a combination, also
+    every member.
 
     Raises RunRefused with the reason where files are missing, truncated, altered or not of a run; where the
     configuration names what there is not; where tensors are not those that the configuration implies; or where a
     member of a combination is missing, altered, elsewhere, or of other data.
     """
-    return _load(Path(path), {})
+    return _load(local(path), {})
 
 
 def verify(path: str | Path) -> RunFault | None:
@@ -43,12 +44,16 @@ def verify(path: str | Path) -> RunFault | None:
 
 
 def list_runs(folder: str | Path) -> tuple[list[Run], list[RunFault]]:
-    """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken.
+    """The runs in the folders below `folder` (or `folder` itself, if it is one), by name, and what is broken; `folder` may be
+    a repository hf-hub:ORG/NAME[@REVISION].
 
     A broken one never hides the others. Folders without files are no runs and no faults: they group other things.
     A combination's members are the runs listed beside it, not copies of them.
     """
-    folder = Path(folder).expanduser()
+    try:
+        folder = local(folder)
+    except RunRefused as error:
+        return [], [RunFault.of(Path(folder), error)]
     if not folder.is_dir():
         return [], [RunFault(folder, "there is no such folder")]
     runs, faults, known = [], [], {}

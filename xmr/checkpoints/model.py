@@ -13,7 +13,16 @@ from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.folder import CARD, EMBEDDINGS, RUN, check_fields, check_outcome, check_sizes, read_about
+from xmr.checkpoints.folder import (
+    CARD,
+    EMBEDDINGS,
+    RUN,
+    check_fields,
+    check_outcome,
+    check_sizes,
+    name_of,
+    read_about,
+)
 from xmr.checkpoints.head import ABOUT, Head, config_of_loss
 from xmr.checkpoints.save import about_bytes, card, recall_table
 from xmr.checksums import digest
@@ -54,7 +63,7 @@ def load_model(path: Path, about: dict[str, Any]) -> Model:
         )
     config = config_of_loss(about["config"])
     run = Model(
-        name=path.name,
+        name=name_of(path),
         path=path,
         **{key: about[key] for key in ("dataset", "encoder", "metrics", "training", "files")},
         config=config,

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.folder import OPEN_CLIP, RUN, check_fields, check_outcome, check_sizes
+from xmr.checkpoints.folder import OPEN_CLIP, RUN, check_fields, check_outcome, check_sizes, name_of
 from xmr.checkpoints.head import ABOUT, Head, checked_bytes, config_of_loss, history_in, learned_values
+from xmr.disk import target
 from xmr.losses import LOSSES
 from xmr.matchers.unit import Unit
 
@@ -44,12 +45,11 @@ def load_towers(path: Path, about: dict[str, Any]) -> TowersRun:
     if told["visual_dim"] != told["text_dim"] or not told["visual_dim"]:
         raise RunRefused(f"{RUN}: {told['visual_dim']} and {told['text_dim']} dimensions are no one space")
     checked_bytes(path, OPEN_CLIP[0], files)
-    weights = path / OPEN_CLIP[1]
-    if not weights.is_file() or weights.is_symlink():
-        raise RunRefused(f"{weights.name} is missing")
+    if not target(path / OPEN_CLIP[1]).is_file():
+        raise RunRefused(f"{OPEN_CLIP[1]} is missing")
     config = config_of_loss(about["config"])
     run = TowersRun(
-        name=path.name,
+        name=name_of(path),
         path=path,
         **{key: about[key] for key in ("dataset", "metrics", "training", "files")},
         encoder=told | {"name": f"local-dir:{path}"},

@@ -9,21 +9,19 @@ the branch on which the Hub keeps it as parquet. Nothing of the repository is ru
 
 from __future__ import annotations
 
-import contextlib
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xmr.data.dataset import DataFault
+from xmr.hub import COMMIT, HubFault, Repository, snapshot
 
 PREFIX = "hf://"
 ADDRESS = re.compile(
     r"hf://(?:datasets/)?(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>[\w.-]+))?"
 )
 PARQUET = "refs/convert/parquet"  # where the Hub keeps what it converted
-QUICK = 5.0  # seconds in which the Hub has to answer
-COMMIT = re.compile(r"[0-9a-f]{40}")
 # What can be data: no scripts, and no weights.
 DATA = ("parquet", "arrow", "tar", "json", "jsonl", "csv", "tsv", "txt", "md", "npy", "npz", "png", "jpg", "jpeg", "webp", "gif", "mp4", "webm", "avi", "mkv", "mov")  # fmt: skip
 
@@ -123,67 +121,17 @@ def fetched(source: str, download: bool = True) -> Fetched:
     return Fetched(folder, word if preset else address.name.partition("/")[2], pinned)
 
 
-def unreachable() -> str | None:
-    """Why the Hub can't be asked, after one quick try; None where it answers. Its own client tries for minutes, and then
-    takes what is on this machine; told that it is offline it does so at once."""
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        get_session().head(constants.ENDPOINT, timeout=QUICK)
-    except Exception as error:  # the client's own, whose library differs by version
-        return str(error) or type(error).__name__
-    return None
-
-
 def _snapshot(address: Address, preset: Preset | None, download: bool) -> Path:
     """The snapshot of a repository at a revision."""
-    from huggingface_hub import constants, errors, snapshot_download
-
     patterns = [f"*.{kind}" for kind in DATA] + ["LICENSE*", "*.py"]
     if preset and preset.files:
         patterns = [*preset.files, "README.md"]
     elif address.config:
         patterns = [f"{address.config}/*", "README.md", "*.py"]
-    where = f"{address.name}@{address.revision}" if address.revision else address.name
-
-    def snapshot(local: bool) -> Path:
-        return Path(
-            snapshot_download(
-                address.name,
-                repo_type="dataset",
-                revision=address.revision or None,
-                allow_patterns=patterns,
-                cache_dir=constants.HF_HUB_CACHE,
-                endpoint=constants.ENDPOINT,
-                local_files_only=local,
-            )
-        )
-
-    if COMMIT.fullmatch(address.revision):  # what a commit holds never changes
-        with contextlib.suppress(OSError, errors.LocalEntryNotFoundError):
-            return snapshot(True)
-    away = unreachable() if download else "it is not asked here"
     try:
-        return snapshot(away is not None)
-    except errors.GatedRepoError as error:
-        raise DataFault(
-            f"{where}: its owner asks for consent: give it on its page, then `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise DataFault(f"{where}: there is no such revision of the data set") from error
-    except errors.RepositoryNotFoundError as error:
-        raise DataFault(f"{where}: no such data set on the Hub, or a private one: `hf auth login`") from error
-    except Exception as error:  # the client's own, whose library differs by version, and OSError of the disk
-        if away is None:
-            raise DataFault(
-                f"{where} can't be got from the Hub: {str(error).splitlines()[0]:.200}"
-            ) from error
-        raise DataFault(
-            f"{where} is not on this machine, and the Hub can't be reached ({away}); go online once, or name a folder that "
-            "holds it"
-        ) from error
+        return snapshot(Repository(address.name, "dataset", address.revision), patterns, download)
+    except HubFault as error:
+        raise DataFault(str(error)) from error
 
 
 def _only_a_script(folder: Path) -> bool:

@@ -29,11 +29,11 @@ from safetensors import SafetensorError
 from xmr.allowed import QUICK, SHIPPED, is_allowed, place_of
 from xmr.cache import cache_dir
 from xmr.data.dataset import Dataset
-from xmr.data.hub import unreachable
 from xmr.devices import cores, device, in_half
 from xmr.disk_arrays import resumable_array
 from xmr.encoders import transformers_folder, weights
 from xmr.encoders.tower import RATIO, Encoder, Kind
+from xmr.hub import unreachable
 from xmr.locks import holding
 from xmr.registry import Registry, unknown
 
