@@ -16,6 +16,7 @@ from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS
+from xmr.training import BATCHES
 
 DEFAULT_DUPLICATES = "ignore"
 SCOPES = ("loss", "matcher", "selector", "dataset")
@@ -73,6 +74,8 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
     add("train_visuals", words, metavar="N")
     add("epochs", "default: %(default)s")
     add("batch_size", "default: %(default)s")
+    words = "; ".join(f"{entry.name}: {entry.caption}" for entry in BATCHES.values())
+    add("batches", f"{words} Default: %(default)s", choices=list(BATCHES))
     words = (
         "pairs that the matcher embeds at once, for batches too large to hold; 0, the default, is all of them"
     )

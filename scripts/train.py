@@ -265,6 +265,8 @@ def outcome(run: Run, load: Callable[[str], Dataset], seconds: float) -> Iterato
     config, training = run.config, run.training
     if config.selector:
         yield suspect_words(config.selector, run.history)
+    if config.batches != TrainConfig.batches:
+        yield batch_words(run)
     if "verdicts" in run.dataset:
         yield f"{config.verdicts}: {verdict_words(run.dataset['verdicts'])}"
     reads = {split: TextsRead(**read).said for split, read in training["texts_read"].items()}
@@ -292,6 +294,14 @@ def suspect_words(selector: str, history: list[dict[str, Any]]) -> str:
         for line in (history[:1] + history[1:][-1:])
     ]
     return f"{selector} suspects " + ", ".join(told)
+
+
+def batch_words(run: Run) -> str:
+    """How many pairs met one in a batch that they should have been apart from, in the epoch where they were most."""
+    most = max(line["together"] for line in run.history)
+    pairs = run.dataset.get("learned_from", run.dataset["sizes"]["train"])["texts"]
+    met = f"at most {most:,} of {pairs:,} pairs of an epoch met" if most else "no pair met"
+    return f"{run.config.batches} batches: {met} another of its picture, or one that can't be told from such, in its batch"
 
 
 def verdict_words(counts: dict[str, int]) -> str:

@@ -27,7 +27,6 @@ from xmr.registry import UnknownName, needs
 from xmr.selection import MEMORY, score_moments
 from xmr.training import (
     TrainingDiverged,
-    batches,
     learning_rate,
     loop,
     objective,
@@ -76,16 +75,6 @@ def test_the_seed_decides_and_the_callers_generator_does_not():
     _, two = tiny.fit(tiny.config(epochs=1))
     _, other = tiny.fit(tiny.config(epochs=1, seed=1))
     assert tiny.state_bytes(one.matcher) == tiny.state_bytes(two.matcher) != tiny.state_bytes(other.matcher)
-
-
-def test_an_epoch_is_every_caption_once_in_an_order_of_its_own():
-    for count, size in ((100, 32), (129, 128), (5, 8), (2, 2)):
-        parts = batches(count, size, seed=3, epoch=1)
-        assert sorted(np.concatenate(parts)) == list(range(count))
-        assert max(map(len, parts)) <= size and min(map(len, parts)) >= 2
-    first, second = (np.concatenate(batches(50, 8, 3, epoch)) for epoch in (0, 1))
-    assert not np.array_equal(first, second)
-    assert np.array_equal(first, np.concatenate(batches(50, 8, 3, 0)))
 
 
 def test_learning_rate_rises_then_falls_to_zero():
@@ -506,8 +495,9 @@ def stopped(settings, folder, steps):
         {"loss": "siglip"},
         {"loss": "max_of_hinges", "first_loss": "sum_of_hinges", "first_epochs": 1, "micro_batch": 10},
         {"loss": "gravitation", "selector": "posterior", "suspects": "weigh"},
+        {"batches": "hard", "ema": 0.9},
     ],
-    ids=["learned", "another loss first, in micro-batches", "running moments"],
+    ids=["learned", "another loss first, in micro-batches", "running moments", "hard batches"],
 )
 @pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
 def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):

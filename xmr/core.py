@@ -330,6 +330,7 @@ class TrainConfig:
     train_visuals: int = 0  # of the training split that are learned from, chosen by seed; 0 means all
     epochs: int = 15
     batch_size: int = 128
+    batches: str = "random"  # which pairs meet in a batch, see `xmr.training.order`
     micro_batch: int = (
         0  # pairs that the matcher embeds at once, by gradient caching; 0 means the whole batch
     )

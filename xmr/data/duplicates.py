@@ -145,14 +145,47 @@ def twins(data: Dataset) -> Twins | None:
     if not (_shared(visual, group).any() or _shared(text, own).any()):
         return None
 
-    from scipy.sparse import csr_array  # a moment to import, for data that have twins
+    groups = int(group.max()) + 1
+    return Twins(visual, text, _ones(visual, group, groups), _ones(text, own, groups), group, own)
 
-    def annotated(number: np.ndarray, groups: np.ndarray) -> csr_array:
-        rows, columns = np.unique(np.stack([number, groups]), axis=1)
-        ones = np.ones(len(rows), np.int32)
-        return csr_array((ones, (rows, columns)), shape=(int(number.max()) + 1, int(group.max()) + 1))
 
-    return Twins(visual, text, annotated(visual, group), annotated(text, own), group, own)
+@dataclass(frozen=True)
+class Apart:
+    """Which pairs of a split, numbered as its captions, are no negatives of each other: the visual of one can't be told from an
+    annotated match of the other's caption.
+
+    of_visual, of_text (N_t, groups): a one for each group that the pair's visual, or its caption, can't be told from one of.
+    """
+
+    of_visual: csr_array
+    of_text: csr_array
+
+    @classmethod
+    def of(cls, data: Dataset) -> Apart:
+        """Of class labels, where a batch holds many pairs of one class, only captions of one visual are kept apart."""
+        found = twins(data)
+        if found is not None:
+            return cls(found.of_visual[found.visual[data.visual_of_text]], found.of_text[found.text])
+        group = data.visual_of_text if data.classes is not None else data.text_group
+        group = _codes(group)
+        own = _ones(np.arange(len(group)), group, int(group.max()) + 1)
+        return cls(own, own)
+
+    def clashes(self, pairs: np.ndarray) -> csr_array:
+        """Which of some pairs (P,) clash with which others, (P, P)."""
+        one = self.of_visual[pairs] @ self.of_text[pairs].T
+        both = (one + one.T).tocsr()
+        both.setdiag(0)
+        both.eliminate_zeros()
+        return both
+
+    def groups(self, pairs: np.ndarray) -> np.ndarray:
+        """How many of some pairs are of each group, (2, groups), by their visuals and by their captions."""
+        return np.stack([side[pairs].sum(0) for side in (self.of_visual, self.of_text)])
+
+    def meet(self, groups: np.ndarray, pairs: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Which of some pairs clash with one of those that `groups` counts, (P,) bool."""
+        return (self.of_visual[pairs] @ groups[1] > 0) | (self.of_text[pairs] @ groups[0] > 0)
 
 
 def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:
@@ -170,6 +203,14 @@ def shared(one: Dataset, other: Dataset) -> list[tuple[int, int]]:
                 found.append((place, twin))
                 break
     return found
+
+
+def _ones(rows: np.ndarray, columns: np.ndarray, width: int) -> csr_array:
+    """A matrix of so many columns with ones in these places, each once."""
+    from scipy.sparse import csr_array  # a moment to import, for data that have twins
+
+    rows, columns = np.unique(np.stack([rows, columns]), axis=1)
+    return csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=(int(rows.max()) + 1, width))
 
 
 def _shared(value: np.ndarray, group: np.ndarray) -> np.ndarray:

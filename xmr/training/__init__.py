@@ -5,8 +5,9 @@ same seed gives the same weights, and a run that goes on from its saved state en
 been interrupted (on the same machine and number of threads).
 """
 
-from xmr.training.loop import TrainingDiverged, batches, learning_rate, train
+from xmr.training.loop import TrainingDiverged, learning_rate, train
 from xmr.training.objective import annotated_pairs
+from xmr.training.order import BATCHES
 from xmr.training.plateau import plateau
 
-__all__ = ["TrainingDiverged", "annotated_pairs", "batches", "learning_rate", "plateau", "train"]
+__all__ = ["BATCHES", "TrainingDiverged", "annotated_pairs", "learning_rate", "plateau", "train"]

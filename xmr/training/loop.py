@@ -24,13 +24,14 @@ from xmr.core import Step, TrainConfig
 from xmr.data import Dataset
 from xmr.devices import device
 from xmr.disk import printable, sweep
-from xmr.embedding import Progress
+from xmr.embedding import Progress, embed
 from xmr.locks import holding
 from xmr.matchers.vocabulary import WORDS_VERSION
 from xmr.metrics import by_chance, headline
 from xmr.scoring import measure, split_metrics, validate
 from xmr.training.gradcache import cached_backward
 from xmr.training.objective import Objective, State
+from xmr.training.order import BATCHES, Epoch, parts, together
 from xmr.training.plateau import plateau, score_spread
 from xmr.training.task import Task, prepare, seeded
 
@@ -130,12 +131,6 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
-def batches(count: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Every index 0 … count - 1 once, shuffled, in batches of nearly equal size of at most `size`."""
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return np.array_split(order, math.ceil(count / size))
-
-
 class _Trainer:
     def __init__(self, task: Task, command: str):
         self.task, self.config, self.command = task, task.config, command
@@ -144,6 +139,7 @@ class _Trainer:
         self.hyper, self.metric_from = self.objective.hyper, self.objective.metric_from
         self.towers: Towers | None = None if self.config.tune == "none" else task.matcher
         self.epoch_files: Path | None = None
+        self.order: np.ndarray | None = None  # of the pairs, in the epoch that runs
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
         self.per_epoch = math.ceil(len(task.data["train"].captions) / self.config.batch_size)
@@ -183,7 +179,7 @@ class _Trainer:
             if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
                 break
             self.begin_epoch()
-            order = batches(len(self.task.data["train"].captions), config.batch_size, config.seed, epoch)
+            order = self.batches(epoch)
             for chosen in order[state.position :]:
                 loss, lr = self.update(chosen)
                 state.position += 1
@@ -209,6 +205,23 @@ class _Trainer:
             self.matcher.load_state_dict(self.best)
             state.best_epoch, state.best_metrics = 0, {}
         self.matcher.scores_by_metric = state.epoch >= self.metric_from
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """The epoch's batches; where it was interrupted, those that it began with."""
+        config, data = self.config, self.task.data["train"]
+        if self.order is None:
+            rng = np.random.default_rng([config.seed, epoch])
+            about = Epoch(len(data.captions), config.batch_size, rng, lambda: self.task.apart, self.embedded)
+            self.order = BATCHES[config.batches](about)
+            if config.batches != TrainConfig.batches:
+                self.state.together = together(self.order, config.batch_size, self.task.apart)
+        return parts(self.order, config.batch_size)
+
+    def embedded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unit embeddings of the training pairs' visuals and texts; of a pair scorer, those of its first stage."""
+        with seeded(self.config.seed, self.state.step + 1):  # crops of pictures may be drawn
+            visual, text = embed(self.matcher, self.task.inputs["train"])
+        return visual[self.task.data["train"].visual_of_text], text
 
     def update(self, texts: np.ndarray) -> tuple[float, float]:
         """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
@@ -280,8 +293,11 @@ class _Trainer:
         line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
         if self.config.selector:
             line |= {"suspected": state.suspected, "negatives": state.negatives}
+        if self.config.batches != TrainConfig.batches:
+            line |= {"together": state.together}
         state.history.append(line | {"seconds": round(state.seconds, 2)} | self.hyper.learned() | metrics)
         state.position, state.total, state.suspected, state.negatives = 0, 0.0, 0, 0
+        self.order = None
         return metrics
 
     @contextmanager
@@ -365,6 +381,8 @@ class _Trainer:
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{name}.{key}"] = value
+        if self.order is not None and self.config.batches != TrainConfig.batches:
+            tensors["order"] = torch.from_numpy(self.order)
         about = (
             asdict(self.state)
             | {"best_learned": self.best_learned, "words_of": WORDS_VERSION}
@@ -412,6 +430,10 @@ class _Trainer:
             setattr(self.state, key, value)
         parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser", "mean")}
         self.matcher.load_state_dict(parts["weights"])
+        self.order = tensors["order"].numpy() if "order" in tensors else None
+        count = len(self.task.data["train"].captions)
+        if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(count)):
+            raise KeyError("order of the pairs")
         self.best = parts["best"]
         if self.mean:
             self.mean = {name: parts["mean"][name].to(one.device) for name, one in self.mean.items()}

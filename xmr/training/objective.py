@@ -62,6 +62,7 @@ class State:
     untrained: float | None = None  # the validation score before the first step
     suspected: int = 0  # pairs of the epoch that runs which the selector suspects, in either direction,
     negatives: int = 0  # of so many
+    together: int = 0  # pairs of the epoch that runs in a batch with one that they should be apart from, see `xmr.training.order`
 
 
 class Objective:

@@ -17,7 +17,7 @@ from xmr.captions import TextsRead
 from xmr.checkpoints import Run, as_if_trained, load_run
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, DataFault, Dataset, load_dataset
-from xmr.data.duplicates import shared
+from xmr.data.duplicates import Apart, shared
 from xmr.data.summary import described, in_train, size
 from xmr.devices import device
 from xmr.embedding import (
@@ -37,6 +37,7 @@ from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
 from xmr.registry import UnknownName, unknown
 from xmr.selection import ACTIONS, SELECTORS, named_runs
 from xmr.store import Judged, judged, read_verdicts, verdicts_digest
+from xmr.training.order import BATCHES
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Task:
     split: Dataset  # the whole training split, of which data["train"] is what is learned from
     judged: Judged | None = None  # what people say of the training split's pairs
     judged_digest: str = ""  # SHA-256 of their verdicts
+
+    @cached_property
+    def apart(self) -> Apart:
+        return Apart.of(self.data["train"])
 
     @cached_property
     def texts_read(self) -> dict[str, TextsRead]:
@@ -89,6 +94,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
         raise UnknownName(unknown("action on suspects", config.suspects, ACTIONS))
     if config.first_loss:
         LOSSES[config.first_loss]  # raises UnknownName
+    BATCHES[config.batches]  # raises UnknownName
     peers = _peers(config.selector, selector_params)
     verdicts = read_verdicts(config.verdicts) if config.verdicts else []
     sha256 = verdicts_digest(config.verdicts, verdicts) if config.verdicts else ""
