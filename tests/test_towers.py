@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.nn.functional import normalize
 
 from scripts import train as train_script
 from tests import tiny
-from tests.test_encoders import save_tiny
+from tests.test_encoders import save_roberta, save_tiny
 from tests.tiny import write_photos
 from xmr.checkpoints import RunRefused, load_run
 from xmr.checkpoints.folder import EMBEDDINGS, MATCHER, RUN
@@ -402,6 +403,26 @@ def test_a_moved_run_is_its_own_encoder_and_an_altered_one_is_refused(runs, tmp_
     (moved / "open_clip_config.json").write_text("{}")
     with pytest.raises(RunRefused, match="altered"):
         load_run(moved)
+
+
+def test_towers_that_read_texts_with_transformers_bring_their_tokenizer(place, tmp_path):
+    folder = tmp_path / "run"
+    settings = config(place, encoder=save_roberta(tmp_path / "roberta"), epochs=1)
+    fit(settings, folder, epoch_files=True)
+    run = load_run(folder)
+    texts = load_dataset(settings.dataset, "test").captions
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    with torch.inference_mode():
+        own = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(texts), normalize=True)
+    np.testing.assert_allclose(own, run.embeddings()[1], atol=1e-3)
+    fit(replace(settings, encoder=f"local-dir:{place / 'vit'}"), folder, overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {
+        RUN, MATCHER, EMBEDDINGS, "README.md", "history.jsonl", "open_clip_config.json", "open_clip_model.safetensors",
+    }  # fmt: skip
+    fit(settings, folder, overwrite=True)
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(RunRefused, match=r"tokenizer.json was altered"):
+        load_run(folder)
 
 
 def test_files_of_epochs_are_read_as_those_of_open_clips_trainer(place, runs):

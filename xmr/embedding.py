@@ -65,6 +65,11 @@ class Inputs:
         text = tuple(part[texts] for part in self.text) if isinstance(self.text, tuple) else self.text[texts]
         return Inputs(self.visual[visuals], text)
 
+    def distinct_texts(self) -> tuple[np.ndarray, np.ndarray]:
+        """The texts that are worth embedding, and where each text is among these."""
+        every = np.arange(self.texts)
+        return every, every
+
     @property
     def texts(self) -> int:
         return len(self.text[0] if isinstance(self.text, tuple) else self.text)
@@ -164,8 +169,9 @@ def embed(matcher: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """
     matcher.eval()
     visual = [matcher.pooled(matcher.visual(inputs.visual_batch(r))) for r in _blocks(len(inputs.visual))]
-    text = [matcher.pooled(matcher.text(inputs.text_batch(rows))) for rows in _blocks(inputs.texts)]
-    return as_kept(torch.cat(visual)), as_kept(torch.cat(text))
+    first, known = inputs.distinct_texts()
+    text = [matcher.pooled(matcher.text(inputs.text_batch(first[rows]))) for rows in _blocks(len(first))]
+    return as_kept(torch.cat(visual)), as_kept(torch.cat(text))[known]
 
 
 def as_kept(values: Tensor) -> np.ndarray:

@@ -21,7 +21,13 @@ SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")  # of towers
-FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD, *OPEN_CLIP)
+# Of towers whose tokenizer is Hugging Face's: what its package may write.
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
+    "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja",
+)  # fmt: skip
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD, *OPEN_CLIP, *TOKENIZER)
+EPOCHS = "epoch_*.pt"  # of towers, as open_clip's trainer writes them
 REMOTE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 MAX_RUN = 1 << 20  # bytes of run.json
 MAX_REASON = 500  # characters
@@ -169,8 +175,8 @@ def is_started(folder: str | Path) -> bool:
 
 def clear_run(folder: str | Path) -> None:
     """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
-    for name in FILES:
-        (Path(folder) / name).unlink(missing_ok=True)
+    for path in [*(Path(folder) / name for name in FILES), *Path(folder).glob(EPOCHS)]:
+        path.unlink(missing_ok=True)
 
 
 def check_name(name: str) -> None:

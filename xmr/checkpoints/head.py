@@ -182,8 +182,8 @@ def config_of_loss(values: dict[str, Any]) -> TrainConfig:
         raise RunRefused(f"{RUN}: {error}") from error
 
 
-def checked_bytes(path: Path, name: str, files: dict[str, str]) -> bytes:
-    content = read(path / name, MAX_JSON)
+def checked_bytes(path: Path, name: str, files: dict[str, str], limit: int = MAX_JSON) -> bytes:
+    content = read(path / name, limit)
     if digest(content) != files.get(name):
         raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one in {RUN}")
     return content

@@ -9,11 +9,21 @@ from typing import Any
 from torch import nn
 
 from xmr.checkpoints.files import RunRefused
-from xmr.checkpoints.folder import OPEN_CLIP, RUN, check_fields, check_outcome, check_sizes, name_of
+from xmr.checkpoints.folder import (
+    OPEN_CLIP,
+    RUN,
+    TOKENIZER,
+    check_fields,
+    check_outcome,
+    check_sizes,
+    name_of,
+)
 from xmr.checkpoints.head import ABOUT, Head, checked_bytes, config_of_loss, history_in, learned_values
 from xmr.disk import target
 from xmr.losses import LOSSES
 from xmr.matchers.unit import Unit
+
+MAX_TOKENIZER = 64 << 20  # bytes of one of its files; that of Gemma has 34 MB
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +55,8 @@ def load_towers(path: Path, about: dict[str, Any]) -> TowersRun:
     if told["visual_dim"] != told["text_dim"] or not told["visual_dim"]:
         raise RunRefused(f"{RUN}: {told['visual_dim']} and {told['text_dim']} dimensions are no one space")
     checked_bytes(path, OPEN_CLIP[0], files)
+    for name in set(TOKENIZER) & files.keys():
+        checked_bytes(path, name, files, MAX_TOKENIZER)
     if not target(path / OPEN_CLIP[1]).is_file():
         raise RunRefused(f"{OPEN_CLIP[1]} is missing")
     config = config_of_loss(about["config"])

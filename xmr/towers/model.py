@@ -156,6 +156,10 @@ class Pictures(Inputs):
     def text_batch(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.text[index].astype(np.int64)).to(device())
 
+    def distinct_texts(self) -> tuple[np.ndarray, np.ndarray]:
+        _, first, known = np.unique(self.text, axis=0, return_index=True, return_inverse=True)
+        return first, known.reshape(-1)
+
     def _pixels(self, item: Any) -> Tensor:
         if isinstance(item, list):
             return torch.stack([self.change(frame) for frame in item])

@@ -6,9 +6,12 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
 
@@ -20,14 +23,24 @@ WEIGHTS = "open_clip_model.safetensors"
 def open_clip_files(
     encoder: Encoder, tensors: Mapping[str, Tensor], learned: Mapping[str, float]
 ) -> dict[str, bytes]:
-    """The two files of a folder that open_clip loads (`local-dir:`): the encoder's architecture and preprocessing with these
-    weights, and what the loss `learned` as its scale and bias, so far as the model has them."""
+    """The files of a folder that open_clip loads (`local-dir:`): the encoder's architecture and preprocessing with these
+    weights, what the loss `learned` as its scale and bias, so far as the model has them, and a tokenizer of Hugging Face."""
     about = {"model_cfg": model_config(encoder), "preprocess_cfg": dict(encoder.model.visual.preprocess_cfg)}
     content = {name: tensor.contiguous() for name, tensor in with_learned(tensors, learned).items()}
     return {
         WEIGHTS: tensor_bytes(content, metadata={"format": "pt"}),
         weights.CONFIG: (json.dumps(about, indent=2) + "\n").encode(),
+        **tokenizer_files(encoder),
     }
+
+
+def tokenizer_files(encoder: Encoder) -> dict[str, bytes]:
+    """Those of a tokenizer of Hugging Face, which open_clip looks for beside the weights, whatever name the architecture tells."""
+    if not isinstance(encoder.tokenizer, HFTokenizer):
+        return {}
+    with TemporaryDirectory() as folder:
+        encoder.tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def with_learned(tensors: Mapping[str, Tensor], learned: Mapping[str, float]) -> dict[str, Tensor]:

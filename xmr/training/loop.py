@@ -315,27 +315,30 @@ class _Trainer:
     def validate(self) -> dict[str, float]:
         return validate(self.matcher, self.task.inputs["validation"], self.task.data["validation"])
 
-    def interpolate(self, towers: Towers) -> tuple[dict[str, dict[str, float]], list[dict[str, float]]]:
+    def interpolate(
+        self, towers: Towers
+    ) -> tuple[dict[str, dict[str, float]], list[dict[str, float]], tuple[Any, ...]]:
         """Puts the weights that are kept in place: `config.interpolate` of the way from those before to the best. Returns the
-        metrics of validation by them, and of test before; and what either split gains on the way."""
+        metrics of validation by them, and of test before; what either split gains on the way; and what is measured of test by them."""
         after, kept, metrics, path = towers.weights(), self.config.interpolate, {}, []
         for share in (*(share for share in (0.0, 0.5, 1.0) if share != kept), kept):
             towers.take(towers.between(after, share))
-            validation = self.validate()
-            test, *_ = measure(towers, self.task.inputs["test"], self.task.data["test"])
+            validation = self.state.best_metrics if share == 1 else self.validate()
+            test, *rest = measure(towers, self.task.inputs["test"], self.task.data["test"])
             reached = {"validation": headline(validation)[1], "test": headline(test)[1]}
             path.append({"share": share} | reached)
             metrics |= {"validation": validation} | ({} if share else {"zero_shot": test})
-        return metrics, sorted(path, key=lambda one: one["share"])
+        return metrics, sorted(path, key=lambda one: one["share"]), (test, *rest)
 
     def finish(self, diverged: dict[str, Any] | None = None) -> Trained:
         """The best weights, with the metrics of the test split."""
         state, data = self.state, self.task.data["test"]
         self.matcher.load_state_dict(self.best)
         metrics, path = {"validation": state.best_metrics}, []
-        if self.towers is not None:
-            metrics, path = self.interpolate(self.towers)
-        test, embeddings, scores = measure(self.matcher, self.task.inputs["test"], data)
+        if self.towers is None:
+            test, embeddings, scores = measure(self.matcher, self.task.inputs["test"], data)
+        else:
+            metrics, path, (test, embeddings, scores) = self.interpolate(self.towers)
         metrics["test"] = test
         if scores is not None:
             metrics["first_stage"] = split_metrics(data, *embeddings)
