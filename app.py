@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     most = {} if options.max_verdicts is None else {"most": options.max_verdicts}
     verdicts = VerdictFile(options.verdicts, **most).on_host(loses_files="SPACE_ID" in os.environ)
     try:
-        pages = open_pages(runs, options.dataset, options.recall, verdicts)
+        pages = open_pages(runs, options.dataset, options.recall, verdicts, options.truth_files)
     except UnknownName as error:
         sys.exit(f"--dataset {options.dataset}: {error}.")
     first = pages[0].workspace
@@ -120,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verdicts", type=Path, metavar="FILE",
         help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
+    )  # fmt: skip
+    parser.add_argument(
+        "--truth-files", default="", metavar="DIR",
+        help="the folder of ECCV Caption's and CxC's files, for COCO's test split; default: beside the data, or those of the package "
+        "eccv_caption",
     )  # fmt: skip
     parser.add_argument(
         "--max-verdicts", type=int, metavar="N",

@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from scripts import evaluate
+from scripts import add, evaluate
 from tests.shared_data import shared
+from tests.viewed import see
 from xmr.core import DIRECTIONS
 from xmr.data import DataFault, load_dataset
 from xmr.data.dataset import Dataset
-from xmr.data.truths import FOLDS, TRUTHS, coco_test, field_truth
+from xmr.data.truths import FOLDS, TRUTHS, coco_test, directed, field_truth
 from xmr.metrics import Matches, evaluate_matches, rank_matches, rank_matches_of_scores
+from xmr.words import percent
+from xmr.workspace.measurements import hard_negatives, truth_of, visual_and_text
+from xmr.workspace.pages import open_pages
+from xmr.workspace.results import BY_FIELD, estimates
 
 COUNT = 20  # pictures
 IMAGES = [int(image) for image in np.random.default_rng(7).permutation(1000)[:COUNT] + 5000]
@@ -23,6 +28,10 @@ ABSENT = 999_999  # a caption that is told to match, and is none of the split
 
 @pytest.fixture
 def folder(tmp_path):
+    return write_files(tmp_path)
+
+
+def write_files(folder):
     """The package's files for a split of 20 pictures; queries in another order than the pictures."""
     rng = np.random.default_rng(1)
     every = [caption for few in CAPTIONS for caption in few]
@@ -42,9 +51,9 @@ def folder(tmp_path):
     }
     content["eccv_image_to_caption"][IMAGES[-1]].append(ABSENT)
     for name, lists in content.items():
-        write(tmp_path, name, lists)
-    np.save(tmp_path / "coco_test_ids.npy", np.array(every))
-    return tmp_path
+        write(folder, name, lists)
+    np.save(folder / "coco_test_ids.npy", np.array(every))
+    return folder
 
 
 def write(folder, name, lists):
@@ -337,18 +346,26 @@ def test_embeddings_are_measured_by_truths_without_any_data(folder, capsys):
         assert sum(row.startswith(f"{title}: ") for row in rows) == 1
 
 
-def test_truths_are_found_by_ids_in_any_data(folder, tmp_path, capsys):
-    """A folder of features in another order, whose pictures are named as COCO names them."""
-    data = dataset()
-    visual, text = embeddings(data)
+def write_photos(place, data, visual):
+    """The data as a folder of features with 20 other pictures to learn from; rows of its test split's visuals and captions."""
+    names = [*data.visual_ids, *(f"train2014/{n}.jpg" for n in range(COUNT))]
     lines = [f"{data.visual_ids[v]},caption {n},test" for n, v in enumerate(data.visual_of_text)]
-    place = tmp_path / "photos"
+    lines += [f"{name},a picture {n},{'val' if n % 2 else 'train'}" for n, name in enumerate(names[COUNT:])]
     place.mkdir()
-    np.savez(place / "features.npz", names=np.array(data.visual_ids), features=visual)
+    np.savez(
+        place / "features.npz", names=np.array(names), features=np.concatenate([visual, visual[::-1] + 1])
+    )
     (place / "captions.csv").write_text("image,caption,split\n" + "\n".join(lines) + "\n")
     read = load_dataset(place, "test", strict=False)
     rows = [data.visual_ids.index(name) for name in read.visual_ids]
-    order = [int(caption.split()[1]) for caption in read.captions]
+    return rows, [int(caption.split()[1]) for caption in read.captions]
+
+
+def test_truths_are_found_by_ids_in_any_data(folder, tmp_path, capsys):
+    """A folder of features in another order, whose pictures are named as COCO names them."""
+    data, place = dataset(), tmp_path / "photos"
+    visual, text = embeddings(data)
+    rows, order = write_photos(place, data, visual)
     asked = [*saved(folder, visual[rows], text[order]), "--dataset", str(place), "--truth-files", str(folder)]
     assert evaluate.main([*asked, "--truth", "eccv", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["runs"]
@@ -356,3 +373,169 @@ def test_truths_are_found_by_ids_in_any_data(folder, tmp_path, capsys):
     expected = slow_metrics(folder, "eccv", by_ids(data, unit[0] @ unit[1].T))
     found = {key: value for key, value in told["truths"]["eccv"]["metrics"].items() if key != "rsum"}
     assert found == pytest.approx({key: 100 * value for key, value in expected.items()})
+
+
+# ---- the app -----------------------------------------------------------------------------------------------
+
+
+def told(folder, data, name, direction):
+    """{(visual, text): whether the truth tells them to match} of the queries that it asks, by loops over its files."""
+    lists = lists_of(folder, f"{name}_{'image_to_caption' if direction == 'v2t' else 'caption_to_image'}")
+    found = {}
+    for visual, visual_id in enumerate(data.visual_ids):
+        for other in range(len(data.visual_ids)):
+            image, of_text = int(visual_id[-16:-4]), int(data.visual_ids[other][-16:-4])
+            for text, caption in zip(data.texts_of(other)[:5], CAPTIONS[IMAGES.index(of_text)], strict=True):
+                query, item = (image, caption) if direction == "v2t" else (caption, image)
+                if query in lists:
+                    found[visual, int(text)] = item in lists[query]
+    return found
+
+
+@pytest.mark.parametrize("name", ["eccv", "cxc"])
+def test_a_directed_truth_knows_the_pairs_of_queries_that_ask(folder, name):
+    data = dataset()
+    truth = directed(field_truth(name, data, str(folder)), data)
+    half = np.arange(0, COUNT, 2)
+    texts = np.flatnonzero(np.isin(data.visual_of_text, half))
+    for direction in DIRECTIONS:
+        expected = np.full((COUNT, len(data.captions)), np.nan)
+        for pair, match in told(folder, data, name, direction).items():
+            expected[pair] = match
+        asked = truth.asked(direction)
+        np.testing.assert_equal(asked.block(np.arange(COUNT), np.arange(len(data.captions))), expected)
+        np.testing.assert_equal(asked.pairs(np.array([7, 3]), np.array([5, 90])), expected[[7, 3], [5, 90]])
+        some = replace(data, truth=truth).some(half).truth.asked(direction)
+        np.testing.assert_equal(
+            some.block(np.arange(len(half)), np.arange(len(texts))), expected[half][:, texts]
+        )
+    assert not truth.complete and "what is not told to match is taken for no match" in truth.source
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The folder of data with the truths' files beside, and a workspace of two runs on it; what evaluate.py tells of them."""
+    place, data = tmp_path_factory.mktemp("app"), dataset()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XMR_CACHE", str(place / "cache"))
+        rows, order = write_photos(place / "photos", data, embeddings(data)[0])
+        for seed, name in enumerate("ab"):
+            visual, text = embeddings(data, seed)
+            files = saved(place, visual[rows], text[order])[1:]
+            asked = ["--dataset", str(place / "photos"), "--embeddings", f"{name}={','.join(files)}"]
+            assert add.main([*asked, "--out", str(place / "runs")]) == 0
+        assert "truth" not in see(open_pages(place / "runs")[0].workspace, tab="results").words(
+            "results-facts"
+        )
+        (place / "photos" / "eccv_caption").mkdir()
+        write_files(place / "photos" / "eccv_caption")
+        (page,) = open_pages(place / "runs")
+        yield page.workspace, place
+
+
+def test_results_are_those_of_evaluate(shown, capsys):
+    workspace, place = shown
+    asked = [
+        str(place / "runs"),
+        "--truth-files",
+        str(place / "photos"),
+        "--truth=eccv",
+        "--truth=cxc",
+        "--json",
+    ]
+    assert evaluate.main(asked) == 0
+    runs = {run["name"]: run["truths"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    keys = {"R-precision": "r_precision", "mAP@R": "map_at_r"} | {
+        f"R@{k}": f"recall_at_{k}" for k in (1, 5, 10)
+    }
+    assert [*BY_FIELD] == ["ECCV mAP@R", "ECCV R-precision", "ECCV R@1", "CxC R@1", "CxC R@5", "CxC R@10"]
+    for direction in DIRECTIONS:
+        seen = see(workspace, tab="results", direction=direction, runs=["a", "b"], baseline="a", ways="one")
+        table = seen.value("results-first")
+        titles = [column["text"] for column in table["columns"]][1:]
+        assert titles == ["R@1", "R@5", "R@10", *BY_FIELD, "median rank", "rsum"]
+        for row in table["rows"]:
+            for title, (name, figure) in BY_FIELD.items():
+                value = runs[row["name"]][name]["metrics"][f"{direction}/{keys[figure]}"]
+                assert 100 * estimates(workspace, row["name"], "test", direction)[
+                    title
+                ].mean == pytest.approx(value)
+                assert row["cells"][titles.index(title)]["text"] == f"{value:.1f}"
+        assert "ECCV Caption: 7 pictures and 15 captions ask, among 20 pictures" in table["note"]
+        assert set(BY_FIELD) <= {c["text"] for c in seen.value("results-first-differences")["columns"]}
+        (chart,) = (see(workspace, tab="results", measure="CxC R@5", runs=["a", "b"])["results-forest"],)
+        assert "CxC R@5" in chart["value"]["words"]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", ["eccv", "cxc"])
+def test_errors_are_counted_by_a_truth_that_some_queries_have(shown, direction, name):
+    workspace, place = shown
+    data = workspace.dataset()
+    known = told(place / "photos" / "eccv_caption", data, name, direction)
+    wrong, asking = 0, {pair[direction == "t2v"] for pair in known}
+    for query in asking:
+        own = {pair: match for pair, match in known.items() if pair[direction == "t2v"] == query}
+        best = {}
+        for run in "ab":
+            visual, text = (side.astype(float) for side in workspace.embeddings(run))
+            best[run] = own[max(own, key=lambda pair: visual[pair[0]] @ text[pair[1]])]
+        wrong += not any(best.values())
+    seen = see(workspace, tab="errors", a="a", b="b", direction=direction, counted=name, bucket="all wrong")
+    offered = {value: label for label, value in seen["errors-bucket"]["options"]}
+    total = len(data.captions if direction == "t2v" else data.visual_ids)
+    assert offered["all wrong"] == f"all wrong · {wrong}"
+    assert ("no match" in offered) == (len(asking) < total)
+    title = TRUTHS[name]
+    assert f"a match by {title}" in seen.words("errors-buckets")
+    assert seen["errors-listed"]["text"].startswith(f"Listed: all wrong by {title},") or not wrong
+    if len(asking) < total:
+        assert f"{title} knows matches of {len(asking)} of the {total} queries" in seen.words(
+            "errors-buckets"
+        )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_selectors_are_measured_by_the_truth_of_the_direction_that_asks(shown, direction):
+    workspace, place = shown
+    found = hard_negatives(workspace, "a", "test", direction)
+    known = told(place / "photos" / "eccv_caption", workspace.dataset(), "eccv", direction)
+    pairs = list(zip(*(side.tolist() for side in visual_and_text(found, direction)), strict=True))
+    np.testing.assert_equal(found.truth, [known.get(pair, np.nan) for pair in pairs])
+    assert {0.0, 1.0} <= {*found.truth.tolist()} and np.isnan(found.truth).any()
+    seen = see(workspace, tab="false_negatives", fn_run="a", direction=direction, answers="shown")
+    share = sum(known.get(pair, False) for pair in pairs) / sum(pair in known for pair in pairs)
+    every = next(row for row in seen.value("fn-table")["rows"] if row["name"] == "all of them")
+    assert every["cells"][1] == percent(share)
+    assert "Truth: ECCV Caption: 7 pictures and 15 captions ask" in seen.words("fn-chart")
+
+
+def test_a_pair_without_a_direction_matches_where_either_side_says_so(shown):
+    workspace, place = shown
+    sides = [
+        told(place / "photos" / "eccv_caption", workspace.dataset(), "eccv", direction)
+        for direction in DIRECTIONS
+    ]
+    differ = [pair for pair in sides[0] if pair in sides[1] and sides[0][pair] != sides[1][pair]]
+    alone = [pair for pair in sides[1] if pair not in sides[0] and sides[1][pair]]
+    assert differ and alone
+    assert all(truth_of(workspace, "test", *pair) == 1 for pair in [*differ, *alone])
+
+
+def test_files_that_do_not_fit_are_told_and_other_data_go_without(shown, tmp_path):
+    workspace, place = shown
+    (tmp_path / "truths").mkdir()
+    write_files(tmp_path / "truths")
+    for break_it, words in (
+        (
+            lambda folder: (folder / "cxc_image_to_caption.json").unlink(),
+            "truths/cxc_image_to_caption.json; the",
+        ),
+        (lambda folder: (folder / "coco_test_ids.npy").unlink(), "no coco_test_ids.npy in it"),
+    ):
+        break_it(tmp_path / "truths")
+        (page,) = open_pages(place / "runs", truth_files=str(tmp_path / "truths"))
+        seen = see(page.workspace, tab="results", runs=["a", "b"])
+        items = [text for _, text in seen["results-warnings"]["items"]]
+        assert any(words in text and str(tmp_path) not in text for text in items), items
+        assert not {*BY_FIELD} & {column["text"] for column in seen.value("results-first")["columns"]}

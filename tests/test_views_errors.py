@@ -487,7 +487,7 @@ def test_what_is_right_can_be_counted_by_the_truth_where_it_is_known(workspace, 
     assert listed["truth"] < listed["annotation"]
     assert by_truth["errors-listed"]["text"].startswith("Listed: all wrong by the truth,")
     assert "rank of the first true match" in by_truth.value("errors-list")["about"]
-    name, text = error_rows.as_csv, asked(truth=True)
+    name, text = error_rows.as_csv, asked(counted="truth")
     assert name(workspace, text).startswith("query,text,true rank under info_nce")
     classes = make_other(tmp_path, make_classes)
     seen = see(classes, tab="errors", counted="truth")

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from xmr.captions import first_alike
+from xmr.core import Direction
 from xmr.registry import Registry
 
 # Each entry is a function (split, **params) -> Dataset; kinds of folders are recognised by `load_dataset`.
@@ -31,7 +32,7 @@ class Truth:
 
     `block(visuals, texts)` takes index vectors (V,) and (T,) and returns relevance (V, T) float32: 1 matches,
     0 does not, NaN unknown. `pairs(visuals, texts)` takes two vectors (P,) and returns (P,). `complete` says that
-    no pair is unknown.
+    no pair is unknown. Where it depends on who asks, these are of visuals that ask, and `t2v` is the truth of texts that do.
     """
 
     block: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -39,6 +40,21 @@ class Truth:
     complete: bool
     source: str  # one line: where this knowledge comes from
     key: str = ""  # a name of all that it says, where something names it without asking of all pairs
+    t2v: Truth | None = None
+
+    def asked(self, direction: Direction) -> Truth:
+        """What is true where the queries of that direction ask."""
+        return self.t2v if self.t2v is not None and direction == "t2v" else self
+
+    def some(self, visuals: np.ndarray, texts: np.ndarray) -> Truth:
+        """The same of a part of a split, of indices into it."""
+        block, pairs = self.block, self.pairs
+        return replace(
+            self,
+            block=lambda v, t: block(visuals[v], texts[t]),
+            pairs=lambda v, t: pairs(visuals[v], texts[t]),
+            t2v=self.t2v and self.t2v.some(visuals, texts),
+        )
 
 
 class Rows(Sequence[Any]):
@@ -182,14 +198,6 @@ class Dataset:
                 return part if part is None else part[rows]
             return part.some(rows) if hasattr(part, "some") else Rows(part, rows)
 
-        truth = self.truth
-        if truth is not None:
-            block, pairs = truth.block, truth.pairs
-            truth = replace(
-                truth,
-                block=lambda v, t: block(visuals[v], texts[t]),
-                pairs=lambda v, t: pairs(visuals[v], texts[t]),
-            )
         return replace(
             self,
             captions=[self.captions[text] for text in texts],
@@ -203,7 +211,7 @@ class Dataset:
             gallery_visuals=of(self.gallery_visuals, texts),
             contents=of(self.contents, visuals),
             columns={name: [values[i] for i in visuals] for name, values in self.columns.items()},
-            truth=truth,
+            truth=self.truth and self.truth.some(visuals, texts),
             hard_captions=[self.hard_captions[one] for one in hard],
             visual_of_hard=np.searchsorted(visuals, self.visual_of_hard[hard]),
         )

@@ -13,8 +13,9 @@ Each direction has its own queries: a pair that one of them knows as a match may
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ import numpy as np
 
 from xmr.checksums import digest
 from xmr.data.arrays import open_array
-from xmr.data.dataset import DataFault, Dataset
+from xmr.data.dataset import DataFault, Dataset, Truth
 from xmr.data.json_files import json_content
 from xmr.metrics import Gallery, Matches
 from xmr.registry import unknown
@@ -36,6 +37,10 @@ TRUTHS = {  # each with what it is called
     "eccv": "ECCV Caption",
     "cxc": "CxC",
 }
+DIRECTED = (
+    "eccv",
+    "cxc",
+)  # those that say more than the annotation, with queries of their own in each direction
 CAPTIONS = 5  # of a picture that take part
 FOLDS = 5  # of COCO 1k
 ID_COLUMNS = ("cocoid", "image_id")  # of Karpathy's JSON and of COCO's
@@ -49,6 +54,17 @@ class FieldTruth:
     name: str
     galleries: tuple[Gallery, ...]
     words: str
+
+    @cached_property
+    def key(self) -> str:
+        """A name of all that it says."""
+        parts = [part for *rows, v2t, t2v in self.galleries for part in (*rows, *_arrays(v2t), *_arrays(t2v))]
+        told = [one for part in parts for one in (str(part.shape).encode(), part.astype("<i8").tobytes())]
+        return digest(b"".join([self.words.encode(), *told]))
+
+
+class OtherData(DataFault):
+    """The data are not COCO's test split."""
 
 
 class _Test(NamedTuple):
@@ -89,6 +105,44 @@ def field_truth(name: str, data: Dataset, folder: str = "") -> FieldTruth:
     return FieldTruth(name, (Gallery(visuals, texts.ravel(), v2t, t2v),), f"{TRUTHS[name]}: {words}")
 
 
+def field_truths(data: Dataset, folder: str = "", beside: str = "") -> dict[str, FieldTruth]:
+    """Those in `DIRECTED` by name, with the files in `folder`, else in the data's own place `beside`, else in the package;
+    {} where there are none, and of data that are not COCO's test split. One of which there is no file is left out.
+
+    Raises DataFault where files are broken, and where `folder` is named and has none or the data are others.
+    """
+    if data.split != "test":
+        return {}
+    try:
+        place = truth_folder(folder or beside)
+    except DataFault:
+        if folder:
+            raise
+        try:
+            place = truth_folder()
+        except DataFault:
+            return {}
+    try:
+        there = [name for name in DIRECTED if any(place.glob(f"{name}_*_to_*.json"))]
+        return {name: field_truth(name, data, str(place)) for name in there}
+    except OtherData:
+        if folder:
+            raise
+        return {}
+
+
+def directed(truth: FieldTruth, data: Dataset) -> Truth:
+    """One of `DIRECTED` as the truth of pairs. Of a query that it asks, what is not told to match does not; of all others,
+    and of captions that take no part, nothing is known."""
+    visuals, texts, *known = truth.galleries[0]
+    sizes = len(data.visual_ids), len(data.captions)
+    v2t = _known(known[0], visuals, texts, sizes)
+    t2v = _known(known[1], texts, visuals, sizes[::-1])
+    source = f"{truth.words}; of these, what is not told to match is taken for no match"
+    back = Truth(lambda v, t: t2v(t[:, None], v[None]).T, lambda v, t: t2v(t, v), False, source, truth.key)
+    return Truth(lambda v, t: v2t(v[:, None], t[None]), v2t, False, source, truth.key, back)
+
+
 def coco_test(visual_features: np.ndarray, folder: str = "") -> Dataset:
     """COCO's test split as the field orders it, of features (5,000, D) and without pictures or words: 25,000 captions,
     named by their ids. Raises DataFault where a file is missing or broken, or the features are not so many."""
@@ -111,10 +165,11 @@ def coco_test(visual_features: np.ndarray, folder: str = "") -> Dataset:
 
 
 def truth_folder(folder: str = "") -> Path:
-    """Where the files lie: in `folder`, its `data`, else in the installed package. Raises DataFault, with what to do."""
+    """Where the files lie: in `folder`, its `data` or `eccv_caption`, else in the installed package. Raises DataFault, with
+    what to do."""
     if folder:
         given = Path(folder).expanduser()
-        for place in (given, given / "data", given / PACKAGE / "data"):
+        for place in (given, given / "data", given / PACKAGE, given / PACKAGE / "data"):
             if (place / IDS).is_file():
                 return place
         raise DataFault(
@@ -127,6 +182,30 @@ def truth_folder(folder: str = "") -> Path:
     raise DataFault(
         f"the files of COCO's truths are not here: pip install {PACKAGE}, or name the folder that has {IDS}"
     )
+
+
+def _known(
+    matches: Matches, asking: np.ndarray, answering: np.ndarray, sizes: tuple[int, int]
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What is known of pairs (query, item), rows of the data: a function of two index arrays, which are broadcast."""
+    asks, takes_part = (np.zeros(size, bool) for size in sizes)
+    asks[asking[matches.queries]], takes_part[answering] = True, True
+    owners = np.repeat(asking[matches.queries], np.diff(matches.offsets))
+    there = matches.items >= 0
+    codes = np.unique(np.append(owners[there] * sizes[1] + answering[matches.items[there]], -1))
+
+    def known(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
+        sure = asks[queries] & takes_part[items]
+        found = np.full(sure.shape, np.nan, np.float32)
+        wanted = (queries * sizes[1] + items)[sure]  # the few of whom anything is known
+        found[sure] = codes[np.searchsorted(codes, wanted).clip(max=len(codes) - 1)] == wanted
+        return found
+
+    return known
+
+
+def _arrays(matches: Matches) -> tuple[np.ndarray, ...]:
+    return matches.queries, matches.items, matches.offsets
 
 
 def _test(folder: Path) -> _Test:
@@ -158,7 +237,7 @@ def _rows(data: Dataset, test: _Test) -> tuple[np.ndarray, np.ndarray]:
     candidates.append(_numbers(data.visual_ids))
     known = max(candidates, key=lambda ids: len(wanted.intersection(ids)))
     if len(known) != len(wanted) or set(known) != wanted:
-        raise DataFault(
+        raise OtherData(
             f"{where} is not COCO's test split: {len(wanted.intersection(known)):,} of its {len(known):,} pictures are among the "
             f"{len(wanted):,}, by {' or '.join(map(repr, ID_COLUMNS))} or the number at the end of a picture's name"
         )

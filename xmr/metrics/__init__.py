@@ -13,7 +13,14 @@ and `<direction>/without_positives` tells their number where there are any.
 from xmr.metrics.chance import by_chance, is_chance
 from xmr.metrics.choices import choice_accuracy, winoground_scores
 from xmr.metrics.flips import flip_test
-from xmr.metrics.matches import Gallery, Matches, evaluate_matches, rank_matches, rank_matches_of_scores
+from xmr.metrics.matches import (
+    Gallery,
+    Matches,
+    evaluate_matches,
+    rank_gallery,
+    rank_matches,
+    rank_matches_of_scores,
+)
 from xmr.metrics.measures import (
     METRICS,
     average_precision,
@@ -71,6 +78,7 @@ __all__ = [
     "ndcg",
     "r_precision",
     "rank_embeddings",
+    "rank_gallery",
     "rank_matches",
     "rank_matches_of_scores",
     "rank_positives",

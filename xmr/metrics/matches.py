@@ -84,21 +84,26 @@ def evaluate_matches(
     Reference: Chun et al., ECCV Caption, ECCV 2022, https://arxiv.org/abs/2204.03359, and its package `eccv_caption`;
     Parekh et al., Crisscrossed Captions, EACL 2021, https://arxiv.org/abs/2004.15020, for recalls.
     """
-    parts = [_of_gallery(visual, text, gallery, scores) for gallery in galleries]
+    parts = [_metrics(*rank_gallery(visual, text, gallery, scores)) for gallery in galleries]
     metrics = {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
     return metrics | {"rsum": 100 * sum(value for name, value in metrics.items() if "/recall_at_" in name)}
 
 
-def _of_gallery(visual: Array, text: Array, gallery: Gallery, scores: Array | None) -> dict[str, float]:
-    rows, columns, *known = gallery
+def rank_gallery(
+    visual: Array, text: Array, gallery: Gallery, scores: Array | None = None
+) -> tuple[Ranking, Ranking]:
+    """The rankings of the queries of one gallery, v2t and t2v; arguments as of `evaluate_matches`."""
+    rows, columns, forth, back = gallery
     if scores is None:
-        sides = visual[rows], text[columns]
-        rankings = [rank_matches(*pair, own) for pair, own in zip((sides, sides[::-1]), known, strict=True)]
-    else:
-        part = scores[rows][:, columns]
-        rankings = [rank_matches_of_scores(one, own) for one, own in zip((part, part.T), known, strict=True)]
+        visual, text = visual[rows], text[columns]
+        return rank_matches(visual, text, forth), rank_matches(text, visual, back)
+    part = scores[rows][:, columns]
+    return rank_matches_of_scores(part, forth), rank_matches_of_scores(part.T, back)
+
+
+def _metrics(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
     metrics = {}
-    for direction, ranking in zip(DIRECTIONS, rankings, strict=True):
+    for direction, ranking in zip(DIRECTIONS, (v2t, t2v), strict=True):
         values = {f"recall_at_{k}": recall_at_k(ranking, k=k) for k in CUTOFFS}
         values |= {"r_precision": r_precision(ranking), "map_at_r": map_at_r(ranking)}
         metrics |= {f"{direction}/{name}": float(value.mean()) for name, value in values.items()}

@@ -193,7 +193,7 @@ def _whose(one: Batch) -> str:
 
 def _known(workspace: Workspace, split: str, one: Batch) -> tuple[str, np.ndarray | None]:
     """What the visuals are called, and which pairs match in truth though nobody annotated them."""
-    truth = workspace.truth(split, "v2t", one.visuals, one.texts)
+    truth = workspace.known_pairs(split, one.visuals, one.texts)
     return workspace.dataset(split).kind, None if truth is None else (truth > 0) & ~one.pairs.positives
 
 

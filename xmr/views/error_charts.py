@@ -9,6 +9,7 @@ import numpy as np
 from xmr.analysis import Slice, Slicing, hits, hubness, slice_differences, slice_means
 from xmr.analysis.maps import Hubness
 from xmr.core import Direction
+from xmr.data.truths import TRUTHS
 from xmr.figures.errors import (
     buckets_figure,
     buckets_words,
@@ -24,6 +25,7 @@ from xmr.tables import latex_text
 from xmr.views.error_lists import (
     ANY,
     BUCKETS,
+    COUNTED,
     HIDDEN,
     MISSED,
     Asked,
@@ -49,16 +51,22 @@ def bucket_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, int
     """The bar of who is right, with near misses in words; and how many queries each bucket holds."""
     found = found_buckets(workspace, asked)
     parts = {name: queries for name, queries in found.items() if name not in (MISSED, HIDDEN)}
-    total = len(pair_ranks(workspace, asked)[0])
-    match = "a true match" if asked.truth else "an annotated match" if HIDDEN in found else "a match"
+    total, bar = len(pair_ranks(workspace, asked)[0]), dict(parts)
+    match = asked.match("an annotated match" if HIDDEN in found else "a match", "a true match")
     words = [buckets_words(parts, asked.pair, asked.k, match)]
+    if "no match" in parts and asked.counted in TRUTHS:
+        asks = f"{total - len(parts['no match']):,} of the {total:,} queries"
+        words.append(
+            f"{COUNTED[asked.counted][0]} knows matches of {asks}; the others, listed as no match, are no part of the bar."
+        )
+        bar.pop("no match")  # most of them
     either = "one of them misses" if asked.b else "it misses"
     words.append(f"On {len(found[MISSED]):,} queries {either} by one place.")
     if HIDDEN in found:
         whose = "a top hit is" if asked.b else "the top hit is"
         words.append(f"On {len(found[HIDDEN]):,} {whose} true, though not annotated.")
     cells = [(BUCKETS[name], f"{len(some):,}", percent(len(some) / total)) for name, some in found.items()]
-    figure = buckets_figure({"": parts})
+    figure = buckets_figure({"": bar})
     figure.update_layout(meta={"pick": LIST.format("A part of the bar")})
     drawn = chart(figure, " ".join(words), (("queries", "number", "share"), cells))
     return drawn, {ANY: total} | {name: len(queries) for name, queries in found.items()}
@@ -72,7 +80,7 @@ def rank_chart(workspace: Workspace, asked: Asked) -> str:
     figure = ranks_figure(a, b, (asked.a, asked.b))
     # Changes where cells come to mean other ranks: a zoom and a frame go.
     figure.update_layout(
-        uirevision=f"errors {asked.split} {asked.direction} {asked.a} {asked.b} {asked.truth}"
+        uirevision=f"errors {asked.split} {asked.direction} {asked.a} {asked.b} {asked.counted}"
     )
     figure.layout.meta["pick"] = LIST.format("A cell")
     bins, counts = rank_counts(a, b)
@@ -80,7 +88,7 @@ def rank_chart(workspace: Workspace, asked: Asked) -> str:
     cells = [
         (name, *(f"{count:,}" for count in row)) for name, row in zip(names, counts.tolist(), strict=True)
     ]
-    match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
+    match = asked.match(words_of(workspace.dataset(asked.split)).rank, "first true match")
     return chart(figure, ranks_words(a, b, (asked.a, asked.b), match), (("B ↓ A →", *names), cells))
 
 

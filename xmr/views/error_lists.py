@@ -9,6 +9,7 @@ import numpy as np
 
 from xmr.analysis import buckets, missed_by_one, query_slicings, true_but_unannotated
 from xmr.core import Direction
+from xmr.data.truths import TRUTHS
 from xmr.figures.errors import RANK_BINS, rank_bins
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import relevance
@@ -28,6 +29,13 @@ BUCKETS = {
     MISSED: "missed by one place",
     HIDDEN: "top hit is true, not annotated",
 }
+# What can tell matches, how it is called, and what stands before a metric or a rank by it.
+COUNTED = {
+    "annotation": ("the annotation", ""),
+    "truth": ("the truth", "true "),
+    "eccv": (TRUTHS["eccv"], "ECCV "),
+    "cxc": (TRUTHS["cxc"], "CxC "),
+}
 ORDERS = {"differ": "most different first", "a": "A worst first", "b": "B worst first", "random": "random"}
 
 
@@ -35,7 +43,7 @@ ORDERS = {"differ": "most different first", "a": "A worst first", "b": "B worst 
 class Asked:
     """What the tab is asked for: runs a and b ("": a alone), others beside them, the cut-off, what is listed, and how.
 
-    `truth` counts true matches instead of annotated ones. `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
+    `counted`, of `COUNTED`, tells the matches. `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
     """
 
     split: str
@@ -50,12 +58,23 @@ class Asked:
     cell: tuple[int, int] | None = None
     order: str = "differ"
     seed: int = 0
-    truth: bool = False
+    counted: str = "annotation"
 
     @property
     def measure(self) -> str:
         """What it means to be right, as a metric."""
-        return f"{'true ' if self.truth else ''}R@{self.k}"
+        return f"{COUNTED[self.counted][1]}R@{self.k}"
+
+    @property
+    def rank(self) -> str:
+        """What its ranks are called."""
+        return f"{COUNTED[self.counted][1]}rank"
+
+    def match(self, annotated: str, true: str) -> str:
+        """What is counted, in the words for annotated and for true matches."""
+        if self.counted in ("annotation", "truth"):
+            return annotated if self.counted == "annotation" else true
+        return f"{true.replace('true ', '')} by {COUNTED[self.counted][0]}"
 
     @property
     def pair(self) -> list[str]:
@@ -77,14 +96,16 @@ def pair_ranks(workspace: Workspace, asked: Asked) -> np.ndarray:
 
 
 def ranks_of(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
-    """Ranks of one run, (Q,), where asked for by all true matches. Raises as `pair_ranks`."""
-    if asked.truth:
+    """Ranks of one run, (Q,), by what is `counted`. Raises as `pair_ranks`."""
+    if asked.counted == "truth":
         ranks = workspace.true_ranks(run, asked.split, asked.direction)
         if ranks is None:
             raise ValueError(f"the truth of every pair of {asked.split} is not known")
         return ranks
     if is_awaited(workspace, run, asked.split):
         raise ValueError(f"{run} is measured in the background; it is shown as soon as it is there")
+    if asked.counted != "annotation":
+        return workspace.by_field(run, asked.split)[asked.direction][asked.counted]["rank"]
     return workspace.ranks(run, asked.split, asked.direction)
 
 
@@ -175,14 +196,14 @@ def filter_words(asked: Asked) -> str:
     """What is filtered by, in words; "" where nothing is."""
     parts = []
     if asked.bucket != ANY:
-        parts.append(BUCKETS.get(asked.bucket, asked.bucket) + (" by the truth" if asked.truth else ""))
+        by = "" if asked.counted == "annotation" else f" by {COUNTED[asked.counted][0]}"
+        parts.append(BUCKETS.get(asked.bucket, asked.bucket) + by)
     if asked.slice:
         parts.append(f"{asked.slicing}: {asked.slice}")
     if asked.cell:
         names = [rank_bins(first)[first] for first in asked.cell]
         under = zip("AB", names[: len(asked.pair)], strict=False)
-        rank = "true rank" if asked.truth else "rank"
-        parts.append(" and ".join(f"{rank} {name} under {letter}" for letter, name in under))
+        parts.append(" and ".join(f"{asked.rank} {name} under {letter}" for letter, name in under))
     return " · ".join(parts)
 
 

@@ -107,11 +107,10 @@ def as_csv(workspace: Workspace, asked: Asked) -> str:
     every = found_buckets(workspace, asked)
     for name in [name for name in every if name not in (MISSED, HIDDEN)]:
         bucket[every[name]] = name
-    rank = "true rank" if asked.truth else "rank"
     heads = [
         "query",
         "text",
-        *(f"{rank} under {run}" for run in ranks),
+        *(f"{asked.rank} under {run}" for run in ranks),
         f"bucket at {asked.k}{_whose(asked)}",
     ]
     columns: list[Sequence[Any]] = [names, texts]

@@ -8,7 +8,17 @@ from xmr.figures.errors import RANK_BINS
 from xmr.views import Scene, file_of, tab
 from xmr.views.blocks import Block, button, chart, column, drawn, menu, number, part, radio, row, turns, words
 from xmr.views.error_charts import HUBS, as_latex, bucket_chart, hub_chart, rank_chart, slice_chart
-from xmr.views.error_lists import ANY, BUCKETS, CUTOFFS, ORDERS, Asked, filter_words, listed, slicings
+from xmr.views.error_lists import (
+    ANY,
+    BUCKETS,
+    COUNTED,
+    CUTOFFS,
+    ORDERS,
+    Asked,
+    filter_words,
+    listed,
+    slicings,
+)
 from xmr.views.error_rows import as_csv, hub_rows, rows
 from xmr.views.runs import MAX_RUNS
 from xmr.views.values import query_list, table
@@ -107,36 +117,37 @@ def _read(scene: Scene) -> Asked:
         else:
             scene.say(f"ranks must be two first ranks of bins as in 2.9, found {state.ranks[:40]!r}")
             scene.set(ranks="")
-    if state.counted == "truth" and not _knows(scene):
-        scene.say(
-            f"The truth of every pair of {state.split} is not known: matches are counted by the annotation."
-        )
+    if state.counted not in _counted(scene):
+        what = "The truth of every pair" if state.counted == "truth" else COUNTED[state.counted][0]
+        scene.say(f"{what} of {state.split} is not known: matches are counted by the annotation.")
         scene.set(counted="annotation")
     state = scene.state
     return Asked(
         state.split, state.direction, a, b, others, state.at, bucket, slicing, slice_, cell, order, state.draw,
-        state.counted == "truth",
+        state.counted,
     )  # fmt: skip
 
 
-def _knows(scene: Scene) -> bool:
-    """Whether true matches can be counted instead of annotated ones."""
+def _counted(scene: Scene) -> list[str]:
+    """What can tell the matches, of `COUNTED`."""
+    workspace, split = scene.workspace, scene.state.split
     try:
-        return scene.workspace.knows_all(scene.state.split)
+        known = ["truth"] if workspace.knows_all(split) else []
+        return ["annotation", *known, *workspace.field_truths(split)]
     except (ValueError, OSError):  # the chart says so
-        return False
+        return ["annotation"]
 
 
 def _controls(scene: Scene, asked: Asked) -> list[Block]:
     names, state, again = list(scene.workspace.runs), scene.state, {"page": 0}
     first = "Right means a match among the first"
-    counted = [("the annotation", "annotation"), ("the truth", "truth")]
+    counted = [(COUNTED[name][0], name) for name in _counted(scene)]
     shown = [
         menu("errors-a", "Run A", [("the baseline", ""), *names], state.a, key="a", resets=again),
         menu("errors-b", "Run B", [("the next chosen run", ""), *names], state.b, key="b", resets=again),
         radio("errors-at", first, [(str(k), k) for k in CUTOFFS], asked.k, key="at", resets=again),
     ]
-    if _knows(scene):
+    if len(counted) > 1:
         by = radio("errors-counted", "Matches by", counted, state.counted, key="counted", resets=again)
         shown.append(by)
     return [row("errors-controls", *shown)]
@@ -152,7 +163,7 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
     queries = listed(workspace, asked)
     some, _, where = scene.leaf(queries, PAGE)
     filters = filter_words(asked)
-    match = "first true match" if asked.truth else words_of(workspace.dataset(asked.split)).rank
+    match = asked.match(words_of(workspace.dataset(asked.split)).rank, "first true match")
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
     return [

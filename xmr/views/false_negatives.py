@@ -144,7 +144,9 @@ def _measured(scene: Scene, asked: Asked) -> tuple[Block, dict[str, Any]]:
     measured = {one: precision_recall(mask, truth) for one, mask in masks.items()}
     found = findings(asked.run, masks, measured, truth)
     some = sample_words(workspace, asked.split, asked.direction)
-    said = " ".join(text for text in (found, some, *examined.faults) if text)
+    known = workspace.dataset(asked.split).truth
+    of = "" if known is None or known.complete else f"Truth: {known.source}."
+    said = " ".join(text for text in (found, of, some, *examined.faults) if text)
     numbers = selector_table(examined, captions(workspace, asked.split).source)
     curves = {}
     if next(iter(measured.values())).matches:

@@ -71,7 +71,7 @@ class State:
     a: str = of("errors", "")
     b: str = of("errors", "")
     at: Literal[1, 5, 10] = of("errors", 1)
-    counted: Literal["annotation", "truth"] = of("errors", "annotation")
+    counted: Literal["annotation", "truth", "eccv", "cxc"] = of("errors", "annotation")
     bucket: str = of("errors", "")
     slicing: str = of("errors", "")
     slice: str = of("errors", "")

@@ -327,5 +327,5 @@ def typical_curve(workspace: Workspace, run: str, split: str, own: bool = False)
 
 def truth_of(workspace: Workspace, split: str, visual: int, text: int) -> float | None:
     """Real relevance of one pair; None where it isn't known."""
-    known = workspace.truth(split, "v2t", np.array([visual]), np.array([text]))
+    known = workspace.known_pairs(split, np.array([visual]), np.array([text]))
     return None if known is None or np.isnan(known[0, 0]) else float(known[0, 0])

@@ -55,24 +55,25 @@ def open_pages(
     dataset: str | None = None,
     recall: float = 1.0,
     verdicts: VerdictFile | None = None,
+    truth_files: str = "",
 ) -> list[Page]:
     """A page for each dataset that runs below `checkpoints` were trained on, or for `dataset` only.
 
     The first page is opened: it is that of the dataset with most runs that can be loaded, and its workspace names the
-    runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall` and `verdicts` are
-    those of `Workspace`, of all pages. Raises ValueError where the recall is outside (0, 1].
+    runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall`, `verdicts` and
+    `truth_files` are those of `Workspace`, of all pages. Raises ValueError where the recall is outside (0, 1].
     """
     folder = Path(checkpoints)
 
     def opened(runs: Sequence[Run]) -> Workspace:
-        return _set(_workspace(runs, folder), recall, verdicts)
+        return _set(_workspace(runs, folder), recall, verdicts, truth_files)
 
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
     runs, faults = list_runs(folder)
     if dataset is not None:
         source = trained_on(dataset, runs)
-        return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts))]
+        return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts, truth_files))]
     missing: dict[str, tuple[Run, str]] = {}
     groups: list[list[Run]] = []
     for group in grouped(runs):
@@ -88,7 +89,7 @@ def open_pages(
         reason = first.problem.splitlines()[0]
         missing |= {run.name: (run, reason) for run in groups.pop(0)}
     if not groups:  # nothing can be shown, and the problem of all runs together says why
-        return [_opened(_set(Workspace.open(folder), recall, verdicts))]
+        return [_opened(_set(Workspace.open(folder), recall, verdicts, truth_files))]
     first.faults, first.apart = faults, first.apart | missing
     pages = [_opened(first)]
     for group in groups[1:]:
@@ -203,8 +204,9 @@ def _workspace(runs: Sequence[Run], folder: Path) -> Workspace:
     )
 
 
-def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None) -> Workspace:
+def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None, truth_files: str) -> Workspace:
     workspace.recall, workspace.verdicts = recall, verdicts or workspace.verdicts
+    workspace.truth_files = truth_files
     return workspace
 
 

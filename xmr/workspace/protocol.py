@@ -44,6 +44,9 @@ def data_facts(workspace: Workspace, split: str) -> dict[str, str]:
     if data.truth is not None:
         known = "every pair" if data.truth.complete else "some pairs"
         facts["truth"] = f"known of {known}, also where nobody annotated it: {data.truth.source}"
+    truths = workspace.field_truths(split).values()
+    if others := [one.words for one in truths if data.truth is None or one.key != data.truth.key]:
+        facts["also told"] = "; ".join(others)
     if data.faults:
         facts["left out"] = left_out(data)
     if words := duplicate_words(data):
@@ -108,6 +111,8 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
         if len(held) > 1:
             told = "; ".join(f"{value or 'unknown'}: {', '.join(some)}" for value, some in held.items())
             yield f"These runs have different {what}, so that not only the loss differs. {told}."
+    if reason := workspace.no_field_truths(split):
+        yield f"No figures by the field's truths of COCO: {reason}."
     for name in names:
         recorded = workspace.run(name).dataset["fingerprints"].get(split)
         if recorded is not None and recorded != workspace.dataset(split).fingerprint:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from xmr.analysis import top_items
 from xmr.core import DIRECTIONS, Direction, Ranking
-from xmr.metrics import first_rank, map_at_r, rank_embeddings, rank_scores, rank_truth, rank_truth_of_scores
+from xmr.data.truths import FieldTruth
+from xmr.metrics import (
+    first_rank,
+    map_at_r,
+    r_precision,
+    rank_embeddings,
+    rank_gallery,
+    rank_scores,
+    rank_truth,
+    rank_truth_of_scores,
+)
 from xmr.workspace.memory import kept, remembered
 from xmr.workspace.runset import RunSet
 
@@ -25,6 +35,31 @@ def told_by_truth(rankings: tuple[Ranking, Ranking]) -> dict[Direction, dict[str
         direction: {"rank": first_rank(ranking), "mAP@R": map_at_r(ranking)}
         for direction, ranking in zip(DIRECTIONS, rankings, strict=True)
     }
+
+
+ByField = dict[Direction, dict[str, dict[str, np.ndarray]]]
+
+
+def told_by_field(
+    truths: Mapping[str, FieldTruth], visual: np.ndarray, text: np.ndarray, scores: np.ndarray | None = None
+) -> ByField:
+    """By each of the field's truths, of each query the "rank" of its best match, "R-precision" and "mAP@R", (Q,) float64
+    each, of unit embeddings or of a pair scorer's `scores` (N_v, N_t); NaN of queries that the truth does not ask."""
+    found: ByField = {direction: {} for direction in DIRECTIONS}
+    for name, truth in truths.items():
+        (gallery,) = truth.galleries
+        rankings = rank_gallery(visual, text, gallery, scores)
+        asked = gallery.visuals[gallery.v2t.queries], gallery.texts[gallery.t2v.queries]
+        for direction, ranking, rows, side in zip(DIRECTIONS, rankings, asked, (visual, text), strict=True):
+            told = {
+                "rank": first_rank(ranking),
+                "R-precision": r_precision(ranking),
+                "mAP@R": map_at_r(ranking),
+            }
+            found[direction][name] = {what: np.full(len(side), np.nan) for what in told}
+            for what, values in told.items():
+                found[direction][name][what][rows] = values
+    return found
 
 
 @dataclass
@@ -80,6 +115,15 @@ class RankedRuns(RunSet):
         """`told_by_truth` of a split that `knows_all`: measured at once, since the rankings themselves are not kept."""
         return told_by_truth(self.rankings(run, split, truth=True))
 
+    def by_field(self, run: str, split: str) -> ByField:
+        """`told_by_field` of the split's `field_truths`."""
+        return self._by_field(run, split) if self.field_truths(split) else {way: {} for way in DIRECTIONS}
+
+    @kept
+    def _by_field(self, run: str, split: str) -> ByField:
+        scores = self.pair_scores(run, split) if self.run(run).scores_pairs else None
+        return told_by_field(self.field_truths(split), *self.embeddings(run, split), scores)
+
     def knows_all(self, split: str) -> bool:
         """Whether the truth of every pair is known, and there are few enough to ask it before a page is shown."""
         data = self.dataset(split)
@@ -117,6 +161,7 @@ class RankedRuns(RunSet):
         """Whether ranks and first results of these runs can be had at once: always, where the split is not large."""
         return not self.is_large(split) or all(
             type(self)._ranks.known(self, run, split)
+            and (not self.field_truths(split) or type(self)._by_field.known(self, run, split))
             and all(type(self).top.known(self, run, split, direction) for direction in DIRECTIONS)
             for run in runs
         )
@@ -128,5 +173,6 @@ class RankedRuns(RunSet):
                 for direction in DIRECTIONS:
                     self.ranks(run, split, direction)
                     self.top(run, split, direction)
+                self.by_field(run, split)
             except (ValueError, OSError):
                 continue

@@ -29,6 +29,12 @@ MEANS = {
     "mAP": "mean average precision over all results",
     "true R@1": "queries whose first result truly matches, annotated or not",
     "true mAP@R": "mean average precision among the first R results, R the number of true matches",
+    "ECCV mAP@R": "mean average precision among the first R results, R the number of matches by ECCV Caption",
+    "ECCV R-precision": "share of matches by ECCV Caption among the first R results, R their number",
+    "ECCV R@1": "queries whose first result matches by ECCV Caption",
+    "CxC R@1": "queries whose first result matches by Crisscrossed Captions",
+    "CxC R@5": "queries with a match by Crisscrossed Captions among the first 5 results",
+    "CxC R@10": "queries with a match by Crisscrossed Captions among the first 10 results",
     "median rank": "of the best annotated match of a query; less is better",
     "rsum": "sum of the six recalls of both directions",
     "mAP, both": "mean of both directions",
@@ -118,6 +124,8 @@ def protocol_sentence(workspace: Workspace, shown: Results) -> str:
         f"resamples of the {drawn}. They tell how far other {words.visual}s of the same kind would move the figures, not "
         "how far another seed of the training would."
     )
+    for truth in workspace.field_truths(shown.split).values():
+        text += f" {truth.words}: only those have a figure by it."
     if shown.no_zero_shot:
         text += f" No zero-shot row: {shown.no_zero_shot}."
     if shown.awaited:

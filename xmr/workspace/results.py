@@ -28,11 +28,19 @@ from xmr.metrics import (
 )
 from xmr.workspace import Workspace
 from xmr.workspace.memory import kept, remembered
-from xmr.workspace.ranks import told_by_truth
+from xmr.workspace.ranks import told_by_field, told_by_truth
 
 LEVEL = 0.05  # of the tests
 AT_ONCE = 0.1  # seconds that an answer waits for the frozen encoder, which is read in the background
 RECALLS = {f"R@{k}": k for k in CUTOFFS}
+BY_FIELD = {  # a metric's title -> a truth of the field, and what of `told_by_field`
+    f"{short} {figure}": (name, figure)
+    for name, short, figures in (
+        ("eccv", "ECCV", ("mAP@R", "R-precision", "R@1")),
+        ("cxc", "CxC", tuple(RECALLS)),
+    )
+    for figure in figures
+}
 
 Values = dict[str, np.ndarray]  # a metric's title -> its value for each query
 
@@ -115,14 +123,14 @@ class Results:
 
 
 def query_values(workspace: Workspace, run: str, split: str, direction: Direction) -> Values:
-    """Each metric of each query: recalls at the usual cut-offs, mAP where labels are classes, and R@1 and mAP@R by
-    the truth where all of it is known. Raises ValueError or OSError where the run can't be measured on the split."""
+    """Each metric of each query: recalls at the usual cut-offs, mAP where labels are classes, R@1 and mAP@R by the truth
+    where all of it is known, and `BY_FIELD`; NaN of queries that a truth does not ask. Raises ValueError or OSError where the run can't be measured on the split."""
     values = {title: hits(workspace.ranks(run, split, direction), k) for title, k in RECALLS.items()}
     if workspace.dataset(split).classes is not None:
         values["mAP"] = _class_precision(workspace, run, split)[direction]
     if workspace.knows_all(split):
         values |= _true_values(workspace.by_truth(run, split)[direction])
-    return values
+    return values | _field_values(workspace.by_field(run, split)[direction])
 
 
 @kept
@@ -133,6 +141,14 @@ def _class_precision(workspace: Workspace, run: str, split: str) -> dict[Directi
 
 def _true_values(told: dict[str, np.ndarray]) -> Values:
     return {"true R@1": hits(told["rank"], 1), "true mAP@R": told["mAP@R"]}
+
+
+def _field_values(told: dict[str, dict[str, np.ndarray]]) -> Values:
+    return {
+        title: hits(told[name]["rank"], RECALLS[figure]) if figure in RECALLS else told[name][figure]
+        for title, (name, figure) in BY_FIELD.items()
+        if name in told
+    }
 
 
 def measured(
@@ -378,7 +394,7 @@ def _encoder_values(
         raise ValueError(f"the weights of {encoder} are not those that the runs were trained on")
 
     by_truth = told_by_truth(rank_truth(*sides, data.truth)) if workspace.knows_all(split) else {}
-    found = {}
+    found, by_field = {}, told_by_field(workspace.field_truths(split), *sides)
     for direction, ranking in zip(
         DIRECTIONS, rank_embeddings(*sides, data.visual_group, data.text_group), strict=True
     ):
@@ -388,6 +404,7 @@ def _encoder_values(
             values["mAP"] = average_precision(ranking)
         if by_truth:
             values |= _true_values(by_truth[direction])
+        values |= _field_values(by_field[direction])
         found[direction] = values, float(np.nanmedian(ranks))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -17,7 +17,8 @@ from xmr.cache import cache_folder
 from xmr.checkpoints import Run, RunFault, list_runs
 from xmr.checkpoints.head import MAX_SCORES
 from xmr.core import Direction
-from xmr.data import DATASETS, Dataset, load_dataset
+from xmr.data import DATASETS, DataFault, Dataset, load_dataset
+from xmr.data.truths import FieldTruth, directed, field_truths
 from xmr.registry import UnknownName, unknown
 from xmr.scoring import ReadSplit, read_dataset
 from xmr.search import Index, cached_index
@@ -25,6 +26,7 @@ from xmr.workspace import stills
 from xmr.workspace.commands import command
 from xmr.workspace.memory import content_of, remembered
 from xmr.workspace.parts import Embedder, Memo, Style, styles_of
+from xmr.workspace.public import publish
 from xmr.workspace.verdict_file import VerdictFile
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class RunSet:
         1.0  # share of the true best that an index has to find; below 1, large galleries are approximate
     )
     verdicts: VerdictFile = field(default_factory=VerdictFile)
+    truth_files: str = ""  # the folder of the field's truths; "": beside the data, or in their package
     _memo: Memo = field(default_factory=Memo, repr=False)
 
     @classmethod
@@ -109,7 +112,7 @@ class RunSet:
             )
             return self
         try:
-            fingerprint = self.dataset("test").fingerprint
+            fingerprint = self._loaded("test").fingerprint
         except Exception as error:  # whatever the user's data does, the app must open and say it
             self.problem = f"The dataset {source!r} could not be loaded: {error}\n" + _where_else(
                 source, checkpoints, [run.config.dataset for run in ordered.values()]
@@ -155,8 +158,33 @@ class RunSet:
             self.apart = {**self.apart, run.name: (run, reason)}
 
     def dataset(self, split: str = "test") -> Dataset:
-        """The dataset's split, loaded once. Raises what loading raises."""
-        return self._memo.get(("dataset", split), lambda: self.load(split))
+        """The dataset's split, loaded once, with ECCV Caption as its truth where that is at hand and nothing else is known.
+        Raises what loading raises."""
+        return self._memo.get(("dataset", split), lambda: self._with_truth(split))
+
+    def _loaded(self, split: str) -> Dataset:
+        return self._memo.get(("loaded", split), lambda: self.load(split))
+
+    def _with_truth(self, split: str) -> Dataset:
+        data, eccv = self._loaded(split), self.field_truths(split).get("eccv")
+        return data if eccv is None or data.truth is not None else replace(data, truth=directed(eccv, data))
+
+    def field_truths(self, split: str) -> dict[str, FieldTruth]:
+        """What the field knows of COCO's test split, by name; {} of all other data and where its files are not at hand."""
+        return self._field_truths(split)[0]
+
+    def no_field_truths(self, split: str) -> str:
+        """Why the field's truths are not told though their files are there; "" where they are, or nobody asked for them."""
+        return self._field_truths(split)[1]
+
+    @remembered
+    def _field_truths(self, split: str) -> tuple[dict[str, FieldTruth], str]:
+        beside = "" if self.source in DATASETS or not Path(self.source).is_dir() else self.source
+        try:
+            return field_truths(self._loaded(split), self.truth_files, beside), ""
+        except (DataFault, OSError) as error:
+            publish(error)
+            return {}, str(error)
 
     def run(self, name: str) -> Run:
         """The run of that name. Raises UnknownName with the near miss."""
@@ -233,8 +261,15 @@ class RunSet:
         known = self.dataset(split).truth
         if known is None:
             return None
-        queries, gallery = np.asarray(queries), np.asarray(gallery)
+        known, queries, gallery = known.asked(direction), np.asarray(queries), np.asarray(gallery)
         return known.block(queries, gallery) if direction == "v2t" else known.block(gallery, queries).T
+
+    def known_pairs(self, split: str, visuals: np.ndarray, texts: np.ndarray) -> np.ndarray | None:
+        """What is known of pairs whoever asks, (V, T) as `truth`: a match where either side says so."""
+        found = self.truth(split, "v2t", visuals, texts)
+        if found is None or self.dataset(split).truth.t2v is None:
+            return found
+        return np.fmax(found, self.truth(split, "t2v", texts, visuals).T)
 
     def metrics(self, run: str, split: str = "test") -> dict[str, float]:
         """What the run told of itself on that split; empty where it told nothing."""
@@ -274,7 +309,8 @@ class RunSet:
                 truth = content_of("truth", [data.truth.block(visuals, texts)], data.truth.complete)
             else:
                 return None
-        items = data.visual_ids, data.captions, data.classes, data.columns
+        truths = [one.key for one in self.field_truths(split).values()]
+        items = data.visual_ids, data.captions, data.classes, data.columns, truths
         groups = [data.visual_group, data.text_group, data.visual_of_text]
         return content_of("data", groups, (data.fingerprint, split, truth, self.any_encoder, *items))
 

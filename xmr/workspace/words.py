@@ -101,9 +101,10 @@ def known_words(
     known = workspace.known(split, direction, same, np.arange(gallery))
     if known is None:
         return text
-    true = int(np.nansum(known))
     if np.isnan(known).any():
-        return text + (f" · {true - len(own):,} more known to match" if true > len(own) else "")
+        more = int(np.nansum(np.delete(known, own)))
+        return text + (f" · {more:,} more known to match" if more else "")
+    true = int(known.sum())
     if direction == "t2v":
         return f"{text} · true of {true:,} of {gallery:,}"
     return f"{text} · {true:,} of {gallery:,} {noun}s are true of it"
