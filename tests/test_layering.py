@@ -29,7 +29,7 @@ LAYERS = [
     {"data", "encoders", "matchers", "search"},
     {"training", "checkpoints", "analysis", "store", "embedding", "scoring", "pretraining", "towers"},
     {"experiments"},
-    {"workspace", "figures"},
+    {"workspace", "figures", "publishing"},
     {"views"},
     {"page"},
     {"__main__"},

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 QUICK = 5.0  # seconds in which the Hub has to answer
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -117,6 +117,13 @@ def push(
         )
         after = api.repo_info(repository.name, repo_type=kind).sha
     return Pushed(str(made), str(after), after != before)
+
+
+def front_matter(values: dict[str, Any]) -> str:
+    """What begins a README.md of the Hub."""
+    from huggingface_hub.utils import yaml_dump
+
+    return f"---\n{yaml_dump(values, sort_keys=False)}---\n\n"
 
 
 @contextlib.contextmanager

@@ -213,6 +213,16 @@ def _why(error: Exception) -> str:
     return str(error)
 
 
+def hub_name(name: str) -> str:
+    """ORG/REPO where an encoder's weights lie on the Hub, as far as its name or open_clip's table tells; "" elsewhere."""
+    if name.startswith("hf-hub:"):
+        return name.removeprefix("hf-hub:").partition("@")[0]
+    if name.startswith("local-dir:") or "/" not in name:
+        return ""
+    model, pretrained = weights.parts(name)
+    return "/".join((open_clip.get_pretrained_cfg(model, pretrained) or {}).get("hf_hub", "").split("/")[:2])
+
+
 def candidates(spec: str, config: str = "") -> list[str]:
     """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder, MODEL:FILE, a
     file of a trainer's weights and its architecture (of open_clip, or a `config` file of one's own), or the file alone, where

@@ -1,0 +1,128 @@
+"""Push runs to the Hugging Face Hub, as models.
+
+    python scripts/publish.py runs/info_nce --to ORG/NAME --license apache-2.0
+    python scripts/publish.py runs/* --to ORG/NAME --private
+
+One run lies at the top of its repository, so that open_clip loads towers by hf-hub:ORG/NAME; several have a folder each, and
+the name stands for the folder of all of them. A combination takes its members along. Pushed are the files that run.json
+vouches for, a run.json without paths of this machine, a card with the figures, their intervals and a picture, and nothing else:
+no verdicts, no data. A second call changes what changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from scripts import leave_at_once
+
+    leave_at_once()
+
+from scripts import told
+from scripts.command import say, the_runs
+from xmr.checkpoints import Run, RunRefused, load_run
+from xmr.encoders import hub_name
+from xmr.hub import NAME, Repository, push
+from xmr.publishing import sync, write_repository
+from xmr.publishing.folders import files_of
+from xmr.publishing.paths import portable
+from xmr.publishing.repositories import with_members
+
+UNKNOWN = "unknown"  # the Hub's own word
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(argv)
+    return told(lambda: run_all(options))
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Writes the folder, and pushes it or puts it where --dry-run says; returns the exit code."""
+    runs = loaded(options.run_dir)
+    names = {run.began_with["name"]: hub_name(portable(run.began_with["name"])) for run in with_members(runs)}
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / "made"
+        said = write_repository(runs, made, options.to, options.license, names)
+        if options.license == UNKNOWN:
+            said.append(
+                "no licence is named, so the card says unknown, with which nobody may do much: --license apache-2.0"
+            )
+        for line in said:
+            say(line)
+        return put(made, Repository(options.to), options)
+
+
+def put(made: Path, repository: Repository, options: argparse.Namespace, ours: tuple[str, ...] = ()) -> int:
+    """Pushes what was made, or tells what would be, with --dry-run FOLDER written there; returns the exit code."""
+    files = {name: (made / name).stat().st_size for name in files_of(made)}
+    size = f"{len(files):,} files, {sum(files.values()) / 1e6:.1f} MB"
+    if options.dry_run is None:
+        pushed = push(made, repository, "Published by xmr", private=options.private, ours=ours)
+        what = f"pushed {size}, commit {pushed.commit[:12]}" if pushed.changed else f"nothing changed, {size}"
+        print(f"{pushed.address}: {what}")
+    elif options.dry_run:
+        done = sync(made, Path(options.dry_run))
+        print(
+            f"{options.dry_run}: {size}; {done.written} written, {done.deleted} deleted, {done.same} as they were"
+        )
+    else:
+        print(
+            "\n".join(
+                [
+                    *(f"{count:>12,}  {name}" for name, count in files.items()),
+                    f"{repository}: {size}, not pushed",
+                ]
+            )
+        )
+    return 0
+
+
+def loaded(given: list[str]) -> list[Run]:
+    runs = []
+    for folder in the_runs(given, "publish.py"):
+        try:
+            runs.append(load_run(folder))
+        except RunRefused as error:
+            raise RunRefused(f"{folder}: {error}") from error
+    return runs
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR|FOLDER")
+    parser.add_argument(
+        "--to", type=address, metavar="ORG/NAME", required=True, help="push the runs as a model repository"
+    )
+    parser.add_argument(
+        "--private", action="store_true", help="only you and those you let in see it, if it is made now"
+    )
+    parser.add_argument(
+        "--license",
+        default=UNKNOWN,
+        metavar="ID",
+        help="of the weights, by the Hub's name for it, as apache-2.0; default: %(default)s",
+    )
+    parser.add_argument(
+        "--dry-run",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="push nothing; write what would be pushed to the folder, or list it",
+    )
+    return parser.parse_args(argv)
+
+
+def address(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ORG/NAME")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

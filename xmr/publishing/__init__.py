@@ -1,0 +1,9 @@
+"""What is pushed to the Hub: folders of run folders with their cards, and the folder of a Space.
+
+Only files that a run.json vouches for leave a run's folder, with a run.json in which no path of this machine is left.
+"""
+
+from xmr.publishing.folders import Synced, check_paths, sync
+from xmr.publishing.repositories import write_repository
+
+__all__ = ["Synced", "check_paths", "sync", "write_repository"]
