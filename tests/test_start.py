@@ -244,3 +244,14 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
     assert (told["checkpoints"], told["dataset"], told["recall"]) == ("runs", "emoji", 1.0)
     assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
     assert told["run_history"] is False and told["ssr_mode"] is False
+
+
+def test_the_page_imports_gradio_without_its_stub_files_for_editors():
+    """Who writes them parses the source of every component: two fifths of a start. Plain `import gradio` opens hundreds."""
+    seen = (
+        "import sys; seen = []\n"
+        "sys.addaudithook(lambda event, at: seen.append(at) if event == 'open' and str(at[0]).endswith('.pyi') else None)\n"
+        "import xmr.page; print(len(seen))"
+    )
+    count = int(subprocess.run([sys.executable, "-c", seen], check=True, capture_output=True).stdout)
+    assert count < 10  # of the page's own class

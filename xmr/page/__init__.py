@@ -6,15 +6,11 @@ one file each, kept in the cache under the hash of what they hold, so that a bro
 
 from __future__ import annotations
 
-import json
-import os
-
-# Read when gradio is imported; set here too, so that no importer can come before app.py's own setting.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-
 import atexit
 import functools
 import hashlib
+import json
+import os
 import re
 import shutil
 import tempfile
@@ -27,7 +23,6 @@ from threading import Lock
 from typing import Any
 
 import anyio
-import gradio as gr
 import plotly
 
 from xmr.cache import KEPT, address, cache_dir, cache_folder
@@ -36,6 +31,7 @@ from xmr.figures.shared import DARK
 from xmr.page import api
 from xmr.page.doors import LONGEST_ADDRESS, MOST_UPLOAD, TOO_LONG, UNREAD, with_doors
 from xmr.page.files import routes
+from xmr.page.host import gr
 from xmr.page.said import failure, told
 from xmr.page.served import MOST_WAITING, Served
 from xmr.page.theme import FONTS, theme

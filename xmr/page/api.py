@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import gradio as gr
 import numpy as np
 
 from xmr.analysis import precision_recall
 from xmr.embedding import kind_of_data
+from xmr.page.host import gr
 from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.views import given

@@ -7,8 +7,7 @@ import traceback
 from html import escape
 from typing import Any
 
-import gradio as gr
-
+from xmr.page.host import gr
 from xmr.workspace.public import public
 
 

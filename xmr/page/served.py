@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
 from gradio.exceptions import InvalidPathError
 
+from xmr.page.host import gr
 from xmr.page.said import failed, refused
 
 MOST_WAITING = 128  # events; whoever comes then is told that the queue is full

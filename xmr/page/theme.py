@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from xmr.page.host import gr
 
 # Of the fonts in Gradio's wheel this one has all letters, and figures of one width, in two weights; the files of half-bold
 # weights hold a few foreign letters only (6.31), so bold is 700.
