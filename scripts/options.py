@@ -76,6 +76,8 @@ def add_training_options(parser: argparse.ArgumentParser, matchers: bool = False
     add("batch_size", "default: %(default)s")
     words = "; ".join(f"{entry.name}: {entry.caption}" for entry in BATCHES.values())
     add("batches", f"{words} Default: %(default)s", choices=list(BATCHES))
+    words = "pairs of the latest batches that are further gallery of either side, without gradient; 0, the default, is none"
+    add("queue", words, metavar="N")
     words = (
         "pairs that the matcher embeds at once, for batches too large to hold; 0, the default, is all of them"
     )

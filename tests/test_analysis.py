@@ -32,7 +32,7 @@ from xmr.registry import Entry
 from xmr.selection import SELECTORS, suspected
 
 # A factor without gradient: their weight is not the slope of their value, as the docstrings say.
-DETACHED = {"circle", "gravitation", "polynomial_calibrated"}
+DETACHED = {"circle", "gravitation", "hardness_weighted", "polynomial_calibrated"}
 SMOOTH = sorted(set(LOSSES) - DETACHED)
 VISUALS, EACH, D = 30, 3, 16
 LINKS = np.repeat(np.arange(VISUALS), EACH)

@@ -27,6 +27,7 @@ CHANGES = {
     **{f"selector {name}": {"selector": name} for name in SELECTORS if "peer_scores" not in SELECTORS[name].needs},
     "micro-batches": {"micro_batch": 8},
     "duplicates": {"duplicates": "positive"},
+    "hard batches and a queue": {"batches": "hard", "queue": 20},
     "weighed suspects": {"selector": "posterior", "suspects": "weigh"},
     "metric network": {"matcher": "cross_attention", "matcher_params": {}, "first_loss": "sum_of_hinges", "first_epochs": 1},
 }  # fmt: skip

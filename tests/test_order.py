@@ -18,11 +18,16 @@ from xmr.training import BATCHES, loop
 from xmr.training.order import Epoch, clustered, parts, together
 
 
-def clashing(data):
-    """(N, N) bool, by loops: pairs of which one's visual is a match of the other's caption, or can't be told from one."""
+def matching(data):
+    """(N, N) bool, by loops: whether the picture of one pair matches the caption of the other, or can't be told from one that does."""
     looks, keys = [row.tobytes() for row in data.visual_features], [text_key(one) for one in data.captions]
     known = {(looks[v], keys[t]) for v, t in np.argwhere(data.visual_group[:, None] == data.text_group)}
-    match = np.array([[(looks[v], key) in known for key in keys] for v in data.visual_of_text])
+    return np.array([[(looks[v], key) in known for key in keys] for v in data.visual_of_text])
+
+
+def clashing(data):
+    """(N, N) bool: pairs of which either's picture does."""
+    match = matching(data)
     return (match | match.T) & ~np.eye(len(match), dtype=bool)
 
 

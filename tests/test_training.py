@@ -495,9 +495,9 @@ def stopped(settings, folder, steps):
         {"loss": "siglip"},
         {"loss": "max_of_hinges", "first_loss": "sum_of_hinges", "first_epochs": 1, "micro_batch": 10},
         {"loss": "gravitation", "selector": "posterior", "suspects": "weigh"},
-        {"batches": "hard", "ema": 0.9},
+        {"batches": "hard", "ema": 0.9, "queue": 50},
     ],
-    ids=["learned", "another loss first, in micro-batches", "running moments", "hard batches"],
+    ids=["learned", "another loss first, in micro-batches", "running moments", "hard batches, a queue"],
 )
 @pytest.mark.parametrize("every", [0.0, 60.0], ids=["within_epochs", "at_epochs"])
 def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):

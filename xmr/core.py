@@ -331,6 +331,7 @@ class TrainConfig:
     epochs: int = 15
     batch_size: int = 128
     batches: str = "random"  # which pairs meet in a batch, see `xmr.training.order`
+    queue: int = 0  # pairs of earlier batches that are further gallery of either side, without gradient
     micro_batch: int = (
         0  # pairs that the matcher embeds at once, by gradient caching; 0 means the whole batch
     )
@@ -362,6 +363,7 @@ class TrainConfig:
             ("seed", 0),
             ("first_epochs", 0),
             ("micro_batch", 0),
+            ("queue", 0),
             ("train_visuals", 0),
         ):
             if getattr(self, name) < low:

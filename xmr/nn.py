@@ -228,15 +228,7 @@ class Loss(nn.Module):
     ) -> tuple[Pairs, Pairs]:
         """The pairs as either side asks: all against all, or the rows of this process; and against the memory."""
         asks = own if self.gather == "rows" else gathered
-        gallery = {
-            direction: {
-                name: torch.cat([rows, self._kept[direction][name].to(rows)])
-                if name in self._kept.get(direction, {})
-                else rows
-                for name, rows in side.items()
-            }
-            for direction, side in gathered.items()
-        }
+        gallery = {way: beside(side, self._kept.get(way, {})) for way, side in gathered.items()}
         pairs = self._asked("v2t", asks["v2t"], gallery["t2v"], matrices)
         if asks is gathered and not self._kept:
             return pairs, pairs.transpose()
@@ -273,14 +265,8 @@ class Loss(nn.Module):
     @torch.no_grad()
     def _remember(self, sides: dict[Direction, Side]) -> None:
         self._met += len(sides["v2t"]["embedding"])
-        for direction, side in sides.items():
-            kept = self._kept.get(direction, {})
-            self._kept[direction] = {
-                name: torch.cat([kept[name].to(rows), rows.detach()] if name in kept else [rows.detach()])[
-                    -self.memory :
-                ]
-                for name, rows in side.items()
-            }
+        for way, side in sides.items():
+            self._kept[way] = latest(self._kept.get(way, {}), side, self.memory)
 
 
 class OpenClipLoss(Loss):
@@ -339,6 +325,21 @@ class SentenceTransformerLoss(nn.Module):
     def get_config_dict(self) -> dict[str, Any]:
         """What the trainer writes into the model's card."""
         return self.options
+
+
+def beside(rows: Side, kept: Side) -> Side:
+    """The rows, and after them what is kept of earlier ones."""
+    return {
+        name: torch.cat([part, kept[name].to(part)]) if name in kept else part for name, part in rows.items()
+    }
+
+
+def latest(kept: Side, rows: Side, count: int) -> Side:
+    """The last `count` of what is kept and of the rows that come after it, without gradient."""
+    return {
+        name: torch.cat([kept[name].to(part), part.detach()] if name in kept else [part.detach()])[-count:]
+        for name, part in rows.items()
+    }
 
 
 def processes() -> int:

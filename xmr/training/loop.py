@@ -20,7 +20,7 @@ from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
 from xmr.checkpoints.folder import FILES, STATE, check_name, check_origin
 from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.core import Step, TrainConfig
+from xmr.core import DIRECTIONS, Step, TrainConfig
 from xmr.data import Dataset
 from xmr.devices import device
 from xmr.disk import printable, sweep
@@ -384,6 +384,8 @@ class _Trainer:
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{name}.{key}"] = value
+        for way, side in self.objective.queue.items():
+            tensors |= {f"queue.{way}.{name}": part for name, part in side.items()}
         if self.order is not None and self.config.batches != TrainConfig.batches:
             tensors["order"] = torch.from_numpy(self.order)
         about = (
@@ -431,12 +433,17 @@ class _Trainer:
         self.best_learned = about.pop("best_learned")
         for key, value in asdict(State(**about)).items():
             setattr(self.state, key, value)
-        parts = {part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser", "mean")}
+        parts = {
+            part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser", "mean", "queue")
+        }
         self.matcher.load_state_dict(parts["weights"])
         self.order = tensors["order"].numpy() if "order" in tensors else None
         count = len(self.task.data["train"].captions)
         if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(count)):
             raise KeyError("order of the pairs")
+        self.objective.queue = {
+            way: side for way in DIRECTIONS if (side := _below(parts["queue"], f"{way}."))
+        }
         self.best = parts["best"]
         if self.mean:
             self.mean = {name: parts["mean"][name].to(one.device) for name, one in self.mean.items()}

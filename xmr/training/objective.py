@@ -11,13 +11,13 @@ from torch import Tensor
 
 from xmr.captions import text_key
 from xmr.checkpoints.head import METRIC_LOSS, METRIC_PARAMS
-from xmr.core import Pairs
+from xmr.core import DIRECTIONS, Direction, Pairs
 from xmr.data import Dataset
 from xmr.data.duplicates import twins
 from xmr.devices import device
 from xmr.losses import LOSSES, symmetric
 from xmr.losses.chunked import chunked_loss, unchunkable
-from xmr.nn import LossParameters
+from xmr.nn import LossParameters, Side, beside, latest
 from xmr.registry import Entry
 from xmr.selection import SELECTORS, blended, score_moments, suspected, treat
 from xmr.store import among
@@ -78,6 +78,8 @@ class Objective:
         self.hyper = LossParameters(self.loss, self.config.loss_params).to(device())
         self.first = LOSSES[self.config.first_loss] if self.config.first_loss else None
         self.selector = SELECTORS[self.config.selector] if self.config.selector else None
+        # The latest items of either side, `config.queue` of them: their embeddings, and which of the split they are.
+        self.queue: dict[Direction, Side] = {}
         # Whose metric network is the last stage: it takes the epochs from here on.
         self.metric_from = self.config.epochs - getattr(self.matcher, "metric_epochs", 0)
 
@@ -107,12 +109,13 @@ class Objective:
     ) -> Tensor:
         """The batch's loss, `wrong` (H, …) being the states of its `hard` captions; by blocks of its scores where embedding goes by micro-batches and the loss allows it.
 
-        Blocks know of groups only: a batch with both sides of a confirmed pair, of a duplicate, or with hard captions has all its
-        scores at once.
+        Blocks know of groups only: a batch with both sides of a confirmed pair, of a duplicate, with hard captions or a queue has all
+        its scores at once. What it was asked with joins the queue.
         """
         rule, hyper = self.rule()
         if (
             self.config.micro_batch
+            and not self.config.queue
             and wrong is None
             and self.selector is None
             and not self.matcher.scores_pairs
@@ -123,23 +126,61 @@ class Objective:
             groups = self.data.visual_group[visuals], self.data.text_group[texts]
             numbers = (torch.from_numpy(side).to(visual.device) for side in groups)
             return chunked_loss(rule.name, visual, text, *numbers, **hyper)
-        pairs, back = self.pairs(rule, visual, text, visuals, texts)
+        sides: dict[Direction, Side] = {
+            way: {"embedding": rows, "item": torch.from_numpy(items)}
+            for way, rows, items in zip(DIRECTIONS, (visual, text), (visuals, texts), strict=True)
+        }
+        gallery = {way: beside(side, self.queue.get(way, {})) for way, side in sides.items()}
+        pairs, back = self.pairs(rule, sides, gallery)
         if wrong is not None:
             back = pairs.transpose() if back is None else back
-            pairs = self.widened(rule, pairs, visual, text, visuals, texts, wrong, hard)
+            pairs = self.widened(rule, pairs, visual, visuals, gallery["t2v"], wrong, hard)
+        if self.config.queue:
+            self.queue = {
+                way: latest(self.queue.get(way, {}), side, self.config.queue) for way, side in sides.items()
+            }
         return symmetric(rule.make, pairs, back, **hyper)
 
     def pairs(
-        self, rule: Entry, visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
+        self, rule: Entry, sides: dict[Direction, Side], gallery: dict[Direction, Side]
     ) -> tuple[Pairs, Pairs | None]:
-        """The batch's pairs as either side asks, duplicates, confirmed and suspected false negatives treated if there are any,
-        verdicts or a selector; the second is None where it is the first transposed."""
-        selector, groups = self.selector, (self.data.visual_group[visuals], self.data.text_group[texts])
-        needs = {*rule.needs, *(selector.needs if selector else ())}
-        rows = self.matcher.pooled(visual), self.matcher.pooled(text)
+        """The batch's pairs as either side asks its gallery, the other side of the batch and of the queue, with duplicates, confirmed
+        and suspected false negatives treated if there are any, verdicts or a selector; the second is None where it is the first
+        transposed."""
+        (pairs, refuted), back, theirs_refuted = self.known(rule, sides["v2t"], gallery["t2v"]), None, None
+        if self.queue:
+            back, theirs_refuted = self.known(rule, gallery["v2t"], sides["t2v"])
+            back = back.transpose()
+        if self.selector is None:
+            return pairs, back
+        pairs = replace(pairs, moments=self._remembered(score_moments(pairs)))
+        if back is None:
+            back, theirs_refuted = pairs.transpose(), refuted
+        back = replace(back, moments=pairs.moments)
+        ours, theirs = (self._suspected(side) for side in (pairs, back))
+        if refuted is not None:
+            ours = ours & ~refuted
+        if theirs_refuted is not None:
+            theirs = theirs & ~theirs_refuted.T
+        visuals, texts = (
+            len(pairs.scores),
+            len(back.scores),
+        )  # of the batch: what is beyond is asked by one side only
+        both = ours[:, :texts] | theirs[:, :visuals].T
+        self.state.suspected += int(both.sum() + ours[:, texts:].sum() + theirs[:, visuals:].sum())
+        self.state.negatives += int(pairs.negatives.sum() + back.negatives[:, visuals:].sum())
+        return treat(pairs, ours, self.config.suspects), treat(back, theirs, self.config.suspects)
+
+    def known(self, rule: Entry, visual: Side, text: Side) -> tuple[Pairs, Tensor | None]:
+        """All pairs (V, T) of some visuals and texts with the evidence that is asked for, duplicates and confirmed pairs treated; and
+        which of them people refuted."""
+        needs = {*rule.needs, *(self.selector.needs if self.selector else ())}
+        visuals, texts = visual["item"].numpy(), text["item"].numpy()
+        groups = self.data.visual_group[visuals], self.data.text_group[texts]
+        rows = [self.matcher.pooled(side["embedding"]) for side in (visual, text)]
         known = self.task.evidence.of(needs, visuals, texts, *rows) if needs else {}
-        known = {name: part.to(visual.device) for name, part in known.items()}
-        pairs = annotated_pairs(self.matcher.scores(visual, text), *groups, **known)
+        known = {name: part.to(rows[0].device) for name, part in known.items()}
+        pairs = annotated_pairs(self.matcher.scores(visual["embedding"], text["embedding"]), *groups, **known)
         refuted = self._judged("refuted", visuals, texts)
         duplicates = self._duplicates(visuals, texts)
         if duplicates is not None:
@@ -148,25 +189,15 @@ class Objective:
         confirmed = self._judged("confirmed", visuals, texts)
         if confirmed is not None:
             pairs = treat(pairs, confirmed, self.config.verdicts_as)
-        if selector is None:
-            return pairs, None
-        pairs = replace(pairs, moments=self._remembered(score_moments(pairs)))
-        back = pairs.transpose()
-        ours, theirs = (self._suspected(side) for side in (pairs, back))
-        if refuted is not None:
-            ours, theirs = ours & ~refuted, theirs & ~refuted.T
-        self.state.suspected += int((ours | theirs.T).sum())
-        self.state.negatives += int(pairs.negatives.sum())
-        return treat(pairs, ours, self.config.suspects), treat(back, theirs, self.config.suspects)
+        return pairs, refuted
 
     def widened(
         self,
         rule: Entry,
         pairs: Pairs,
         visual: Tensor,
-        text: Tensor,
         visuals: np.ndarray,
-        texts: np.ndarray,
+        text: Side,
         wrong: Tensor,
         hard: np.ndarray,
     ) -> Pairs:
@@ -179,8 +210,11 @@ class Objective:
                 columns[:, column] = torch.from_numpy(
                     ~np.isin(self.data.visual_group[visuals], self.right[one])
                 )
-        every = np.concatenate([texts, len(self.data.captions) + hard])
-        rows = self.matcher.pooled(visual), torch.cat([self.matcher.pooled(text), self.matcher.pooled(wrong)])
+        every = np.concatenate([text["item"].numpy(), len(self.data.captions) + hard])
+        rows = [
+            self.matcher.pooled(visual),
+            torch.cat([self.matcher.pooled(side) for side in (text["embedding"], wrong)]),
+        ]
         known = self.task.evidence.of(rule.needs, visuals, every, *rows) if rule.needs else {}
         return Pairs(
             torch.cat([pairs.scores, self.matcher.scores(visual, wrong)], 1),

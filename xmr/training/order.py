@@ -9,15 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from xmr.data.duplicates import Apart
 from xmr.registry import Registry
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 BATCHES = Registry("kind of batches")
 SPACE = 4096  # pairs among which hard ones are looked for
@@ -84,8 +81,8 @@ def hard(epoch: Epoch) -> np.ndarray:
     return parted(np.concatenate(found), epoch)
 
 
-def clustered(near: np.ndarray, clashes: csr_array, sizes: list[int]) -> np.ndarray:
-    """An order (P,) of all rows, in clusters of `sizes` of those that are near by `near` (P, P). What clashes (P, P) joins a cluster
+def clustered(near: np.ndarray, clashes: Any, sizes: list[int]) -> np.ndarray:
+    """An order (P,) of all rows, in clusters of `sizes` of those that are near by `near` (P, P). What clashes, sparse (P, P), joins a cluster
     only where nothing else is left."""
     order: list[int] = []
     taken = np.zeros(len(near), bool)

@@ -115,6 +115,12 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     config = replace(config, loss_params=loss_params, selector_params=selector_params)
     made = _head if config.tune == "none" else _towers
     config, encoder, inputs, hard, vocabulary, matcher, frozen = made(config, given, data, progress)
+    if config.queue and matcher.scores_pairs:
+        raise ValueError(
+            f"--queue keeps embeddings, and {config.matcher} compares states of pairs by itself: queue 0"
+        )
+    if config.queue > (count := len(data["train"].captions)):
+        raise ValueError(f"--queue {config.queue} would hold pairs twice: {count} are learned from")
     evidence = Evidence(
         data["train"].captions + (data["train"].hard_captions if hard else []),
         lambda: _pooled(data["train"], frozen(), hard is not None),
