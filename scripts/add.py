@@ -48,13 +48,14 @@ from xmr.losses import LOSSES
 from xmr.metrics import headline
 from xmr.registry import unknown
 from xmr.scoring import split_metrics
+from xmr.words import program
 
 SAMPLE = 256  # visuals of validation on which models of other activations are told apart
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    command = shlex.join(["python", "scripts/add.py", *(sys.argv[1:] if argv is None else argv)])
+    command = f"{program('add')} {shlex.join(sys.argv[1:] if argv is None else argv)}"
     return told(lambda: run_all(options, command), "the same command goes on: features are kept")
 
 
@@ -96,7 +97,7 @@ def run_all(options: argparse.Namespace, command: str) -> int:
             tell(run, data)
     finally:
         bars.close()
-    print(f"compare them: {shlex.join(['python', 'app.py', '--checkpoints', options.out, *allowed(named)])}")
+    print(f"compare them: {program('app')} {shlex.join(['--checkpoints', options.out, *allowed(named)])}")
     return 0
 
 

@@ -48,6 +48,7 @@ from xmr.experiments.selector_report import files
 from xmr.registry import unknown
 from xmr.selection import ACTIONS, SELECTORS
 from xmr.training import TrainingDiverged, train
+from xmr.words import program
 
 MAX = "max_of_hinges"
 MODELS = ["max_of_hinges", "info_nce", "siglip"]
@@ -56,7 +57,7 @@ LOSSES = ["max_of_hinges", "info_nce"]
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    command = "python scripts/benchmark_selectors.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    command = f"{program('benchmark_selectors')} " + shlex.join(sys.argv[1:] if argv is None else argv)
     return told(lambda: run(options, command), "the same command goes on")
 
 

@@ -58,6 +58,7 @@ from xmr.metrics import (
     rank_positives,
 )
 from xmr.scoring import sides_of, split_metrics
+from xmr.words import program
 
 RULES = {
     "mean": "equal weights of all runs' z-scores",
@@ -84,14 +85,14 @@ Embeddings = list[tuple[np.ndarray, np.ndarray]]  # of each run: visual (N_v, E)
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    command = shlex.join(["python", "scripts/combine.py", *(sys.argv[1:] if argv is None else argv)])
+    command = f"{program('combine')} {shlex.join(sys.argv[1:] if argv is None else argv)}"
     return told(lambda: run_all(options, command))
 
 
 def run_all(options: argparse.Namespace, command: str) -> int:
     """Chooses on validation, measures on test, saves; returns the exit code."""
     bars = Bars()
-    runs = load_runs(the_runs(options.run_dir, "combine.py"))
+    runs = load_runs(the_runs(options.run_dir, "combine"))
     if options.rule != "rank":
         runs = beside(options.out, runs)
     if options.rule != "rank":

@@ -21,6 +21,7 @@ from xmr.data.sources import holds_pictures, is_there, kind_of
 from xmr.data.summary import line
 from xmr.embedding import ENCODER, Progress, encoder_wanted, frozen_features
 from xmr.matchers import MATCHERS
+from xmr.words import program
 
 Read = Callable[[str, str, dict[str, Any]], Dataset]  # source, split and parameters to a split
 OFTEN = 0.1 if sys.stderr.isatty() else 10  # seconds between two states of a bar; a log needs no animation
@@ -104,7 +105,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _command(script: str, path: Path) -> str:
-    return f"python scripts/{script} {shlex.quote(str(path))}"
+    return f"{program(script)} {shlex.quote(str(path))}"
 
 
 def _train(source: str, out: str) -> str:
@@ -116,7 +117,7 @@ def training_command(source: str, out: str, params: Sequence[str] = ()) -> str:
     encoder = ["--encoder", ENCODER] if source not in DATASETS and holds_pictures(source) else []
     sets = [word for param in params for word in ("--set", param)]
     words = ["--dataset", source, *encoder, *sets, "--loss", "info_nce", "--out", out]
-    return shlex.join(["python", "scripts/train.py", *words])
+    return f"{program('train')} {shlex.join(words)}"
 
 
 # ---- data and encoders -------------------------------------------------------------------------------------

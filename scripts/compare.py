@@ -55,6 +55,7 @@ from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS
 from xmr.registry import unknown
 from xmr.selection import SELECTORS
+from xmr.words import program
 
 BASELINE = "max_of_hinges"
 ENDINGS = (".md", ".csv", ".tex", ".html", ".jsonl")
@@ -80,7 +81,7 @@ class Plan:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    command = "python scripts/compare.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    command = f"{program('compare')} " + shlex.join(sys.argv[1:] if argv is None else argv)
     return told(lambda: run(options, command), "the same command goes on")
 
 
@@ -108,7 +109,7 @@ def run(options: argparse.Namespace, command: str) -> int:
         print(f"to open the trained runs, keep them: {command} --keep best")
     else:
         for one in plans:
-            print(f"python app.py --checkpoints {shlex.quote(str(one.runs))}")
+            print(f"{program('app')} --checkpoints {shlex.quote(str(one.runs))}")
     return 0 if all(len(one.outcomes) == len(rows) for one in comparisons) else 1
 
 

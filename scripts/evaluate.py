@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_all(options: argparse.Namespace) -> int:
     """Evaluates what can be evaluated; returns the exit code."""
     verdicts = read_verdicts(options.verdicts) if options.verdicts else []
-    folders, faults = run_folders(options.run_dir, "evaluate.py")
+    folders, faults = run_folders(options.run_dir, "evaluate")
     for fault in faults:
         say(f"error: {fault}")
     files = [Path(file).expanduser() for file in options.choices]

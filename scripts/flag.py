@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run_all(options: argparse.Namespace) -> int:
     """Writes the pairs, and tells how many they are; returns the exit code."""
-    folder = one_run(options.run_dir, "flag.py")
+    folder = one_run(options.run_dir, "flag")
     try:
         run = load_run(folder)
     except RunRefused as error:

@@ -50,6 +50,7 @@ from xmr.pretraining import (
     scene_batches,
     true_first,
 )
+from xmr.words import program
 from xmr.worlds.captions import captions_of, sample_captions
 from xmr.worlds.parallel import render_parallel
 from xmr.worlds.scenes import sample_scenes, scenes_of
@@ -135,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
     print(reached)
     train = ["--dataset", options.dataset, "--encoder", name, "--loss", "info_nce", "max_of_hinges"]
     print(f"written to {options.out}, {duration(time.monotonic() - start)}; next:")
-    print(shlex.join(["python", "scripts/train.py", *train]))
+    print(f"{program('train')} {shlex.join(train)}")
     return 0
 
 
@@ -244,7 +245,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def card(options: argparse.Namespace, seconds: float, device: str, reached: str = "") -> str:
     """The model card: what made this encoder, and what it reaches."""
     command = (
-        f"python scripts/pretrain.py --dataset {os.path.basename(options.dataset)} --pictures {options.pictures} "
+        f"{program('pretrain')} --dataset {os.path.basename(options.dataset)} --pictures {options.pictures} "
         f"--pool {options.pool} --batch-size {options.batch_size} --size {options.size} "
         f"--width {options.width} --lr {options.lr} --seed {options.seed} --out {options.out.name}"
     )

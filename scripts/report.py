@@ -36,6 +36,7 @@ from xmr.disk import write
 from xmr.views.blocks import faults
 from xmr.views.html import page
 from xmr.views.report import SECTIONS, Subject, intro
+from xmr.words import program
 from xmr.workspace import Workspace
 from xmr.workspace.pages import grouped
 
@@ -53,7 +54,7 @@ def run_all(options: argparse.Namespace) -> int:
         raise ValueError(f"--out {out} is a folder; name a file in it: {out / 'report.html'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     runs = []
-    for folder in the_runs(options.run_dir, "report.py"):
+    for folder in the_runs(options.run_dir, "report"):
         try:
             runs.append(load_run(folder))
         except RunRefused as error:
@@ -75,9 +76,7 @@ def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) ->
     if left_out:
         next(iter(sections.values())).insert(0, faults("left-out", [("", line) for line in left_out]))
     who = f"{len(subject.names)} runs" if subject.others else subject.names[0]
-    made = (
-        f"Made by xmr {__version__} on {datetime.now(timezone.utc):%Y-%m-%d} with: python scripts/report.py"
-    )
+    made = f"Made by xmr {__version__} on {datetime.now(timezone.utc):%Y-%m-%d} with: {program('report')}"
     title = f"{who} on {subject.workspace.dataset().name} ({subject.split})"
     return page(title, intro(subject), sections, f"{made} {shlex.join(command)}")
 

@@ -41,6 +41,7 @@ from xmr.locks import holding
 from xmr.matchers import MATCHERS
 from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance
 from xmr.training import TrainingDiverged, plateau, train
+from xmr.words import program
 
 # Fields of `TrainConfig` that say nothing of a head.
 TOWERS = (
@@ -50,7 +51,7 @@ TOWERS = (
 
 def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
-    command = "python scripts/train.py " + shlex.join(sys.argv[1:] if argv is None else argv)
+    command = f"{program('train')} " + shlex.join(sys.argv[1:] if argv is None else argv)
     return told(lambda: run_all(options, command), "the same command with --resume goes on")
 
 

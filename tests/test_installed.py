@@ -74,6 +74,9 @@ def test_the_command_runs_from_the_wheel(site, tmp_path):
     assert code == 2 and "error: " in said and "none" in said
     code, said = run([command, "app", "--checkpoints", tmp_path / "none"], tmp_path, PYTHONPATH=str(site))
     assert code != 0 and "none" in said and "Traceback" not in said
+    assert (
+        "\nxmr train --dataset blocks" in said and "scripts/" not in said
+    )  # which an installed package has not
 
 
 def test_the_command_of_a_checkout_runs_its_own_programs():

@@ -22,6 +22,7 @@ from xmr.data.dataset import DataFault, Dataset
 from xmr.devices import device
 from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
+from xmr.words import program
 
 if TYPE_CHECKING:
     from xmr.checkpoints import Run
@@ -121,7 +122,7 @@ def frozen_features(
 def encoder_wanted(source: str) -> str:
     """What to do where the pictures of `source` have no encoder, in lines."""
     own = f"{Path(source).name or 'my'}-encoder"
-    made = shlex.join(["python", "scripts/pretrain.py", "--dataset", source, "--out", own])
+    made = f"{program('pretrain')} {shlex.join(['--dataset', source, '--out', own])}"
     return (
         f"{source} has pictures and no features: name the encoder that reads them. Three ways on:\n"
         f"  --encoder {ENCODER}   a model of open_clip or of the Hub, downloaded once\n"

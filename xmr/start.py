@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xmr.words import program
+
 RUN, STATE = "run.json", "resume.safetensors"  # of `xmr.checkpoints`, which takes seconds to import
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LISTS = ("metadata.jsonl", "metadata.csv", "captions.txt", "captions.csv", "dataset.json")
@@ -34,7 +36,7 @@ def why_no_runs(folder: str | Path) -> str:
     """Why nothing can be shown of a folder, with the command that helps on a line of its own; "" where there are runs."""
     folder = Path(folder).expanduser()
     out = "runs" if folder.exists() else _quoted(folder)  # never into what is there already
-    train = f"python scripts/train.py --dataset blocks --loss max_of_hinges info_nce --out {out}"
+    train = f"{program('train')} --dataset blocks --loss max_of_hinges info_nce --out {out}"
     if not folder.exists():
         return f"There is no folder {folder}. Name the folder of your runs, or train some into it:\n{train}"
     if not folder.is_dir():
@@ -62,7 +64,7 @@ def why_no_runs(folder: str | Path) -> str:
     if _is_data(folder, inside):
         return (
             f"{folder} holds data, no runs. See what is read of it, and how to train on it:\n"
-            f"python scripts/data.py {_quoted(folder)}"
+            f"{program('data')} {_quoted(folder)}"
         )
     return f"There is no run in {folder}. Train some:\n{train}"
 
@@ -142,7 +144,7 @@ def _is_data(folder: Path, inside: Sequence[Path]) -> bool:
 
 
 def _show(folder: Path) -> str:
-    return f"python app.py --checkpoints {_quoted(folder)}"
+    return f"{program('app')} --checkpoints {_quoted(folder)}"
 
 
 def _quoted(path: str | Path) -> str:

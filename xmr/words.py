@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 MINUS, NOTHING = "−", "–"  # a minus sign is as wide as a plus; a dash stands where there is no number
+
+
+def program(name: str) -> str:
+    """What a shell calls the script of that name, or the app: by the command `xmr` where the package is installed, which leaves
+    no scripts/ to name."""
+    if (Path(__file__).parent / "programs").is_dir():
+        return f"xmr {name}"
+    return "python app.py" if name == "app" else f"python scripts/{name}.py"
 
 
 def fixed(value: float, places: int, sign: bool = False) -> str:

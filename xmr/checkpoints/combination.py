@@ -38,6 +38,7 @@ from xmr.core import TrainConfig
 from xmr.disk import parse_json, read, write_files
 from xmr.fusion import joined
 from xmr.metrics import headline
+from xmr.words import program
 
 SPLITS_ALIKE = ("validation", "test")  # weights are chosen on the one, all runs are compared on the other
 TOLERANCE = 1e-6  # of the sum of weights
@@ -208,7 +209,7 @@ def _member(path: Path, entry: _Entry, load: Callable[[Path], Run]) -> Member:
     try:
         if digest(read(folder / RUN, MAX_RUN)) != sha256:
             raise RunRefused(
-                "its run.json is not the one that was combined: combine again, scripts/combine.py"
+                "its run.json is not the one that was combined: combine again, " + program("combine")
             )
         return Member(load(folder), weight, group)
     except RunRefused as error:

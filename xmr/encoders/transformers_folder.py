@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms import CenterCrop
 
 from xmr.disk import Refused, parse_json, read
+from xmr.words import program
 
 KINDS = ("clip", "siglip")
 WORDS = (
@@ -23,7 +24,7 @@ WORDS = (
     "vocab.txt",
 )  # one of which a tokenizer has
 MAX_JSON = 1 << 20  # bytes
-BY_EMBEDDINGS = "any other model is compared by what it makes of the data: scripts/add.py --embeddings NAME=IMG.npy,TXT.npy"
+BY_EMBEDDINGS = f"any other model is compared by what it makes of the data: {program('add')} --embeddings NAME=IMG.npy,TXT.npy"
 
 
 class Towers(nn.Module):

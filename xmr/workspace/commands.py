@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xmr.checkpoints import Run
+from xmr.words import program
 
 
-def command(script: str, *words: object) -> str:
-    """One command line, quoted where a shell needs it."""
-    return shlex.join(["python", script, *map(str, words)])
+def command(name: str, *words: object) -> str:
+    """The command line of a script or of the app, quoted where a shell needs it."""
+    return f"{program(name)} {shlex.join(map(str, words))}"
 
 
 def verdict_commands(runs: Sequence[Run], source: str, checkpoints: Path, exported: str) -> list[str]:
@@ -24,7 +25,7 @@ def verdict_commands(runs: Sequence[Run], source: str, checkpoints: Path, export
     alike = ["--encoder", one.config.encoder] if one.config.encoder else []
     return [
         command(
-            "scripts/train.py", "--dataset", source, *alike, "--loss", one.config.loss, "--verdicts", train, "--out", checkpoints
+            "train", "--dataset", source, *alike, "--loss", one.config.loss, "--verdicts", train, "--out", checkpoints
         ),
-        command("scripts/evaluate.py", checkpoints / one.name, "--split", "test", "--verdicts", test),
+        command("evaluate", checkpoints / one.name, "--split", "test", "--verdicts", test),
     ]  # fmt: skip

@@ -99,7 +99,7 @@ class RunSet:
         self = cls({}, source, load, embedder, list(faults), checkpoints=checkpoints)
         if not ordered:
             self.problem = f"There is no whole run in {checkpoints}. Train some:\n" + command(
-                "scripts/train.py",
+                "train",
                 "--dataset",
                 "blocks",
                 "--loss",
@@ -128,16 +128,16 @@ class RunSet:
                     f"trained on another version of {source!r}; train it again"
                     if other == source
                     else f"trained on {other!r}; to see it: "
-                    + command("app.py", "--checkpoints", checkpoints, "--dataset", other)
+                    + command("app", "--checkpoints", checkpoints, "--dataset", other)
                 )
                 self.apart[name] = (run, hint)
         if not self.runs:
             self.problem = (
                 f"No run in {checkpoints} was trained on {source!r}. Train one, or show another dataset:\n"
-                + command("scripts/train.py", "--dataset", source, "--loss", "info_nce", "--out", checkpoints)
+                + command("train", "--dataset", source, "--loss", "info_nce", "--out", checkpoints)
                 + "\n"
                 + command(
-                    "app.py",
+                    "app",
                     "--checkpoints",
                     checkpoints,
                     "--dataset",
@@ -402,6 +402,6 @@ def _where_else(source: str, checkpoints: Path, trained_on: Sequence[str]) -> st
     beside = [checkpoints.expanduser().absolute().parent / part for part in (source, Path(source).name)]
     for one in [*others, *beside]:
         if one in DATASETS or Path(one).is_dir():
-            return command("app.py", "--checkpoints", checkpoints, "--dataset", one)
-    shown = command("app.py", "--checkpoints", checkpoints, "--dataset")
+            return command("app", "--checkpoints", checkpoints, "--dataset", one)
+    shown = command("app", "--checkpoints", checkpoints, "--dataset")
     return f"If its folder lies elsewhere now, name that: {shown} FOLDER"
