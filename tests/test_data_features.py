@@ -11,6 +11,8 @@ from PIL import Image
 
 from tests.shared_data import shared
 from xmr.data import DataFault, arrays, load_dataset, summary
+from xmr.views.data_card import sheet
+from xmr.workspace import Workspace
 
 
 def values(count, *shape, dtype=np.float16):
@@ -140,11 +142,40 @@ def test_text_features_of_any_name_and_pictures_beside(tmp_path):
     assert "no bert.npy for the features of the captions" in fault(tmp_path, text_features="bert.npy")
     (tmp_path / "images").mkdir()
     for number in range(3):
-        assert load_dataset(tmp_path, text_features="minilm.npy").visuals is None
         Image.new("RGB", (4, 4), (number * 50, 0, 0)).save(tmp_path / f"images/{number}.png")
         (tmp_path / f"images/{number}.png").rename(tmp_path / f"images/{number}.jpg")
     data = load_dataset(tmp_path, text_features="minilm.npy")
     assert [data.image(number).getpixel((0, 0))[0] for number in range(3)] == [0, 50, 100]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_pictures_that_images_lacks_are_counted_and_the_others_shown_where_names_tell_them(
+    tmp_path, cache_folder, named
+):
+    made(tmp_path, rows_of(3))
+    if not named:
+        (tmp_path / "some.npz").unlink()
+        np.save(tmp_path / "some.npy", values(3, 8))
+        table(tmp_path / "captions.csv", [row | {"image": row["image"][0]} for row in rows_of(3)])
+    (tmp_path / "images").mkdir()
+    for number in (0, 2):
+        Image.new("RGB", (4, 4), (number * 50, 0, 0)).save(tmp_path / f"images/{number}.png")
+        (tmp_path / f"images/{number}.png").rename(tmp_path / f"images/{number}.jpg")
+    data = load_dataset(tmp_path)
+    said = "images/ lacks 1 of 3 pictures"
+    assert f"{said}, {'which are shown by their names' if named else 'so none is shown'}" in summary.line(
+        data
+    )
+    expected = [named, False, named]
+    assert [data.shows(number) for number in range(3)] == expected
+    assert [data.some(np.array([1, 2])).shows(number) for number in range(2)] == expected[1:]
+    assert [bool(row["image"]) for row in json.loads(json.dumps(sheet(data)))["rows"]] == expected
+    workspace = Workspace.of([], "photos", lambda split: data, None)
+    assert [workspace.thumbnail("test", number) is not None for number in range(3)] == expected
+    if named:
+        assert data.image(2).getpixel((0, 0))[0] == 100
+        with pytest.raises(DataFault, match="no picture for row 1"):
+            data.image(1)
 
 
 @pytest.mark.parametrize(

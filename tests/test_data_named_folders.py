@@ -156,6 +156,7 @@ def test_msvd_with_its_descriptions_and_lists(tmp_path):
     assert data.captions == [f"a squirrel is eating {n} {k}" for n in (4, 5) for k in range(1 + n % 3)]
     assert data.kind == "clip"
     np.testing.assert_array_equal(data.visual_of_text, [0, 0, 1, 1, 1])
+    assert data.about["columns"] == "videos from 'video', captions from 'caption'"
 
 
 def test_msvd_with_its_own_table(tmp_path):

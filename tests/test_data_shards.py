@@ -63,6 +63,65 @@ def test_every_layout_gives_the_same_pairs(tmp_path, make, where):
         assert data.columns["width"] == [24] * 3
 
 
+def test_a_shard_cut_off_before_three_pictures_is_told_as_the_reason(tmp_path):
+    path = tar(tmp_path / "0.tar", [file for n in range(9) for file in lines(n)])
+    path.write_bytes(path.read_bytes()[: 512 * 10])
+    said = fault(tmp_path, "train")
+    assert "the train split is empty" in said and "left out before: 1 damaged shards (first: " in said
+
+
+@pytest.mark.parametrize("make", [lines, keys, img2dataset])
+@pytest.mark.parametrize("where", ["{}", "{}/00000"])
+def test_unpacked_shards_are_read_as_they_lie(tmp_path, make, where):
+    """img2dataset's output_format=files, with what it leaves beside."""
+    for name, numbers in PARTS.items():
+        for n in numbers:
+            for path, content in make(n):
+                file = tmp_path / where.format(name) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+    (tmp_path / "00000_stats.json").write_text('{"count": 3}')
+    parquet(tmp_path / "00000.parquet", rows_of(range(3)))
+    assert kind_of(tmp_path) == "loose"
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        data, said = loaded(tmp_path, split)
+        assert not said
+        assert data.captions == [text for n in PARTS[name] for text in captions(n)]
+        check_pairs(data)
+    assert data.columns.keys() == (
+        {"url", "status", "width"} if make is img2dataset else {"cocoid"} if make is keys else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "faults", "said"),
+    [
+        (lambda d: (d / "0001.txt").unlink(), {"pictures without captions": 1}, "'test/0001.jpg' has no captions"),
+        (lambda d: (d / "0001.jpg").unlink(), {"files of captions without a picture": 1}, ""),
+        (lambda d: (d / "0001.txt").write_text("\n \n"), {"pictures without captions": 1}, "0001.jpg"),
+        (lambda d: (d / "0001.jpg").write_bytes(b""), {"unreadable pictures": 1}, "0001.jpg"),
+        (lambda d: (d / "0001.jpg").rename(d / "0001.JPG"), {}, ""),
+        (lambda d: (d / "0001.txt").write_bytes(b"\xff"), None, "0001.txt"),
+        (lambda d: (d / "0001.png").write_bytes(jpeg(3)), None, "0001.jpg: 0001.png has this name too"),
+        (lambda d: (d / "0001.json").write_text("[1"), None, "0001.json"),
+        (lambda d: (d / "0001.json").write_text("[1]"), None, "must be an object"),
+        (lambda d: (d / "0001.jpg").unlink() or (d / "0001.jpg").symlink_to("/etc/hostname"), {"pictures outside the folder": 1}, "0001.jpg"),
+    ],
+)  # fmt: skip
+def test_faults_of_unpacked_shards_are_counted_or_told(tmp_path, spoil, faults, said):
+    for n in range(9):
+        for path, content in lines(n):
+            (tmp_path / "test").mkdir(exist_ok=True)
+            (tmp_path / "test" / path).write_bytes(content)
+    spoil(tmp_path / "test")
+    if faults is None:
+        assert said in fault(tmp_path)
+        return
+    data, told = loaded(tmp_path)
+    assert data.faults == faults and said in told
+    check_pairs(data)
+
+
 def test_videos_in_shards_are_those_of_files(tmp_path):
     names = [f"{number:04}" for number in range(5)]
     for number, name in enumerate(names):

@@ -92,8 +92,19 @@ def shards(root):
         (root / f"{split}-0.tar").write_bytes((root / "test-0.tar").read_bytes())
 
 
+def features(root):
+    row_for_each_caption(root)
+    (root / "pairs.csv").rename(root / "captions.csv")
+    (root / "captions.csv").write_text((root / "captions.csv").read_text().replace("filepath", "image", 1))
+    values = np.arange(6, dtype=np.float32).reshape(3, 2) + 1
+    np.savez(root / "features.npz", names=[f"{name}.png" for name, _, _ in ROWS], features=values)
+
+
+LAYOUTS = [imagefolder, printed_list, row_for_each_caption, parquet, shards, features]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("write", [imagefolder, printed_list, row_for_each_caption, parquet, shards])
+@pytest.mark.parametrize("write", LAYOUTS)
 def test_every_layout_keeps_them(tmp_path, write):
     write(tmp_path / "data")
     data = load_dataset(tmp_path / "data", "test")

@@ -49,7 +49,7 @@ def of_items(
         visual_ids=[item.id for item in kept],
         captions=captions,
         visual_of_text=visual_of_text,
-        parts=[*evidence, *parts, *([HARD.encode(), visual_of_hard, *map(str.encode, hard)] if hard else [])],
+        parts=[*evidence, *parts, *parts_of_hard(hard, visual_of_hard)],
         contents=evidence,
         skips=skips,
         about={"splits": found.splits} | (about or {}),
@@ -113,6 +113,11 @@ def hard_captions(
                     found.append(caption.strip())
                     of.append(place)
     return found, np.array(of, np.int64)
+
+
+def parts_of_hard(hard: Sequence[str], visual_of_hard: np.ndarray) -> list[bytes | np.ndarray]:
+    """What hard captions add to the fingerprint."""
+    return [HARD.encode(), visual_of_hard, *map(str.encode, hard)] if hard else []
 
 
 def _missing(item: Item) -> str:

@@ -70,6 +70,11 @@ class Rows(Sequence[Any]):
         return self.whole[int(self.rows[index])]
 
     @property
+    def lacks(self) -> Callable[[int], bool] | None:
+        whole = getattr(self.whole, "lacks", None)
+        return whole and (lambda index: whole(int(self.rows[index])))
+
+    @property
     def content(self) -> Callable[[int], bytes] | None:
         """What reads all bytes of one, where the whole has it."""
         whole = getattr(self.whole, "content", None)
@@ -215,6 +220,11 @@ class Dataset:
             hard_captions=[self.hard_captions[one] for one in hard],
             visual_of_hard=np.searchsorted(visuals, self.visual_of_hard[hard]),
         )
+
+    def shows(self, index: int) -> bool:
+        """Whether there is a picture of visual `index`."""
+        lacks = getattr(self.visuals, "lacks", None)
+        return self.visuals is not None and not (lacks and lacks(index))
 
     def image(self, index: int) -> Image.Image:
         """The picture that stands for visual `index`: itself, or the middle frame of a clip."""

@@ -15,6 +15,7 @@ costs the time to read it (about 1 GB/s).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from xmr.data import arrays, pictures, splits
-from xmr.data.build import build
+from xmr.data.build import build, hard_captions, parts_of_hard
+from xmr.data.columns import HARD
 from xmr.data.dataset import DataFault, Dataset, Split
-from xmr.data.items import codes, composed, kept_together
+from xmr.data.items import Item, codes, composed, kept_together
 from xmr.data.judgements import judged_truth
-from xmr.data.names import ENDINGS, ending_with, matched
+from xmr.data.names import PICTURES, ending_with, matched
 from xmr.data.rows import Row, read_lines
 from xmr.data.tables import Skips, caption_columns, captions_in, columns_of, only_table, read_rows
 
@@ -35,6 +37,8 @@ CLIP_COLUMNS = ("video", "video_id")
 IMAGE_COLUMNS = ("image", "file_name", *CLIP_COLUMNS, "name", "index")
 TEXT_FEATURES = "text_features.npy"
 IMAGES = "images"
+NONE = np.empty(0, np.int64)
+STILLS = tuple(f".{name}" for name in PICTURES)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def features(
     """captions.csv or captions.jsonl with image and caption, and visual features as .npy or .npz
 
     `features` names the file where there are several, `text_features` that of the captions; two of different models are an
-    error. Where the pictures lie in images/ beside, all of them by the names of the features, they are shown. Blank captions
+    error. Where pictures lie in images/ beside, by the names of the features, they are shown. Blank captions
     are skipped with a warning and counted in `faults`; with `strict` they are an error. `seed` makes missing splits. Raises DataFault, naming file and line
     or row, on anything else that is wrong.
     """
@@ -94,23 +98,35 @@ def features(
             skips.add("blank captions", f"{caption.row}: the caption is blank; write it or delete the row")
     rows = np.unique(np.array([caption.visual for caption in kept], np.int64))
     skips.leave_out("visuals without captions", len(wanted) - len(rows))
-    skips.close(str(folder), split, len(kept))
-
+    if not kept:
+        skips.close(str(folder), split, 0)
     visual_of_text = np.searchsorted(rows, [caption.visual for caption in kept]).astype(np.int64)
     concepts = [composed(first_row[row], "concept") for row in rows]
     group = codes(concepts) if "concept" in columns else np.arange(len(rows))
     ids = [label[row] for row in rows]
+    clips = _image_column(columns) in CLIP_COLUMNS
+    shown, lacking = (None, {}) if clips else pictures_beside(folder, ids)
+    written = list({caption.row.line: caption for caption in kept}.values())
+    places = np.searchsorted(rows, [caption.visual for caption in written]).astype(np.int64)
+    rights: dict[int, list[str]] = {}
+    for caption in kept:
+        rights.setdefault(caption.visual, []).append(caption.text)
+    asked = [Item(one.row, label[one.visual], rights[one.visual]) for one in written]
+    hard, of_written = hard_captions(asked, group[places], skips)
+    skips.close(str(folder), split, len(kept))
     return assemble(
         folder,
         split,
         (path, values, rows),
+        hard=hard,
+        of_hard=places[of_written],
         captions=[caption.text for caption in kept],
         visual_of_text=visual_of_text,
         visual_ids=ids,
         visual_group=group,
         text_features=None if texts is None else texts[[caption.index for caption in kept]],
-        visuals=pictures_beside(folder, ids),
-        kind="clip" if _image_column(columns) in CLIP_COLUMNS else "image",
+        visuals=shown,
+        kind="clip" if clips else "image",
         columns=_visual_columns(columns, captions, rows, first_row),
         truth=judged_truth(
             folder,
@@ -120,7 +136,7 @@ def features(
             text_group=group[visual_of_text],
             visual_group=group,
         ),
-        about={"splits": chosen.note},
+        about={"splits": chosen.note} | lacking,
         skips=skips,
     )
 
@@ -139,11 +155,13 @@ def assemble(
     visual_ids: list[str],
     text_features: np.ndarray | None,
     about: dict[str, Any],
+    hard: Sequence[str] = (),
+    of_hard: np.ndarray = NONE,
     **more: Any,
 ) -> Dataset:
     """The dataset of the feature rows `source` = (file, all its features, ascending rows of this split).
 
-    `more` is what else `build` takes.
+    `hard` are hard captions of the visuals `of_hard`, and `more` is what else `build` takes.
     """
     path, values, rows = source
     chosen = arrays.rows_of(values, rows)
@@ -159,7 +177,9 @@ def assemble(
         folder,
         split,
         visual_ids=visual_ids,
-        parts=[chosen] if text_features is None else [chosen, text_features],
+        parts=[chosen, *([] if text_features is None else [text_features]), *parts_of_hard(hard, of_hard)],
+        hard_captions=list(hard),
+        visual_of_hard=of_hard,
         contents=chosen,
         visual_features=chosen,
         text_features=text_features,
@@ -241,15 +261,23 @@ def _text_file(folder: Path, name: str) -> Path:
     return path
 
 
-def pictures_beside(folder: Path, names: list[str]) -> pictures.Pictures | None:
-    """The pictures of these names, maybe without their endings, in images/; None where one is missing."""
+def pictures_beside(folder: Path, names: list[str]) -> tuple[pictures.Pictures | None, dict[str, str]]:
+    """The pictures of these names, maybe without their endings, in images/, and for `Dataset.about` that some are not there.
+
+    Where rows are known by number, all must be there: a number may be that of any picture.
+    """
     folder = folder / IMAGES
     if not folder.is_dir():
-        return None
-    found = matched(
-        names, [path.relative_to(folder).as_posix() for path in ending_with(folder, tuple(ENDINGS))]
-    )
-    return pictures.Pictures(folder, [found[name] for name in names]) if len(found) == len(names) else None
+        return None, {}
+    found = matched(names, [path.relative_to(folder).as_posix() for path in ending_with(folder, STILLS)])
+    missing = len(names) - len(found)
+    if not missing:
+        return pictures.Pictures(folder, [found[name] for name in names]), {}
+    told = f"{IMAGES}/ lacks {missing:,} of {len(names):,} pictures"
+    if not found or all(name.isdecimal() for name in names):
+        return None, {"pictures": f"{told}, so none is shown"}
+    shown = pictures.Pictures(folder, [found.get(name, "") for name in names])
+    return shown, {"pictures": f"{told}, which are shown by their names"}
 
 
 def row_names(folder: Path, path: Path, count: int) -> list[str] | None:
@@ -344,7 +372,7 @@ def _visual_columns(
     columns: list[str], captions: list[_Caption], rows: np.ndarray, first_row: dict[int, Row]
 ) -> dict[str, list[Any]]:
     """The columns that say something of the visual, not of one caption: those equal on all its rows."""
-    varying = {"split", *IMAGE_COLUMNS, "captions", "caption", "text", "caption_no"}
+    varying = {"split", *IMAGE_COLUMNS, "captions", "caption", "text", "caption_no", HARD}
     for name in columns:
         if name not in varying and any(
             caption.row.values.get(name) != first_row[caption.visual].values.get(name) for caption in captions

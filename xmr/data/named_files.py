@@ -11,6 +11,7 @@ from typing import Any
 
 from xmr.data import pictures, videos
 from xmr.data.build import of_items
+from xmr.data.columns import Columns
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item, listed, merged
 from xmr.data.metadata import located
@@ -69,7 +70,7 @@ def of_files(
     hidden: set[str],
     skips: Skips,
     seed: int,
-    columns: str = "",
+    columns: Columns | None = None,
     clips: bool | None = None,
     frames: int = 8,
     size: int = 256,
@@ -96,7 +97,7 @@ def of_files(
         store,
         strict=skips.strict,
         skips=skips,
-        about=(about or {}) | ({"columns": columns} if columns else {}),
+        about=(about or {}) | ({"columns": columns.said(store.noun)} if columns else {}),
         **({"kind": "clip", "parts": store.parts} if clips else {}),
     )
 

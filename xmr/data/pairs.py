@@ -81,7 +81,7 @@ def pairs(
         hidden=set().union(*(one.read for one in mapping.values())),
         skips=skips,
         seed=seed,
-        columns=columns.said(),
+        columns=columns,
         frames=frames,
         size=size,
     )

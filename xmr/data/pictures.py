@@ -43,7 +43,7 @@ class BadPicture(ValueError):
 
 
 class Pictures(Sequence[Image.Image]):
-    """The pictures `names` of `root` as RGB images, each decoded when asked for.
+    """The pictures `names` of `root` as RGB images, each decoded when asked for; a name "" stands for one that is not there.
 
     Indexing raises DataFault, naming the file, where a picture has become unreadable since it was checked.
     """
@@ -54,9 +54,15 @@ class Pictures(Sequence[Image.Image]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def lacks(self, index: int) -> bool:
+        """Whether there is no picture of that name."""
+        return not self.names[index]
+
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Pictures(self.root, self.names[index])
+        if self.lacks(index):
+            raise DataFault(f"{self.root}: there is no picture for row {index} of the split")
         path = inside(self.root, self.names[index])
         try:
             return decode(path)

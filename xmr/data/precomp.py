@@ -66,16 +66,18 @@ def precomp(folder: Path, split: Split, *, strict: bool = False, seed: int = 0) 
     visuals, visual_of_text = np.unique(owner[kept], return_inverse=True)
     skips.leave_out("visuals without captions", len(chosen.places) - len(visuals))
     skips.close(str(folder), split, len(kept))
+    ids = [own[visual] for visual in visuals]
+    shown, lacking = pictures_beside(folder, ids)
     return assemble(
         folder,
         split,
         (path, values, first_rows[visuals]),
         captions=[lines[index] for index in kept],
         visual_of_text=visual_of_text.astype(np.int64),
-        visual_ids=[own[visual] for visual in visuals],
-        visuals=pictures_beside(folder, [own[visual] for visual in visuals]),
+        visual_ids=ids,
+        visuals=shown,
         text_features=None if texts is None else arrays.rows_of(texts, np.array(kept)),
-        about={"splits": chosen.note},
+        about={"splits": chosen.note} | lacking,
         skips=skips,
     )
 

@@ -87,17 +87,25 @@ def shards(
     films = sum(item.row.place.lower().endswith(VIDEOS) for item in items) * 2 > len(items)
     store = videos.Packed(_read, frames, size) if films else pictures.Packed(_read)
     clip = {"kind": "clip", "parts": store.parts} if films else {}
-    found = listed(
-        path,
-        _with_ids(items),
-        named,
-        split,
-        seed,
-        columns,
-        hidden={text or first_of(columns, TEXT), by_key, "key", "__key__"},
-        present=None if by_key else present,
-        store=store,
-    )
+    try:
+        found = listed(
+            path,
+            _with_ids(items),
+            named,
+            split,
+            seed,
+            columns,
+            hidden={text or first_of(columns, TEXT), by_key, "key", "__key__"},
+            present=None if by_key else present,
+            store=store,
+        )
+    except DataFault as error:  # where shards are damaged, that is why
+        lost = ", ".join(
+            f"{count} {kind} (first: {skips.first[kind]})"
+            for kind, count in skips.counts.items()
+            if kind in skips.first
+        )
+        raise DataFault(f"{error}; left out before: {lost}" if lost else str(error)) from error
     taken = text or first_of(columns, TEXT)
     said = f"captions from the .{text or 'txt'}" + f", or {taken!r} of the .json" * bool(taken)
     return of_items(base, split, found, store, strict=strict, skips=skips, about={"columns": said}, **clip)

@@ -17,9 +17,10 @@ from xmr.data.features import CAPTIONS, array_files, features
 from xmr.data.folder import imagefolder
 from xmr.data.hub import PRESETS, fetched, is_remote, params_of
 from xmr.data.json_files import json_keys
+from xmr.data.loose import is_loose, loose
 from xmr.data.metadata import is_described, metadata_files, split_folders
 from xmr.data.msrvtt import annotation_files, msrvtt, msrvtt_videos
-from xmr.data.names import VIDEOS, ending_with
+from xmr.data.names import ENDINGS, VIDEOS, ending_with
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
 from xmr.data.shards import expanded, shard_files, shards
@@ -35,6 +36,7 @@ for kind in (
     clips,
     arrow,
     shards,
+    loose,
     pairs,
     coco,
     karpathy,
@@ -133,7 +135,8 @@ def kind_of(source: str | Path, download: bool = True) -> str:
         return kind
     if split_folders(folder):
         return "imagefolder"  # which tells that the captions are missing
-    paths = sorted(folder.iterdir())
+    # What may hold the captions before pictures, of which there may be thousands.
+    paths = sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() in ENDINGS, path))
     shown = ", ".join(map(_named, paths[:8])) + (f" and {len(paths) - 8} more" if len(paths) > 8 else "")
     below = {path: _kind_of_folder(path) for path in paths[:8] if path.is_dir()}
     hints = [
@@ -169,6 +172,8 @@ def _kind_of_folder(folder: Path) -> str:
         return "msrvtt" if ending_with(folder, (".npy", ".npz")) or not _videos(folder) else "msrvtt_videos"
     if metadata_files(folder):
         return "videofolder" if holds_videos(folder) else "imagefolder"
+    if is_loose(folder):
+        return "loose"
     if arrow_files(folder):
         return "arrow"
     if pair_tables(folder):

@@ -55,7 +55,10 @@ def line(data: Dataset, more: Sequence[str] = ()) -> str:
         parts.append("left out: " + left_out(data))
     made = data.about.get("splits", "given")
     made = made if made != "given" else ""
-    parts += filter(None, [made, data.about.get("sides", ""), duplicate_words(data), *more])
+    parts += filter(
+        None,
+        [made, data.about.get("sides", ""), data.about.get("pictures", ""), duplicate_words(data), *more],
+    )
     return "; ".join(parts)
 
 

@@ -35,7 +35,7 @@ def sheet(data: Dataset) -> dict[str, object]:
     rows = []
     for visual in np.unique(np.linspace(0, count - 1, min(SHEET, count)).astype(int)).tolist():
         picture, note = "", ""
-        if data.visuals is not None:
+        if data.shows(visual):
             try:
                 picture = inline(data.image(visual))
             except DataFault as error:

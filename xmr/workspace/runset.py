@@ -333,7 +333,7 @@ class RunSet:
         """A small picture of a visual, of a clip its middle frame, written when first asked for; None where the dataset
         has no pictures."""
         data = self.dataset(split)
-        if data.visuals is None:
+        if not data.shows(index):
             return None
         path = self._small_picture(data, "", index)
         if not path.exists():
@@ -371,6 +371,8 @@ class RunSet:
             if pictures is None or not name.isdecimal() or not int(name) < len(pictures):
                 continue
             index = int(name)
+            if not (what or data.shows(index)):
+                continue
             if small != self._small_picture(data, what, index):
                 continue
             large = small.with_name(f"{index}-large.webp")
