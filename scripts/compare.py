@@ -52,6 +52,7 @@ from xmr.experiments.report import files
 from xmr.experiments.search import Setting, settings
 from xmr.experiments.trials import Trials, facts, frozen_encoder, identify, key, protocol
 from xmr.losses import LOSSES
+from xmr.losses.base import without_peers
 from xmr.matchers import MATCHERS
 from xmr.registry import unknown
 from xmr.selection import SELECTORS
@@ -202,7 +203,11 @@ def assigned(options: argparse.Namespace, losses: list[str], matcher: str) -> di
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--loss", nargs="+", default=list(LOSSES), metavar="NAME[+SELECTOR]", help="default: all"
+        "--loss",
+        nargs="+",
+        default=without_peers(),
+        metavar="NAME[+SELECTOR]",
+        help="default: all but those that ask other runs",
     )
     parser.add_argument("--trials", type=int, default=8, help="of each loss's search, default: %(default)s")
     parser.add_argument(

@@ -148,22 +148,26 @@ def flagged(
     if run.scores_pairs:
         visual, text = scored_sides(read_dataset(run, data, progress).matrix(progress), visual, text)
     encoder = run.encoder["name"]
-    peers = [embed_dataset(load_run(folder), data, progress) for folder in named_runs(params)]
+
+    def peers(asking: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [embed_dataset(load_run(folder), data, progress) for folder in named_runs(asking)]
 
     def features() -> tuple[np.ndarray, np.ndarray | None]:
         frozen = frozen_features(data, encoder, progress=progress)
         return frozen.visual, frozen.text
 
-    evidence = Evidence(data.captions, features, peers)
+    evidence = Evidence(data.captions, features, peers(params))
     retrieval = Retrieval(visual, text, data.visual_group, data.text_group, evidence=evidence)
     loss, values = run.last_loss
     hyper = {p.name: values[p.name] for p in LOSSES[loss].params if p.name in values}
+    of_loss = replace(evidence, peers=peers(hyper))
     heaviest: dict[tuple[int, int], float] = {}  # weight of each pair (visual, text)
     suspects: set[tuple[int, int]] = set()
     for direction in DIRECTIONS:
         seen = replace(retrieval, direction=direction)
         weighed = partial(report, f"weigh the negatives of {direction} queries")
-        found = hard_negatives_by_weight(seen, loss, hyper, limit=limit, progress=weighed)
+        as_trained = replace(seen, evidence=of_loss)
+        found = hard_negatives_by_weight(as_trained, loss, hyper, limit=limit, progress=weighed)
         v, t = (found.query, found.candidate)[:: 1 if direction == "v2t" else -1]
         heard = partial(report, f"ask {selector} of {direction} pairs")
         mask = suspected_pairs(selector, params, v, t, seen, heard)

@@ -32,7 +32,7 @@ from xmr.checkpoints.save import history_bytes, model_card
 from xmr.data import Dataset, load_dataset
 from xmr.data.generated import SHIPPED, pictures, strips, table_name, write_pictures
 from xmr.embedding import run_inputs
-from xmr.losses import LOSSES
+from xmr.losses.base import without_peers
 from xmr.scoring import split_metrics, validate
 from xmr.worlds.clips import clips_of
 from xmr.worlds.scenes import scenes_of
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     write_pictures(SHIPPED / table_name("moving_blocks", "test"), strips("test", clips_of("test")))
     if options.encoder and (code := pretrain.main(["--out", "checkpoints/encoders/blocks", "--overwrite"])):
         return code
-    for name in LOSSES:  # each with its own command in its card
+    for name in without_peers():  # each with its own command in its card
         if code := train.main(
             ["--dataset", "blocks", "--loss", name, *TRAINING, "--out", "checkpoints", "--overwrite"]
         ):
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def combined() -> int:
-    members = [f"checkpoints/{name}" for name in LOSSES]
+    members = [f"checkpoints/{name}" for name in without_peers() if Path(f"checkpoints/{name}").exists()]
     return combine.main([*members, "--rule", "hybrid", "--out", "checkpoints/hybrid"])
 
 

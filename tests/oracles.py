@@ -385,6 +385,23 @@ def soft_labels(
 
 
 @oracle
+def peer_distillation(
+    s, positives, negatives, temperature=0.07, peer_temperature=0.07, weight=0.5, peers=None, **_
+):
+    first = info_nce(s, positives, negatives, temperature)
+    values = []
+    for i, row in enumerate(s):
+        known = [*positives[i], *negatives[i]]
+        mean = {j: sum(peer[i][j] for peer in peers) / len(peers) for j in known}
+        theirs = {j: exp(mean[j] / peer_temperature) for j in known}
+        ours = {j: exp(row[j] / temperature) for j in known}
+        t_sum, s_sum = sum(theirs.values()), sum(ours.values())
+        kl = sum(t / t_sum * log((t / t_sum) / (ours[j] / s_sum)) for j, t in theirs.items())
+        values.append((1 - weight) * first[i] + (weight * kl if positives[i] else 0.0))
+    return values
+
+
+@oracle
 def gravitation(
     s,
     positives,

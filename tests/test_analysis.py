@@ -91,7 +91,12 @@ def test_a_weight_curve_is_the_slope_of_one_querys_loss(loss):
         row = torch.tensor([row], dtype=torch.float64)
         positives = torch.tensor([[True] + [False] * (row.shape[1] - 1)])
         sizes = {"visual": 1, "text": row.shape[1]}  # items of one modality are unrelated
-        unrelated = {name: torch.eye(sizes[name.split("_")[0]]).double() for name in LOSSES[loss].needs}
+        unrelated = {
+            name: positives[None].double()
+            if name == "peer_scores"
+            else torch.eye(sizes[name.split("_")[0]]).double()
+            for name in LOSSES[loss].needs
+        }
         return LOSSES[loss](Pairs(row, positives, ~positives, **unrelated)).item()
 
     for k, s in enumerate(points):
@@ -153,7 +158,7 @@ def test_batch_weights_are_those_of_the_symmetric_loss(loss, embeddings):
     visual, text = embeddings
     visuals, texts = sample_batch(LINKS, 8, seed=0)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: tuple(features))
+    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: tuple(features), [embeddings])
     found = batch_weights(
         visual[visuals], text[texts], visuals, LINKS[texts], loss, {}, evidence=source, items=(visuals, texts)
     )
@@ -337,7 +342,11 @@ def test_hard_negatives_equal_a_slow_loop(loss, embeddings, relevant):
     visual, text = embeddings
     groups = np.arange(VISUALS)
     features = np.random.default_rng(0).normal(size=(2, len(LINKS), 4)).astype(np.float32)
-    source = Evidence([f"text {i}" for i in range(len(LINKS))], lambda: (features[0, :VISUALS], features[1]))
+    source = Evidence(
+        [f"text {i}" for i in range(len(LINKS))],
+        lambda: (features[0, :VISUALS], features[1]),
+        [(text[::EACH], -text)],
+    )
     found = hard_negatives_by_weight(
         Retrieval(visual, text, groups, LINKS, evidence=source), loss, {}, lambda v, t: relevant[np.ix_(v, t)],
         limit=40, per_query=2,

@@ -16,13 +16,13 @@ from xmr.checkpoints import load_run
 from xmr.devices import available, device, use_device
 from xmr.embedding import embed_dataset
 from xmr.encoders import features, forget_encoders, load_encoder
-from xmr.losses import LOSSES
+from xmr.losses.base import without_peers
 from xmr.matchers import MATCHERS
 from xmr.selection import SELECTORS
 from xmr.training import train
 
 CHANGES = {
-    **{f"loss {name}": {"loss": name} for name in LOSSES},
+    **{f"loss {name}": {"loss": name} for name in without_peers()},
     **{f"matcher {name}": {"matcher": name, "matcher_params": {}} for name in MATCHERS},
     **{f"selector {name}": {"selector": name} for name in SELECTORS if "peer_scores" not in SELECTORS[name].needs},
     "micro-batches": {"micro_batch": 8},

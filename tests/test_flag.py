@@ -16,7 +16,7 @@ from xmr.analysis import Retrieval, hard_negatives_by_weight
 from xmr.checkpoints import load_run
 from xmr.data import Truth, load_dataset
 from xmr.embedding import embed_dataset
-from xmr.evidence import CaptionSimilarity
+from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.tables import csv_text
 
 SMALL = [f"--set={name}={value}" for name, value in tiny.SMALL.items()]
@@ -215,3 +215,33 @@ def test_the_summary_compares_with_suspecting_all(runs, capsys, monkeypatch):
     ).groups()
     assert share == of_all
     assert "does not tell matches from the rest better than suspecting all" in printed
+
+
+def test_a_run_that_was_distilled_is_weighed_with_the_peers_that_it_names(runs, tmp_path, capsys):
+    """And a selector asks those that it is told."""
+    own, other = str(runs / "info_nce"), str(runs / "max_of_hinges")
+    data = load_run(own).config.dataset
+    options = ["--out", str(tmp_path), "--epochs", "1", "--lr", "0.02", *SMALL, "--set", f"runs={own}"]
+    assert train_script.main(["--dataset", data, "--loss", "peer_distillation", *options]) == 0
+    distilled = load_run(tmp_path / "peer_distillation")
+    assert distilled.config.loss_params["runs"] == own
+    asked = ["--selector", "guided", "--set", f"runs={other}", "--set", "margin=0.5"]
+    capsys.readouterr()
+    assert flag.main([str(distilled.path), "--split", "test", *asked]) == 0
+    row = rows_of(capsys.readouterr().out)[0]
+    split, pair = load_dataset(data, "test"), (row["visual"], row["caption"])
+    peers = {name: embed_dataset(load_run(name), split) for name in (own, other)}
+    weights = []
+    for direction in ("v2t", "t2v"):
+        evidence = Evidence(split.captions, peers=[peers[own]])
+        seen = Retrieval(
+            *embed_dataset(distilled, split), split.visual_group, split.text_group, direction, evidence
+        )
+        found = hard_negatives_by_weight(seen, "peer_distillation", distilled.loss_values, limit=2000)
+        v, t = (found.query, found.candidate)[:: 1 if direction == "v2t" else -1]
+        weights += [
+            w
+            for w, a, b in zip(found.weight, v, t, strict=True)
+            if (split.visual_ids[a], split.captions[b]) == pair
+        ]
+    assert float(row["weight"]) == pytest.approx(max(weights), rel=1e-4)

@@ -42,7 +42,7 @@ HOMES = {
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining", "towers"},
     "datasets": {"data"},
-    "scipy": {"data", "experiments", "fusion", "metrics", "training"},
+    "scipy": {"data", "experiments", "fusion", "metrics"},
     "pandas": {"tables"},
     "av": {"data"},
     "tqdm": {"data"},  # the one long wait inside a library call; elsewhere progress goes to callables

@@ -19,7 +19,7 @@ SHIPPED = sorted(name for name, entry in LOSSES.items() if entry.shipped)
 ATTRACTS_NEGATIVES = {"polynomial", "polynomial_max", "polynomial_avg"}
 BELOW_ZERO = {"decoupled"}
 SHARES_GRADIENT = {"complementary", "hard_reweighted"}  # pull the easiest negatives up a little
-TEACHER = {"soft_labels"}  # its soft targets may pull a positive down a little
+TEACHER = {"peer_distillation", "soft_labels"}  # its soft targets may pull a positive down a little
 
 
 def columns(mask):
@@ -42,6 +42,11 @@ def needed(name, pairs, dtype=None):
     """The evidence that a loss needs, by name."""
     parts = {part: getattr(pairs, part) for part in LOSSES[name].needs}
     return {part: found if dtype is None else found.to(dtype) for part, found in parts.items()}
+
+
+def unrelated(needs, eye):
+    """Evidence of items that are like themselves alone, and of a peer that says so."""
+    return {part: eye[None] if part == "peer_scores" else eye for part in needs}
 
 
 def value(name, pairs, **hyper):
@@ -72,6 +77,7 @@ def oracle(name, pairs, **hyper):
             visual=(pairs.visual_within if name == "gravitation" else pairs.visual_scores).tolist(),
             text=(pairs.text_within if name == "gravitation" else pairs.text_scores).tolist(),
             upright=pairs.direction == "v2t",
+            peers=pairs.peer_scores.tolist(),
             **hyper,
         ),
         dtype=torch.float64,
@@ -205,7 +211,7 @@ class TestContract:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_extreme_equal_scores_are_finite(self, name, score, dtype):
         eye = torch.eye(4, dtype=dtype)
-        pairs = Pairs.of(torch.full((4, 4), score, dtype=dtype), **dict.fromkeys(LOSSES[name].needs, eye))
+        pairs = Pairs.of(torch.full((4, 4), score, dtype=dtype), **unrelated(LOSSES[name].needs, eye))
         assert value(name, pairs).isfinite()
         assert weights(name, pairs).isfinite().all()
 
@@ -229,7 +235,7 @@ class TestContract:
 
     def test_the_diagonal_is_the_default(self, name):
         scores, eye = square(8), torch.eye(6, dtype=torch.bool)
-        within = dict.fromkeys(LOSSES[name].needs, eye.double())
+        within = unrelated(LOSSES[name].needs, eye.double())
         assert loss_value(name, scores, **within) == loss_value(name, scores, eye, ~eye, **within)
 
     def test_unknown_parameter_is_an_error_with_the_near_miss(self, name):
@@ -277,8 +283,8 @@ def test_a_number_given_as_a_tensor_gets_a_finite_gradient_and_one_that_is_learn
 def near_zero():
     """A fresh dual encoder: positives at 0.1, negatives at 0.02, both far below what the coefficients expect."""
     eye = torch.eye(2, dtype=torch.float64)
-    within = ("visual_scores", "text_scores", "visual_within", "text_within")
-    return Pairs.of(0.02 + 0.08 * eye, **dict.fromkeys(within, eye))
+    within = ("visual_scores", "text_scores", "visual_within", "text_within", "peer_scores")
+    return Pairs.of(0.02 + 0.08 * eye, **unrelated(within, eye))
 
 
 def test_only_the_published_polynomials_attract_negatives():
@@ -336,6 +342,7 @@ def one_each(seed):
         (problem, 1, "hard_reweighted", {"beta": 0.0}, "debiased", {}, 0),
         (problem, 1, "hard_reweighted", {"beta": 0.0, "prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
         (problem, 1, "hardness_weighted", {"alpha": 0.0}, "info_nce", {}, 0),
+        (problem, 1, "peer_distillation", {"weight": 0.0}, "info_nce", {}, 0),
         (problem, 1, "soft_labels", {"weight": 0.0, "temperature": 0.5}, "info_nce", {"temperature": 0.5}, 0),
         (one_each, 5, "double_triplet", {"margin": 0.4}, "sum_of_hinges", {"margin": 0.2}, 0),
     ],
@@ -445,6 +452,14 @@ def test_soft_labels_has_the_released_balance_at_a_tenth_of_the_batch():
     assert LOSSES["soft_labels"].param("weight").parse(0.1 * 256)  # in reach of usual batches
 
 
+def test_distillation_at_weight_1_is_done_where_our_shares_are_those_of_the_peers_mean():
+    pairs = problem(3)
+    same = replace(pairs, scores=pairs.peer_scores.mean(0) * (0.2 / 0.05))
+    found = LOSSES["peer_distillation"](same, weight=1.0, temperature=0.2, peer_temperature=0.05)
+    torch.testing.assert_close(found, torch.zeros_like(found))
+    assert (LOSSES["peer_distillation"](pairs, weight=1.0)[:-1] > 0).all()
+
+
 def test_gravitation_by_difficulty_needs_no_within_scores_and_weighs_the_difficult_more():
     scores = square(5)
     pairs = Pairs.of(scores)
@@ -455,7 +470,7 @@ def test_gravitation_by_difficulty_needs_no_within_scores_and_weighs_the_difficu
 
 
 def test_losses_that_look_within_a_modality_say_so():
-    for name in ("gravitation", "ladder", "soft_labels"):
+    for name in ("gravitation", "ladder", "peer_distillation", "soft_labels"):
         with pytest.raises(ValueError, match=r"needs the (scores|similarities)"):
             loss_value(name, square(1))
 

@@ -83,8 +83,9 @@ def test_masks_and_evidence_reach_into_the_queue(monkeypatch):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_takes_it(loss):
-    steps, _ = tiny.fit(tiny.config(loss=loss, queue=40, epochs=1, micro_batch=16))
+def test_every_loss_takes_it(loss, tmp_path):
+    asked = tiny.asking(loss, tmp_path / "peer")
+    steps, _ = tiny.fit(tiny.config(loss=loss, loss_params=asked, queue=40, epochs=1, micro_batch=16))
     assert len(steps) == 4 and all(np.isfinite(step.loss) for step in steps)
 
 

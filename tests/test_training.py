@@ -39,8 +39,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss_learns(loss):
-    steps, trained = tiny.fit(tiny.config(loss=loss, epochs=8))
+def test_every_loss_learns(loss, tmp_path):
+    asked = tiny.asking(loss, tmp_path / "peer")
+    steps, trained = tiny.fit(tiny.config(loss=loss, loss_params=asked, epochs=8))
     metrics = [step.metrics["rsum"] for step in tiny.epochs(steps)]
     assert len(steps) == 8 * 4 == steps[-1].steps
     assert trained.metrics["validation"]["rsum"] == max(metrics)
@@ -174,8 +175,15 @@ def test_agreement_asks_other_runs(tmp_path, monkeypatch):
     tiny.fit(tiny.config(epochs=1, selector="agreement", selector_params={"runs": runs}))
     _, pairs, _ = seen[0]
     assert pairs.peer_scores.shape == (2, *pairs.scores.shape)
-    with pytest.raises(ValueError, match="runs=DIR"):
-        tiny.fit(tiny.config(selector="agreement"))
+    seen.clear()
+    distilled = {"loss": "peer_distillation", "loss_params": {"runs": runs}}
+    tiny.fit(tiny.config(epochs=1, micro_batch=8, selector="agreement", **distilled))  # both ask the same
+    assert seen[0][1].peer_scores.shape == (2, *seen[0][1].scores.shape)
+    for wrong in ({"selector": "agreement"}, {"loss": "peer_distillation"}):
+        with pytest.raises(ValueError, match="runs=DIR"):
+            tiny.fit(tiny.config(**wrong))
+    with pytest.raises(ValueError, match="peer_distillation and guided ask the same models"):
+        tiny.fit(tiny.config(selector="guided", selector_params={"runs": str(tmp_path / "1")}, **distilled))
 
 
 def test_the_first_epochs_may_have_another_loss(monkeypatch):

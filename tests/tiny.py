@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from xmr.core import Step, TrainConfig
 from xmr.data import SPLITS, Dataset
+from xmr.losses import LOSSES
 from xmr.training import train
 
 WORDS = ["red", "green", "blue", "dog", "cat", "house", "runs", "jumps", "sleeps", "tree"]
@@ -71,6 +72,14 @@ def fit(settings: TrainConfig, folder: Path | None = None, **options: Any) -> tu
             steps.append(next(running))
     except StopIteration as stop:
         return steps, stop.value
+
+
+def asking(loss: str, folder: Path) -> dict[str, Any]:
+    """Parameters of a loss: where it asks other runs, one that is trained for it in `folder`; else none."""
+    if "peer_scores" not in LOSSES[loss].needs:
+        return {}
+    fit(config(epochs=2, matcher_params={"embed_dim": 16}), folder)
+    return {"runs": str(folder)}
 
 
 def state_bytes(matcher: torch.nn.Module) -> bytes:

@@ -258,7 +258,7 @@ def uninformative(pairs: Pairs, *, margin: Annotated[float, Range(-1, 2)] = 0.2)
 
 
 def named_runs(params: dict[str, Any]) -> list[str]:
-    """The folders in a selector's parameter `runs`, "a,b" as a list; none where it has no such parameter."""
+    """The folders in the parameter `runs` of a selector or a loss, "a,b" as a list; none where it has no such parameter."""
     return [folder.strip() for folder in params.get("runs", "").split(",") if folder.strip()]
 
 

@@ -99,6 +99,8 @@ class Retrieval:
             ]
             (visuals, v), (texts, t) = sides if self.direction == "v2t" else sides[::-1]
             known = self.evidence.of(needs, visuals, texts, v, t)
+            if "peer_scores" in known and self.direction == "t2v":
+                known["peer_scores"] = known["peer_scores"].transpose(1, 2)
         scores = torch.from_numpy(inner(queries, gallery))
         return Pairs(scores, positives, ~positives, direction=self.direction, **known)
 

@@ -83,7 +83,8 @@ def weight_curve(
     For the first curve one more negative walks along `scores` (default: 121 points from -1 to 1); for the second
     there is no such negative, and the positive walks. Weights are d loss / d score of that query, by autograd
     alone, so every registered loss has its curve. Every point is a query of its own, and a loss that looks at its
-    whole batch sees nothing else; items of one modality are taken to be unrelated (similarity 0).
+    whole batch sees nothing else; items of one modality are taken to be unrelated (similarity 0), and peers to score the positive
+    1 and all else 0.
     """
     grid = np.linspace(-1, 1, 121) if scores is None else np.asarray(scores, np.float64)
     walking = torch.as_tensor(grid)[:, None]
@@ -110,6 +111,7 @@ def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: i
         unrelated = dict(
             zip(("visual", "text"), (torch.eye(n, dtype=some.dtype) for n in some.shape), strict=True)
         )
+        unrelated["peer"] = positives[None].to(some)  # peers say what the annotation says
         evidence = {name: unrelated[name.split("_")[0]] for name in LOSSES[loss].needs}
         pairs = Pairs(some, positives, ~positives, **evidence)
         return query_weights(loss, pairs, **hyper)[:, column].numpy()

@@ -31,6 +31,11 @@ class Losses(Registry):
 LOSSES = Losses("loss")
 
 
+def without_peers() -> list[str]:
+    """The losses that can be trained with no other runs at hand."""
+    return [name for name, entry in LOSSES.items() if "peer_scores" not in entry.needs]
+
+
 def learnable(loss: Entry) -> list[str]:
     """The hyper-parameters of a loss that training turns into parameters."""
     return [param.name for param in loss.params if param.range is not None and param.range.learn]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +25,7 @@ from xmr.embedding import (
     Inputs,
     Progress,
     embed_dataset,
+    embed_texts,
     encoder_wanted,
     frozen_features,
     matcher_inputs,
@@ -34,7 +35,7 @@ from xmr.embedding import (
 from xmr.evidence import Evidence
 from xmr.losses import LOSSES
 from xmr.matchers import MATCHERS, Vocabulary, build_matcher, settled_params
-from xmr.registry import UnknownName, unknown
+from xmr.registry import Entry, UnknownName, unknown
 from xmr.selection import ACTIONS, SELECTORS, named_runs
 from xmr.store import Judged, judged, read_verdicts, verdicts_digest
 from xmr.training.order import BATCHES
@@ -95,7 +96,12 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     if config.first_loss:
         LOSSES[config.first_loss]  # raises UnknownName
     BATCHES[config.batches]  # raises UnknownName
-    peers = _peers(config.selector, selector_params)
+    asking = [(LOSSES[config.loss], loss_params)]
+    if config.selector:
+        asking.append((SELECTORS[config.selector], selector_params))
+    if config.first_loss:
+        asking.append((LOSSES[config.first_loss], {}))
+    peers = _peers(asking)
     verdicts = read_verdicts(config.verdicts) if config.verdicts else []
     sha256 = verdicts_digest(config.verdicts, verdicts) if config.verdicts else ""
     if config.tune == "none":
@@ -124,7 +130,7 @@ def prepare(config: TrainConfig, load: Callable[[str], Dataset] | None, progress
     evidence = Evidence(
         data["train"].captions + (data["train"].hard_captions if hard else []),
         lambda: _pooled(data["train"], frozen(), hard is not None),
-        [embed_dataset(run, data["train"], progress) for run in peers],
+        [_of_peer(run, data["train"], hard is not None, progress) for run in peers],
     )
     task = Task(config, data, encoder, inputs, vocabulary, matcher, evidence, hard, split, people, sha256)
     for split in SPLITS:
@@ -237,14 +243,22 @@ def learned_from(data: Dataset, count: int, seed: int) -> np.ndarray | None:
     return np.sort(np.random.default_rng([seed, count]).permutation(len(data.visual_ids))[:count])
 
 
-def _peers(selector: str, params: dict[str, Any]) -> list[Run]:
-    """The trained runs that a selector asks; none where it asks none. Raises ValueError where it names none."""
-    if not selector or "peer_scores" not in SELECTORS[selector].needs:
-        return []
-    folders = named_runs(params)
-    if not folders:
-        raise ValueError(f"{selector} asks other trained models: name their folders, --set runs=DIR,DIR")
-    return [load_run(folder) for folder in folders]
+def _peers(asking: Iterable[tuple[Entry, dict[str, Any]]]) -> list[Run]:
+    """The trained runs that a loss and a selector ask; none where neither asks any. Raises ValueError where none is named, and where
+    they name others."""
+    asking = [(entry.name, named_runs(params)) for entry, params in asking if "peer_scores" in entry.needs]
+    named = {name: folders for name, folders in asking if folders}
+    if asking and not named:
+        raise ValueError(f"{asking[0][0]} asks other trained models: name their folders, --set runs=DIR,DIR")
+    if len(set(map(tuple, named.values()))) > 1:
+        raise ValueError(f"{' and '.join(named)} ask the same models: name them for one, or alike for both")
+    return [load_run(folder) for folder in next(iter(named.values()), [])]
+
+
+def _of_peer(run: Run, data: Dataset, hard: bool, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
+    """A run's embeddings of the split, with those of its hard captions after the others where they are learned from."""
+    visual, text = embed_dataset(run, data, progress)
+    return visual, np.concatenate([text, embed_texts(run, data.hard_captions)]) if hard else text
 
 
 @contextmanager

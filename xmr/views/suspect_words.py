@@ -167,7 +167,7 @@ def about_selector(workspace: Workspace, run: str, selector: str) -> str:
     if "text_keys" in SELECTORS[selector].needs:
         nouns = words_of(workspace.dataset())
         text += f" A {nouns.text} that reads like one of the {nouns.visual}'s own is always suspected."
-    if not asks_peers(selector) or not run:
+    if not asks_peers(SELECTORS[selector]) or not run:
         return text
     others = peers(workspace, run)
     return f"{text} Asked: {', '.join(others)}." if others else f"{text} There is no other run to ask."

@@ -36,6 +36,7 @@ from xmr.core import Direction, PairWeights
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.metrics import headline
+from xmr.registry import Entry
 from xmr.selection import DEFAULT, SELECTORS
 from xmr.training import plateau
 from xmr.workspace import Workspace
@@ -121,11 +122,18 @@ def _plateau(workspace: Workspace, run: str) -> str:
     return plateau(workspace.run(run))
 
 
-@kept
 def hard_negatives(workspace: Workspace, run: str, split: str, direction: Direction) -> HardNegatives:
     """The 2,000 negatives of the split (of a large one: of its sample) that the run's loss pushes hardest."""
+    others = _peers_of(workspace, run, LOSSES[loss_of_run(workspace, run)])
+    return _hard_negatives(workspace, run, split, direction, others)
+
+
+@kept
+def _hard_negatives(
+    workspace: Workspace, run: str, split: str, direction: Direction, peers: tuple[str, ...]
+) -> HardNegatives:
     return hard_negatives_by_weight(
-        seen(workspace, run, split, direction),
+        seen(workspace, run, split, direction, run if peers else ""),
         loss_of_run(workspace, run),
         effective(workspace, run),
         relevance(workspace, split, direction),
@@ -139,7 +147,7 @@ def weight_of_pair(
     """The weight of one pair in the run's loss of that query against the whole gallery. Raises ValueError for a run
     without a loss and where the loss lacks evidence."""
     loss, hyper = loss_of_run(workspace, run), effective(workspace, run)
-    asked = seen(workspace, run, split, direction)
+    asked = seen(workspace, run, split, direction, run if asks_peers(LOSSES[loss]) else "")
     return float(weights_of_query(asked, loss, hyper, query, np.array([item]))[0])
 
 
@@ -167,7 +175,8 @@ def suspects(
     """
     if dict(params) != SELECTORS[selector].defaults:
         return suspected_pairs(selector, params, *_asked(workspace, run, split, direction, selector))
-    return _usual_suspects(workspace, run, split, direction, selector, _peers_of(workspace, run, selector))
+    others = _peers_of(workspace, run, SELECTORS[selector])
+    return _usual_suspects(workspace, run, split, direction, selector, others)
 
 
 @kept
@@ -187,7 +196,8 @@ def suspects_curve(
     defaults = SELECTORS[selector].defaults
     if threshold is None or dict(params) | {threshold.name: defaults[threshold.name]} != defaults:
         return _suspects_curve(workspace, run, split, direction, selector, params)
-    return _usual_curve(workspace, run, split, direction, selector, _peers_of(workspace, run, selector))
+    others = _peers_of(workspace, run, SELECTORS[selector])
+    return _usual_curve(workspace, run, split, direction, selector, others)
 
 
 @kept
@@ -207,8 +217,8 @@ def _suspects_curve(
     return threshold_curve(selector, hard_negatives(workspace, run, split, direction).truth, ask)
 
 
-def _peers_of(workspace: Workspace, run: str, selector: str) -> tuple[str, ...]:
-    return tuple(peers(workspace, run)) if asks_peers(selector) else ()
+def _peers_of(workspace: Workspace, run: str, asking: Entry) -> tuple[str, ...]:
+    return tuple(peers(workspace, run)) if asks_peers(asking) else ()
 
 
 def _asked(
@@ -216,12 +226,12 @@ def _asked(
 ) -> tuple[np.ndarray, np.ndarray, Retrieval]:
     """The visuals and texts of the run's hard negatives, and all that a selector may look at."""
     both = visual_and_text(hard_negatives(workspace, run, split, direction), direction)
-    return *both, seen(workspace, run, split, direction, run if asks_peers(selector) else "")
+    return *both, seen(workspace, run, split, direction, run if asks_peers(SELECTORS[selector]) else "")
 
 
-def asks_peers(selector: str) -> bool:
-    """Whether the selector looks at the scores of other runs."""
-    return "peer_scores" in SELECTORS[selector].needs
+def asks_peers(*asking: Entry) -> bool:
+    """Whether one of these selectors and losses looks at the scores of other runs."""
+    return any("peer_scores" in entry.needs for entry in asking)
 
 
 def peers(workspace: Workspace, run: str) -> list[str]:
@@ -288,7 +298,7 @@ def batch(
         data.text_group[texts],
         loss,
         hyper,
-        evidence=sources(workspace, split, run if asks_peers(selector) else ""),
+        evidence=sources(workspace, split, run if asks_peers(SELECTORS[selector], LOSSES[loss]) else ""),
         items=(visuals, texts),
         selector=selector,
         selector_params=config.selector_params if own else {},
