@@ -94,7 +94,14 @@ def blip(root):
         (root / f"coco_karpathy_{name}.json").write_text(json.dumps(rows))
 
 
-LAYOUTS = [open_clip, open_clip_elsewhere, kaggle, token, results, json_lines, blip]
+def of_excel(root):
+    """Tables as "Unicode text", UTF-16."""
+    open_clip(root)
+    for path in [*root.glob("*.csv"), *root.glob("*.tsv")]:
+        path.write_bytes(path.read_text().encode("utf-16"))
+
+
+LAYOUTS = [of_excel, open_clip, open_clip_elsewhere, kaggle, token, results, json_lines, blip]
 
 
 @pytest.mark.parametrize("make", LAYOUTS)

@@ -63,6 +63,14 @@ def test_every_layout_gives_the_same_pairs(tmp_path, make, where):
         assert data.columns["width"] == [24] * 3
 
 
+def test_what_macos_puts_into_a_shard_is_counted_and_no_picture(tmp_path):
+    members = [file for n in range(9) for file in (*lines(n), (f"._{n:04}.jpg", b"\0\5\x16\7"))]
+    tar(tmp_path / "test-0.tar", members)
+    data, _ = loaded(tmp_path)
+    assert data.faults == {"hidden members": 9}
+    check_pairs(data)
+
+
 def test_a_shard_cut_off_before_three_pictures_is_told_as_the_reason(tmp_path):
     path = tar(tmp_path / "0.tar", [file for n in range(9) for file in lines(n)])
     path.write_bytes(path.read_bytes()[: 512 * 10])
@@ -101,6 +109,9 @@ def test_unpacked_shards_are_read_as_they_lie(tmp_path, make, where):
         (lambda d: (d / "0001.txt").write_text("\n \n"), {"pictures without captions": 1}, "0001.jpg"),
         (lambda d: (d / "0001.jpg").write_bytes(b""), {"unreadable pictures": 1}, "0001.jpg"),
         (lambda d: (d / "0001.jpg").rename(d / "0001.JPG"), {}, ""),
+        (lambda d: [path.rename(path.with_suffix(".TXT")) for path in d.glob("*.txt")], {}, ""),
+        (lambda d: [path.with_name(f"._{path.name}").write_bytes(b"x") for path in [*d.iterdir()]], {}, ""),
+        (lambda d: (d / "0001.txt").unlink() or (d / "0001.txt").symlink_to("/etc/hostname"), None, "0001.txt' is a link to"),
         (lambda d: (d / "0001.txt").write_bytes(b"\xff"), None, "0001.txt"),
         (lambda d: (d / "0001.png").write_bytes(jpeg(3)), None, "0001.jpg: 0001.png has this name too"),
         (lambda d: (d / "0001.json").write_text("[1"), None, "0001.json"),
@@ -181,8 +192,9 @@ def test_other_endings_and_keys_are_given(tmp_path):
         tmp_path / "test.tar",
         [("a.left.jpg", jpeg(1)), ("a.right.jpg", jpeg(0)), ("a.json", values), ("a.txt", b"9/9")],
     )
-    assert "test.tar, a: several pictures (left.jpg, right.jpg); name one with --set image=ENDING" in fault(
-        tmp_path
+    assert (
+        "test.tar, a: several pictures (left.jpg, right.jpg), as a key ends at the first dot of a name; name one with --set image=ENDING"
+        in fault(tmp_path)
     )
     data = load_dataset(tmp_path, image="right.jpg", text="prompt")
     assert data.captions == ["0/0"]

@@ -20,6 +20,7 @@ from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.json_files import json_content
 from xmr.data.named_files import item_of, of_files
 from xmr.data.names import ENDINGS, ending_with
+from xmr.data.pictures import inside
 from xmr.data.rows import Row, read_lines
 from xmr.data.tables import Skips, captions_in
 from xmr.registry import Range
@@ -46,6 +47,9 @@ def loose(
     texts = {
         (path.with_suffix(""), path.suffix.lower()): path for path in ending_with(folder, (".txt", ".json"))
     }
+    root = os.path.realpath(folder)
+    for path in texts.values():  # a link elsewhere would show what is there as captions
+        inside(root, path.relative_to(folder).as_posix())
     visuals = ending_with(folder, tuple(ENDINGS))
     keys = Counter(path.with_suffix("") for path in visuals)
     if twice := [path for path in visuals if keys[path.with_suffix("")] > 1]:
@@ -73,15 +77,17 @@ def loose(
 
 def is_loose(folder: Path) -> bool:
     """Whether most of the first pictures or videos in a folder have captions beside them."""
-    some = list(islice(_visuals(folder), PROBES))
-    beside = sum(any(path.with_suffix(ending).is_file() for ending in (".txt", ".json")) for path in some)
-    return beside * 2 > len(some)
+    some = list(islice(_beside(folder), PROBES))
+    return sum(some) * 2 > len(some)
 
 
-def _visuals(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+def _beside(folder: Path) -> Iterator[bool]:
+    """Of each picture or video whether captions are beside it."""
+    for _, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if Path(name).suffix.lower() in ENDINGS)
+        paths = [Path(name) for name in sorted(names) if not name.startswith(".")]
+        texts = {path.stem for path in paths if path.suffix.lower() in (".txt", ".json")}
+        yield from (path.stem in texts for path in paths if path.suffix.lower() in ENDINGS)
 
 
 def _read(row: Row, text: Path | None, told: Path | None) -> tuple[Row, list[str]]:

@@ -24,7 +24,7 @@ from xmr.data.columns import Columns, mapped
 from xmr.data.dataset import DataFault, Dataset, Split
 from xmr.data.items import Item
 from xmr.data.named_files import item_of, of_files
-from xmr.data.rows import Row, read_lines
+from xmr.data.rows import Row, read_head, read_lines
 from xmr.data.tables import Skips, captions_in, columns_of, header, read_rows
 from xmr.registry import Range, unknown
 
@@ -98,8 +98,7 @@ def is_table(path: Path) -> bool:
     """Whether the head of a file is that of a table of paths and captions."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(HEAD).decode("utf-8-sig", "ignore")
+    head = read_head(path, HEAD)
     try:
         if path.suffix.lower() in (".json", ".jsonl"):
             bracket, start = ("[" if path.suffix.lower() == ".json" else ""), head.lstrip()
@@ -138,8 +137,7 @@ def _bare(path: Path) -> str:
     """By which pattern the first line of a text file is a row without a header; "" where by none."""
     if path.suffix.lower() not in (".txt", ".token"):
         return ""
-    with path.open("rb") as file:
-        lines = file.read(HEAD).decode("utf-8-sig", "ignore").splitlines()
+    lines = read_head(path, HEAD).splitlines()
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     return next((column for column, pattern in BARE.items() if pattern.fullmatch(first)), "")
 

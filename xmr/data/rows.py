@@ -78,7 +78,7 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataFault(f"{path}: can't be read ({error.strerror})") from error
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    encoding = _encoding(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -92,6 +92,17 @@ def read_text(path: Path) -> str:
             f"`iconv -f utf-16le -t utf-8 {path.name} > new{path.suffix}` makes a copy that can be read"
         )
     return text
+
+
+def read_head(path: Path, size: int) -> str:
+    """The first `size` bytes of a file as `read_text` has them, without what is no text."""
+    with path.open("rb") as file:
+        head = file.read(size)
+    return head.decode(_encoding(head), "ignore")
+
+
+def _encoding(data: bytes) -> str:
+    return next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
 
 
 def _not_utf8(path: Path, data: bytes, place: int) -> str:

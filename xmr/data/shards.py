@@ -222,6 +222,9 @@ def _items(path: Path, image: str, text: str, skips: Skips) -> Iterator[Item]:
     try:
         for member in members(path):
             folder, slash, file = member.name.rpartition("/")
+            if file.startswith("."):  # what macOS puts beside each file
+                skips.counts["hidden members"] = skips.counts.get("hidden members", 0) + 1
+                continue
             stem, _, ending = file.partition(".")
             parts = samples.setdefault(folder + slash + stem, {})
             if parts.setdefault(ending.lower(), member) is not member:
@@ -253,7 +256,7 @@ def _visual(path: Path, key: str, parts: dict[str, Member], image: str) -> Membe
     found = [image] * (image in parts) if image else by_kind[0] or by_kind[1]
     if len(found) > 1:
         raise DataFault(
-            f"{path}, {key}: several pictures ({', '.join(found)}); name one with --set image=ENDING"
+            f"{path}, {key}: several pictures ({', '.join(found[:8])}), as a key ends at the first dot of a name; name one with --set image=ENDING"
         )
     return parts[found[0]] if found else None
 

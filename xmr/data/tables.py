@@ -19,7 +19,7 @@ from xmr.data.columns import ID, IMAGE, LABEL, NUMBERED, SPLIT, TEXT, WITHIN, fi
 from xmr.data.dataset import DataFault
 from xmr.data.json_files import entries, json_rows
 from xmr.data.printed import BadList, elements
-from xmr.data.rows import Row, read_text
+from xmr.data.rows import Row, read_head, read_text
 
 # By these a header is recognised, whatever stands between them.
 KNOWN_COLUMNS = {
@@ -231,8 +231,7 @@ def header(path: Path) -> list[str]:
     """The names in the first line of a table, as far as its head shows them; [] where there are none."""
     if not path.is_file():
         return []
-    with path.open("rb") as file:
-        text = file.read(HEAD).decode("utf-8-sig", "ignore")
+    text = read_head(path, HEAD)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text))
         return [cell.strip() for cell in next((cells for cells in reader if cells), [])]
