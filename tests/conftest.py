@@ -15,9 +15,14 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.hub_server import hub  # noqa: F401  (a fixture)
 from xmr.workspace import Workspace
+
+# How long inputs take to be made tells how busy the machine is.
+settings.register_profile("xmr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("xmr")
 
 PATIENCE = 30_000  # ms that a journey waits for the page: the machine may be busy with other tests
 # What a page remembers, such as a judge's name, is not for the next test. about:blank has no storage.

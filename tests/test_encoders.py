@@ -126,7 +126,7 @@ def test_offline_one_line_after_one_quick_try(tmp_path, stored):
         name = save_tiny(tmp_path / "here")
     env = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     done = subprocess.run(
-        [sys.executable, "-c", told, name], env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", told, name], env=env, capture_output=True, text=True, timeout=300
     )
     assert done.stderr == ""
     if stored:
