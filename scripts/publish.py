@@ -1,12 +1,16 @@
-"""Push runs to the Hugging Face Hub, as models.
+"""Push runs to the Hugging Face Hub: as models, or as a Space that shows them.
 
     python scripts/publish.py runs/info_nce --to ORG/NAME --license apache-2.0
     python scripts/publish.py runs/* --to ORG/NAME --private
+    python scripts/publish.py runs/* --space ORG/NAME --license cc-by-4.0 --dry-run space && python space/app.py
 
 One run lies at the top of its repository, so that open_clip loads towers by hf-hub:ORG/NAME; several have a folder each, and
 the name stands for the folder of all of them. A combination takes its members along. Pushed are the files that run.json
 vouches for, a run.json without paths of this machine, a card with the figures, their intervals and a picture, and nothing else:
 no verdicts, no data. A second call changes what changed.
+
+A Space has the app, what it requires, the runs, and of their test splits ids, captions and, with --license, copies of the
+pictures, made smaller; with --with-data none ids stand in for pictures.
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ from scripts.command import say, the_runs
 from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.encoders import hub_name
 from xmr.hub import NAME, Repository, push
-from xmr.publishing import sync, write_repository
+from xmr.publishing import Space, sync, write_repository, write_space
 from xmr.publishing.folders import files_of
 from xmr.publishing.paths import portable
 from xmr.publishing.repositories import with_members
+from xmr.publishing.space import OURS
 
+PROGRAMS = Path(__file__).parent.parent
 UNKNOWN = "unknown"  # the Hub's own word
 
 
@@ -46,6 +52,12 @@ def run_all(options: argparse.Namespace) -> int:
     names = {run.began_with["name"]: hub_name(portable(run.began_with["name"])) for run in with_members(runs)}
     with tempfile.TemporaryDirectory() as place:
         made = Path(place) / "made"
+        if options.space:
+            license = "" if options.license == UNKNOWN else options.license
+            space = Space(options.space, PROGRAMS, license, options.with_data == "test")
+            for line in write_space(runs, made, space, names):
+                say(line)
+            return put(made, Repository(options.space, "space"), options, OURS)
         said = write_repository(runs, made, options.to, options.license, names)
         if options.license == UNKNOWN:
             said.append(
@@ -96,9 +108,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run_dir", nargs="+", metavar="RUN_DIR|FOLDER")
-    parser.add_argument(
-        "--to", type=address, metavar="ORG/NAME", required=True, help="push the runs as a model repository"
-    )
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--to", type=address, metavar="ORG/NAME", help="push the runs as a model repository")
+    where.add_argument("--space", type=address, metavar="ORG/NAME", help="push a Space that shows them")
+    words = "what a Space shows of data: copies of the test split's pictures, or none of them; default: %(default)s"
+    parser.add_argument("--with-data", choices=("test", "none"), default="test", help=words)
     parser.add_argument(
         "--private", action="store_true", help="only you and those you let in see it, if it is made now"
     )
@@ -106,7 +120,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--license",
         default=UNKNOWN,
         metavar="ID",
-        help="of the weights, by the Hub's name for it, as apache-2.0; default: %(default)s",
+        help="of the weights, or of what a Space shows, by the Hub's name for it, as apache-2.0; default: %(default)s",
     )
     parser.add_argument(
         "--dry-run",

@@ -1,7 +1,9 @@
 """What is pushed: whole run folders without a path of this machine, cards that the Hub reads, and code in them that works."""
 
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import open_clip
 import pytest
 import yaml
+from gradio_client import Client
+from PIL import Image
 
 from scripts import combine, publish, train
 from tests import tiny
@@ -18,10 +22,15 @@ from tests.test_encoders import save_tiny
 from tests.test_scripts import command
 from xmr.checkpoints import list_runs, load_run
 from xmr.checkpoints.folder import RUN
+from xmr.data import DataFault, Dataset, Truth, load_dataset
+from xmr.data.shown import write_shown
 from xmr.disk import Refused
-from xmr.encoders import forget_encoders, load_encoder
+from xmr.embedding import frozen_features
+from xmr.encoders import features, forget_encoders, load_encoder
 from xmr.publishing.folders import check_paths, files_of
 from xmr.publishing.paths import portable, portable_command
+from xmr.views import TABS, view
+from xmr.workspace.pages import open_pages
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,3 +241,185 @@ def test_a_command_is_told_without_paths():
     assert portable_command(command) == (
         "python train.py --dataset 'my photos' --set root=x,glove=g --encoder local-dir:b"
     )
+
+
+# ---- Spaces ------------------------------------------------------------------------------------------------
+
+DOCUMENTED = {
+    "title", "emoji", "colorFrom", "colorTo", "sdk", "python_version", "sdk_version", "suggested_hardware", "app_file", "app_build_command",
+    "app_port", "base_path", "fullWidth", "header", "short_description", "models", "datasets", "tags", "thumbnail", "pinned", "hf_oauth",
+    "hf_oauth_scopes", "hf_oauth_expiration_minutes", "hf_oauth_authorized_org", "disable_embedding", "startup_duration_timeout",
+    "custom_headers", "preload_from_hub", "license",
+}  # fmt: skip
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+
+
+def check_front(front):
+    """As docs/hub/spaces-config-reference of the Hub says."""
+    assert front.keys() <= DOCUMENTED
+    assert front["sdk"] == "gradio" and re.fullmatch(r"\d+\.\d+\.\d+", front["sdk_version"])
+    assert {front["colorFrom"], front["colorTo"]} <= COLOURS and len(front["emoji"]) == 1
+    assert 0 < len(front["short_description"]) <= 60 and front["app_file"] == "app.py"
+    assert isinstance(front["python_version"], str) and front["header"] in ("mini", "default")
+    assert front["fullWidth"] is True and all(isinstance(tag, str) for tag in front["tags"])
+
+
+def test_the_front_matter_of_the_repository_is_as_documented():
+    check_front(front_of(ROOT))
+
+
+@pytest.fixture(scope="module")
+def space(place, tmp_path_factory):
+    """The folder of a Space that shows towers and the pictures that they were trained for."""
+    folder = tmp_path_factory.mktemp("dry") / "space"
+    words = [str(place / "towers"), "--space", "me/lab", "--license", "cc-by-4.0", "--dry-run", str(folder)]
+    assert publish.main(words) == 0
+    return folder
+
+
+def test_a_space_has_what_it_needs_and_nothing_of_this_machine(place, space, capsys):
+    front = front_of(space)
+    check_front(front)
+    assert front["license"] == "cc-by-4.0"
+    assert str(place).encode() not in told(space) and str(ROOT).encode() not in told(space)
+    wanted = [
+        line for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#")
+    ]
+    assert (space / "requirements.txt").read_text().splitlines() == wanted
+    of_app = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "xmr").rglob("*")
+        if path.suffix in (".py", ".js", ".css", ".html")
+    }
+    assert {name for name in files_of(space) if name.startswith("xmr/")} == of_app
+    assert max(sum(1 for _ in one.iterdir()) for one in space.rglob("*") if one.is_dir()) < 10_000
+    words = [str(place / "towers"), "--space", "me/lab", "--license", "cc-by-4.0", "--dry-run", str(space)]
+    assert publish.main(words) == 0
+    assert "; 0 written, 0 deleted, " in capsys.readouterr().out
+
+
+def test_the_split_that_is_shown_is_the_one_that_runs_were_trained_for(place, space):
+    was = load_dataset(str(place / "photos"), "test")
+    data = load_dataset(str(space / "data/photos"), "test")
+    assert (data.fingerprint, data.captions, data.visual_ids) == (
+        was.fingerprint,
+        was.captions,
+        was.visual_ids,
+    )
+    np.testing.assert_array_equal(data.visual_group, was.visual_group)
+    off = np.abs(np.asarray(data.image(3), float) - np.asarray(was.image(3).convert("RGB"), float))
+    assert data.image(3).size == was.image(3).size and off.mean() < 8
+    with pytest.raises(DataFault, match="holds the test split only, to be shown; there is no train split"):
+        load_dataset(str(space / "data/photos"), "train")
+    with pytest.raises(ValueError, match="photos is here to be shown only"):
+        features(data, f"local-dir:{place / 'vit'}")
+    for encoder in (f"local-dir:{place / 'vit'}", f"local-dir:{space / 'checkpoints/info_nce-all'}"):
+        kept, made = frozen_features(data, encoder), frozen_features(was, encoder)
+        assert kept.encoder_hash == made.encoder_hash
+        np.testing.assert_array_equal(kept.visual, made.visual)
+        np.testing.assert_array_equal(kept.text, made.text)
+
+
+def test_a_space_without_pictures_shows_ids(place, tmp_path, monkeypatch, capsys):
+    words = [str(place / "towers"), "--space", "me/lab", "--dry-run", str(tmp_path / "out")]
+    assert publish.main(words) == 2
+    assert (
+        "the pictures of photos would be public: name their licence with --license ID"
+        in capsys.readouterr().err
+    )
+    assert publish.main([*words, "--with-data", "none"]) == 0
+    assert "left out: photos: its pictures; ids stand in" in capsys.readouterr().err
+    assert not list((tmp_path / "out/data").rglob("*.parquet")) and "license" not in front_of(
+        tmp_path / "out"
+    )
+    monkeypatch.chdir(tmp_path / "out")
+    (page,) = open_pages("checkpoints")
+    assert page.workspace.thumbnail("test", 0) is None and [*page.runs] == ["info_nce-all"]
+    for tab in TABS:
+        found = view([page], {"tab": [tab]})
+        assert not found.get("fault") and found["blocks"], (tab, found)
+        assert not [block for block in found["blocks"] if block["kind"] == "fault"], tab
+
+
+@pytest.mark.parametrize(
+    "change", [{"split": "all"}, {"visual_of_text": ["a"]}, {"fingerprint": ""}, {"frames": None}]
+)
+def test_a_split_that_is_not_as_it_was_written_is_refused(space, tmp_path, change):
+    told = json.loads((space / "data/photos/shown.json").read_text())
+    (tmp_path / "shown.json").write_text(json.dumps(told | change))
+    with pytest.raises(DataFault, match="is not as xmr writes it"):
+        load_dataset(str(tmp_path), "test")
+
+
+def test_clips_truths_and_classes_are_shown_too(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [
+        [Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)) for _ in range(n)] for n in (3, 70)
+    ]
+    data = Dataset(
+        name="clips", split="test", captions=["a", "b", "c"], visual_of_text=np.array([0, 0, 1]), visual_ids=["x", "y"],
+        fingerprint="f", kind="clip", visuals=frames, columns={"length": [3, 70]},
+        truth=Truth(
+            lambda v, t: np.array([[1, np.nan, 0], [0, 1, 1]], np.float32)[np.ix_(v, t)], lambda v, t: None, False, "people"
+        ),
+    )  # fmt: skip
+    assert not write_shown(data, tmp_path / "clips", True, {})
+    found = load_dataset(tmp_path / "clips", "test")
+    assert [len(found.visuals[0]), len(found.visuals[1])] == [3, 24] and found.visuals[0][2].size == (30, 20)
+    both = np.arange(2), np.arange(3)
+    np.testing.assert_array_equal(found.truth.block(*both), data.truth.block(*both))
+    np.testing.assert_array_equal(
+        found.truth.pairs(np.array([0, 0, 1]), np.arange(3)), np.array([1, np.nan, 1], np.float32)
+    )
+    assert (found.truth.complete, found.truth.source, found.columns) == (False, "people", data.columns)
+
+
+def test_a_space_is_made_and_only_what_changed_is_pushed_again(place, hub, capsys):
+    words = [str(place / "towers"), "--space", "me/lab", "--with-data", "none"]
+    assert publish.main(words) == 0
+    assert f"{hub.address}/spaces/me/lab: pushed " in capsys.readouterr().out
+    hub.asked.clear()
+    (hub.folder("space", "me/lab") / "notes.md").write_text("the owner's own")
+    (hub.folder("space", "me/lab") / "xmr/old.py").write_text("of a version before")
+    assert publish.main(words) == 0
+    assert "pushed" in capsys.readouterr().out and not any(asked.startswith("PUT") for asked in hub.asked)
+    there = hub.files("space", "me/lab")
+    assert "notes.md" in there and "xmr/old.py" not in there
+    assert publish.main(words) == 0
+    assert "nothing changed" in capsys.readouterr().out
+
+
+def test_the_folder_serves_itself(space, tmp_path):
+    """As a Space does: `python app.py`, from wherever, with nothing of this repository."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "XMR_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    app = subprocess.Popen(
+        [sys.executable, str(space / "app.py"), "--port", str(port)],
+        cwd=tmp_path,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    try:
+        for line in app.stdout:
+            lines.append(line)
+            if line.startswith("The page can be opened"):
+                break
+        client = Client(f"http://127.0.0.1:{port}/", verbose=False)
+        (run,) = client.predict(api_name="/runs")
+        assert (run["name"], run["dataset"]) == ("info_nce-all", "data/photos"), lines
+        found = client.predict("red on blue", ["info_nce-all"], 3, api_name="/search")["runs"]["info_nce-all"]
+        assert len(found["results"]) == 3  # by its own towers
+    finally:
+        app.terminate()
+        app.wait(30)

@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from xmr.allowed import is_hash_of, place_of
 from xmr.cache import cache_folder
 from xmr.captions import TextsRead
-from xmr.data.dataset import DataFault, Dataset
+from xmr.data.dataset import DataFault, Dataset, called
 from xmr.devices import device
 from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
@@ -104,6 +104,13 @@ def frozen_features(
         visual, text, encoder_hash = dataset.visual_features, dataset.text_features, ""
     else:
         encoder = encoder or dataset.encoder
+        if dataset.kept_features is not None:
+            if (known := dataset.kept_features.get(called(encoder))) is None or kind != "pooled":
+                raise DataFault(
+                    f"{dataset.name} is here to be shown only: no encoder reads copies of its pictures, and {kind} features of "
+                    f"{encoder!r} were not kept"
+                )
+            return Frozen(known[1], known[2], encoder, known[0])
         if dataset.visuals is None:
             raise DataFault(
                 f"{dataset.name} has features and no pictures, so no encoder ({encoder!r}) can read it"

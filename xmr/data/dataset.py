@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -55,6 +56,12 @@ class Truth:
             pairs=lambda v, t: pairs(visuals[v], texts[t]),
             t2v=self.t2v and self.t2v.some(visuals, texts),
         )
+
+
+def called(encoder: str) -> str:
+    """What an encoder is called in `Dataset.kept_features`, wherever its folder lies."""
+    scheme, colon, place = encoder.partition("local-dir:")
+    return f"{scheme}{colon}{Path(place).name}" if colon else encoder
 
 
 class Rows(Sequence[Any]):
@@ -115,6 +122,9 @@ class Dataset:
     hard_captions: list[str] = field(default_factory=list)
     visual_of_hard: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     encoder: str = ""  # the encoder that this dataset is usually read with
+    # Of a split that is here to be shown: hash, and pooled features (N_v, D) and (N_t, D), by encoder. Its visuals, if there are
+    # any, are copies, which no encoder reads.
+    kept_features: dict[str, tuple[str, np.ndarray, np.ndarray]] | None = None
     about: dict[str, Any] = field(default_factory=dict)  # facts for people: source, licence, ceilings
     faults: dict[str, int] = field(default_factory=dict)
 
@@ -154,7 +164,7 @@ class Dataset:
         ):
             if part is not None and len(part) != length:
                 raise DataFault(f"{where}: {name} has {len(part)} rows where there are {length}")
-        if self.visuals is None and self.visual_features is None:
+        if self.visuals is None and self.visual_features is None and self.kept_features is None:
             raise DataFault(f"{where} has neither pictures nor features")
 
     @cached_property

@@ -24,6 +24,7 @@ from xmr.data.names import ENDINGS, VIDEOS, ending_with
 from xmr.data.pairs import is_table, pair_tables, pairs
 from xmr.data.precomp import precomp, stems
 from xmr.data.shards import expanded, shard_files, shards
+from xmr.data.shown import is_shown, shown
 from xmr.data.tables import header
 from xmr.data.videofolder import holds_videos, videofolder
 from xmr.registry import Entry, Registry, unknown
@@ -46,6 +47,7 @@ for kind in (
     classfolder,
     precomp,
     class_views,
+    shown,
 ):
     KINDS.register(kind)
 MEASURED = (
@@ -154,6 +156,8 @@ def kind_of(source: str | Path, download: bool = True) -> str:
 
 def _kind_of_folder(folder: Path) -> str:
     """The name of the layout that a folder has; "" where it has none."""
+    if is_shown(folder):
+        return "shown"
     if stems(folder):
         return "precomp"
     if any((folder / name).is_file() for name in TABLES):

@@ -261,6 +261,12 @@ def needs_transformers(source: str) -> bool:
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
 
 
+def transformers_is_needed(name: str) -> bool:
+    """Whether the encoder of that name reads texts with Hugging Face's package, as far as its name tells."""
+    source = weights.parts(name)[0]
+    return not name.startswith(SCHEMES) and source in open_clip.list_models() and needs_transformers(source)
+
+
 class Prepared:
     """`count` items that threads `prepare` in their order, up to `ahead` of them before they are asked for."""
 
@@ -319,6 +325,8 @@ def features(
     A clip's frames give (N_v, T, D); what stands in the place of captions may be pictures (`gallery_visuals`). Two processes that ask at once wait for each other.
     Raises ValueError where the dataset has no pictures, or features are not finite.
     """
+    if dataset.kept_features is not None:
+        raise ValueError(f"{dataset.name} is here to be shown only, so {encoder!r} does not read it")
     if dataset.visuals is None:
         raise ValueError(f"{dataset.name} has features but no pictures, so {encoder!r} can't encode it")
     loaded = load_encoder(encoder)

@@ -5,5 +5,6 @@ Only files that a run.json vouches for leave a run's folder, with a run.json in 
 
 from xmr.publishing.folders import Synced, check_paths, sync
 from xmr.publishing.repositories import write_repository
+from xmr.publishing.space import Space, write_space
 
-__all__ = ["Synced", "check_paths", "sync", "write_repository"]
+__all__ = ["Space", "Synced", "check_paths", "sync", "write_repository", "write_space"]

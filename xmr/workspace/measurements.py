@@ -33,6 +33,7 @@ from xmr.analysis import (
 )
 from xmr.checkpoints.towers import path_words
 from xmr.core import Direction, PairWeights
+from xmr.data.dataset import called
 from xmr.evidence import CaptionSimilarity, Evidence
 from xmr.losses import LOSSES
 from xmr.metrics import headline
@@ -263,8 +264,11 @@ def sources(workspace: Workspace, split: str, apart: str = "") -> Evidence:
 def _sources(workspace: Workspace, split: str) -> Evidence:
     data = workspace.dataset(split)
 
-    def features() -> tuple[np.ndarray, np.ndarray | None]:
-        frozen = workspace.embedder.frozen_features(data, workspace.any_encoder["name"])
+    def features() -> tuple[np.ndarray | None, np.ndarray | None]:
+        encoder = workspace.any_encoder["name"]
+        if data.kept_features is not None and called(encoder) not in data.kept_features:
+            return None, None  # captions are compared by their words
+        frozen = workspace.embedder.frozen_features(data, encoder)
         return frozen.visual, frozen.text
 
     return Evidence(data.captions, features)
