@@ -356,6 +356,25 @@ def ladder(
 
 
 @oracle
+def graded_relevance(
+    s, positives, negatives, temperature=0.07, threshold=0.5, weight=0.5, text=None, upright=True, **_
+):
+    first = info_nce(s, positives, negatives, temperature)
+    values = []
+    for i, row in enumerate(s):
+        grade = {j: _evidence(i, j, s, positives, text, upright) for j in negatives[i]}
+        total, grades = 0.0, 0.0
+        for j in negatives[i]:
+            lower = [k for k in negatives[i] if grade[k] < grade[j]]
+            if grade[j] >= threshold and lower:
+                own = exp(row[j] / temperature)
+                total += grade[j] * -log(own / (own + sum(exp(row[k] / temperature) for k in lower)))
+                grades += grade[j]
+        values.append(first[i] + (weight * total / grades if grades and positives[i] else 0.0))
+    return values
+
+
+@oracle
 def soft_labels(
     s,
     positives,

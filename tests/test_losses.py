@@ -222,7 +222,7 @@ class TestContract:
         assert (weights(name, pairs)[pairs.positives] <= 0).all()
 
     def test_a_negative_is_never_pulled_up(self, name):
-        if name in ATTRACTS_NEGATIVES | SHARES_GRADIENT | TEACHER | {"ladder"}:
+        if name in ATTRACTS_NEGATIVES | SHARES_GRADIENT | TEACHER | {"graded_relevance", "ladder"}:
             pytest.skip("its docstring says when it does")
         for seed in range(3):
             pairs = problem(seed)
@@ -342,6 +342,8 @@ def one_each(seed):
         (problem, 1, "hard_reweighted", {"beta": 0.0}, "debiased", {}, 0),
         (problem, 1, "hard_reweighted", {"beta": 0.0, "prior": 0.0}, "info_nce", {"temperature": 0.5}, 0),
         (problem, 1, "hardness_weighted", {"alpha": 0.0}, "info_nce", {}, 0),
+        (problem, 1, "graded_relevance", {"weight": 0.0}, "info_nce", {}, 0),
+        (problem, 1, "graded_relevance", {"threshold": 1.0}, "info_nce", {}, 0),
         (problem, 1, "peer_distillation", {"weight": 0.0}, "info_nce", {}, 0),
         (problem, 1, "soft_labels", {"weight": 0.0, "temperature": 0.5}, "info_nce", {"temperature": 0.5}, 0),
         (one_each, 5, "double_triplet", {"margin": 0.4}, "sum_of_hinges", {"margin": 0.2}, 0),
@@ -470,7 +472,7 @@ def test_gravitation_by_difficulty_needs_no_within_scores_and_weighs_the_difficu
 
 
 def test_losses_that_look_within_a_modality_say_so():
-    for name in ("gravitation", "ladder", "peer_distillation", "soft_labels"):
+    for name in ("graded_relevance", "gravitation", "ladder", "peer_distillation", "soft_labels"):
         with pytest.raises(ValueError, match=r"needs the (scores|similarities)"):
             loss_value(name, square(1))
 

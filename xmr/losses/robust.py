@@ -20,6 +20,10 @@ from xmr.losses.softmax import info_nce
 from xmr.registry import Range, needs
 from xmr.selection import caption_evidence, visual_evidence
 
+FAINT = (
+    -1e4
+)  # a logit below the highest that adds nothing to a sum, and leaves the slopes of the others their digits
+
 
 @LOSSES.register
 def complementary(
@@ -81,6 +85,44 @@ def ladder(
     low = torch.where(both, lowest(pairs.scores, upper), 0.0)
     high = torch.where(both, highest(pairs.scores, lower), 0.0)
     return first + weight * (margin_second + high - low).relu() * both
+
+
+@LOSSES.register
+@needs("text_scores")
+def graded_relevance(
+    pairs: Pairs,
+    *,
+    temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.02, 0.3))] = 0.07,
+    threshold: Annotated[float, Range(0, 1, search=(0.2, 0.9))] = 0.5,
+    weight: Annotated[float, Range(0, 2, search=(0.1, 1))] = 0.5,
+) -> Tensor:
+    """info_nce, and of what nobody annotated the likely must be picked out among the less likely, each by its grade.
+
+    info_nce + weight·Σ R·-log( exp(s/τ) / (exp(s/τ) + Σ{R' < R} exp(s'/τ)) ) / Σ R over negatives of R ≥ threshold, R the
+    similarity of captions
+    Weights: those of info_nce, and weight·R/(τ·ΣR) times a softmax over what is less likely: a likely negative is pulled up against
+        those and pushed down against the annotated match.
+    Relations: info_nce with weight 0; a `ladder` with a rung for each grade. `soft_labels` prescribes shares, this an order.
+    Reference: after Zhu et al., Generalized Contrastive Learning for Multi-Modal Retrieval and Ranking, 2024,
+        https://arxiv.org/abs/2404.08535, which weighs the cross-entropy of a pair by its grade
+    Deviation: GCL's equations were not read, only what others say of them; its grades are given with the pairs, here they are the largest similarity to an annotated
+        caption, from whatever text similarity the pairs carry, and what has a lower grade is what a pair is picked out among.
+    """
+    negatives, logits = pairs.negatives, pairs.scores / temperature
+    # Without a caption to compare with, the grade is the lowest.
+    grade = torch.where(negatives, caption_evidence(pairs).clamp(min=-2), -torch.inf)
+    # What is no negative stands so far below all that its share is none, and near enough to leave the others their digits.
+    nothing = torch.where(negatives.any(1), lowest(logits.detach(), negatives) - 100, 0.0)[:, None]
+    rising, order = grade.sort(1)
+    sums = torch.where(negatives, logits, nothing).gather(1, order).logcumsumexp(1)
+    # The first of equal grade: what stands before it has a lower one.
+    first = torch.searchsorted(rising, grade.contiguous())
+    below = sums.gather(1, (first - 1).clamp(min=0))
+    counts = negatives & (grade >= threshold) & (grade > lowest(grade, negatives)[:, None])
+    share = torch.where(counts, grade, 0.0)
+    share = share / share.sum(1, keepdim=True).clamp(min=torch.finfo(share.dtype).tiny)
+    graded = torch.where(counts, share * softplus(below - logits), 0.0).sum(1)
+    return info_nce(pairs, temperature=temperature) + weight * graded * pairs.positives.any(1)
 
 
 @LOSSES.register
