@@ -1,6 +1,7 @@
 """Runs on the Hub, read and pushed, on a Hub of this machine; every fault is one sentence."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tests.test_scripts import command
 from xmr import hub as ours
 from xmr.checkpoints import RunRefused, list_runs, load_run
 from xmr.hub import HubFault, Repository, push
+from xmr.views import TABS, view
+from xmr.workspace.pages import open_pages
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 WRITER = Repository("me/loss")
@@ -206,3 +209,17 @@ def test_without_a_network_nothing_is_tried(hub, folder):
     with pytest.raises(RunRefused, match="me/loss is not on this machine, and the Hub can't be reached \\("):
         load_run("hf-hub:me/loss")
     assert ours.unreachable()
+
+
+def test_a_server_fetches_nothing_that_a_run_names(hub, runs, tmp_path):
+    laid(hub, "evil/x", "info_nce")
+    shutil.copytree(runs / "info_nce", tmp_path / "runs/strange")
+    path = tmp_path / "runs/strange/run.json"
+    about = json.loads(path.read_text())
+    about["config"] |= {"selector": "agreement", "selector_params": {"runs": "hf-hub:evil/x"}}
+    path.write_text(json.dumps(about))
+    (page,) = pages = open_pages(tmp_path / "runs")
+    assert [*page.runs] == ["strange"]
+    for tab in TABS:
+        assert view(pages, {"tab": [tab]}).get("blocks")
+    assert not hub.asked

@@ -78,7 +78,10 @@ def test_imports_point_down_and_heavy_libraries_have_one_home(path):
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/*.py")), ids=lambda p: p.name)
 def test_scripts_do_not_import_the_page(path):
-    assert not [name for name in imports(path) if name.startswith(("xmr.page", "gradio"))]
+    # gradio_client, a package of its own, asks a page that is served elsewhere.
+    assert not [
+        name for name in imports(path) if name.startswith("xmr.page") or name.split(".")[0] == "gradio"
+    ]
 
 
 def test_every_part_has_a_layer():

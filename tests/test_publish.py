@@ -15,7 +15,7 @@ import yaml
 from gradio_client import Client
 from PIL import Image
 
-from scripts import combine, publish, train
+from scripts import check_space, combine, publish, train
 from tests import tiny
 from tests.hub_server import environment
 from tests.test_encoders import save_tiny
@@ -389,7 +389,7 @@ def test_a_space_is_made_and_only_what_changed_is_pushed_again(place, hub, capsy
     assert "nothing changed" in capsys.readouterr().out
 
 
-def test_the_folder_serves_itself(space, tmp_path):
+def test_the_folder_serves_itself(space, tmp_path, capsys):
     """As a Space does: `python app.py`, from wherever, with nothing of this repository."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -420,6 +420,10 @@ def test_the_folder_serves_itself(space, tmp_path):
         assert (run["name"], run["dataset"]) == ("info_nce-all", "data/photos"), lines
         found = client.predict("red on blue", ["info_nce-all"], 3, api_name="/search")["runs"]["info_nce-all"]
         assert len(found["results"]) == 3  # by its own towers
+        assert check_space.main([client.src]) == 0
+        assert "1 runs; 1 of 1 that were asked answer a search" in capsys.readouterr().out
     finally:
         app.terminate()
         app.wait(30)
+    assert check_space.main([f"http://127.0.0.1:{port}"]) == 1
+    assert f"http://127.0.0.1:{port} does not answer: " in capsys.readouterr().err
