@@ -224,8 +224,8 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
         def block_thread(self):
             told["blocked"] = True
 
-    def opened(checkpoints, dataset, recall, verdicts):
-        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall)
+    def opened(checkpoints, dataset, recall, verdicts, truth_files):
+        told.update(checkpoints=checkpoints, dataset=dataset, recall=recall, truth_files=truth_files)
         workspace = make_workspace(tmp_path)
         return [Page("shapes", "", dict(workspace.runs), lambda: workspace)]
 
@@ -237,11 +237,12 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
     monkeypatch.setattr(app, "free_port", lambda host, port: port)
     monkeypatch.setattr(app, "allow_only", lambda names: told.update(allowed=names))
     monkeypatch.setattr(os, "setpriority", lambda *_: None)  # of this thread, it could not be taken back
-    app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0"])
+    app.main(["--checkpoints", "runs", "--dataset", "emoji", "--host", "0.0.0.0", "--truth-files", "coco"])
     said = capsys.readouterr().out
     assert "half_written: run.json ends in the middle" in said and said.endswith("\nhttp://localhost:7999/\n")
     assert "Ready in" in said and told["allowed"] == [] and told["warm"] and told["blocked"]
     assert (told["checkpoints"], told["dataset"], told["recall"]) == ("runs", "emoji", 1.0)
+    assert told["truth_files"] == "coco"
     assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
     assert told["run_history"] is False and told["ssr_mode"] is False
 
