@@ -116,7 +116,7 @@ def graded_relevance(
     rising, order = grade.sort(1)
     sums = torch.where(negatives, logits, nothing).gather(1, order).logcumsumexp(1)
     # The first of equal grade: what stands before it has a lower one.
-    first = torch.searchsorted(rising, grade.contiguous())
+    first = torch.searchsorted(rising.contiguous(), grade.contiguous())
     below = sums.gather(1, (first - 1).clamp(min=0))
     counts = negatives & (grade >= threshold) & (grade > lowest(grade, negatives)[:, None])
     share = torch.where(counts, grade, 0.0)
