@@ -289,7 +289,7 @@ def test_a_folder_of_pictures_tells_which_are_in_train_too(tmp_path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0
     (told,) = (line for line in out.splitlines() if "identical" in line)
-    assert told.startswith("  1 of 1 test pictures are identical to pictures of the train split")
+    assert told.startswith("  1 of 1 test pictures is identical to pictures of the train split")
     (warned,) = (line for line in err.splitlines() if "missing" in line)
     assert warned.startswith("warning: ") and "gone.png" in warned and ".py" not in err
 

@@ -83,7 +83,7 @@ def test_pictures_that_look_the_same_are_equal_whatever_their_files(small):
         "nearly": {"visuals": 0, "pairs": 0, "first": []},
         "captions": 1,
     }
-    assert any("1 of 2 test pictures are identical to pictures of the train split" in one for one in said(test, found))  # fmt: skip
+    assert any("1 of 2 test pictures is identical to pictures of the train split" in one for one in said(test, found))  # fmt: skip
 
 
 def test_a_picture_that_can_not_be_decoded_equals_none(small):

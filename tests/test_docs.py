@@ -37,12 +37,15 @@ def anchors(text):
 
 
 def commands(text):
-    """(script, words) of every command: in blocks of shell, of which lines may go on, and in a line of text."""
+    """(script, words) of every command, by its file or as `xmr NAME`: in blocks of shell, of which lines may go on, and in a
+    line of text."""
     blocks = [block.replace("\\\n", " ") for kind, block in FENCE.findall(text) if kind == "sh"]
     spans = re.findall(r"`([^`]+)`", FENCE.sub("", text))
     for one in [*blocks, *(f"python {span.removeprefix('python ')}" for span in spans)]:
-        for found in re.finditer(r"python ((?:[\w-]+/)*[\w-]+\.py)([^\n;]*)", one):
-            yield found[1], shlex.split(found[2], comments=True)
+        for found in re.finditer(
+            r"(?:python ((?:[\w-]+/)*[\w-]+)\.py|^xmr (\w+))([^\n;]*)", one, re.MULTILINE
+        ):
+            yield f"{found[1] or found[2]}.py", shlex.split(found[3], comments=True)
 
 
 def options_of(script):

@@ -95,7 +95,7 @@ def again(words: Sequence[str], port: int) -> str:
             skip = word == "--port" and not skip
             continue
         kept.append(word)
-    return shlex.join(["python", "app.py", *kept, "--port", str(port)])
+    return f"{program('app')} {shlex.join([*kept, '--port', str(port)])}"
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -97,7 +97,7 @@ def in_train(record: Mapping[str, Any], split: str) -> str:
     of = f" of {size:,}" if isinstance(size, int) else ""
     what = "clips" if record.get("kind") == "clip" else "pictures"
     return (
-        f"{count:,}{of} {split} {what} are identical to {what} of the train split: what was learned by heart counts "
+        f"{count:,}{of} {split} {what} {'is' if count == 1 else 'are'} identical to {what} of the train split: what was learned by heart counts "
         f"as found, so the {split} figures are too good"
     )
 

@@ -337,7 +337,8 @@ def _zero_shot(
     """The frozen encoders of the runs, why one is not shown, and whether one is still read in the background, as it
     is where the answer has a time to come in."""
     rows, reason, awaited = {}, "", False
-    encoders = [workspace.run(name).began_with for name in names]
+    # A model as it is has the row of its encoder by itself.
+    encoders = [run.began_with for run in map(workspace.run, names) if not run.untrained]
     # One may have been named by several paths: the first name stands for it.
     known = {one.get("hash") or one["name"]: one for one in reversed(encoders)}
     for name, digest in dict.fromkeys(
