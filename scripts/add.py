@@ -4,6 +4,7 @@
     python scripts/add.py --dataset blocks --model tiny=checkpoints/encoders/blocks --trained-with tiny=siglip --out runs
     python scripts/add.py --dataset path/to/folder --model new=epoch_5.pt --config my-vit.json --out runs
     python scripts/add.py --dataset path/to/folder --embeddings ours=img.npy,txt.npy --out runs
+    torchrun --nproc-per-node 4 scripts/add.py …    four processes share out what is embedded
 
 A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder (local-dir:DIR or DIR) of open_clip, or of a CLIP or
 SigLIP of transformers or sentence-transformers, or the weights that open_clip's trainer wrote: FILE, whose shapes tell the architecture, MODEL:FILE, or FILE and --config. Loss weights and false
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -33,9 +35,9 @@ from scripts import told
 from scripts.command import Bars, reader, say
 from scripts.embeddings import check_rows, tell_chance, two_arrays, unit
 from scripts.options import add_device, add_strict, data_params
-from scripts.train import of_test
+from scripts.train import launcher, of_test
 from xmr.allowed import allow_only, is_allowed
-from xmr.checkpoints import Run, as_if_trained, is_started, save_model
+from xmr.checkpoints import as_if_trained, is_started, save_model
 from xmr.checkpoints.folder import check_name
 from xmr.checksums import digest
 from xmr.core import TrainConfig
@@ -43,9 +45,10 @@ from xmr.data import SPLITS, Dataset
 from xmr.data.sources import pinned
 from xmr.data.summary import described
 from xmr.embedding import as_kept, zero_shot
-from xmr.locks import holding
+from xmr.locks import held_for_all
 from xmr.losses import LOSSES
 from xmr.metrics import headline
+from xmr.processes import first
 from xmr.registry import unknown
 from xmr.scoring import split_metrics
 from xmr.words import program
@@ -54,9 +57,9 @@ SAMPLE = 256  # visuals of validation on which models of other activations are t
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
-    command = f"{program('add')} {shlex.join(sys.argv[1:] if argv is None else argv)}"
-    return told(lambda: run_all(options, command), "the same command goes on: features are kept")
+    command = f"{launcher('add')} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    advice = "the same command goes on: features are kept"
+    return told(lambda: run_all(parse(argv), command), advice, shared=True)
 
 
 def run_all(options: argparse.Namespace, command: str) -> int:
@@ -88,13 +91,11 @@ def run_all(options: argparse.Namespace, command: str) -> int:
     config = TrainConfig(dataset=options.dataset, dataset_params=params, matcher="")
     try:
         for name, encoders in named.items():
-            with holding(out / name):
-                run = add(out / name, encoders, losses.get(name, ""), config, data, command, bars)
-            tell(run, data)
+            with held_for_all(out / name):
+                add(out / name, encoders, losses.get(name, ""), config, data, command, bars)
         for name, sides in arrays.items():
-            with holding(out / name):
-                run = add_embeddings(out / name, sides, losses.get(name, ""), config, data, command)
-            tell(run, data)
+            with held_for_all(out / name):
+                add_embeddings(out / name, sides, losses.get(name, ""), config, data, command)
     finally:
         bars.close()
     print(f"compare them: {program('app')} {shlex.join(['--checkpoints', options.out, *allowed(named)])}")
@@ -109,7 +110,7 @@ def add(
     data: dict[str, Dataset],
     command: str,
     bars: Bars,
-) -> Run:
+) -> None:
     """Writes the run of that of the `encoders` which is best on validation."""
     from xmr.encoders import load_encoder
 
@@ -126,15 +127,10 @@ def add(
                 f"{folder.name}: its own {name}, {own[name]:.4g}, is outside what {loss} can have; it is looked at with {value:.4g}"
             )
     dim = sides[0].shape[-1]
-    return save_model(
-        folder,
-        replace(config, encoder=encoder, loss=loss, loss_params=params),
-        described(data),
-        {"name": encoder, "hash": loaded.hash, "visual_dim": dim, "text_dim": dim},
-        {"validation": validation, "test": split_metrics(data["test"], *sides)},
-        sides,
-        command,
-    )
+    about = {"name": encoder, "hash": loaded.hash, "visual_dim": dim, "text_dim": dim}
+    metrics = {"validation": validation, "test": split_metrics(data["test"], *sides)}
+    looked = replace(config, encoder=encoder, loss=loss, loss_params=params)
+    first(lambda: save(folder, looked, data, about, metrics, sides, command))
 
 
 def best_of(name: str, encoders: Sequence[str], validation: Dataset, bars: Bars) -> str:
@@ -162,7 +158,7 @@ def add_embeddings(
     config: TrainConfig,
     data: dict[str, Dataset],
     command: str,
-) -> Run:
+) -> None:
     """Writes the run of embeddings (N_v, D) and (N_t, D) of the test split. Raises ValueError where they are not of it."""
     test, loss = data["test"], loss or "info_nce"
     check_rows(folder.name, sides, test)
@@ -173,7 +169,7 @@ def add_embeddings(
     dim = sides[0].shape[1]
     encoder = {"name": "", "hash": identity, "visual_dim": dim, "text_dim": dim}
     looked = replace(config, loss=loss)
-    return save_model(folder, looked, described(data), encoder, {"test": metrics}, kept, command)
+    first(lambda: save(folder, looked, data, encoder, {"test": metrics}, kept, command))
 
 
 def arrays_of(name: str, text: str) -> list[np.ndarray]:
@@ -184,7 +180,17 @@ def arrays_of(name: str, text: str) -> list[np.ndarray]:
     return two_arrays(name, paths)
 
 
-def tell(run: Run, data: dict[str, Dataset]) -> None:
+def save(
+    folder: Path,
+    config: TrainConfig,
+    data: dict[str, Dataset],
+    encoder: dict[str, Any],
+    metrics: dict[str, dict[str, float]],
+    sides: Sequence[np.ndarray],
+    command: str,
+) -> None:
+    """Writes a run and tells of it."""
+    run = save_model(folder, config, described(data), encoder, metrics, sides, command)
     values = ", ".join(f"{key} {value:.4g}" for key, value in run.loss_values.items())
     looked = f"looked at as if trained with {run.config.loss} ({values})"
     print(f"{run.path}: test {of_test(run, data.__getitem__)}; {looked}")

@@ -4,6 +4,7 @@
     python scripts/evaluate.py runs/info_nce runs/siglip --split validation --json
     python scripts/evaluate.py --embeddings img.npy txt.npy --dataset path/to/folder
     python scripts/evaluate.py --embeddings img.npy txt.npy --dataset coco --truth eccv --truth cxc
+    torchrun --nproc-per-node 4 scripts/evaluate.py runs    four processes share out what is embedded and ranked
 
 A folder of run folders stands for the runs in it. Runs of several data sets have a table for each of them. --json has the
 same figures: "metrics" of each run with the keys of run.json, all shares in per cent (rsum, the sum of six of them, goes to
@@ -71,8 +72,7 @@ from xmr.store import Judged, Verdict, credited, judged, read_verdicts, verdicts
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
-    return told(lambda: run_all(options))
+    return told(lambda: run_all(parse(argv)), shared=True)
 
 
 def run_all(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
     python scripts/train.py --dataset blocks --loss max_of_hinges info_nce siglip polynomial
     python scripts/train.py --dataset path/to/folder --loss info_nce --set temperature=0.05 --set hidden=512
     python scripts/train.py --dataset path/to/folder --encoder local-dir:DIR --loss info_nce --tune all --epochs 3
+    torchrun --nproc-per-node 4 scripts/train.py …    four processes that share out each batch, an accelerator each where there are some
 
 A parameter of --set belongs to the loss, the matcher, the selector or the dataset; where two have one of that name,
 write which: --set loss.margin=0.3. One that only some of the losses have is given to those.
@@ -40,6 +41,7 @@ from xmr.embedding import zero_shot
 from xmr.locks import holding
 from xmr.matchers import MATCHERS
 from xmr.metrics import by_chance, evaluate_embeddings, headline, is_chance
+from xmr.processes import asked, first, mine
 from xmr.training import TrainingDiverged, plateau, train
 from xmr.words import program
 
@@ -50,21 +52,24 @@ TOWERS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(argv)
-    command = f"{program('train')} " + shlex.join(sys.argv[1:] if argv is None else argv)
-    return told(lambda: run_all(options, command), "the same command with --resume goes on")
+    command = f"{launcher('train')} {shlex.join(sys.argv[1:] if argv is None else argv)}"
+    return told(lambda: run_all(parse(argv), command), "the same command with --resume goes on", shared=True)
+
+
+def launcher(name: str) -> str:
+    """What starts the script, before its arguments."""
+    if asked() == 1:
+        return program(name)
+    own = program(name).removeprefix("python ")
+    whole = "" if own != program(name) else "--no-python "
+    return f"torchrun --nproc-per-node {asked()} {whole}{own}"
 
 
 def run_all(options: argparse.Namespace, command: str) -> int:
     """Trains what is not trained yet, one run after the other on data that is read once; returns the exit code."""
     start = started = began()
     options.dataset = pinned(options.dataset)
-    code, left = 0, []
-    for folder, config in plan(options):
-        if options.resume and is_finished(folder):
-            print(f"{folder} is finished already")
-        else:
-            left.append((folder, config))
+    code, left = 0, first(lambda: to_train(options))
     if not left:
         return 0
     config = left[0][1]
@@ -82,12 +87,23 @@ def run_all(options: argparse.Namespace, command: str) -> int:
             started = time.monotonic()
     finally:
         bars.close()
-    if len(left) > 1:
+    if len(left) > 1 and not mine():
         runs = [load_run(folder) for folder, _ in left if is_finished(folder)]
         best = max(runs, key=lambda run: headline(run.metrics["validation"])[1], default=None)
         words = f"; best on validation: {best.name}, test {of_test(best, load)}" if best else ""
         print(f"{len(left)} runs, {duration(started - start)} in all{words}")
     return code
+
+
+def to_train(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
+    """As `plan`, of what is not finished; says what is."""
+    left = []
+    for folder, config in plan(options):
+        if options.resume and is_finished(folder):
+            print(f"{folder} is finished already")
+        else:
+            left.append((folder, config))
+    return left
 
 
 def warn_of_encoder(config: TrainConfig, load: Callable[[str], Dataset], bars: Bars) -> None:
@@ -230,6 +246,8 @@ def run(
     except TrainingDiverged as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if mine():
+        return 0
     for line in outcome(load_run(folder), load, time.monotonic() - started):
         print(f"{folder}: {line}")
     return 0

@@ -18,6 +18,7 @@ LAYERS = [
         "disk_arrays",
         "hub",
         "locks",
+        "processes",
         "registry",
         "start",
         "tables",

@@ -11,17 +11,23 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from xmr.processes import asked, local_rank
+
 CHOICES = "auto|cpu|cuda[:N]|mps"
 _device = torch.device("cpu")
 
 
 def use_device(name: str) -> torch.device:
-    """Lets this process compute there; "auto" takes the accelerator where there is one. Raises ValueError where there is no
-    such device, naming those that there are."""
+    """Lets this process compute there; "auto" takes the accelerator where there is one, of several processes each its own. Raises
+    ValueError where there is no such device, naming those that there are."""
     global _device
     found = available()
     if name == "auto":
         name = "cuda" if "cuda" in found else found[-1]
+    if asked() > 1 and name.startswith("cuda:"):
+        raise ValueError(f"--device {name}: {asked()} processes take an accelerator each: --device cuda")
+    if asked() > 1 and name == "cuda":
+        name = f"cuda:{local_rank()}"
     if name not in found:
         raise ValueError(f"--device {name}: there is none here; there are auto, {', '.join(found)}")
     _device = torch.device(name)

@@ -74,7 +74,7 @@ def resumable_array(
     SHA-256: they are checked once per process, and what differs is made anew, with a warning. For who holds its folder.
     Raises CannotSave, on a full disk before the work.
     """
-    found = _opened(path, rows)
+    found = whole_array(path, rows)
     if found is not None:
         return found
     part = path.with_suffix(".part")
@@ -124,16 +124,8 @@ def resumable_array(
     return open_memmap(path, mode="r")
 
 
-def _tell(file: BinaryIO, path: Path, rows: int, array: np.ndarray, sha256: str) -> None:
-    """Writes down how many rows are done; they are on the disk before it."""
-    with saving(path):
-        os.fsync(file.fileno())
-    about = {"rows": rows, "shape": array.shape, "type": array.dtype.str, "sha256": sha256}
-    write(path.with_suffix(".json"), json.dumps(about))
-
-
-def _opened(path: Path, rows: int) -> np.ndarray | None:
-    """The array at `path`, if it is whole."""
+def whole_array(path: Path, rows: int) -> np.ndarray | None:
+    """The array (rows, …) that `resumable_array` made at `path`, memory-mapped; None where it is not there, not whole or altered."""
     if not path.exists():
         return None
     if _state(path) in _known:
@@ -143,6 +135,14 @@ def _opened(path: Path, rows: int) -> np.ndarray | None:
         return None
     _known.add(_state(path))
     return found[0]
+
+
+def _tell(file: BinaryIO, path: Path, rows: int, array: np.ndarray, sha256: str) -> None:
+    """Writes down how many rows are done; they are on the disk before it."""
+    with saving(path):
+        os.fsync(file.fileno())
+    about = {"rows": rows, "shape": array.shape, "type": array.dtype.str, "sha256": sha256}
+    write(path.with_suffix(".json"), json.dumps(about))
 
 
 def _vouched(path: Path, rows: int, least: int, otherwise: str) -> tuple[np.ndarray, int, Any] | None:

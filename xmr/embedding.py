@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from xmr.data.dataset import DataFault, Dataset, called
 from xmr.devices import device
 from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
+from xmr.processes import rows_of
 from xmr.words import program
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]  # what, rows done, rows in all
 Encoded = dict[tuple[str, str, str], np.ndarray]  # features by encoder, its hash, and their kind
-ROWS = 512  # embedded at once
+ROWS = 512  # averaged at once
 ENCODER = "ViT-B-32/laion2b_s34b_b79k"  # one that is often taken, to show how encoders are named
 
 
@@ -43,6 +44,7 @@ class Inputs:
 
     visual: np.ndarray
     text: np.ndarray | tuple[np.ndarray, np.ndarray]
+    rows: ClassVar[int] = 512  # embedded at once
 
     def visual_batch(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(np.asarray(self.visual[index], np.float32)).to(device())
@@ -171,15 +173,23 @@ def _encoder_reads(encoder: str, texts: tuple[str, ...]) -> TextsRead:
 
 @torch.no_grad()
 def embed(matcher: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
-    """Unit embeddings of all inputs, `as_kept`: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode.
+    """Unit embeddings of all inputs, `as_kept`: (N_v, E) and (N_t, E). Leaves the matcher in evaluation mode. Processes share
+    them out.
 
     Of a pair scorer they are those of its first stage.
     """
     matcher.eval()
-    visual = [matcher.pooled(matcher.visual(inputs.visual_batch(r))) for r in _blocks(len(inputs.visual))]
-    first, known = inputs.distinct_texts()
-    text = [matcher.pooled(matcher.text(inputs.text_batch(first[rows]))) for rows in _blocks(len(first))]
-    return as_kept(torch.cat(visual)), as_kept(torch.cat(text))[known]
+
+    def visual(rows: np.ndarray) -> np.ndarray:
+        return as_kept(matcher.pooled(matcher.visual(inputs.visual_batch(rows))))
+
+    def text(rows: np.ndarray) -> np.ndarray:
+        return as_kept(matcher.pooled(matcher.text(inputs.text_batch(distinct[rows]))))
+
+    distinct, known = inputs.distinct_texts()
+    sides = (len(inputs.visual), visual), (len(distinct), text)
+    visuals, texts = (rows_of(blocks(count, inputs.rows), make) for count, make in sides)
+    return visuals, texts[known]
 
 
 def as_kept(values: Tensor) -> np.ndarray:
@@ -214,8 +224,9 @@ def in_one_space(frozen: Frozen, name: str) -> tuple[np.ndarray, np.ndarray]:
     return visual, text
 
 
-def _blocks(count: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + ROWS, count)) for start in range(0, count, ROWS)]
+def blocks(count: int, rows: int) -> list[np.ndarray]:
+    """The numbers from 0 to `count`, so many at once."""
+    return [np.arange(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 # ---- of a trained run, or of a combination of some ---------------------------------------------------------

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from xmr.cache import cache_dir
 from xmr.disk import saving
+from xmr.processes import first
 
 _OURS: dict[str, Lock] = {}  # by the name of what this process writes
 
@@ -54,6 +55,14 @@ def holding(path: Path, wait: bool = False) -> Iterator[None]:
         holder.write_text(f"{_self()} since {since}", encoding="utf-8")
         let_go = held.pop_all()
     with let_go:
+        yield
+
+
+@contextmanager
+def held_for_all(path: Path) -> Iterator[None]:
+    """As `holding` without waiting; of processes that work together the first one holds it, for all of them."""
+    with ExitStack() as held:
+        first(lambda: held.enter_context(holding(path)))
         yield
 
 

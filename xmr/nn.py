@@ -20,6 +20,7 @@ from xmr.losses import LOSSES, symmetric
 from xmr.losses.base import learnable
 from xmr.losses.batch import unchunkable
 from xmr.losses.chunked import SMALL, chunked_loss
+from xmr.processes import gathered, processes
 from xmr.registry import Entry, unknown
 from xmr.selection import ACTIONS, SELECTORS, blended, score_moments, suspected, treat
 
@@ -340,41 +341,6 @@ def latest(kept: Side, rows: Side, count: int) -> Side:
         name: torch.cat([kept[name].to(part), part.detach()] if name in kept else [part.detach()])[-count:]
         for name, part in rows.items()
     }
-
-
-def processes() -> int:
-    """How many processes torch.distributed has; 1 where it does not run."""
-    running = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if running else 1
-
-
-@torch.compiler.disable
-def gathered(rows: Tensor) -> Tensor:
-    """The rows of all processes, one after another, which may differ in number; gradients are summed over processes."""
-    return _Gather.apply(rows)
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(processes())]
-        distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-        sizes = [int(count) for count in counts]
-        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in sizes]
-        distributed.all_gather(parts, padded)
-        ctx.start, ctx.count = sum(sizes[: distributed.get_rank()]), len(rows)
-        found = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-        if not rows.is_floating_point():
-            ctx.mark_non_differentiable(found)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.contiguous().clone()
-        distributed.all_reduce(total)
-        return total[ctx.start : ctx.start + ctx.count]
 
 
 def _evidence(needs: Iterable[str], visual: Side, text: Side) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from xmr.embedding import (
     Inputs,
     Progress,
     as_kept,
+    blocks,
     embed,
     embed_dataset,
     embed_texts,
@@ -28,6 +29,7 @@ from xmr.embedding import (
     visual_states,
 )
 from xmr.metrics import choice_accuracy, evaluate_embeddings, evaluate_scores, winoground_scores
+from xmr.processes import rows_of, shares
 
 if TYPE_CHECKING:
     from xmr.checkpoints import Run
@@ -62,15 +64,16 @@ class ReadSplit:
         return as_kept(self.matcher.scores(self.visual[visuals], self.text[texts]))
 
     def matrix(self, progress: Progress | None = None) -> np.ndarray:
-        """Scores (N_v, N_t) float32 of all pairs."""
-        found = np.empty((len(self.visual), len(self.text)), np.float32)
-        every = np.arange(len(self.text))
-        for start in range(0, len(found), ROWS):
-            rows = np.arange(start, min(start + ROWS, len(found)))
-            found[rows] = self.block(rows, every)
+        """Scores (N_v, N_t) float32 of all pairs, of which processes share the rows out."""
+        count, every = len(self.visual), np.arange(len(self.text))
+
+        def scored(rows: np.ndarray) -> np.ndarray:
+            found = self.block(rows, every)
             if progress is not None:
-                progress("score pairs", rows[-1] + 1, len(found))
-        return found
+                progress("score pairs", min(shares() * (rows[-1] + 1), count), count)
+            return found
+
+        return rows_of(blocks(count, ROWS), scored)
 
 
 @torch.no_grad()

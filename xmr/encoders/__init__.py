@@ -30,11 +30,12 @@ from xmr.allowed import QUICK, SHIPPED, is_allowed, place_of
 from xmr.cache import cache_dir
 from xmr.data.dataset import Dataset
 from xmr.devices import cores, device, in_half
-from xmr.disk_arrays import resumable_array
+from xmr.disk_arrays import resumable_array, whole_array
 from xmr.encoders import transformers_folder, weights
 from xmr.encoders.tower import RATIO, Encoder, Kind
 from xmr.hub import unreachable
 from xmr.locks import holding
+from xmr.processes import each, led, mine, shares
 from xmr.registry import Registry, unknown
 
 __all__ = [
@@ -274,37 +275,41 @@ class Prepared:
         self.prepare, self.count, self.ahead, self.pool = prepare, count, ahead, pool
         self.begun: dict[int, Future[torch.Tensor]] = {}
 
-    def of(self, start: int, stop: int) -> list[torch.Tensor]:
-        """Those from `start` to `stop`."""
+    def of(self, rows: range) -> list[torch.Tensor]:
+        """Those of `rows`; after them comes what other processes have in between."""
         # The first one here: it may render all, and Ctrl-C can't reach a thread.
+        start, after = rows[0], rows[0] + shares() * len(rows)
         first = self.begun.pop(start).result() if start in self.begun else self.prepare(start)
-        for i in range(start + 1, min(stop + self.ahead, self.count)):
+        for i in (*rows[1:], *range(after, min(after + self.ahead, self.count))):
             if i not in self.begun:
                 self.begun[i] = self.pool.submit(self.prepare, i)
-        return [first, *(self.begun.pop(i).result() for i in range(start + 1, stop))]
+        return [first, *(self.begun.pop(i).result() for i in rows[1:])]
 
 
-def of_captions(
-    encoder: Encoder, captions: Sequence[str], kind: Kind
-) -> Callable[[int, int, np.ndarray | None], np.ndarray]:
-    """What computes features of some captions, after those before them: of equal ones the first is encoded, and the others
-    are copied from it."""
-    first: dict[str, int] = {}
-    known = np.array([first.setdefault(caption, row) for row, caption in enumerate(captions)])
+class Distinct:
+    """Captions of which equal ones are encoded once: the first, from which the others are copied."""
 
-    def texts(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
-        rows = known[start:stop]
-        new = np.flatnonzero(rows == np.arange(start, stop))
-        if len(new) == stop - start:
-            return encoder.encode_texts(captions[start:stop], kind)
-        found = encoder.encode_texts([captions[start + i] for i in new], kind) if len(new) else done[:0]
-        every = np.empty((stop - start, *found.shape[1:]), np.float32)
-        every[new] = found
-        for i in np.setdiff1d(np.arange(stop - start), new):
+    def __init__(self, captions: Sequence[str]):
+        first: dict[str, int] = {}
+        self.captions = captions
+        self.known = np.array([first.setdefault(caption, row) for row, caption in enumerate(captions)])
+
+    def new(self, rows: range) -> list[str]:
+        """Those of `rows` that are not met before."""
+        return [self.captions[i] for i in rows if self.known[i] == i]
+
+    def every(self, start: int, stop: int, found: np.ndarray | None, done: np.ndarray | None) -> np.ndarray:
+        """The features of the rows from `start` to `stop`, of those `found` of new ones and of what is `done` before."""
+        rows = self.known[start:stop]
+        new = rows == np.arange(start, stop)
+        if found is not None and new.all():
+            return found
+        every = np.empty((stop - start, *(done if found is None else found).shape[1:]), np.float16)
+        if found is not None:
+            every[new] = found
+        for i in np.flatnonzero(~new):
             every[i] = every[rows[i] - start] if rows[i] >= start else done[rows[i]]
         return every
-
-    return texts
 
 
 @contextmanager
@@ -320,7 +325,8 @@ def threads() -> Iterator[Executor]:
 def features(
     dataset: Dataset, encoder: str, kind: Kind = "pooled", progress: Progress | None = None
 ) -> Features:
-    """The features of every visual and caption of `dataset`, from the cache or computed into it.
+    """The features of every visual and caption of `dataset`, from the cache or computed into it; processes that work together
+    share them out, and need one cache.
 
     A clip's frames give (N_v, T, D); what stands in the place of captions may be pictures (`gallery_visuals`). Two processes that ask at once wait for each other.
     Raises ValueError where the dataset has no pictures, or features are not finite.
@@ -336,6 +342,13 @@ def features(
     folder = cache_dir("features", f"{loaded.hash}-{dataset.fingerprint}-{which}")
     batch = LARGE_BATCH if loaded.device.type == "cuda" else BATCH
     ahead = 0 if dataset.kind == "clip" else batch
+    captions = Distinct(dataset.captions) if dataset.gallery_visuals is None else None
+    rows = {"visual": len(dataset.visual_ids), "text": len(dataset.captions)}
+    words = {
+        "visual": "clips" if dataset.kind == "clip" else "pictures",
+        "text": "captions" if dataset.gallery_visuals is None else "gallery pictures",
+    }
+    report, found = progress or (lambda *_: None), {}
 
     def pixels(items: Sequence[Any], clips: bool) -> Prepared:
         def prepare(i: int) -> torch.Tensor:
@@ -343,38 +356,49 @@ def features(
 
         return Prepared(prepare, len(items), ahead, pool)
 
-    def visuals(start: int, stop: int, _: np.ndarray | None) -> np.ndarray:
-        found = shown.of(start, stop)
-        if dataset.kind == "image":
-            return loaded.encode_pixels(torch.cat(found), kind)
-        frames = loaded.encode_pixels(torch.cat(found))
-        return frames.reshape(len(found), -1, frames.shape[-1])
+    def part(name: str, start: int, stop: int) -> np.ndarray | None:
+        """What this process makes of the rows from `start` to `stop`: a batch; None where none is left for it."""
+        own = range(start, stop)[mine() * batch :][:batch]
+        if name == "text" and captions is not None:
+            texts = captions.new(own)
+            return loaded.encode_texts(texts, kind).astype(np.float16) if texts else None
+        if not own:
+            return None
+        items = (shown if name == "visual" else gallery).of(own)
+        if name == "text" or dataset.kind == "image":
+            return loaded.encode_pixels(torch.cat(items), kind).astype(np.float16)
+        frames = loaded.encode_pixels(torch.cat(items))
+        return frames.reshape(len(items), -1, frames.shape[-1]).astype(np.float16)
 
-    encode_captions = of_captions(loaded, dataset.captions, kind)
+    def fill(ask: Callable[..., list[np.ndarray | None]]) -> None:
+        def fill_one(name: str) -> None:
+            def compute(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
+                parts = [one for one in ask(name, start, stop) if one is not None]
+                made = np.concatenate(parts) if parts else None
+                if name == "text" and captions is not None:
+                    made = captions.every(start, stop, made, done)
+                if not np.isfinite(made).all():
+                    raise ValueError(
+                        f"{name} features of rows {start} … {stop - 1} are not finite in float16"
+                    )
+                return made
 
-    def texts(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
-        if dataset.gallery_visuals is None:
-            return encode_captions(start, stop, done)
-        return loaded.encode_pixels(torch.cat(gallery.of(start, stop)), kind)
+            heard = partial(report, f"encode {dataset.split} {words[name]}")
+            resumable_array(folder / f"{name}.npy", rows[name], compute, heard, batch * shares())
 
-    report = progress or (lambda *_: None)
+        with holding(folder, wait=True):
+            for name in rows:
+                fill_one(name)
 
-    def filled(name: str, what: str, rows: int, compute: Callable[..., np.ndarray]) -> np.ndarray:
-        def half(start: int, stop: int, done: np.ndarray | None) -> np.ndarray:
-            made = compute(start, stop, done).astype(np.float16)
-            if not np.isfinite(made).all():
-                raise ValueError(f"{name} features of rows {start} … {stop - 1} are not finite in float16")
-            return made
+    def see() -> None:
+        for name, count in rows.items():
+            found[name] = whole_array(folder / f"{name}.npy", count)
+            if found[name] is None:
+                raise ValueError(f"{folder} lies not on a disk of all processes: XMR_CACHE names one")
 
-        heard = partial(report, f"encode {dataset.split} {what}")
-        return resumable_array(folder / f"{name}.npy", rows, half, heard, batch)
-
-    second = "captions" if dataset.gallery_visuals is None else "gallery pictures"
-    with holding(folder, wait=True), threads() as pool:
+    with threads() as pool:
         shown = pixels(dataset.visuals, dataset.kind == "clip")
         gallery = None if dataset.gallery_visuals is None else pixels(dataset.gallery_visuals, False)
-        visual = filled(
-            "visual", "clips" if dataset.kind == "clip" else "pictures", len(dataset.visual_ids), visuals
-        )
-        text = filled("text", second, len(dataset.captions), texts)
-    return Features(visual, text, loaded.hash)
+        led(fill, part)
+    each(see)
+    return Features(found["visual"], found["text"], loaded.hash)

@@ -186,5 +186,7 @@ def peer_distillation(
 def _divergence(teacher: Tensor, student: Tensor, known: Tensor) -> Tensor:
     """KL( softmax(teacher) ‖ softmax(student) ) of each row's known pairs, (Q,)."""
     low = torch.finfo(student.dtype).min / 4
-    target, own = (torch.where(known, logits, low).log_softmax(1) for logits in (teacher, student))
+    target, own = (
+        torch.where(known, logits, low).log_softmax(1) for logits in (teacher.to(student), student)
+    )
     return torch.where(known, target.exp() * (target - own), 0.0).sum(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from xmr.core import DIRECTIONS, Ranking
 from xmr.metrics.inputs import Array, embeddings, matrix
 from xmr.metrics.measures import map_at_r, r_precision, recall_at_k
-from xmr.metrics.ranking import DOUBLE, Known, Slack, copies, norms, rank_one_way, steps
+from xmr.metrics.ranking import DOUBLE, Blocks, Known, Slack, copies, norms, rank_one_way, steps
 from xmr.metrics.summary import CUTOFFS
 
 ROWS = 256  # queries of a block of scores
@@ -110,17 +110,14 @@ def _metrics(v2t: Ranking, t2v: Ranking) -> dict[str, float]:
     return metrics
 
 
-def _products(queries: np.ndarray, gallery: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def _products(queries: np.ndarray, gallery: np.ndarray) -> Blocks:
     """Blocks of queries @ gallery.T, float64."""
     turned = gallery.T.astype(np.float64)
-    for start in range(0, len(queries), ROWS):
-        rows = slice(start, min(start + ROWS, len(queries)))
-        yield rows, queries[rows].astype(np.float64) @ turned
+    slices = [slice(start, min(start + ROWS, len(queries))) for start in range(0, len(queries), ROWS)]
+    return Blocks(slices, lambda rows: queries[rows].astype(np.float64) @ turned)
 
 
-def _ranked(
-    blocks: Iterator[tuple[slice, np.ndarray]], size: int, matches: Matches, slack: Slack | None = None
-) -> Ranking:
+def _ranked(blocks: Blocks, size: int, matches: Matches, slack: Slack | None = None) -> Ranking:
     counts = np.diff(matches.offsets)
     there = matches.items >= 0
     owner, item = np.repeat(np.arange(len(counts)), counts)[there], matches.items[there]

@@ -1,8 +1,12 @@
-"""From scores, or from embeddings by blocks of their product, to ranks."""
+"""From scores, or from embeddings by blocks of their product, to ranks.
+
+Processes that work together (`xmr.processes`) share the blocks out. Their rows are answered where they are counted; where the
+columns ask, each process counts the better rows of its own blocks, and the counts add up. So ranks are those of one process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,6 +14,7 @@ import numpy as np
 
 from xmr.core import Ranking
 from xmr.metrics.inputs import Array, embeddings, float32, groups, mask, matrix
+from xmr.processes import each, share_of
 
 BLOCK_BYTES = 24 << 20  # scores held at once
 WHOLE_BYTES = 64 << 20  # a half-precision gallery that is smaller than this as float32 is converted once
@@ -106,12 +111,14 @@ def rank_embeddings(
     text_group = groups(text_group, len(text), "text_group", f"row of text {text.shape}")
     ours, theirs = _Partners(visual_group, text_group), _Partners(text_group, visual_group)
     sizes = norms(visual), norms(text)
-    forth = products(visual, text, block), len(text), ours.of, Slack(visual, *sizes)
-    if theirs.counts.sum() > ONE_PASS_UP_TO * len(text):
-        back = products(text, visual, block), len(visual), theirs.of, Slack(text, *sizes[::-1])
-        return rank_one_way(*forth), rank_one_way(*back)
-    columns = _ColumnCounts(visual, text, theirs, sizes)
-    return rank_one_way(*forth, columns.add), columns.ranking()
+    one_pass = theirs.counts.sum() <= ONE_PASS_UP_TO * len(text)
+    columns = _ColumnCounts(visual, text, theirs, sizes) if one_pass else None
+    watch = None if columns is None else columns.add
+    forth = rank_one_way(products(visual, text, block), len(text), ours.of, Slack(visual, *sizes), watch)
+    if columns is not None:
+        return forth, columns.ranking()
+    slack = Slack(text, *sizes[::-1])
+    return forth, rank_one_way(products(text, visual, block), len(visual), theirs.of, slack)
 
 
 @np.errstate(invalid="ignore", over="ignore")
@@ -127,9 +134,10 @@ def rank_truth(
     visual, text = embeddings(visual, text)
     sizes = norms(visual), norms(text)
     of_visuals, of_texts = _known_of(truth, len(visual), len(text))
-    forth = products(visual, text, block), len(text), of_visuals, Slack(visual, *sizes)
-    back = products(text, visual, block), len(visual), of_texts, Slack(text, *sizes[::-1])
-    return rank_one_way(*forth), rank_one_way(*back)
+    return (
+        rank_one_way(products(visual, text, block), len(text), of_visuals, Slack(visual, *sizes)),
+        rank_one_way(products(text, visual, block), len(visual), of_texts, Slack(text, *sizes[::-1])),
+    )
 
 
 class Known(NamedTuple):
@@ -191,16 +199,44 @@ class Slack:
         return self.rounding * self.query_sizes[rows][query] * self.item_sizes[item]
 
 
+class Blocks(NamedTuple):
+    """Scores by blocks of rows: `scores` of each of `slices` are made when they are asked for, and used up."""
+
+    slices: Sequence[slice]
+    scores: Callable[[slice], np.ndarray]
+
+
+class Counted(NamedTuple):
+    """What is counted in some blocks, an array of each: ranks, positives of each query, and of a truth gains and unjudged."""
+
+    ranks: list[np.ndarray]
+    counts: list[np.ndarray]
+    gains: list[np.ndarray]
+    unjudged: list[np.ndarray]
+
+
 def rank_one_way(
-    blocks: Iterator[tuple[slice, np.ndarray]],
+    blocks: Blocks,
     gallery: int,
     known: Callable[[slice], Known],
     slack: Slack | None = None,
     watch: Callable[[np.ndarray], None] | None = None,
 ) -> Ranking:
-    """Ranking of all `blocks` of scores, which are used up; `watch` sees each with its positives set to -inf."""
-    ranks, counts, gains, unjudged = [], [], [], []
-    for rows, scores in blocks:
+    """Ranking of all `blocks`; `watch` sees each that is of this process's share, with its positives set to -inf."""
+    own = blocks._replace(slices=blocks.slices[share_of(len(blocks.slices))])
+    return ranking_of(each(lambda: count_blocks(own, known, slack, watch)), gallery)
+
+
+def count_blocks(
+    blocks: Blocks,
+    known: Callable[[slice], Known],
+    slack: Slack | None = None,
+    watch: Callable[[np.ndarray], None] | None = None,
+) -> Counted:
+    """What `rank_one_way` counts of some of the blocks."""
+    ranks, counts, gains, unjudged = found = Counted([], [], [], [])
+    for rows in blocks.slices:
+        scores = blocks.scores(rows)
         query, item, worth, ignored = known(rows)
         own = _worst_for_nan(scores[query, item])
         bars = own if slack is None else _worst_for_nan(own - slack(rows, query, item))
@@ -213,6 +249,12 @@ def rank_one_way(
         ranks.append(_rank_rows(scores, query, item, bars, ignored))
         if watch is not None:
             watch(scores)
+    return found
+
+
+def ranking_of(parts: Sequence[Counted], gallery: int) -> Ranking:
+    """The ranking of what was counted in all blocks, in the order of their rows."""
+    ranks, counts, gains, unjudged = ([one for part in parts for one in part[k]] for k in range(4))
     if gains:
         return _ranking(
             ranks, counts, gallery, JudgedRanking, np.concatenate(gains), np.concatenate(unjudged)
@@ -280,7 +322,9 @@ class _ColumnCounts:
             self.below += few
 
     def ranking(self) -> Ranking:
-        below = np.maximum(self.below[self.where], np.repeat(self.counts, self.counts))
+        """The ranking, of what the processes together have counted."""
+        below = sum(each(lambda: self.below))
+        below = np.maximum(below[self.where], np.repeat(self.counts, self.counts))
         return _ranking([steps(self.counts) + 1 + self.gallery - below], [self.counts], self.gallery)
 
 
@@ -312,9 +356,7 @@ def _rank_rows(
     return steps(counts) + 1 + gallery - np.maximum(below, out_of_the_way[query])
 
 
-def products(
-    queries: np.ndarray, gallery: np.ndarray, block: int | None
-) -> Iterator[tuple[slice, np.ndarray]]:
+def products(queries: np.ndarray, gallery: np.ndarray, block: int | None) -> Blocks:
     """Blocks of queries @ gallery.T, float32, in one buffer that each block overwrites."""
     if block is not None and block < 1:
         raise ValueError(f"block must be at least 1, found {block}")
@@ -325,18 +367,21 @@ def products(
     parts = [slice(0, len(gallery))]
     if gallery.dtype != np.float32:
         parts = list(_slices(len(gallery), gallery.shape[1], 8))
-    for rows in slices:
+
+    def product(rows: slice) -> np.ndarray:
         scores, asked = held[: rows.stop - rows.start], float32(queries[rows])
         for part in parts:
             np.matmul(asked, float32(gallery[part]).T, out=scores[:, part])
-        yield rows, scores
+        return scores
+
+    return Blocks(slices, product)
 
 
-def copies(scores: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def copies(scores: np.ndarray) -> Blocks:
     """Blocks of rows of a score matrix, single precision at least, to be used up."""
     dtype = np.result_type(scores.dtype, np.float32)
-    for rows in _slices(len(scores), scores.shape[1], dtype.itemsize):
-        yield rows, np.array(scores[rows], dtype, order="C")
+    slices = list(_slices(len(scores), scores.shape[1], dtype.itemsize))
+    return Blocks(slices, lambda rows: np.array(scores[rows], dtype, order="C"))
 
 
 def _slices(rows: int, width: int, itemsize: int, block: int | None = None) -> Iterator[slice]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -141,6 +141,7 @@ class Pictures(Inputs):
 
     change: Callable[[Any], Tensor]
     drawn: bool = False
+    rows: ClassVar[int] = PART
 
     def visual_batch(self, index: np.ndarray) -> Tensor:
         first = self.visual[int(index[0])]  # here: it may render all, and Ctrl-C can't reach a thread

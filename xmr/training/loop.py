@@ -25,9 +25,10 @@ from xmr.data import Dataset
 from xmr.devices import device
 from xmr.disk import printable, sweep
 from xmr.embedding import Progress, embed
-from xmr.locks import holding
+from xmr.locks import held_for_all
 from xmr.matchers.vocabulary import WORDS_VERSION
 from xmr.metrics import by_chance, headline
+from xmr.processes import average_, each, first, gathered, level_, mine, share_of, shares
 from xmr.scoring import measure, split_metrics, validate
 from xmr.training.gradcache import cached_backward
 from xmr.training.objective import Objective, State
@@ -78,6 +79,8 @@ def train(
     if there is one; `overwrite` replaces the run that is there, once nothing is wrong with this one. `load` replaces `load_dataset` (split -> Dataset); `progress` hears of features being encoded;
     `command` is kept in the run; `epoch_files` writes epoch_N.pt of towers into its folder, as open_clip's trainer does.
 
+    Of several processes (`xmr.processes.together`) each embeds its share of every batch, and the first one writes.
+
     Raises UnknownName, TypeError or ValueError on a configuration that does not fit, DataFault, CannotSave, and
     TrainingDiverged, after the best epoch so far was saved; Held where another process trains into `run_dir`, and
     RunRefused where its name, or a text of the configuration, can't be written.
@@ -86,18 +89,18 @@ def train(
     if folder is None:
         return (yield from _train(_Trainer(prepare(config, load, progress), command), None))
     check_name(folder.resolve().name)
-    with holding(folder):
-        if not overwrite and (is_finished(folder) or (is_started(folder) and not resume)):
+    with held_for_all(folder):
+        if not overwrite and first(lambda: is_finished(folder) or (is_started(folder) and not resume)):
             raise FileExistsError(f"{folder} holds a run already; resume it or clear_run first")
         trainer = _Trainer(prepare(config, load, progress), printable(command))
         check_origin(trainer.config, trainer.task.dataset, trainer.task.encoder)
         if overwrite:
-            clear_run(folder)
+            first(lambda: clear_run(folder))
         elif resume:
             trainer.restore(folder)
         trainer.epoch_files = folder if epoch_files else None
-        sweep(folder, FILES)
-        trainer.save(folder)  # a folder that can't be written is told before the work, not after it
+        # A folder that can't be written is told before the work, not after it.
+        first(lambda: (sweep(folder, FILES), trainer.save(folder)))
         return (yield from _train(trainer, folder))
 
 
@@ -109,15 +112,23 @@ def _train(trainer: _Trainer, folder: Path | None) -> Generator[Step, None, Trai
             error.trained = trainer.finish({"step": error.step, "lr": error.lr, "value": str(error.value)})
             error.kept = f"the best checkpoint so far (epoch {trainer.state.best_epoch}) is kept"
             if folder is not None:
-                error.kept += f" in {save_run(folder, error.trained).path}"
+                error.kept += f" in {folder.resolve()}"
+                _keep(folder, error.trained)
         if folder is not None:
-            remove_state(folder)
+            first(lambda: remove_state(folder))
         raise
     trained = trainer.finish()
     if folder is not None:
-        save_run(folder, trained)
-        remove_state(folder)
+        _keep(folder, trained)
+        first(lambda: remove_state(folder))
     return trained
+
+
+def _keep(folder: Path, trained: Trained) -> None:
+    def write() -> None:
+        save_run(folder, trained)
+
+    first(write)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
@@ -154,6 +165,12 @@ class _Trainer:
             else {}
         )
         self.optimiser = torch.optim.AdamW(self.groups(), lr=self.peak, fused=True)
+        count = len(task.data["train"].captions)
+        if count // self.per_epoch < shares():
+            raise ValueError(
+                f"{shares()} processes share out batches of {count // self.per_epoch} pairs: start fewer, or make --batch-size larger"
+            )
+        level_(self.matcher.state_dict().values())
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameters as the optimiser takes them, `rate` being what each multiplies the learning rate by."""
@@ -186,7 +203,7 @@ class _Trainer:
                 state.seconds = before + time.monotonic() - started
                 metrics = self.end_epoch(lr) if state.position == len(order) else None
                 due = time.monotonic() - saved > SAVE_SECONDS
-                if folder is not None and (metrics or due):
+                if folder is not None and not mine() and (metrics or due):
                     self.save(folder)
                     saved = time.monotonic()
                 best = metrics is not None and state.best_epoch == epoch + 1
@@ -224,36 +241,49 @@ class _Trainer:
         return visual[self.task.data["train"].visual_of_text], text
 
     def update(self, texts: np.ndarray) -> tuple[float, float]:
-        """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate."""
+        """One optimiser step on the captions `texts` and their visuals; returns loss and learning rate.
+
+        Each process embeds its share of them. All ask the whole loss of all, whose gradients `gathered` sums: the mean over
+        processes is that of one.
+        """
         config, inputs = self.config, self.task.inputs["train"]
         visuals = self.task.data["train"].visual_of_text[texts]
-        hard, sizes = self.objective.hard_of(visuals), [len(texts)] * 2
-        lr = self.rate()
+        hard, lr = self.objective.hard_of(visuals), self.rate()
+        own = share_of(len(texts))
+        own_visuals, own_texts = visuals[own], texts[own]
+        # Too few for all to have some are embedded by each.
+        few = len(hard) < shares()
+        own_hard = hard if few else hard[share_of(len(hard))]
 
         def ask(visual: Tensor, text: Tensor, wrong: Tensor | None = None) -> Tensor:
+            if shares() > 1:
+                visual, text = gathered(visual), gathered(text)
+                wrong = wrong if few else gathered(wrong)
             return self.objective.value(visual, text, visuals, texts, wrong, hard)
 
         def embed_visual(rows: slice) -> Tensor:
             return self.matcher.visual(seen(rows))
 
         def embed_text(rows: slice) -> Tensor:
-            return self.matcher.text(inputs.text_batch(texts[rows]))
+            return self.matcher.text(inputs.text_batch(own_texts[rows]))
 
         def embed_hard(rows: slice) -> Tensor:
-            return self.matcher.text(self.task.hard.text_batch(hard[rows]))
+            return self.matcher.text(self.task.hard.text_batch(own_hard[rows]))
 
-        embedders = [embed_visual, embed_text]
+        embedders, sizes = [embed_visual, embed_text], [len(own_texts)] * 2
         if len(hard):
-            embedders, sizes = [*embedders, embed_hard], [*sizes, len(hard)]
+            embedders, sizes = [*embedders, embed_hard], [*sizes, len(own_hard)]
         self.matcher.train()
         self.optimiser.zero_grad()
-        with seeded(config.seed, self.state.step + 1):
-            seen = inputs.visual_rows(visuals)
-            if 0 < config.micro_batch < len(texts):
+        with seeded(config.seed, self.state.step + 1, mine()):
+            seen = inputs.visual_rows(own_visuals)
+            if 0 < config.micro_batch < len(own_texts):
                 loss = cached_backward(ask, embedders, sizes, config.micro_batch)
             else:
                 loss = ask(*(embed(slice(None)) for embed in embedders))
                 loss.backward()
+        loss = loss.detach()
+        average_([loss, *(p.grad for p in self.parameters.values() if p.grad is not None)])
         value = loss.item()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM).item()
         if not math.isfinite(value) or not math.isfinite(norm):
@@ -281,6 +311,7 @@ class _Trainer:
         state = self.state
         if not all(parameter.isfinite().all() for parameter in self.parameters.values()):
             raise TrainingDiverged(self.objective.rule()[0].name, state.step, lr, math.nan)
+        level_(self.matcher.buffers())  # statistics of batch norm are of each process's own share
         with self.averaged():
             metrics = self.validate()
             state.epoch += 1
@@ -288,7 +319,7 @@ class _Trainer:
                 state.best_epoch, state.best_metrics = state.epoch, metrics
                 self.best = {key: tensor.clone() for key, tensor in self.matcher.state_dict().items()}
                 self.best_learned = self.hyper.learned()
-            if self.epoch_files is not None and self.towers is not None:
+            if self.epoch_files is not None and self.towers is not None and not mine():
                 self.towers.write_epoch(self.epoch_files, state.epoch, self.hyper.learned())
         line = {"epoch": state.epoch, "step": state.step, "loss": state.total / state.position, "lr": lr}
         if self.config.selector:
@@ -397,7 +428,15 @@ class _Trainer:
 
     def restore(self, folder: Path) -> None:
         """Goes back to the state in `folder`, if there is one. Raises ValueError where it is of another training."""
-        found = load_state(folder)
+        found = None
+
+        def look() -> bool:
+            nonlocal found
+            found = load_state(folder)
+            return found is not None
+
+        if len(set(each(look))) > 1:
+            raise ValueError(f"not all processes see the state in {folder}: it has to lie on a disk of all")
         if found is None:
             return
         try:

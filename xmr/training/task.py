@@ -262,9 +262,10 @@ def _of_peer(run: Run, data: Dataset, hard: bool, progress: Progress | None) -> 
 
 
 @contextmanager
-def seeded(seed: int, step: int) -> Iterator[None]:
-    """Torch's random numbers from (seed, step) alone; the caller's generator goes on afterwards as if unused."""
-    drawn = int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def seeded(seed: int, step: int, share: int = 0) -> Iterator[None]:
+    """Torch's random numbers from (seed, step) alone, and others for each share of the step's work; the caller's generator
+    goes on afterwards as if unused."""
+    drawn = int(np.random.SeedSequence([seed, step, *([share] if share else [])]).generate_state(1)[0])
     others = [device()] if device().type == "cuda" else []
     with torch.random.fork_rng(others):
         torch.default_generator.manual_seed(drawn)
