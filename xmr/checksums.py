@@ -21,8 +21,11 @@ def digest(content: bytes) -> str:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    known = hashlib.sha256()
+    with path.open("rb") as file:  # hashlib.file_digest came with Python 3.11
+        while part := file.read(1 << 20):
+            known.update(part)
+    return known.hexdigest()
 
 
 def sealed(save: Callable[..., bytes], tensors: Mapping[str, Any]) -> bytes:
