@@ -526,7 +526,15 @@ def test_towers_stand_beside_their_zero_shot_parent_and_heads_in_every_tab(place
         assert found["blocks"] and not [block for block in found["blocks"] if block["kind"] == "fault"], tab
     told = json.dumps(view(pages, {"tab": ["results"], "runs": [",".join(names)]}), ensure_ascii=False)
     assert "towers, lora:2" in told and "different encoders" not in told
-    assert "info_nce-all, rsum: zero-shot: validation " in told and "fine-tuned: validation " in told
+    (tuned,) = [
+        block
+        for block in view(pages, {"tab": ["results"], "runs": [",".join(names)]})["blocks"]
+        if block["id"] == "results-tuning"
+    ]
+    path = load_run(runs / "info_nce-all").training["interpolation"]
+    (cells,) = [row["cells"] for row in tuned["value"]["rows"] if row["name"] == "info_nce-all"]
+    assert [cell["text"] for cell in cells[:3]] == [f"{one['test']:.1f}" for one in path]
+    assert len(tuned["value"]["rows"]) == 3, "a head is not fine-tuned"
     head = page.workspace.run("info_nce")
     object.__setattr__(head, "encoder", head.encoder | {"name": "local-dir:named/otherwise"})
     found = results(page.workspace, names[::-1], "test", "t2v", names[0])

@@ -269,6 +269,7 @@ def seeded(seed: int, step: int, share: int = 0) -> Iterator[None]:
     others = [device()] if device().type == "cuda" else []
     with torch.random.fork_rng(others):
         torch.default_generator.manual_seed(drawn)
-        for _ in others:
-            torch.cuda.manual_seed(drawn)
+        for one in others:
+            with torch.cuda.device(one):  # which need not be the current one
+                torch.cuda.manual_seed(drawn)
         yield

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from xmr.core import Direction
 from xmr.figures.forest import Panel
-from xmr.metrics import by_chance
+from xmr.metrics import by_chance, headline
 from xmr.views.values import File, table
 from xmr.workspace import Style, Workspace
 from xmr.workspace.protocol import RUN_TITLES, data_facts, run_cells
@@ -123,6 +124,31 @@ def runs_table(workspace: Workspace, names: Sequence[str]) -> dict[str, Any]:
     looks = workspace.styles(names)
     rows = [(name, looks[name], run_cells(workspace, name)) for name in names]
     return table([(title, "") for title in RUN_TITLES], rows, title="Protocol: the runs", words=True)
+
+
+def tuning_table(workspace: Workspace, names: Sequence[str]) -> dict[str, Any] | None:
+    """What fine-tuned runs reach on the way from the weights before to those learned, so that what it destroyed is seen; None
+    where none is one."""
+    ways = {name: path for name in names if (path := workspace.run(name).training.get("interpolation"))}
+    if not ways:
+        return None
+    shares = sorted({one["share"] for path in ways.values() for one in path})
+    titles = [{0.0: "before", 1.0: "after"}.get(share, f"{share:g} of the way") for share in shares]
+    rows = []
+    for name, looks in workspace.styles(list(ways)).items():
+        by = {one["share"]: one for one in ways[name]}
+        cells = [
+            (f"{by[share]['test']:.1f}", f"validation {by[share]['validation']:.1f}", by[share]["test"])
+            if share in by
+            else ("–", "", math.nan)
+            for share in shares
+        ]
+        kept = workspace.run(name).config.interpolate
+        rows.append((name, looks, [*cells, titles[shares.index(kept)]]))
+    figure = headline(workspace.run(next(iter(ways))).metrics["test"])[0]
+    note = f"{figure} of the test split by the encoder's weights before, by those between, and by those learned, none of which it chose."
+    columns = [("run", ""), *((title, "") for title in titles), ("kept", "the weights that this run has")]
+    return table(columns, rows, note, title="What fine-tuning changed")
 
 
 def marks_of(names: Sequence[str], chosen: Sequence[str], baseline: str) -> dict[str, str]:

@@ -19,9 +19,10 @@ from xmr.views.result_tables import (
     panel_of,
     protocol_table,
     runs_table,
+    tuning_table,
 )
 from xmr.views.values import table
-from xmr.workspace.measurements import plateau_words, tuning_words
+from xmr.workspace.measurements import plateau_words
 from xmr.workspace.protocol import data_facts, data_warnings
 from xmr.workspace.result_words import direction_words
 from xmr.workspace.results import Results, training
@@ -80,6 +81,7 @@ def results(scene: Scene) -> list[Block]:
         *plot,
         *tables,
         _curves(scene),
+        *([part("table", "results-tuning", tuned)] if (tuned := tuning_table(workspace, names)) else []),
         part("table", "results-data", data),
         part("table", "results-runs", runs_table(workspace, names)),
     ]
@@ -155,7 +157,7 @@ def _curves(scene: Scene) -> Block:
     drawn, left_out = scene.drawn
     styles, found = scene.workspace.styles(drawn), training(scene.workspace, drawn)
     runs = scene.state.runs or ()
-    stuck = f"{tuning_words(scene.workspace, runs)} {plateau_words(scene.workspace, runs)}".strip()
+    stuck = plateau_words(scene.workspace, runs)
     none = NO_TRAINING if drawn else NO_RUN
 
     def one(id: str, name: str, made: Drawn | None, empty: str, more: str) -> Block:

@@ -31,7 +31,6 @@ from xmr.analysis import (
     weight_curve,
     weights_of_query,
 )
-from xmr.checkpoints.towers import path_words
 from xmr.core import Direction, PairWeights
 from xmr.data.dataset import called
 from xmr.evidence import CaptionSimilarity, Evidence
@@ -106,16 +105,6 @@ def plateau_words(workspace: Workspace, runs: Sequence[str]) -> str:
 
     told = {name: _plateau(workspace, name) for name in runs}
     return " ".join(f"{name}: {words}" for name, words in told.items() if words)
-
-
-def tuning_words(workspace: Workspace, runs: Sequence[str]) -> str:
-    """What fine-tuned runs reached before, half way and after, so that what it destroyed is seen; "" where none is one."""
-    told = []
-    for name in runs:
-        run = workspace.run(name)
-        if path := run.training.get("interpolation"):
-            told.append(f"{name}, {headline(run.metrics['test'])[0]}: {path_words(path)}.")
-    return " ".join(told)
 
 
 @remembered

@@ -113,12 +113,15 @@ def data_warnings(workspace: Workspace, names: Sequence[str], split: str) -> Ite
             yield f"These runs have different {what}, so that not only the loss differs. {told}."
     if reason := workspace.no_field_truths(split):
         yield f"No figures by the field's truths of COCO: {reason}."
+    learned: dict[str, list[str]] = {}
     for name in names:
         recorded = workspace.run(name).dataset["fingerprints"].get(split)
         if recorded is not None and recorded != workspace.dataset(split).fingerprint:
             yield f"{name} was trained beside another version of the {split} split ({recorded})."
         elif words := in_train(workspace.run(name).dataset, split):
-            yield f"{name}: {words}."
+            learned.setdefault(words, []).append(name)
+    for words, some in learned.items():
+        yield f"{', '.join(some)}: {words}."
 
 
 def _value(value: Any) -> str:
