@@ -22,7 +22,7 @@ from xmr.selection import (
     visual_evidence,
     without,
 )
-from xmr.training.objective import Objective, State
+from xmr.training.objective import Objective, State, batch_sides
 from xmr.training.task import prepare
 
 
@@ -369,7 +369,8 @@ def test_training_takes_what_reads_alike_out_of_the_negatives():
     visuals = task.data["train"].visual_of_text[texts]
     inputs = task.inputs["train"]
     states = one.matcher.visual(inputs.visual_batch(visuals)), one.matcher.text(inputs.text_batch(texts))
-    for side in one.pairs(one.loss, *states, visuals, texts):
+    sides = batch_sides(*states, visuals, texts)
+    for side in one.pairs(one.loss, sides, sides):
         alike = torch.zeros(6, 6, dtype=torch.bool)
         alike[:3, :3] = True
         assert torch.equal(side.negatives, ~torch.eye(6, dtype=torch.bool) & ~alike)

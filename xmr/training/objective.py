@@ -46,6 +46,14 @@ def right_groups(data: Dataset) -> dict[int, list[int]]:
     return {place: groups[key] for place, key in keys if key in groups}
 
 
+def batch_sides(
+    visual: Tensor, text: Tensor, visuals: np.ndarray, texts: np.ndarray
+) -> dict[Direction, Side]:
+    """Both sides of a batch: their states, (V, …) and (T, …), and the rows of the training split that they are of."""
+    items = zip(DIRECTIONS, (visual, text), (visuals, texts), strict=True)
+    return {way: {"embedding": rows, "item": torch.from_numpy(of)} for way, rows, of in items}
+
+
 @dataclass
 class State:
     """Where a training stands; with the tensors, all that resuming needs. Epochs and steps count what is done."""
@@ -126,10 +134,7 @@ class Objective:
             groups = self.data.visual_group[visuals], self.data.text_group[texts]
             numbers = (torch.from_numpy(side).to(visual.device) for side in groups)
             return chunked_loss(rule.name, visual, text, *numbers, **hyper)
-        sides: dict[Direction, Side] = {
-            way: {"embedding": rows, "item": torch.from_numpy(items)}
-            for way, rows, items in zip(DIRECTIONS, (visual, text), (visuals, texts), strict=True)
-        }
+        sides = batch_sides(visual, text, visuals, texts)
         gallery = {way: beside(side, self.queue.get(way, {})) for way, side in sides.items()}
         pairs, back = self.pairs(rule, sides, gallery)
         if wrong is not None:
