@@ -247,12 +247,15 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
     assert told["run_history"] is False and told["ssr_mode"] is False
 
 
-def test_the_page_imports_gradio_without_its_stub_files_for_editors():
-    """Who writes them parses the source of every component: two fifths of a start. Plain `import gradio` opens hundreds."""
+def test_the_page_imports_neither_gradios_stub_files_nor_torchs_compiler():
+    """Gradio parses the source of every component to write the former, of which a plain import opens hundreds; either takes
+    two seconds of a start."""
     seen = (
         "import sys; seen = []\n"
         "sys.addaudithook(lambda event, at: seen.append(at) if event == 'open' and str(at[0]).endswith('.pyi') else None)\n"
-        "import xmr.page; print(len(seen))"
+        "import xmr.page, xmr.training; print(len(seen), 'torch._dynamo' in sys.modules)"
     )
-    count = int(subprocess.run([sys.executable, "-c", seen], check=True, capture_output=True).stdout)
-    assert count < 10  # of the page's own class
+    done = subprocess.run([sys.executable, "-c", seen], check=True, capture_output=True, text=True)
+    count, compiler = done.stdout.split()
+    assert int(count) < 10  # of the page's own class
+    assert compiler == "False"

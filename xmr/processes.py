@@ -257,21 +257,22 @@ def level_(tensors: Iterable[Tensor]) -> None:
                 distributed.broadcast(tensor, 0)
 
 
-@torch.compiler.disable
 def gathered(rows: Tensor) -> Tensor:
     """The rows (N, …) of all processes, one after another. N may differ, and of (N, T, W) also T: shorter ones are padded with
     zeros. Gradients are summed over processes. Raises ProcessLost."""
     return _Gather.apply(rows)
 
 
+# Not decorated by torch.compiler.disable, which imports the compiler: two seconds of each start. A compiled loop leaves its
+# graph here by itself, at the first number that is read of a tensor.
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        sizes = rows.new_zeros(processes(), rows.ndim, dtype=torch.int64)
+        sizes = torch.zeros(processes(), rows.ndim, dtype=torch.int64, device=rows.device)
         with _noticing():
             distributed.all_gather(list(sizes), torch.tensor(rows.shape, device=rows.device))
         counts = sizes[:, 0].tolist()
-        padded = rows.new_zeros(sizes.amax(0).tolist())
+        padded = torch.zeros(sizes.amax(0).tolist(), dtype=rows.dtype, device=rows.device)
         ctx.own = tuple(slice(0, size) for size in rows.shape)
         padded[ctx.own] = rows
         parts = [torch.empty_like(padded) for _ in counts]
