@@ -15,7 +15,7 @@ app: $(VENV)/.app
 
 # Two at a time, each with files of its own: journeys wait for a page, and a file's tests share its server. More want 2 GB each.
 test: $(VENV)/.test lint browser
-	$(PY) -m pytest -n 2 --dist loadfile -m "browser or not browser"
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "browser or not browser"
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check .

@@ -24,6 +24,7 @@ from xmr.workspace import Workspace
 settings.register_profile("xmr", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("xmr")
 
+LONG = ["test_first_hour", "test_page_tabs", "test_page", "test_towers", "test_processes", "test_page_search"]
 PATIENCE = 30_000  # ms that a journey waits for the page: the machine may be busy with other tests
 # What a page remembers, such as a judge's name, is not for the next test. about:blank has no storage.
 FORGET = "() => { try { localStorage.clear(); } catch {} }"
@@ -31,10 +32,12 @@ looked_at: list[Any] = []  # the page of the test that runs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys in a browser take most of the time: an everyday `pytest` leaves them out, `make test` does not."""
+    """Journeys in a browser take most of the time: an everyday `pytest` leaves them out, `make test` does not, and begins with
+    the longest files, so that neither of its two processes is left alone with one."""
     for item in items:
         if "page" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+    items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem) in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
