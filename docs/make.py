@@ -6,9 +6,10 @@ code is 1 where a page did not match its source any more: it does now, and the c
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -128,6 +129,56 @@ def shipped() -> str:
         head = [f"run on `{name}`", "rsum", "v2t R@1", "t2v R@1", "v2t true mAP@R", "t2v true mAP@R"]
         tables.append(_table(head, rows))
     return "\n".join(tables)
+
+
+@makes
+def towers() -> str:
+    """Of benchmarks/photo_model.py."""
+    found = json.loads((DOCS / "results-towers.json").read_text("utf-8"))
+    settings, sizes, aligned = found["settings"], found["sizes"], found["aligned"]
+    parts = found["losses"].values()
+    wall, own = (sum(part[key] for part in parts) / 60 for key in ("seconds", "processor"))
+    rows = []
+    for loss, one in found["losses"].items():
+        grid = ", ".join(f"{rate}: {score:.1f}" for rate, score in one["validation"].items())
+        way = [f"{part['validation']:.1f} / {part['test']:.1f}" for part in one["path"]]
+        before, after = (_within(one["metrics"][when]) for when in ("zero_shot", "test"))
+        rows.append([f"`{loss}`", grid, f"{one['rate']:g}", *way, after])
+    rows.append(["the model before", "", "", way[0], "", "", before])
+    head = [
+        "loss",
+        "validation rsum at each rate",
+        "chosen",
+        "before: validation / test rsum",
+        "half way",
+        "after",
+    ]
+    table = _table([*head, "test R@1, v2t and t2v"], rows)
+    told = (
+        f"{found['parameters'] / 1e6:.1f} M parameters; pictures of {found['side']} pixels, {found['tokens']} tokens of a caption "
+        f"({found['cut']:,} of {sizes['test']['texts']:,} test captions are longer). The test split has {sizes['test']['visuals']:,} pictures. "
+        f"Aligned on {sizes['train']['visuals']:,} pictures (validation rsum {aligned['validation']:.1f}), "
+        f"then `--tune {settings['tune']}` on {settings['train_visuals']} of them, {settings['epochs']} epoch"
+        f"{'s' * (settings['epochs'] > 1)} of {one['steps']} steps in batches of {settings['batch_size']}, seed 0. "
+        f"The four losses took {wall:.0f} minutes on {found['cores']} busy cores, {own:.0f} of processor time:"
+    )
+    return f"{told}\n\n```sh\n{found['command']}\n```\n\n{table}"
+
+
+def _within(metrics: Mapping[str, float]) -> str:
+    """R@1 of both directions with the ends of their intervals, per cent."""
+    told = [
+        " ".join(
+            [
+                _percent(metrics[f"{way}/recall_at_1"]),
+                "({} to {})".format(
+                    *(_percent(metrics[f"{way}/{end}_recall_at_1"]) for end in ("low", "high"))
+                ),
+            ]
+        )
+        for way in ("v2t", "t2v")
+    ]
+    return ", ".join(told)
 
 
 @makes
