@@ -146,7 +146,7 @@ def tuning_table(workspace: Workspace, names: Sequence[str]) -> dict[str, Any] |
         kept = workspace.run(name).config.interpolate
         rows.append((name, looks, [*cells, titles[shares.index(kept)]]))
     figure = headline(workspace.run(next(iter(ways))).metrics["test"])[0]
-    note = f"{figure} of the test split by the encoder's weights before, by those between, and by those learned, none of which it chose."
+    note = f"{figure} of the test split by the encoder's weights before, by those between, and by those learned; it chose none of them."
     columns = [("run", ""), *((title, "") for title in titles), ("kept", "the weights that this run has")]
     return table(columns, rows, note, title="What fine-tuning changed")
 
