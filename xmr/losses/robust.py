@@ -20,10 +20,6 @@ from xmr.losses.softmax import info_nce
 from xmr.registry import Range, needs
 from xmr.selection import caption_evidence, visual_evidence
 
-FAINT = (
-    -1e4
-)  # a logit below the highest that adds nothing to a sum, and leaves the slopes of the others their digits
-
 
 @LOSSES.register
 def complementary(

@@ -167,10 +167,8 @@ class Objective:
             ours = ours & ~refuted
         if theirs_refuted is not None:
             theirs = theirs & ~theirs_refuted.T
-        visuals, texts = (
-            len(pairs.scores),
-            len(back.scores),
-        )  # of the batch: what is beyond is asked by one side only
+        # Of the batch: what is beyond is asked by one side only.
+        visuals, texts = len(pairs.scores), len(back.scores)
         both = ours[:, :texts] | theirs[:, :visuals].T
         self.state.suspected += int(both.sum() + ours[:, texts:].sum() + theirs[:, visuals:].sum())
         self.state.negatives += int(pairs.negatives.sum() + back.negatives[:, visuals:].sum())
