@@ -1,8 +1,7 @@
-"""The loop over epochs and batches, its state on disk, and what stops it."""
+"""The loop over epochs and batches, and what stops it."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -16,24 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xmr.captions import former_words_of, words_of
 from xmr.checkpoints import Trained, clear_run, is_finished, is_started, save_run
-from xmr.checkpoints.folder import FILES, STATE, check_name, check_origin
-from xmr.checkpoints.resume import load_state, remove_state, save_state
-from xmr.core import DIRECTIONS, Step, TrainConfig
+from xmr.checkpoints.folder import FILES, check_name, check_origin
+from xmr.checkpoints.resume import remove_state
+from xmr.core import Step, TrainConfig
 from xmr.data import Dataset
 from xmr.devices import device
 from xmr.disk import printable, sweep
 from xmr.embedding import Progress, embed
 from xmr.locks import held_for_all
-from xmr.matchers.vocabulary import WORDS_VERSION
 from xmr.metrics import by_chance, headline
-from xmr.processes import average_, each, first, gathered, level_, mine, share_of, shares
+from xmr.processes import average_, first, gathered, level_, mine, share_of, shares
 from xmr.scoring import measure, split_metrics, validate
 from xmr.training.gradcache import cached_backward
 from xmr.training.objective import Objective, State
 from xmr.training.order import BATCHES, Epoch, parts, together
 from xmr.training.plateau import plateau, score_spread
+from xmr.training.resuming import restore, save
 from xmr.training.task import Task, prepare, seeded
 
 if TYPE_CHECKING:
@@ -97,10 +95,10 @@ def train(
         if overwrite:
             first(lambda: clear_run(folder))
         elif resume:
-            trainer.restore(folder)
+            restore(trainer, folder)
         trainer.epoch_files = folder if epoch_files else None
         # A folder that can't be written is told before the work, not after it.
-        first(lambda: (sweep(folder, FILES), trainer.save(folder)))
+        first(lambda: (sweep(folder, FILES), save(trainer, folder)))
         return (yield from _train(trainer, folder))
 
 
@@ -204,7 +202,7 @@ class _Trainer:
                 metrics = self.end_epoch(lr) if state.position == len(order) else None
                 due = time.monotonic() - saved > SAVE_SECONDS
                 if folder is not None and not mine() and (metrics or due):
-                    self.save(folder)
+                    save(self, folder)
                     saved = time.monotonic()
                 best = metrics is not None and state.best_epoch == epoch + 1
                 told = state.untrained if untold else None
@@ -404,106 +402,3 @@ class _Trainer:
         )
         trained.training["plateau"] = plateau(trained) or None
         return trained
-
-    # ---- interruption -------------------------------------------------------------------------------------
-
-    def save(self, folder: Path) -> None:
-        tensors = {f"weights.{key}": tensor for key, tensor in self.matcher.state_dict().items()}
-        tensors |= {f"best.{key}": tensor for key, tensor in self.best.items()}
-        tensors |= {f"mean.{key}": tensor for key, tensor in self.mean.items()}
-        tensors |= {key: raw.detach() for key, raw in self.parameters.items() if key.startswith("loss.")}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{name}.{key}"] = value
-        for way, side in self.objective.queue.items():
-            tensors |= {f"queue.{way}.{name}": part for name, part in side.items()}
-        if self.order is not None and self.config.batches != TrainConfig.batches:
-            tensors["order"] = torch.from_numpy(self.order)
-        about = (
-            asdict(self.state)
-            | {"best_learned": self.best_learned, "words_of": WORDS_VERSION}
-            | self._identity()
-        )
-        save_state(folder, tensors, about)
-
-    def restore(self, folder: Path) -> None:
-        """Goes back to the state in `folder`, if there is one. Raises ValueError where it is of another training."""
-        found = None
-
-        def look() -> bool:
-            nonlocal found
-            found = load_state(folder)
-            return found is not None
-
-        if len(set(each(look))) > 1:
-            raise ValueError(f"not all processes see the state in {folder}: it has to lie on a disk of all")
-        if found is None:
-            return
-        try:
-            self._take_up(folder, *found)
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            RuntimeError,
-        ) as error:  # a file without a seal may hold anything
-            raise ValueError(
-                f"{folder} can't be resumed: {error!r:.200} in {STATE}; --overwrite starts again"
-            ) from error
-
-    def _take_up(self, folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-        for key, ours in self._identity().items():
-            theirs = about.pop(key)
-            if key == "configuration":  # a field that came later was at its default before
-                theirs = TrainConfig().to_json() | theirs
-            if theirs != ours:
-                changed = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-                told = ", ".join(f"{k}: {theirs.get(k)} there, {ours.get(k)} now" for k in changed)
-                raise ValueError(
-                    f"{folder} can't be resumed with another {key} ({told}); --overwrite starts again"
-                )
-        # A state from before tells no version; most captions have the same words by both.
-        if about.pop("words_of", 1) != WORDS_VERSION and self.task.vocabulary is not None:
-            captions = self.task.data["train"].captions
-            if any(words_of(caption) != former_words_of(caption) for caption in captions):
-                raise ValueError(
-                    f"{folder} can't be resumed: its captions were split into words otherwise; --overwrite starts again"
-                )
-        self.best_learned = about.pop("best_learned")
-        for key, value in asdict(State(**about)).items():
-            setattr(self.state, key, value)
-        parts = {
-            part: _below(tensors, f"{part}.") for part in ("weights", "best", "optimiser", "mean", "queue")
-        }
-        self.matcher.load_state_dict(parts["weights"])
-        self.order = tensors["order"].numpy() if "order" in tensors else None
-        count = len(self.task.data["train"].captions)
-        if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(count)):
-            raise KeyError("order of the pairs")
-        self.objective.queue = {
-            way: side for way in DIRECTIONS if (side := _below(parts["queue"], f"{way}."))
-        }
-        self.best = parts["best"]
-        if self.mean:
-            self.mean = {name: parts["mean"][name].to(one.device) for name, one in self.mean.items()}
-        for name, parameter in self.parameters.items():
-            if name.startswith("loss."):
-                parameter.data.copy_(tensors[name])
-            moments = _below(parts["optimiser"], f"{name}.")
-            if moments:
-                self.optimiser.state[parameter] = {
-                    key: one.to(parameter.device) for key, one in moments.items()
-                }
-
-    def _identity(self) -> dict[str, Any]:
-        """What must be the same for a state to be of this training, as JSON gives it back."""
-        parts = {
-            "configuration": self.config.to_json(),
-            "dataset": self.task.dataset,
-            "encoder": self.task.encoder,
-        }
-        return json.loads(json.dumps(parts))
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
