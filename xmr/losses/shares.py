@@ -125,20 +125,16 @@ def _softmax(
         bounds = lowest["v2t"][rows], lowest["t2v"].T
         return tuple(torch.where(declared.mined(scores, bound, **hyper), logits, low) for bound in bounds)
 
-    of_rows = []
-    of_columns = (torch.full_like(batch.sides["t2v"][:, 0], -torch.inf),) * 2
+    statistics = {way: _nothing_yet(batch, way, 2) for way in DIRECTIONS}
     with torch.no_grad():
         for rows in batch.blocks("v2t"):
             scores = batch.scores("v2t", rows)
             in_row, in_column = negatives(declared.logit(scores, **hyper), scores, rows)
             scores[own["v2t"].pairs(rows)] = -torch.inf
-            of_rows.append((_logsumexp(in_row, 1), scores.amax(1)))
-            of_columns = (
-                torch.logaddexp(of_columns[0], _logsumexp(in_column, 0)),
-                torch.maximum(of_columns[1], scores.amax(0)),
-            )
-    total, hardest = (torch.cat(parts) for parts in zip(*of_rows, strict=True))
-    statistics = {"v2t": (total, hardest), "t2v": of_columns}
+            found = statistics["v2t"][:, rows], statistics["t2v"]
+            for (total, hardest), dim, logits in zip(found, (1, 0), (in_row, in_column), strict=True):
+                torch.logaddexp(total, _logsumexp(logits, dim), out=total)
+                torch.maximum(hardest, scores.amax(dim), out=hardest)
     pushed: dict[Direction, Tensor] = {}
     for direction in DIRECTIONS:
         total, hardest = statistics[direction]
@@ -207,34 +203,46 @@ def _hardest_negatives(
 ) -> dict[Direction, tuple[Tensor, Tensor]] | None:
     """Score (Q,) of every query's hardest negative, -inf where there is none, and the places (2, E), query and
     gallery, of all that have it; in both directions from one product. None where ties are many."""
-    best_of_rows, places_of_rows, ties = [], [], 0
-    best_of_columns = torch.full_like(batch.sides["t2v"][:, 0], -torch.inf)
-    places_of_columns = torch.zeros(2, 0, dtype=torch.int64, device=best_of_columns.device)
-    found_in_columns = best_of_columns[:0]
+    best = {way: _nothing_yet(batch, way, 1)[0] for way in DIRECTIONS}
+    most = TIES * (len(batch.sides["v2t"]) + len(batch.sides["t2v"]))
+    places = {
+        way: [best[way].new_empty(most, dtype=torch.int64) for _ in ("query", "gallery")]
+        for way in DIRECTIONS
+    }
+    scored = best["t2v"].new_empty(most)  # those of the places of columns, whose best may still be found
+    of_rows = of_columns = 0
     for rows in batch.blocks("v2t"):
         scores = batch.scores("v2t", rows)
         scores[own["v2t"].pairs(rows)] = -torch.inf
-        best = scores.amax(1)
-        best_of_columns = torch.maximum(best_of_columns, scores.amax(0))
-        row, column = ((scores == best[:, None]) | (scores == best_of_columns)).nonzero().T
+        torch.amax(scores, 1, out=best["v2t"][rows])
+        torch.maximum(best["t2v"], scores.amax(0), out=best["t2v"])
+        row, column = ((scores == best["v2t"][rows, None]) | (scores == best["t2v"])).nonzero().T
         found = scores[row, column]
-        in_row = (found == best[row]) & found.isfinite()
-        in_column = (found == best_of_columns[column]) & found.isfinite()
-        best_of_rows.append(best)
-        places_of_rows.append(torch.stack([row[in_row] + rows.start, column[in_row]]))
-        places_of_columns = torch.cat(
-            [places_of_columns, torch.stack([column[in_column], row[in_column] + rows.start])], 1
-        )
-        found_in_columns = torch.cat([found_in_columns, found[in_column]])
-        still = found_in_columns == best_of_columns[places_of_columns[0]]
-        places_of_columns, found_in_columns = places_of_columns[:, still], found_in_columns[still]
-        ties += int(in_row.sum())
-        if max(ties, places_of_columns.shape[1]) > TIES * (len(batch.sides["v2t"]) + len(batch.sides["t2v"])):
+        row = row + rows.start
+        in_row = (found == best["v2t"][row]) & found.isfinite()
+        in_column = (found == best["t2v"][column]) & found.isfinite()
+        up_to_rows, up_to_columns = of_rows + int(in_row.sum()), of_columns + int(in_column.sum())
+        if max(up_to_rows, up_to_columns) > most:
             return None
+        for held, new in zip(places["v2t"], (row, column), strict=True):
+            held[of_rows:up_to_rows] = new[in_row]
+        for held, new in zip((*places["t2v"], scored), (column, row, found), strict=True):
+            held[of_columns:up_to_columns] = new[in_column]
+        still = scored[:up_to_columns] == best["t2v"][places["t2v"][0][:up_to_columns]]
+        of_rows, of_columns = up_to_rows, int(still.sum())
+        for held in (*places["t2v"], scored):
+            held[:of_columns] = held[:up_to_columns][still]
+    counts = {"v2t": of_rows, "t2v": of_columns}
     return {
-        "v2t": (torch.cat(best_of_rows), torch.cat(places_of_rows, 1)),
-        "t2v": (best_of_columns, places_of_columns),
+        way: (best[way], torch.stack([held[: counts[way]] for held in places[way]])) for way in DIRECTIONS
     }
+
+
+def _nothing_yet(batch: Batch, direction: Direction, count: int) -> Tensor:
+    """(count, Q) of -inf. What is found of blocks is written to one tensor: small ones made in turns with blocks lay between
+    these in memory, and up to a gigabyte of it was not used again."""
+    side = batch.sides[direction]
+    return side.new_full((count, len(side)), -torch.inf)
 
 
 def _sparse(places: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
