@@ -16,6 +16,7 @@ LAYERS = [
         "devices",
         "disk",
         "disk_arrays",
+        "disk_values",
         "hub",
         "locks",
         "processes",

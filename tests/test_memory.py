@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save as array_bytes
 
 from tests.fake_workspace import make_workspace
+from xmr import disk_values
 from xmr.data.dataset import Truth
 from xmr.disk_arrays import save_arrays
 from xmr.workspace import measurements, memory
@@ -165,7 +166,7 @@ def test_a_pickle_is_never_read(opened, tmp_path):
 
 def test_a_disk_that_takes_nothing_keeps_nobody_from_looking(opened, tmp_path):
     (tmp_path / "cache").write_text("no folder")
-    with pytest.warns(UserWarning, match="measured again"):
+    with pytest.warns(UserWarning, match="made again"):
         measured(opened(), "siglip", "test")
 
 
@@ -186,8 +187,8 @@ def test_a_disk_that_takes_nothing_keeps_nobody_from_looking(opened, tmp_path):
 )
 def test_what_is_written_is_what_is_read(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("any") / "x.safetensors"
-    memory._write(path, value)
-    (read,) = memory._read(path, Found)
+    disk_values._write(path, value)
+    (read,) = disk_values._read(path, Found)
     assert (read.each, read.words, read.further) == (value.each, value.words, value.further)
     assert read.values.keys() == value.values.keys()
     for name, array in value.values.items():

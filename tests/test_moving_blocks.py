@@ -476,6 +476,36 @@ def test_of_a_part_only_its_own_pictures_are_rendered_and_they_are_those_of_the_
     assert part.truth.pairs(part.visual_of_text, texts).all()
 
 
+@pytest.mark.parametrize("name", ["blocks", "moving_blocks"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_was_generated_is_read_as_it_was_made_and_made_again_where_its_file_is_broken(
+    few_clips, name, split, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XMR_CACHE", str(tmp_path))
+    monkeypatch.setitem(SPLITS, split, 8)
+    made = load_dataset(name, split)
+    with monkeypatch.context() as patch:
+        for each in ("scenes_of", "clips_of", "captions_of", "sample_motion_captions"):
+            patch.setattr(generated, each, None)
+        read = load_dataset(name, split)
+    (file,) = (tmp_path / "generated").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="made anew"):
+        again = load_dataset(name, split)
+    visuals, texts = np.arange(8), np.arange(40)
+    for data in (read, again):
+        assert (data.captions, data.fingerprint, data.about) == (made.captions, made.fingerprint, made.about)
+        assert data.columns == made.columns
+        for truth in ("block", "pairs"):
+            asked = (made.visual_of_text, texts) if truth == "pairs" else (visuals, texts)
+            np.testing.assert_array_equal(
+                getattr(data.truth, truth)(*asked), getattr(made.truth, truth)(*asked)
+            )
+    monkeypatch.setitem(SPLITS, split, 9)
+    monkeypatch.setitem(CLIPS, split, 9)
+    assert len(load_dataset(name, split).visual_ids) == 9  # another size is another split
+
+
 def test_fingerprints_tell_datasets_apart(few_clips, monkeypatch):
     monkeypatch.setattr(generated, "strips", None)  # a picture is rendered when it is asked for
     data = [

@@ -9,7 +9,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,16 +17,19 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from xmr import worlds
 from xmr.cache import cache_dir, cache_folder
+from xmr.checksums import digest_of
 from xmr.data.dataset import DATASETS, Dataset, Rows, Truth
 from xmr.disk import aside
+from xmr.disk_values import value_at
 from xmr.locks import holding
 from xmr.registry import Range, unknown
-from xmr.worlds.captions import captions_of
+from xmr.worlds.captions import Forms, captions_of
 from xmr.worlds.ceilings import annotated_ceiling, informed_ceiling, unannotated_share
 from xmr.worlds.clips import clips_of
 from xmr.worlds.motion import FRAMES, Clips, frames
-from xmr.worlds.motion_captions import sample_motion_captions
+from xmr.worlds.motion_captions import MotionForms, sample_motion_captions
 from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
 from xmr.worlds.parallel import render_parallel
 from xmr.worlds.scenes import Scenes, scenes_of
@@ -49,19 +52,47 @@ Check = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Told = Callable[[int, int], object]  # how many are done, and of how many
 
 
+@dataclass(frozen=True)
+class Scenery:
+    """All of a split of `blocks` but its pictures; `whole` is the truth of every pair, (N_v, N_t) bool, None where that is large."""
+
+    scenes: Scenes
+    captions: list[str]
+    forms: Forms
+    whole: np.ndarray | None
+    known: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MovingScenery:
+    """As `Scenery`, of `moving_blocks`."""
+
+    clips: Clips
+    captions: list[str]
+    forms: MotionForms
+    whole: np.ndarray | None
+    known: dict[str, Any]
+
+
 @DATASETS.register
 def blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 0) -> Dataset:
     """Ray-traced table-top scenes with captions that leave things out; every match is known."""
     if split not in SPLITS:
         raise ValueError(unknown("split of blocks", split, SPLITS))
-    scenes = scenes_of(split, seed)
-    captions, forms = captions_of(split, difficulty, seed)
+
+    def make() -> Scenery:
+        scenes = scenes_of(split, seed)
+        captions, forms = captions_of(split, difficulty, seed)
+        return Scenery(scenes, captions, forms, *_truth(split, lambda: holds(scenes, forms)))
+
+    made = _made_once("blocks", split, SPLITS[split], difficulty, seed, Scenery, make)
+    scenes, forms = made.scenes, made.forms
     return _dataset(
         "blocks",
         split,
         seed,
         difficulty,
-        captions,
+        made,
         Rendered(
             "blocks",
             table_name("blocks", split, seed),
@@ -79,14 +110,22 @@ def moving_blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 
     """Clips of blocks that slide, turn, bounce, appear and pass one another, in an order; every match is known."""
     if split not in CLIPS:
         raise ValueError(unknown("split of moving_blocks", split, CLIPS))
-    clips = clips_of(split, seed)
-    captions, forms = sample_motion_captions(clips, CAPTIONS_PER_VISUAL, difficulty, clip_seed(split, seed))
+
+    def make() -> MovingScenery:
+        clips = clips_of(split, seed)
+        captions, forms = sample_motion_captions(
+            clips, CAPTIONS_PER_VISUAL, difficulty, clip_seed(split, seed)
+        )
+        return MovingScenery(clips, captions, forms, *_truth(split, lambda: motion_holds(clips, forms)))
+
+    made = _made_once("moving_blocks", split, CLIPS[split], difficulty, seed, MovingScenery, make)
+    clips, forms = made.clips, made.forms
     return _dataset(
         "moving_blocks",
         split,
         seed,
         difficulty,
-        captions,
+        made,
         Rendered(
             "moving_blocks",
             table_name("moving_blocks", split, seed),
@@ -101,12 +140,37 @@ def moving_blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 
     )
 
 
+def _made_once(
+    name: str, split: str, count: int, difficulty: float, seed: int, kind: type, make: Callable[[], Any]
+) -> Any:
+    """What `make` gives, kept in the cache under all that decides it: a start of the app waits a second for a test split."""
+    told = f"{name} {split} {count} {difficulty!r} {seed} {_code()}"
+    key = hashlib.sha256(told.encode()).hexdigest()[:32]
+    return value_at(cache_folder() / "generated" / f"{key}.safetensors", kind, make)
+
+
+@cache
+def _code() -> str:
+    """A name of the code that generates."""
+    paths = [*sorted(Path(worlds.__file__).parent.glob("*.py")), Path(__file__)]
+    return " ".join(map(digest_of, paths))
+
+
+def _truth(split: str, whole: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """The truth of all pairs and what it says of the split; for the training split, where it would take a minute and 500 MB,
+    neither."""
+    if split == "train":
+        return None, {}
+    truth = whole()
+    return truth, known_truth(truth, np.repeat(np.arange(len(truth)), CAPTIONS_PER_VISUAL))
+
+
 def _dataset(
     name: str,
     split: str,
     seed: int,
     difficulty: float,
-    captions: list[str],
+    made: Scenery | MovingScenery,
     visuals: Rendered,
     columns: dict[str, list[int]],
     block: Check,
@@ -118,12 +182,10 @@ def _dataset(
     links = np.repeat(np.arange(len(visuals)), CAPTIONS_PER_VISUAL)
     key = f"{name} {VERSIONS[name]} {split} {seed} {SIZES[name]}"
     digest = hashlib.blake2b(key.encode(), digest_size=8)
-    digest.update("\n".join(captions).encode())
-    about = {"source": "generated by xmr", "licence": "Apache-2.0", "difficulty": difficulty}
-    # Half a second and 5 MB for 1,000 x 5,000 pairs, a minute and 500 MB for the training split.
-    if split != "train":
-        whole = block(np.arange(len(visuals)), np.arange(len(captions)))
-        about |= known_truth(whole, links)
+    digest.update("\n".join(made.captions).encode())
+    about = {"source": "generated by xmr", "licence": "Apache-2.0", "difficulty": difficulty} | made.known
+    whole = made.whole
+    if whole is not None:
 
         def block(visuals: np.ndarray, texts: np.ndarray) -> np.ndarray:  # every ranking of every run asks it
             return whole[np.ix_(visuals, texts)]
@@ -131,7 +193,7 @@ def _dataset(
     return Dataset(
         name=name,
         split=split,
-        captions=captions,
+        captions=made.captions,
         visual_of_text=links,
         visual_ids=[f"{split}-{i:05d}" for i in range(len(visuals))],
         fingerprint=digest.hexdigest(),
