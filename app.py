@@ -18,18 +18,28 @@ import shlex
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
 # Threads of torch and faiss that wait in a loop take the processor from whoever else asks: a search took twice as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from xmr.allowed import allow_only, find_at, is_allowed, place_of, places
+from xmr import zero_gpu
+from xmr.allowed import allow_only, close_list, find_at, is_allowed, place_of, places
+from xmr.hub import NAME
+from xmr.limits import PUBLIC, is_public
 from xmr.start import again, free_port, plain_warnings, why_no_runs
+
+LAST: list[Callable[[], None]] = []  # what is done before the end
+PATIENCE = 20  # seconds that verdicts may take then
 
 
 def stop() -> None:
-    """Ends the process at once."""
+    """Ends the process: at once, but for verdicts that are still to be sent; asked a second time, without these."""
+    while LAST:
+        LAST.pop()()
     uploads = getattr(sys.modules.get("xmr.page"), "UPLOADS_FOLDER", None)
     if uploads:
         shutil.rmtree(uploads, ignore_errors=True)
@@ -42,9 +52,12 @@ def main(argv: list[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     options = _parser().parse_args(words)
     plain_warnings()
-    runs = _folder(options.checkpoints)
-    if reason := why_no_runs(runs):
-        sys.exit(reason)
+    if options.public:
+        os.environ[PUBLIC] = "1"
+    runs = [_folder(one) for one in options.checkpoints]
+    for folder in runs:
+        if reason := why_no_runs(folder):
+            sys.exit(reason)
     try:
         port = free_port(options.host, options.port)
     except (OSError, ValueError) as error:
@@ -58,9 +71,11 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"{error}.")
 
     _say("Loading libraries …")
+    zero_gpu.prepare()
     from xmr.devices import use_device
     from xmr.page import build_app, launch_options, warm_up
     from xmr.registry import UnknownName  # seconds from here on
+    from xmr.store.mirror import Mirror
     from xmr.workspace.pages import open_pages
     from xmr.workspace.verdict_file import VerdictFile
 
@@ -68,14 +83,21 @@ def main(argv: list[str] | None = None) -> None:
         use_device(options.device)
     except ValueError as error:
         sys.exit(f"{error}.")
-    _say(f"Reading the runs in {options.checkpoints} …")
+    _say(f"Reading the runs in {', '.join(options.checkpoints)} …")
     # A Space starts with an empty disk, unless a volume is mounted.
     most = {} if options.max_verdicts is None else {"most": options.max_verdicts}
     verdicts = VerdictFile(options.verdicts, **most).on_host(loses_files="SPACE_ID" in os.environ)
+    if options.verdicts_repo:
+        verdicts = replace(verdicts, mirror=Mirror(verdicts.place, options.verdicts_repo, _say))
+        verdicts.mirror.open()
+        LAST.append(lambda: verdicts.mirror.close(PATIENCE))
     try:
         pages = open_pages(runs, options.dataset, options.recall, verdicts, options.truth_files)
     except UnknownName as error:
         sys.exit(f"--dataset {options.dataset}: {error}.")
+    if is_public():
+        _say("Anybody may come here: limits are those of a public server.")
+        close_list(_encoders_of(pages))
     first = pages[0].workspace
     for line in _found(pages):
         _say(line)
@@ -109,8 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Compare retrieval losses: one checkpoint per loss, side by side."
     )
-    parser.add_argument("--checkpoints", default="checkpoints", metavar="DIR|hf-hub:ORG/NAME[@REVISION]",
-        help="folder of run folders, or a repository of the Hub; default: %(default)s",
+    parser.add_argument("--checkpoints", nargs="+", default=["checkpoints"], metavar="DIR|hf-hub:ORG/NAME[@REVISION]",
+        help="run folders, folders of them, or repositories of the Hub: one or more; default: checkpoints",
     )  # fmt: skip
     parser.add_argument("--dataset", metavar="NAME|PATH", help="show only this one; default: a page for each")
     parser.add_argument(
@@ -120,6 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--verdicts", type=Path, metavar="FILE",
         help="database of people's verdicts on suspected pairs; default: verdicts.sqlite in the folder XMR_CACHE or ~/.cache/xmr",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verdicts-repo", type=_dataset_name, default=os.environ.get("XMR_VERDICTS_REPO") or None, metavar="ORG/DATASET",
+        help="a data set of the Hub in which verdicts are kept as well and read back at the start; it needs a token that may write; "
+        "default: the variable XMR_VERDICTS_REPO",
     )  # fmt: skip
     parser.add_argument(
         "--truth-files", default="", metavar="DIR",
@@ -139,6 +166,11 @@ def _parser() -> argparse.ArgumentParser:
         "--encoder", action="append", default=[], metavar="NAME=PATH",
         help="where an encoder lies now that runs call NAME, or by a longer name that ends so: a folder, or a file of weights; one or "
         "more times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--public", action="store_true",
+        help="anybody may come: smaller uploads and answers, so many questions a minute, no encoders but those of the runs; always so "
+        "on a Space (SPACE_ID)",
     )  # fmt: skip
     parser.add_argument(
         "--device",
@@ -163,6 +195,12 @@ def _folder(checkpoints: str) -> str | Path:
         sys.exit(f"--checkpoints {checkpoints}: {error}.")
     _say(f"  {pinned(checkpoints, folder)}")
     return folder
+
+
+def _dataset_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ORG/DATASET")
+    return text
 
 
 def _share(text: str) -> float:
@@ -197,6 +235,12 @@ def _found(pages: list) -> list[str]:
         lines += [f"    --encoder {shlex.quote(f'{name}=PATH')}" for name in moved]
     lines += [f"  not shown: {fault.path}: {fault.reason}" for fault in first.faults]
     return lines + [f"  not shown: {name}: {reason}" for name, (_, reason) in first.apart.items()]
+
+
+def _encoders_of(pages: list) -> set[str]:
+    """What the runs were made with, and what they began with."""
+    runs = [part for page in pages for run in page.runs.values() for part in run.parts]
+    return {one["name"] for run in runs for one in (run.encoder, run.began_with)}
 
 
 def _is_gone(name: str) -> bool:

@@ -196,6 +196,17 @@ def options() -> str:
     return _table(["option of app.py", ""], rows).replace("NAME|PATH", "NAME\\|PATH")
 
 
+@makes
+def limits() -> str:
+    from xmr.limits import LIMITS
+
+    def told(most: int | None) -> str:
+        return "no limit" if most is None else f"{most:,}"
+
+    rows = [[one.what, told(one.usual), told(one.public)] for one in LIMITS]
+    return _table(["the most", "usually", "in public"], rows)
+
+
 def _entry(entry: Entry, formula: bool = False) -> str:
     """A heading, what the docstring says, and the parameters; `formula`: what stands before its fields is one."""
     _, _, rest = entry.doc.partition("\n")

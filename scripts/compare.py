@@ -109,8 +109,7 @@ def run(options: argparse.Namespace, command: str) -> int:
     if options.keep == "none":
         print(f"to open the trained runs, keep them: {command} --keep best")
     else:
-        for one in plans:
-            print(f"{program('app')} --checkpoints {shlex.quote(str(one.runs))}")
+        print(f"{program('app')} --checkpoints {shlex.join(str(one.runs) for one in plans)}")
     return 0 if all(len(one.outcomes) == len(rows) for one in comparisons) else 1
 
 

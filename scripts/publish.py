@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -32,9 +33,9 @@ from xmr.checkpoints import Run, RunRefused, load_run
 from xmr.encoders import hub_name
 from xmr.hub import NAME, Repository, push
 from xmr.publishing import Space, sync, write_repository, write_space
-from xmr.publishing.folders import files_of
+from xmr.publishing.folders import MADE, files_of
 from xmr.publishing.paths import portable
-from xmr.publishing.repositories import with_members
+from xmr.publishing.repositories import OF_RUNS, with_members
 from xmr.publishing.space import OURS
 
 PROGRAMS = Path(__file__).parent.parent
@@ -65,15 +66,15 @@ def run_all(options: argparse.Namespace) -> int:
             )
         for line in said:
             say(line)
-        return put(made, Repository(options.to), options)
+        return put(made, Repository(options.to), options, OF_RUNS)
 
 
-def put(made: Path, repository: Repository, options: argparse.Namespace, ours: tuple[str, ...] = ()) -> int:
+def put(made: Path, repository: Repository, options: argparse.Namespace, ours: Sequence[str]) -> int:
     """Pushes what was made, or tells what would be, with --dry-run FOLDER written there; returns the exit code."""
     files = {name: (made / name).stat().st_size for name in files_of(made)}
     size = f"{len(files):,} files, {sum(files.values()) / 1e6:.1f} MB"
     if options.dry_run is None:
-        pushed = push(made, repository, "Published by xmr", private=options.private, ours=ours)
+        pushed = push(made, repository, "Published by xmr", private=options.private, ours=ours, mark=MADE)
         what = f"pushed {size}, commit {pushed.commit[:12]}" if pushed.changed else f"nothing changed, {size}"
         print(f"{pushed.address}: {what}")
     elif options.dry_run:

@@ -151,6 +151,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for one in json.loads(body)["files"]
             ]
             return self.json({"files": told})
+        if token != TOKEN:
+            return self.answer(b"{}", 403, {"X-Error-Message": "no right to write"})
         folder = hub.folder(kind, name, revision)
         for line in map(json.loads, body.decode().splitlines()):
             value = line["value"]

@@ -5,17 +5,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import app
-from scripts import combine, evaluate, flag, report, train
+from scripts import combine, compare, evaluate, flag, report, train
 from tests import tiny
-from tests.test_scripts import command
+from tests.test_scripts import SMALL, command
 from xmr import hub as ours
 from xmr.checkpoints import RunRefused, list_runs, load_run
 from xmr.hub import HubFault, Repository, push
 from xmr.views import TABS, view
-from xmr.workspace.pages import open_pages
+from xmr.workspace.pages import open_pages, take_in
 
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 WRITER = Repository("me/loss")
@@ -223,3 +224,53 @@ def test_a_server_fetches_nothing_that_a_run_names(hub, runs, tmp_path):
     for tab in TABS:
         assert view(pages, {"tab": [tab]}).get("blocks")
     assert not hub.asked
+
+
+def test_runs_of_several_folders_are_one_set(runs, tmp_path):
+    shutil.copytree(runs / "siglip", tmp_path / "more/siglip")
+    shutil.copytree(runs / "siglip", tmp_path / "more/siglip 2")
+    pages = open_pages([runs, tmp_path / "more"])
+    assert [*pages[0].runs] == ["info_nce", "siglip", "siglip (more)", "siglip 2"]
+    assert pages[0].runs["siglip (more)"].path == tmp_path / "more/siglip"
+    assert view(pages, {"tab": ["results"]})["blocks"]
+    assert take_in(pages) == []
+    shutil.copytree(runs / "info_nce", tmp_path / "more/info_nce")  # finished since
+    shutil.copytree(runs / "info_nce", tmp_path / "more/later")
+    assert take_in(pages) and [*pages[0].workspace.runs] == [
+        "info_nce", "info_nce (more)", "later", "siglip", "siglip (more)", "siglip 2"
+    ]  # fmt: skip
+    assert take_in(pages) == []
+    (one,) = open_pages([runs, runs / "siglip", str(runs)])  # a folder that is named twice is read once
+    assert [*one.runs] == ["info_nce", "siglip"]
+
+
+def test_peers_are_named_by_their_repository(hub, runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "siglip", hub.folder("model", "me/peer"))
+    data, peers = str(load_run(runs / "siglip").config.dataset), "runs=hf-hub:me/peer"
+    assert train.main(command(data, tmp_path / "out", "--set", peers, loss="peer_distillation")) == 0
+    assert (
+        train.main(
+            command(data, tmp_path / "local", "--set", f"runs={runs / 'siglip'}", loss="peer_distillation")
+        )
+        == 0
+    )
+    there, here = (load_run(tmp_path / where / "peer_distillation") for where in ("out", "local"))
+    np.testing.assert_array_equal(there.embeddings()[0], here.embeddings()[0])
+    assert there.config.loss_params["runs"] == "hf-hub:me/peer"
+    words = [
+        "--dataset",
+        data,
+        "--loss",
+        "peer_distillation",
+        *SMALL,
+        "--set",
+        peers,
+        "--trials",
+        "1",
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+    ]
+    assert compare.main([*words, "--out", str(tmp_path / "table.md")]) == 0
+    assert "peer_distillation" in (tmp_path / "table.md").read_text()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import yaml
 from gradio_client import Client
 from PIL import Image
 
-from scripts import check_space, combine, publish, train
+from scripts import add, check_space, combine, publish, train
 from tests import tiny
 from tests.hub_server import environment
 from tests.test_encoders import save_tiny
@@ -427,3 +428,62 @@ def test_the_folder_serves_itself(space, tmp_path, capsys):
         app.wait(30)
     assert check_space.main([f"http://127.0.0.1:{port}"]) == 1
     assert f"http://127.0.0.1:{port} does not answer: " in capsys.readouterr().err
+
+
+# ---- models as they are ----------------------------------------------------------------------------------------
+
+
+def test_the_weights_of_a_model_go_along_and_open_clip_loads_them(place, hub, tmp_path, capsys):
+    words = ["--dataset", str(place / "photos"), "--out", str(tmp_path / "runs"), "--model"]
+    assert add.main([*words, f"mine={place / 'vit'}", "other=blocks"]) == 0
+    mine = tmp_path / "runs/mine"
+    assert publish.main([str(mine), "--to", "me/model", "--license", "mit"]) == 0
+    assert "weights" not in capsys.readouterr().err
+    folder = hub.folder("model", "me/model")
+    assert str(place).encode() not in told(folder) and str(tmp_path).encode() not in told(folder)
+    model, _, _ = open_clip.create_model_and_transforms("hf-hub:me/model")
+    own = load_encoder(f"local-dir:{place / 'vit'}").model.state_dict()
+    assert all(own[key].equal(value) for key, value in model.state_dict().items())
+    run, front = load_run("hf-hub:me/model"), front_of(folder)
+    assert (run.encoder["name"], front["library_name"]) == ("hf-hub:me/model", "open_clip")
+    assert load_encoder(run.encoder["name"]).hash == run.encoder["hash"] == load_run(mine).encoder["hash"]
+    works(hub, tmp_path, folder)
+    assert publish.main([str(mine), "--to", "me/model", "--license", "mit"]) == 0
+    assert "nothing changed" in capsys.readouterr().out
+    assert (
+        publish.main([str(tmp_path / "runs"), "--to", "me/models", "--dry-run", str(tmp_path / "two")]) == 0
+    )
+    assert "the weights of mine are not pushed: push it by itself for that" in capsys.readouterr().err
+    assert not list((tmp_path / "two").rglob("open_clip*"))
+    assert (
+        publish.main([str(tmp_path / "runs/other"), "--to", "me/o", "--dry-run", str(tmp_path / "three")])
+        == 0
+    )
+    assert json.loads((tmp_path / "three" / RUN).read_text())["encoder"]["name"] == "blocks"
+    assert (tmp_path / "three/open_clip_model.safetensors").is_file()
+
+
+def test_weights_that_are_not_those_that_were_measured_stay_here(place, tmp_path, capsys):
+    vit = shutil.copytree(place / "vit", tmp_path / "vit")
+    words = ["--dataset", str(place / "photos"), "--out", str(tmp_path / "runs"), "--model", f"mine={vit}"]
+    assert add.main(words) == 0
+    forget_encoders()
+    about = json.loads((vit / "open_clip_config.json").read_text())
+    about["preprocess_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    (vit / "open_clip_config.json").write_text(json.dumps(about))
+    assert (
+        publish.main([str(tmp_path / "runs/mine"), "--to", "me/m", "--dry-run", str(tmp_path / "out")]) == 0
+    )
+    assert (
+        "open_clip would read them otherwise than they were read for its figures" in capsys.readouterr().err
+    )
+    shutil.rmtree(vit)
+    forget_encoders()
+    assert (
+        publish.main([str(tmp_path / "runs/mine"), "--to", "me/m", "--dry-run", str(tmp_path / "out")]) == 0
+    )
+    assert "the weights of mine are not pushed: the encoder 'local-dir:" in capsys.readouterr().err
+    assert (
+        not list((tmp_path / "out").glob("open_clip*"))
+        and load_run(tmp_path / "out").encoder["name"] == "local-dir:vit"
+    )

@@ -241,7 +241,7 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
     said = capsys.readouterr().out
     assert "half_written: run.json ends in the middle" in said and said.endswith("\nhttp://localhost:7999/\n")
     assert "Ready in" in said and told["allowed"] == [] and told["warm"] and told["blocked"]
-    assert (told["checkpoints"], told["dataset"], told["recall"]) == ("runs", "emoji", 1.0)
+    assert (told["checkpoints"], told["dataset"], told["recall"]) == (["runs"], "emoji", 1.0)
     assert told["truth_files"] == "coco"
     assert (told["server_name"], told["server_port"]) == ("0.0.0.0", 7999)
     assert told["run_history"] is False and told["ssr_mode"] is False

@@ -22,6 +22,7 @@ from tests import tiny
 from xmr.captions import text_key
 from xmr.checkpoints import CannotSave
 from xmr.data import DataFault, Dataset
+from xmr.limits import Limit
 from xmr.store import (
     ANSWERS,
     PairNames,
@@ -300,7 +301,7 @@ def test_which_names_look_alike(one, other):
 
 
 def test_one_browser_and_all_of_them_have_their_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "HOURLY", 3)
+    monkeypatch.setattr(database, "VERDICTS_HOURLY", Limit("", 3, None))
     with VerdictStore(tmp_path / "v.sqlite", most=7) as store:
         for i in range(2):
             store.record(verdict(i), key=f"{i}", owner="one")

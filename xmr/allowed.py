@@ -12,6 +12,7 @@ from pathlib import Path
 SHIPPED = Path(__file__).parent.parent / "checkpoints" / "encoders"
 QUICK = "-quickgelu"  # behind an encoder's hash: models that differ in their activation have equal weights
 _named: frozenset[str] | None = None  # None: whatever is asked for
+_listed: frozenset[str] | None = None  # None: the list is open
 _places: dict[str, str] = {}
 
 
@@ -19,6 +20,13 @@ def allow_only(names: Collection[str] | None) -> None:
     """Lets this process load no encoders but open_clip's own, those shipped with xmr and the named ones; None: any."""
     global _named
     _named = None if names is None else frozenset(names)
+
+
+def close_list(names: Collection[str] | None) -> None:
+    """Lets this process load, of all that it may, only these encoders and those shipped with xmr; None: all of them again. A
+    public server, of which nobody shall choose another, closes its list over what the runs name."""
+    global _listed
+    _listed = None if names is None else frozenset(names)
 
 
 def find_at(places: Mapping[str, str]) -> None:
@@ -51,10 +59,27 @@ def place_of(name: str) -> str:
 
 def is_allowed(name: str) -> bool:
     """Whether this process may load an encoder of that name (of `xmr.encoders.load_encoder`)."""
+    return not why_not(name)
+
+
+def why_not(name: str) -> str:
+    """Why this process may not load the encoder, in words; "" where it may."""
+    if _listed is not None and name not in _listed and not _is_shipped(name):
+        return f"the encoder {name!r} is not loaded, because no run of this public server was made with it"
+    if _is_own(name):
+        return ""
+    return (
+        f"the encoder {name!r} is not loaded, because a run names it and not who started this server; start it with "
+        f"--allow-encoders {name!r} if you trust it"
+    )
+
+
+def _is_own(name: str) -> bool:
+    """Whether the operator or open_clip stands for it."""
     if _named is None or name in _named or place_of(name):
         return True
     if name.startswith("local-dir:"):
-        return Path(name.removeprefix("local-dir:")).resolve().is_relative_to(SHIPPED.resolve())
+        return _is_shipped(name)
     # The architecture and the weights may be files, too: tags have neither a separator nor an ending.
     model, _, weights = name.partition("/")
     return (
@@ -62,6 +87,13 @@ def is_allowed(name: str) -> bool:
         and not name.startswith("hf-hub:")
         and not any(mark in weights for mark in "/\\.")
     )
+
+
+def _is_shipped(name: str) -> bool:
+    scheme, found, folder = name.partition("local-dir:")
+    if found and not scheme:
+        return Path(folder).resolve().is_relative_to(SHIPPED.resolve())
+    return name.isidentifier() and (SHIPPED / name).is_dir()
 
 
 def is_hash_of(told: str, found: str) -> bool:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from xmr.processes import asked, local_rank
+from xmr.zero_gpu import is_zero_gpu
 
 CHOICES = "auto|cpu|cuda[:N]|mps"
 _device = torch.device("cpu")
@@ -23,7 +24,8 @@ def use_device(name: str) -> torch.device:
     global _device
     found = available()
     if name == "auto":
-        name = "cuda" if "cuda" in found else found[-1]
+        # A GPU that is lent is there within a call only.
+        name = "cpu" if is_zero_gpu() else "cuda" if "cuda" in found else found[-1]
     if asked() > 1 and name.startswith("cuda:"):
         raise ValueError(f"--device {name}: {asked()} processes take an accelerator each: --device cuda")
     if asked() > 1 and name == "cuda":
@@ -50,8 +52,8 @@ def device() -> torch.device:
 
 
 def in_half(where: torch.device) -> bool:
-    """Whether encoders compute in bfloat16 there."""
-    return where.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether encoders compute in bfloat16 there; not where a GPU is lent, so that the processor goes on with what it made."""
+    return where.type == "cuda" and not is_zero_gpu() and torch.cuda.is_bf16_supported()
 
 
 def autocast(where: torch.device) -> AbstractContextManager:

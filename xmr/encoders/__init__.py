@@ -26,7 +26,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from xmr.allowed import QUICK, SHIPPED, is_allowed, place_of
+from xmr.allowed import QUICK, SHIPPED, place_of, why_not
 from xmr.cache import cache_dir
 from xmr.data.dataset import Dataset
 from xmr.devices import cores, device, in_half
@@ -102,11 +102,8 @@ def load_encoder(name: str) -> Encoder:
     weights (an untrained encoder is never what somebody asked for), and where this process may not load it. What could
     not be loaded is not tried again for `RETRY` seconds, since a hub that can't be reached takes half a minute each time.
     """
-    if not is_allowed(name):
-        raise ValueError(
-            f"the encoder {name!r} is not loaded, because a run names it and not who started this server; start it with "
-            f"--allow-encoders {name!r} if you trust it"
-        )
+    if reason := why_not(name):
+        raise ValueError(reason)
     with _loading.setdefault(name, Lock()):  # who comes meanwhile waits, and doesn't load another
         since, fault = _failed.get(name, (0.0, ""))
         if fault and time.monotonic() - since < RETRY:

@@ -17,6 +17,7 @@ from torchvision.transforms import CenterCrop
 
 from xmr.captions import TextsRead, cut_alike, words_of
 from xmr.devices import autocast
+from xmr.limits import ENCODED_AT_ONCE
 from xmr.turns import Turns
 
 Kind = Literal["pooled", "tokens"]
@@ -26,7 +27,7 @@ PATCHES = 9
 RATIO = 16  # of a picture's sides
 
 # They are heavy: two batches are encoded at a time, whoever asks.
-ENCODING = Turns(2)
+ENCODING = Turns(ENCODED_AT_ONCE.usual)
 
 
 def in_turn(encode: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:

@@ -28,12 +28,14 @@ import plotly
 from xmr.cache import KEPT, address, cache_dir, cache_folder
 from xmr.disk import CannotSave, write_files
 from xmr.figures.shared import DARK
+from xmr.limits import ADDRESS_BYTES, UNREAD_SECONDS, UPLOAD_BYTES, WAITING
 from xmr.page import api
-from xmr.page.doors import LONGEST_ADDRESS, MOST_UPLOAD, TOO_LONG, UNREAD, with_doors
+from xmr.page.bulk import embed
+from xmr.page.doors import TOO_LONG, with_doors
 from xmr.page.files import routes
 from xmr.page.host import gr
 from xmr.page.said import failure, told
-from xmr.page.served import MOST_WAITING, Served
+from xmr.page.served import Served
 from xmr.page.theme import FONTS, theme
 from xmr.page.warm import VISITS, warm_up
 from xmr.views import TABS, Visitor, beside, slimmed, view
@@ -41,6 +43,7 @@ from xmr.views.map_items import MOST
 from xmr.views.state import TAB_OF, VERSION, State, written
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page, take_in
+from xmr.zero_gpu import is_zero_gpu
 
 __all__ = ["UPLOADS_FOLDER", "build_app", "launch_options", "page_of", "warm_up"]
 
@@ -108,7 +111,7 @@ def build_app(pages: Sequence[Page]) -> gr.Blocks:
         "keys": {key: {"tab": tab, "usual": written(State())[key]} for key, tab in TAB_OF.items()},
         "tabs": [[id, title] for id, (title, _) in TABS.items()],
         "space": _space(),
-        "long": {"key": TOO_LONG, "most": LONGEST_ADDRESS},
+        "long": {"key": TOO_LONG, "most": ADDRESS_BYTES.now},
         "settings": {
             "colours": DARK,
             "library": _library(),
@@ -123,7 +126,9 @@ const style = Object.assign(document.createElement('link'), {{ rel: 'stylesheet'
 const script = Object.assign(document.createElement('script'), {{ src: '{script}' }});
 Promise.all([style, script].map((node) => new Promise((done) => {{ node.onload = done; document.head.append(node); }})))
   .then(() => window.xmrPage(element.querySelector('.xmr'), server, upload, {{ ...boot, parts: window.xmrParts }}));"""
-    with Served(title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD)) as app:
+    with Served(
+        title="xmr", fill_width=True, analytics_enabled=False, delete_cache=(60, UNREAD_SECONDS.now)
+    ) as app:
         gr.HTML(
             html_template="<div class='xmr'></div>",
             js_on_load=load,
@@ -135,7 +140,9 @@ Promise.all([style, script].map((node) => new Promise((done) => {{ node.onload =
         gr.api(api.runs(first, pages), api_name="runs", queue=False)
         gr.api(api.pair_weights(first, pages), api_name="pair_weights")
         gr.api(api.false_negatives(first, pages), api_name="false_negatives")
-    return app.queue(max_size=MOST_WAITING)
+        if is_zero_gpu():
+            gr.api(embed(first, pages), api_name="embed", concurrency_limit=1)
+    return app.queue(max_size=WAITING.now)
 
 
 def page_of(workspace: Workspace) -> Page:
@@ -153,7 +160,7 @@ def launch_options(pages: Sequence[Page] = ()) -> dict[str, Any]:
         "mcp_server": True,
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": MOST_UPLOAD,
+        "max_file_size": UPLOAD_BYTES.now,
         "footer_links": ["api", "settings"],
         "app_kwargs": {
             "lifespan": partial(with_doors, moved={page.path: page.title for page in pages if page.path}),
@@ -179,8 +186,8 @@ class _ServerFunctions:
                 return {"fault": failure(error)}
 
         async def asked_by_page(asked: Any, request: gr.Request) -> dict[str, Any]:
-            if self._inside >= MOST_WAITING:
-                return {"fault": f"{MOST_WAITING} others wait for an answer already; try again in a minute."}
+            if self._inside >= WAITING.now:
+                return {"fault": f"{WAITING.now} others wait for an answer already; try again in a minute."}
             self._inside += 1
             try:
                 return await anyio.to_thread.run_sync(functools.partial(answered, asked, request))

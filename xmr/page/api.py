@@ -14,6 +14,7 @@ import numpy as np
 
 from xmr.analysis import precision_recall
 from xmr.embedding import kind_of_data
+from xmr.limits import BATCH, PAIRS, RESULTS
 from xmr.page.host import gr
 from xmr.registry import UnknownName
 from xmr.selection import DEFAULT, SELECTORS
@@ -23,9 +24,6 @@ from xmr.workspace.measurements import batch, effective, evidence, hard_negative
 from xmr.workspace.pages import Page, holder
 from xmr.workspace.public import public, source_name
 
-MAX_K = 1000
-MAX_BATCH = 256
-MAX_PAIRS = 500
 MAX_SEED = 2**32 - 1
 RELEVANT = {"annotated": True, "true": True, "neither": False, "unknown": None}
 
@@ -68,7 +66,7 @@ def search(workspace: Workspace, pages: Sequence[Page] = ()) -> Callable[..., di
             null.
         """
         text = given.text("query", query)
-        asked, most = given.names("runs", runs) or list(workspace.runs), given.whole("k", k, 1, MAX_K)
+        asked, most = given.names("runs", runs) or list(workspace.runs), given.whole("k", k, 1, RESULTS.now)
         columns = [_column(name, Query(text=text), most, workspace, pages) for name in asked]
         if all(isinstance(column, UnknownName) for column in columns):
             raise columns[0]
@@ -158,7 +156,7 @@ def pair_weights(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..., 
         """
         name = given.text("run", run)
         seed = given.whole("batch_seed", batch_seed, 0, MAX_SEED)
-        size = given.whole("batch_size", batch_size, 2, MAX_BATCH)
+        size = given.whole("batch_size", batch_size, 2, BATCH.now)
         workspace = holder(name, first, pages)
         loss, hyper = loss_of_run(workspace, name), effective(workspace, name)
         pairs, visuals, texts = batch(workspace, name, "test", loss, hyper, seed, size)
@@ -198,7 +196,7 @@ def false_negatives(first: Workspace, pages: Sequence[Page] = ()) -> Callable[..
             the listed: precision_of_all is that of suspecting every examined pair, and informedness is recall less the
             share of the others that is suspected, 0 for suspecting all or by chance.
         """
-        name, most = given.text("run", run), given.whole("limit", limit, 1, MAX_PAIRS)
+        name, most = given.text("run", run), given.whole("limit", limit, 1, PAIRS.now)
         params = SELECTORS[given.text("selector", selector)].defaults
         workspace = holder(name, first, pages)
         workspace.run(name)

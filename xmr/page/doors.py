@@ -19,23 +19,29 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xmr.limits import (
+    ADDRESS_BYTES,
+    BODY_BYTES,
+    QUESTIONS,
+    UNREAD_SECONDS,
+    UPLOAD_BYTES,
+    UPLOADED_BYTES,
+    UPLOADS,
+)
 from xmr.page.lost import Lost
+from xmr.page.rates import Rate, visitor_of
 from xmr.workspace.uploads import total
 
-MOST_BODY = 2_000_000  # bytes of anything but an upload
-MOST_UPLOAD = 20_000_000  # of a picture
-MOST_UPLOADS = 500_000_000  # of all pictures that wait to be read
-UNREAD = 600  # seconds that one of them may wait
-LONGEST_ADDRESS = 16_000  # bytes of a query string; all that a link keeps is shorter
 TOO_LONG = "too-long"  # key that tells the page how long its address was
 
 
 class Doors:
-    """Middleware: refuses posts of other origins and their preflights, bodies that are too large and uploads when there are
-    too many; opens a page whose address is too long without it."""
+    """Middleware: refuses posts of other origins and their preflights, bodies that are too large, uploads when there are too
+    many, and visitors who ask too often; opens a page whose address is too long without it."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
+        self._asked, self._uploaded = Rate(QUESTIONS, 60), Rate(UPLOADS, 3600)
         self._coming = 0  # bytes of uploads under way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,10 +52,15 @@ class Doors:
         asks_first = method == "OPTIONS" and "access-control-request-method" in headers
         if (asks_first or method not in ("GET", "HEAD", "OPTIONS")) and not is_own(headers):
             await _refuse(403, "Only pages of this server may send to it.")(scope, receive, send)
-        elif length > LONGEST_ADDRESS:
+        elif length > ADDRESS_BYTES.now:
             page = method == "GET" and scope["path"].endswith("/")
-            refusal = _refuse(414, f"This address has {length:,} bytes, more than {LONGEST_ADDRESS:,}.")
+            refusal = _refuse(414, f"This address has {length:,} bytes, more than {ADDRESS_BYTES.now:,}.")
             await (_without_query(length) if page else refusal)(scope, receive, send)
+        elif method == "POST" and (words := self._too_often(scope, headers)):
+            # The page says what an answer says; programs read the status.
+            asks = scope["path"].rstrip("/").endswith("/component_server")
+            refusal = JSONResponse({"fault": words}) if asks else _refuse(429, words)
+            await refusal(scope, receive, send)
         elif method == "POST" and scope["path"].endswith("/upload"):
             await self._upload(headers, scope, receive, send)
         elif method in ("GET", "HEAD", "OPTIONS"):
@@ -57,6 +68,15 @@ class Doors:
             await self._app({**scope, "query_string": query}, receive, send)
         else:
             await self._bounded(scope, receive, send)
+
+    def _too_often(self, scope: Scope, headers: Headers) -> str:
+        """Why a visitor has to wait, in words; "" where they need not."""
+        visitor = visitor_of(scope, headers)
+        if not self._asked.takes(visitor):
+            return f"One visitor may ask {QUESTIONS.now:,} questions a minute here; go on in a minute."
+        if scope["path"].endswith("/upload") and not self._uploaded.takes(visitor):
+            return f"One visitor may upload {UPLOADS.now:,} pictures an hour here; go on later."
+        return ""
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands on a body that was read whole, since a length may be missing or untrue."""
@@ -66,8 +86,8 @@ class Doors:
             if message["type"] == "http.disconnect":
                 return
             size += len(message.get("body", b""))
-            if size > MOST_BODY:
-                words = f"This request has more than {MOST_BODY:,} bytes."
+            if size > BODY_BYTES.now:
+                words = f"This request has more than {BODY_BYTES.now:,} bytes."
                 await _refuse(413, words)(scope, receive, send)
                 return
             parts.append(message)
@@ -84,14 +104,14 @@ class Doors:
             await _refuse(411, "An upload must tell its length.")(scope, receive, send)
             return
         size = int(length)
-        if size > MOST_UPLOAD + 10_000:  # the form around the picture
-            words = f"A picture may have {MOST_UPLOAD:,} bytes: the maximum allowed size."
+        if size > UPLOAD_BYTES.now + 10_000:  # the form around the picture
+            words = f"A picture may have {UPLOAD_BYTES.now:,} bytes: the maximum allowed size."
             await _refuse(413, words)(scope, receive, send)
             return
         self._coming += size
         try:
-            held = await run_in_threadpool(total, get_upload_folder(), time.time() - UNREAD)
-            if held + self._coming > MOST_UPLOADS:
+            held = await run_in_threadpool(total, get_upload_folder(), time.time() - UNREAD_SECONDS.now)
+            if held + self._coming > UPLOADED_BYTES.now:
                 words = "Too many pictures wait to be read; try again in a minute."
                 await _refuse(503, words)(scope, receive, send)
                 return

@@ -7,6 +7,7 @@ import traceback
 from html import escape
 from typing import Any
 
+from xmr.limits import is_public
 from xmr.page.host import gr
 from xmr.workspace.public import public
 
@@ -16,7 +17,8 @@ def refused(text: str, title: str = "Not done") -> gr.Error:
     return gr.Error(escape(public(text), quote=False), title=title, print_exception=False)
 
 
-# What an answer holds that is no sentence: the state, addresses, figures, and commands to be pasted.
+# What an answer holds that is no sentence: the state, addresses and figures; and, where only its owner asks, commands to be
+# pasted.
 EXACT = {"state", "set", "key", "src", "image", "figure", "mark"}
 
 
@@ -26,7 +28,7 @@ def told(answer: Any) -> Any:
         return public(answer) if "/" in answer or "\\" in answer else answer
     if isinstance(answer, list | tuple):
         return [told(one) for one in answer]
-    if not isinstance(answer, dict) or answer.get("kind") == "code":
+    if not isinstance(answer, dict) or (answer.get("kind") == "code" and not is_public()):
         return answer
     return {key: one if key in EXACT else told(one) for key, one in answer.items()}
 

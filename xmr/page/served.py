@@ -10,8 +10,6 @@ from gradio.exceptions import InvalidPathError
 from xmr.page.host import gr
 from xmr.page.said import failed, refused
 
-MOST_WAITING = 128  # events; whoever comes then is told that the queue is full
-
 
 class Served(gr.Blocks):
     """Blocks that say why something failed, whatever failed."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from xmr.checkpoints import Run
 from xmr.core import DIRECTIONS
@@ -26,6 +28,11 @@ def data_name(run: Run) -> str:
         return ""
     preset = PRESETS.get(source.partition("@")[0])
     return parse(preset.source if preset else source).name
+
+
+def plain(text: str) -> str:
+    """A name as Markdown shows it letter by letter, also in a table."""
+    return re.sub(r"[\\`*_\[\]<>|#~$&]", r"\\\g<0>", text)
 
 
 def front(runs: Sequence[Run], license: str, bases: Sequence[str], open_clips: bool) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def card(address: str, runs: Mapping[str, Run], values: dict[str, Any], pictures
             f"{len(runs)} runs for cross-modal retrieval, each in its folder, as [xmr](#use) reads them side by side."
         )
     for folder, run in runs.items():
-        body += [f"## {folder}"] * bool(folder) + _about(run, folder, pictures.get(folder))
+        body += [f"## {plain(folder)}"] * bool(folder) + _about(run, folder, pictures.get(folder))
     return "\n\n".join([*body, *_use(address, runs, values)]) + "\n"
 
 
@@ -112,11 +119,13 @@ def _about(run: Run, folder: str, under: str | None) -> list[str]:
             if diverged
             else []
         ),
-        f"Data: {run.dataset['name']} ({counts}).",
+        f"Data: {plain(run.dataset['name'])} ({counts}).",
         _table(test),
         f"{figure} {score:.1f}. {protocol}",
         *(
-            [f"![Distributions of its scores]({folder + '/' * bool(folder)}distributions.png)\n\n{under}"]
+            [
+                f"![Distributions of its scores]({quote(folder)}{'/' * bool(folder)}distributions.png)\n\n{plain(under)}"
+            ]
             if under
             else []
         ),

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xmr.allowed import is_hash_of
 from xmr.analysis import score_distributions, score_samples, scored_sides
 from xmr.checkpoints import Run
 from xmr.checkpoints.files import RunRefused
 from xmr.checkpoints.folder import FILES, MAX_RUN, OPEN_CLIP, RUN, STATE, read_about
 from xmr.checksums import digest, digest_of
 from xmr.data import Dataset, load_dataset
-from xmr.disk import read, target
+from xmr.disk import read, target, write, write_files
+from xmr.encoders import ENCODERS, load_encoder, read_anew
 from xmr.figures.distributions import distribution_words
 from xmr.publishing.card import card, front
 from xmr.publishing.folders import CARD, check_paths
@@ -22,11 +24,17 @@ from xmr.publishing.paths import portable, portable_command
 from xmr.publishing.picture import picture
 
 PICTURE = "distributions.png"
+TAKEN = (*FILES, PICTURE, "encoders", "pictures")  # of other things that lie where runs do
+NAMES = (*(name for name in FILES if name not in (STATE, CARD)), PICTURE)
+OF_RUNS = (*NAMES, *(f"*/{name}" for name in NAMES))  # what a later call deletes where it is no longer wanted
 
 
 def with_members(runs: Sequence[Run]) -> list[Run]:
     """The runs, and those that combinations among them need, each once. Raises ValueError where two have one name."""
     every = {one.path: one for run in runs for one in (run, *(member.run for member in run.members))}
+    for run in every.values():
+        if run.name.startswith(".") or run.name in TAKEN:
+            raise ValueError(f"no run of a repository can be called {run.name}: rename {run.path}")
     named: dict[str, Path] = {}
     for run in every.values():
         if named.setdefault(run.name, run.path) != run.path:
@@ -61,8 +69,11 @@ def write_run(
         about.get("encoder", {})["hub"] = name
     for member in about.get("members", []):
         member["sha256"] = digest(read(folder.parent / member["run"] / RUN, MAX_RUN))
-    content = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / RUN).write_text(content, encoding="utf-8")
+    write(folder / RUN, as_json(about))
+
+
+def as_json(about: dict[str, Any]) -> str:
+    return json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_repository(
@@ -82,6 +93,10 @@ def write_repository(
             pictures[name] = words
         else:
             said.append(f"{run.name} has no picture of its distributions: {words}")
+        if run.untrained and run.encoder["name"] and not names.get(run.encoder["name"]):
+            reason = write_weights(run, folder / name, address) if alone else "push it by itself for that"
+            if reason:
+                said.append(f"the weights of {run.name} are not pushed: {reason}")
         if not alone and (run.path / OPEN_CLIP[1]).exists():
             said.append(
                 f"{run.name} holds towers: open_clip loads only what lies at a repository's top; push it by itself for that"
@@ -91,6 +106,31 @@ def write_repository(
     (folder / CARD).write_text(card(address, placed, values, pictures), encoding="utf-8")
     check_paths(folder, [run.path.parent for run in every])
     return said
+
+
+def write_weights(run: Run, folder: Path, address: str) -> str:
+    """Writes the weights of a model as it is beside its run, as open_clip loads them by hf-hub:`address`, and lets run.json name
+    them so, unless xmr has them itself; returns why that can't be, "" where it was done."""
+    from xmr.towers.saving import is_open_clips, open_clip_files
+
+    try:
+        encoder = load_encoder(run.encoder["name"])
+    except ValueError as error:
+        return str(error)
+    if not is_open_clips(encoder):
+        return "they are none of open_clip"
+    files = open_clip_files(encoder, encoder.model.state_dict(), {})
+    write_files(folder, files)
+    about = json.loads((folder / RUN).read_text("utf-8"))
+    if not is_hash_of(run.encoder["hash"], read_anew(f"local-dir:{folder}").hash):
+        for name in files:
+            (folder / name).unlink()
+        return "open_clip would read them otherwise than they were read for its figures"
+    about["files"] |= {name: digest(content) for name, content in files.items()}
+    if run.encoder["name"] not in ENCODERS:
+        about["encoder"] |= {"name": f"hf-hub:{address}", "hub": address}
+    write(folder / RUN, as_json(about))
+    return ""
 
 
 def drawn_distributions(run: Run) -> tuple[bytes, str]:

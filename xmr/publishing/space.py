@@ -23,7 +23,7 @@ from xmr.data.shown import write_shown
 from xmr.embedding import frozen_features
 from xmr.encoders import ENCODERS, transformers_is_needed
 from xmr.hub import front_matter
-from xmr.publishing.card import data_name
+from xmr.publishing.card import data_name, plain
 from xmr.publishing.folders import CARD, MADE, check_paths
 from xmr.publishing.paths import portable
 from xmr.publishing.repositories import test_split, with_members, write_run
@@ -175,7 +175,8 @@ def _card(runs: Sequence[Run], space: Space, names: Mapping[str, str], own: bool
         "tags": ["xmr", "cross-modal-retrieval", "image-text-retrieval"],
     }
     rows = "\n".join(
-        f"| {run.name} | {run.config.loss or run.about} | {run.dataset['name']} |" for run in runs
+        f"| {plain(run.name)} | {run.config.loss or run.about} | {plain(run.dataset['name'])} |"
+        for run in runs
     )
     shown = "Pictures of the test split are copies, made smaller, without what cameras write into files."
     if not space.pictures:

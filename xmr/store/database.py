@@ -15,14 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 from xmr.disk import CannotSave
+from xmr.limits import VERDICTS, VERDICTS_HOURLY
 from xmr.store.verdicts import ANSWERS, COLUMNS, Verdict, judge_name, likeness, storable, utc
 
 SCHEMA = 2  # of the database, its user_version; 1 knew no owners
 APPLICATION = 0x786D7276  # "xmrv": tells the database from others
 MAGIC = b"SQLite format 3\0"
 WAIT_SECONDS = 30.0  # for other processes that write
-HOURLY = 300  # events of one owner in an hour
-MOST = 100_000  # events of all owners, unless the operator says otherwise
 CHUNK = 20_000  # events that are read in one go
 
 EVENTS = """
@@ -76,7 +75,7 @@ class VerdictStore:
     (it is left as it is), and CannotSave where it can't be opened or written.
     """
 
-    def __init__(self, path: str | Path, most: int = MOST):
+    def __init__(self, path: str | Path, most: int = VERDICTS.usual):
         self.path, self.most = Path(path), most
         _refuse_other_files(self.path)
         self._lock = threading.Lock()
@@ -116,7 +115,7 @@ class VerdictStore:
         """
         key = storable(key or uuid4().hex)
         asked = (*verdict.pair, verdict.judge)
-        with self._writing() as ask:
+        with self.writing() as ask:
             before = _sent_before(ask, key, owner, False, asked, verdict.answer)
             if before is not None:
                 return _verdict(before, self.path)
@@ -144,7 +143,7 @@ class VerdictStore:
         too many events; and CannotSave.
         """
         judge, key = judge_name(judge), storable(key or uuid4().hex)
-        with self._writing() as ask:
+        with self.writing() as ask:
             before = _sent_before(ask, key, owner, True, (judge,))
             if before is not None:
                 undone = ask("SELECT * FROM events WHERE id = ?", (before["undoes"],)).fetchone()
@@ -199,8 +198,10 @@ class VerdictStore:
             )
         since = utc(datetime.now(timezone.utc) - timedelta(hours=1))
         query = "SELECT count(*) FROM events WHERE owner = ? AND at > ?"
-        if ask(query, (owner, since)).fetchone()[0] >= HOURLY:
-            raise ValueError(f"{HOURLY:,} verdicts and undos an hour are kept of one browser; go on later")
+        if ask(query, (owner, since)).fetchone()[0] >= VERDICTS_HOURLY.now:
+            raise ValueError(
+                f"{VERDICTS_HOURLY.now:,} verdicts and undos an hour are kept of one browser; go on later"
+            )
 
     def _prepare(self) -> None:
         """Makes the tables, or those of version 2, unless another process did meanwhile."""
@@ -213,7 +214,7 @@ class VerdictStore:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.01)
-        with self._writing() as ask:
+        with self.writing() as ask:
             version = _version(self._connection, self.path)
             if version == SCHEMA:
                 return
@@ -223,7 +224,7 @@ class VerdictStore:
             ask(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
+    def writing(self) -> Iterator[Any]:
         """A transaction that sees all that was written before it, and is on disk after it, or not there."""
         with self._lock, _told(self.path):
             self._connection.execute("BEGIN IMMEDIATE")

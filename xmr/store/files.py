@@ -49,7 +49,7 @@ def read_verdicts(path: str | Path) -> list[Verdict]:
         if path.suffix.lower() == ".csv":
             rows = list(_csv_rows(path))
         else:
-            rows = list(json_rows(path, read_text(path), "delete the line, or export again"))
+            rows = _standing_rows(json_rows(path, read_text(path), "delete the line, or export again"))
         latest: dict[tuple[str, Pair], Verdict] = {}
         for verdict in map(_of_row, rows):
             key = verdict.judge, verdict.pair
@@ -67,6 +67,13 @@ def verdicts_digest(path: str | Path, verdicts: Sequence[Verdict]) -> str:
     if Path(path).suffix.lower() in (".jsonl", ".csv"):
         return digest_of(Path(path))
     return digest(as_jsonl(verdicts).encode())
+
+
+def _standing_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows without undos, and without what those take back: files of `xmr.store.events` have both."""
+    every = list(rows)
+    gone = {row.values["undoes"] for row in every if isinstance(row.values.get("undoes"), str)}
+    return [row for row in every if not row.values.get("undoes") and row.values.get("key") not in gone - {""}]
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

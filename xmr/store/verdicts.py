@@ -62,12 +62,7 @@ class Verdict:
         if clean["answer"] not in ANSWERS:
             raise ValueError(unknown("answer", self.answer[:40], ANSWERS))
         if self.at:
-            try:
-                clean["at"] = utc(datetime.fromisoformat(self.at.strip().replace("Z", "+00:00")))
-            except (ValueError, OverflowError) as error:
-                raise ValueError(
-                    f"at is no time such as 2026-01-31T12:00:00+00:00: {self.at[:40]!r}"
-                ) from error
+            clean["at"] = utc_time(self.at)
         if self.score is not None:
             clean["score"] = float(self.score)  # of NumPy's kinds no database and no JSON takes
             if not math.isfinite(clean["score"]):
@@ -210,6 +205,14 @@ class Tally(NamedTuple):
         """What most of them say; "unsure" where two answers tie for it."""
         most = max(self)
         return ANSWERS[self.index(most)] if self.count(most) == 1 else "unsure"
+
+
+def utc_time(text: str) -> str:
+    """A time as it is kept. Raises ValueError on what is none."""
+    try:
+        return utc(datetime.fromisoformat(text.strip().replace("Z", "+00:00")))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"at is no time such as 2026-01-31T12:00:00+00:00: {text[:40]!r}") from error
 
 
 def utc(at: datetime) -> str:

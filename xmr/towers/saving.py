@@ -20,6 +20,11 @@ from xmr.encoders import ENCODERS, SCHEMES, Encoder, weights
 WEIGHTS = "open_clip_model.safetensors"
 
 
+def is_open_clips(encoder: Encoder) -> bool:
+    """Whether it is a model of open_clip, whose files `open_clip_files` makes."""
+    return isinstance(encoder.model, open_clip.CLIP | open_clip.CustomTextCLIP)
+
+
 def open_clip_files(
     encoder: Encoder, tensors: Mapping[str, Tensor], learned: Mapping[str, float]
 ) -> dict[str, bytes]:

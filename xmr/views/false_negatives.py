@@ -29,15 +29,12 @@ from xmr.views.suspect_pages import counted, judge_pairs, list_page
 from xmr.views.suspect_settings import parsed, read_settings, setting_at, settings_of, written
 from xmr.views.suspect_words import about_selector, findings, selector_table, share
 from xmr.views.values import table
+from xmr.views.verdicts import kept_where
 from xmr.workspace import Workspace, style_at
 from xmr.workspace.commands import verdict_commands
 from xmr.workspace.measurements import captions, sample_words, suspects_curve
 
 BESIDE = ("word_overlap", "near_positive")  # compared with at first: they look at other things than most
-FORGETS = (
-    "This host forgets all verdicts when it restarts: take them with you by JSONL or CSV before you leave. "
-    "You are asked when you leave with verdicts that were not exported."
-)
 USE = (
     "Train with verdicts on the train split, evaluate with those on the split that is evaluated; confirmed pairs count as "
     "matches, and no selector suspects what people refuted. With what JSONL saves of either split, in the folder of xmr:"
@@ -184,7 +181,7 @@ def _list(scene: Scene, asked: Asked) -> list[Block]:
     unasked = {"suspect_visual": "", "suspect_text": ""}
     return [
         *_list_controls(scene, asked),
-        _judging(workspace.verdicts.forgotten, page.panel),
+        _judging(workspace.verdicts.at_risk, page.panel),
         _exports(scene),
         row(
             "fn-pages",
@@ -222,7 +219,7 @@ def _list_controls(scene: Scene, asked: Asked) -> list[Block]:
     ]
 
 
-def _judging(forgotten: bool, panel: dict[str, Any]) -> Block:
+def _judging(at_risk: bool, panel: dict[str, Any]) -> Block:
     """The person's name, and what is judged."""
     told = "under which your verdicts are kept"
     return row(
@@ -231,7 +228,7 @@ def _judging(forgotten: bool, panel: dict[str, Any]) -> Block:
         part("verdicts", "fn-verdicts", panel)
         | {
             "ask": {"judge": "judge", "count": "count"},
-            "settings": {"name": "fn-name", "exports": "fn-exports", "forgetful": forgotten},
+            "settings": {"name": "fn-name", "exports": "fn-exports", "forgetful": at_risk},
         },
         widths=(1, 3),
     )
@@ -239,11 +236,11 @@ def _judging(forgotten: bool, panel: dict[str, Any]) -> Block:
 
 def _exports(scene: Scene) -> Block:
     """Files of verdicts, and what to run with them."""
-    forgotten = scene.workspace.verdicts.forgotten
+    verdicts = scene.workspace.verdicts
     return fold(
         "fn-exports",
         "Export and use the verdicts on this split",
-        *([words("fn-forgets", FORGETS)] if forgotten else []),
+        words("fn-forgets", kept_where(verdicts)),
         row(
             "fn-export",
             button("fn-jsonl", "JSONL", save="verdicts.jsonl"),
@@ -253,7 +250,7 @@ def _exports(scene: Scene) -> Block:
         words("fn-use", USE, "note"),
         code("fn-commands", _commands(scene)),
         words("fn-names", NAMES, "note"),
-        opened=forgotten,
+        opened=verdicts.at_risk,
     )
 
 

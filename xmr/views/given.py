@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-LONGEST_QUERY = 500  # characters; encoders read 40 to 77 tokens, and 5 MB held one for 43 s
+from xmr.limits import QUERY_LETTERS, RUNS_ASKED
 
 
-def text(what: str, value: Any, most: int = LONGEST_QUERY) -> str:
-    """A text of 1 to `most` characters, without the space around it. Raises ValueError."""
+def text(what: str, value: Any, most: int | None = None) -> str:
+    """A text of 1 to `most` characters (else as many as a query may have), without the space around it. Raises ValueError."""
+    most = most or QUERY_LETTERS.now
     if not isinstance(value, str):
         raise ValueError(f"{what} is a text, found {_shown(value)}")
     if len(value) > most:
@@ -22,8 +23,9 @@ def text(what: str, value: Any, most: int = LONGEST_QUERY) -> str:
     return value.strip()
 
 
-def names(what: str, value: Any, most: int = 1000) -> list[str]:
-    """Different names, in their order. Raises ValueError."""
+def names(what: str, value: Any) -> list[str]:
+    """Different names, in their order, as many as runs may be asked. Raises ValueError."""
+    most = RUNS_ASKED.now
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{what} is a list of names, found {_shown(value)}")
     if len(value) > most:

@@ -19,6 +19,7 @@ import numpy as np
 
 from xmr.core import DIRECTIONS, Direction
 from xmr.disk import CannotSave
+from xmr.limits import VERDICTS_SENT
 from xmr.registry import unknown
 from xmr.store import (
     ANSWERS,
@@ -34,7 +35,6 @@ from xmr.workspace import Workspace
 from xmr.workspace.measurements import hard_negatives, visual_and_text
 from xmr.workspace.memory import remembered
 
-MOST = 50  # answers of one event; the component sends no more
 SHOWN = 24  # pairs that a browser may ask the marks of
 UNDO = "undo"
 SECRET = re.compile(r"[0-9a-zA-Z_-]{32,128}")  # as a browser makes it
@@ -168,8 +168,8 @@ def read_items(
     """The items of an event, checked, and (key, reason) of those that can't be used. Raises ValueError where it is no event
     of ours."""
     sent = data.get("items") if isinstance(data, dict) else None
-    if not isinstance(sent, list) or not 0 < len(sent) <= MOST:
-        raise ValueError(f"An event of verdicts has 1 to {MOST} of them.")
+    if not isinstance(sent, list) or not 0 < len(sent) <= VERDICTS_SENT.now:
+        raise ValueError(f"An event of verdicts has 1 to {VERDICTS_SENT.now} of them.")
     items, unusable = [], []
     for one in sent:
         key = one.get("key") if isinstance(one, dict) else None

@@ -15,8 +15,26 @@ import numpy as np
 from xmr.store import Answers
 from xmr.views.suspect_order import ROUND
 from xmr.views.values import Card
+from xmr.workspace.verdict_file import VerdictFile
 
 PEOPLE = 8  # who gave most verdicts, by name
+FORGETS = (
+    "This host forgets all verdicts when it restarts: take them with you by JSONL or CSV before you leave. "
+    "You are asked when you leave with verdicts that were not exported."
+)
+SENT = (
+    "All verdicts, with the names of who gave them, are also kept in the data set {} of the Hugging Face Hub."
+)
+UNSENT = "They can't be sent to the data set {} of the Hugging Face Hub at the moment: {}."
+
+
+def kept_where(verdicts: VerdictFile) -> str:
+    """What people have to know of where their verdicts are kept; "" where that is an ordinary file of this machine."""
+    mirror, told = verdicts.mirror, FORGETS if verdicts.at_risk else ""
+    if mirror is None:
+        return told
+    sent = UNSENT.format(mirror.name, mirror.fault) if mirror.fault else SENT.format(mirror.name)
+    return f"{told} {sent}".strip()
 
 
 def progress(by_me: np.ndarray, agreed: Mapping[str, int], answers: Answers, judge: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,29 +51,35 @@ class Page:
 
 
 def open_pages(
-    checkpoints: str | Path,
+    checkpoints: str | Path | Sequence[str | Path],
     dataset: str | None = None,
     recall: float = 1.0,
     verdicts: VerdictFile | None = None,
     truth_files: str = "",
 ) -> list[Page]:
-    """A page for each dataset that runs below `checkpoints` were trained on, or for `dataset` only.
+    """A page for each dataset that runs below `checkpoints`, a folder or several, were trained on, or for `dataset` only.
 
     The first page is opened: it is that of the dataset with most runs that can be loaded, and its workspace names the
     runs whose dataset is missing, with the reason. The others are opened by those who ask. `recall`, `verdicts` and
     `truth_files` are those of `Workspace`, of all pages. Raises ValueError where the recall is outside (0, 1].
     """
-    folder = Path(checkpoints)
+    given = [checkpoints] if isinstance(checkpoints, str | Path) else checkpoints
+    folder, *beside = map(Path, given)
+
+    def as_asked(workspace: Workspace) -> Workspace:
+        workspace.recall, workspace.verdicts = recall, verdicts or workspace.verdicts
+        workspace.truth_files, workspace.beside = truth_files, tuple(beside)
+        return workspace
 
     def opened(runs: Sequence[Run]) -> Workspace:
-        return _set(_workspace(runs, folder), recall, verdicts, truth_files)
+        return as_asked(_workspace(runs, folder))
 
     if not 0 < recall <= 1:
         raise ValueError(f"recall must be in (0, 1], found {recall}")
-    runs, faults = list_runs(folder)
+    runs, faults = runs_below([folder, *beside])
     if dataset is not None:
         source = trained_on(dataset, runs)
-        return [_opened(_set(Workspace.open(folder, source, (runs, faults)), recall, verdicts, truth_files))]
+        return [_opened(as_asked(Workspace.open(folder, source, (runs, faults))))]
     missing: dict[str, tuple[Run, str]] = {}
     groups: list[list[Run]] = []
     for group in grouped(runs):
@@ -89,7 +95,7 @@ def open_pages(
         reason = first.problem.splitlines()[0]
         missing |= {run.name: (run, reason) for run in groups.pop(0)}
     if not groups:  # nothing can be shown, and the problem of all runs together says why
-        return [_opened(_set(Workspace.open(folder), recall, verdicts, truth_files))]
+        return [_opened(as_asked(Workspace.open(folder, None, (runs, faults))))]
     first.faults, first.apart = faults, first.apart | missing
     pages = [_opened(first)]
     for group in groups[1:]:
@@ -98,6 +104,31 @@ def open_pages(
         own = {run.name: run for run in group}
         pages.append(Page(title, path, own, lambda own=own: opened(list(own.values()))))
     return [replace(pages[0], title=_title(groups[0][0], groups)), *pages[1:]]
+
+
+def runs_below(folders: Sequence[Path]) -> tuple[list[Run], list[RunFault]]:
+    """The runs of several folders as `list_runs` gives those of one. A run whose name one of another folder has already is
+    called by its folder as well."""
+    found: dict[Path, Run] = {}
+    faults = []
+    for folder in folders:
+        own, broken = list_runs(folder)
+        faults += broken
+        for run in own:
+            if run.path not in found:  # one folder may lie in another that is named too
+                found[run.path] = named_apart(run, [one.name for one in found.values()])
+    return list(found.values()), faults
+
+
+def named_apart(run: Run, taken: Collection[str]) -> Run:
+    """The run under a name that is not `taken`."""
+    if run.name not in taken:
+        return run
+    name = f"{run.name} ({run.path.parent.name})"
+    number = 2
+    while name in taken:
+        name, number = f"{run.name} ({run.path.parent.name} {number})", number + 1
+    return replace(run, name=name)
 
 
 def take_in(pages: Sequence[Page]) -> list[Page]:
@@ -110,9 +141,10 @@ def take_in(pages: Sequence[Page]) -> list[Page]:
     known |= {fault.path.name for fault in first.workspace.faults if (fault.path / RUN).exists()}
     folder = first.workspace.checkpoints.expanduser()
     arrived = sorted(path.parent for path in folder.glob(f"*/{RUN}") if path.parent.name not in known)
+    arrived += _arrived_beside(first.workspace, pages)
     for path in arrived:
         try:
-            run = load_run(path)
+            run = named_apart(load_run(path), known)
         except (RunRefused, OSError) as error:
             first.workspace.faults = [*first.workspace.faults, RunFault(path, str(error))]
             changed.append(first)
@@ -127,9 +159,20 @@ def take_in(pages: Sequence[Page]) -> list[Page]:
             held[0].add(run)
         else:
             first.workspace.add(run)
-        first.workspace.faults = [fault for fault in first.workspace.faults if fault.path.name != run.name]
+        faults = first.workspace.faults
+        first.workspace.faults = [fault for fault in faults if fault.path.resolve() != run.path]
         changed += [first, *held[:1]]
     return [page for page in pages if any(page is one for one in changed)]
+
+
+def _arrived_beside(first: Workspace, pages: Sequence[Page]) -> list[Path]:
+    """Finished runs in the further folders that no page has."""
+    runs = [*(run for page in pages for run in page.runs.values()), *(run for run, _ in first.apart.values())]
+    known = {run.path for run in runs} | {fault.path.resolve() for fault in first.faults}
+    below = [
+        path.parent.resolve() for folder in first.beside for path in folder.expanduser().glob(f"*/{RUN}")
+    ]
+    return sorted(path for path in below if path not in known)
 
 
 def trained_on(dataset: str, runs: Sequence[Run]) -> str:
@@ -202,12 +245,6 @@ def _workspace(runs: Sequence[Run], folder: Path) -> Workspace:
         embedder=embedding,
         checkpoints=folder,
     )
-
-
-def _set(workspace: Workspace, recall: float, verdicts: VerdictFile | None, truth_files: str) -> Workspace:
-    workspace.recall, workspace.verdicts = recall, verdicts or workspace.verdicts
-    workspace.truth_files = truth_files
-    return workspace
 
 
 def _opened(workspace: Workspace) -> Page:

@@ -54,6 +54,7 @@ class RunSet:
     apart: dict[str, tuple[Run, str]] = field(default_factory=dict)
     problem: str = ""
     checkpoints: Path = Path("checkpoints")
+    beside: tuple[Path, ...] = ()  # further folders of runs
     recall: float = (
         1.0  # share of the true best that an index has to find; below 1, large galleries are approximate
     )

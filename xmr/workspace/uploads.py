@@ -12,10 +12,10 @@ from threading import Lock
 from PIL import Image
 
 from xmr.data.pictures import BadPicture, decode_small
+from xmr.limits import KEPT_BYTES
 from xmr.turns import Turns
 
 SIDE = 1024  # pixels; no encoder reads more
-KEPT = 200_000_000  # bytes of pixels of all that is kept, 50 pictures at least
 GONE = "This picture is no longer kept: upload it again."
 
 
@@ -37,7 +37,7 @@ class Uploads:
     thread frees, the C library keeps for that thread.
     """
 
-    def __init__(self, folder: Callable[[], str | Path], kept: int = KEPT):
+    def __init__(self, folder: Callable[[], str | Path], kept: int = KEPT_BYTES.usual):
         self._folder, self._kept = folder, kept
         self._pictures: dict[str, Image.Image] = {}
         self._guard, self._turns = Lock(), Turns(1)
