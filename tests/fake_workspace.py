@@ -98,6 +98,9 @@ class FakeRun:
     def last_loss(self) -> tuple[str, dict[str, Any]]:
         return self.config.loss, self.config.loss_params | self.loss_values
 
+    def snapshots(self) -> None:
+        return None
+
     def embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         return FakeEmbedder().embed_dataset(self, self.data)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests import tiny
 from xmr.captions import TextsRead
 from xmr.checkpoints import CannotSave, RunRefused, clear_run, list_runs, load_run, save_run, verify
-from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, WORDS
+from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SNAPSHOTS, WORDS
 from xmr.checksums import digest
 from xmr.disk import write_files
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
@@ -173,7 +173,7 @@ def test_a_run_without_words_keeps_no_vocabulary(tmp_path):
     _, _trained = tiny.fit(tiny.config(epochs=1), tmp_path / "run", load=tiny.with_text_features)
     assert load_run(tmp_path / "run").vocabulary is None and not (tmp_path / "run" / WORDS).exists()
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(
-        [CARD, EMBEDDINGS, HISTORY, MATCHER, RUN]
+        [CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SNAPSHOTS]
     )
 
 

@@ -19,7 +19,7 @@ from tests import tiny
 from tests.test_encoders import save_roberta, save_tiny
 from tests.tiny import write_photos
 from xmr.checkpoints import RunRefused, load_run
-from xmr.checkpoints.folder import EMBEDDINGS, MATCHER, RUN
+from xmr.checkpoints.folder import EMBEDDINGS, MATCHER, RUN, SNAPSHOTS
 from xmr.core import TrainConfig
 from xmr.data import load_dataset
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
@@ -417,7 +417,8 @@ def test_towers_that_read_texts_with_transformers_bring_their_tokenizer(place, t
     np.testing.assert_allclose(own, run.embeddings()[1], atol=1e-3)
     fit(replace(settings, encoder=f"local-dir:{place / 'vit'}"), folder, overwrite=True)
     assert {path.name for path in folder.iterdir()} == {
-        RUN, MATCHER, EMBEDDINGS, "README.md", "history.jsonl", "open_clip_config.json", "open_clip_model.safetensors",
+        RUN, MATCHER, EMBEDDINGS, SNAPSHOTS, "README.md", "history.jsonl", "open_clip_config.json",
+        "open_clip_model.safetensors",
     }  # fmt: skip
     fit(settings, folder, overwrite=True)
     (folder / "tokenizer.json").write_text("{}")

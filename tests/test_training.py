@@ -490,13 +490,6 @@ def test_a_run_is_not_trained_over(tmp_path):
 # ---- interruption ------------------------------------------------------------------------------------------
 
 
-def stopped(settings, folder, steps):
-    running = train(settings, folder, load=tiny.dataset)
-    for _ in range(steps):
-        next(running)
-    running.close()
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -514,7 +507,7 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):
     tiny.fit(settings, tmp_path / "whole")
     for at in (2, 4, 6, 11):
         folder = tmp_path / f"at {at}"
-        stopped(settings, folder, at)
+        tiny.stopped(settings, folder, at)
         steps, _ = tiny.fit(settings, folder, resume=True)
         assert steps[0].step == (at if every == 0 else at // 4 * 4) + 1
         for name in (MATCHER, "embeddings.safetensors"):
@@ -532,7 +525,7 @@ def test_resuming_without_a_state_begins(tmp_path):
 
 
 def test_a_state_of_another_training_is_refused(tmp_path):
-    stopped(tiny.config(), tmp_path / "run", 5)
+    tiny.stopped(tiny.config(), tmp_path / "run", 5)
     with pytest.raises(ValueError, match=r"another configuration \(lr: 0.02 there, 0.5 now\)"):
         tiny.fit(tiny.config(lr=0.5), tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match="another dataset"):
@@ -575,7 +568,7 @@ def test_a_state_from_before_is_resumed_where_captions_have_the_same_words(tmp_p
     ids=["nothing", "no parameter", "no configuration", "a further part", "no tensors", "a further tensor"],
 )
 def test_a_whole_file_that_is_no_state_is_refused(tmp_path, change):
-    stopped(tiny.config(), tmp_path / "run", 5)
+    tiny.stopped(tiny.config(), tmp_path / "run", 5)
     tensors, about = load_state(tmp_path / "run")
     change(tensors, about)
     save_state(tmp_path / "run", tensors, {"history": []} | about)
@@ -588,7 +581,7 @@ def test_a_whole_file_that_is_no_state_is_refused(tmp_path, change):
     [lambda b: b[:-100], lambda b: b"\xff" * 8 + b[8:], lambda b: b"", lambda b: b[:-1] + bytes([b[-1] ^ 1])],
 )
 def test_a_broken_state_is_refused(tmp_path, damage):
-    stopped(tiny.config(), tmp_path / "run", 5)
+    tiny.stopped(tiny.config(), tmp_path / "run", 5)
     path = tmp_path / "run" / STATE
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(RunRefused, match="overwrite"):

@@ -74,6 +74,14 @@ def fit(settings: TrainConfig, folder: Path | None = None, **options: Any) -> tu
         return steps, stop.value
 
 
+def stopped(settings: TrainConfig, folder: Path, steps: int) -> None:
+    """A training that is interrupted after so many steps."""
+    running = train(settings, folder, load=dataset)
+    for _ in range(steps):
+        next(running)
+    running.close()
+
+
 def asking(loss: str, folder: Path) -> dict[str, Any]:
     """Parameters of a loss: where it asks other runs, one that is trained for it in `folder`; else none."""
     if "peer_scores" not in LOSSES[loss].needs:

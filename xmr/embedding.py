@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from xmr.allowed import is_hash_of, place_of
 from xmr.cache import cache_folder
 from xmr.captions import TextsRead
-from xmr.data.dataset import DataFault, Dataset, called
+from xmr.data.dataset import DataFault, Dataset, Rows, called
 from xmr.devices import device
 from xmr.matchers import TextBatch, Vocabulary
 from xmr.matchers.tokens import mean_of_present
@@ -66,7 +66,10 @@ class Inputs:
     def some(self, visuals: np.ndarray, texts: np.ndarray) -> Inputs:
         """Those of some visuals and texts."""
         text = tuple(part[texts] for part in self.text) if isinstance(self.text, tuple) else self.text[texts]
-        return Inputs(self.visual[visuals], text)
+        fetched = isinstance(self.visual, np.ndarray)
+        return replace(
+            self, visual=self.visual[visuals] if fetched else Rows(self.visual, visuals), text=text
+        )
 
     def distinct_texts(self) -> tuple[np.ndarray, np.ndarray]:
         """The texts that are worth embedding, and where each text is among these."""

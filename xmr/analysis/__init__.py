@@ -35,6 +35,7 @@ from xmr.analysis.errors import (
     slice_means,
     true_but_unannotated,
 )
+from xmr.analysis.learning import LEARNED, lasting, learned
 from xmr.analysis.maps import (
     PROJECTIONS,
     Hubness,
@@ -80,6 +81,7 @@ from xmr.analysis.weights import (
 )
 
 __all__ = [
+    "LEARNED",
     "POPULATIONS",
     "PROJECTIONS",
     "RELATIONS",
@@ -114,6 +116,8 @@ __all__ = [
     "hits",
     "hubness",
     "inner",
+    "lasting",
+    "learned",
     "mean_interval",
     "missed_by_one",
     "modality_gap",

@@ -3,6 +3,7 @@
 run.json                config, dataset fingerprints, encoder, metrics, SHA-256 of the other files
 matcher.safetensors     the weights, and the learned hyper-parameters of the loss
 embeddings.safetensors  the test split's embeddings, half precision
+snapshots.safetensors   a sample of the test split at moments of the training, from which it is replayed; older runs have none
 history.jsonl           one line per epoch
 words.json              the vocabulary, where the text tower reads words
 README.md               model card

@@ -37,14 +37,14 @@ def check_specs(name: str, found: Mapping[str, Spec], expected: Mapping[str, Spe
 
 
 def read_tensors(
-    path: Path, expected: Mapping[str, Spec] | None = None, sha256: str | None = None
+    path: Path, expected: Mapping[str, Spec] | None = None, sha256: str | None = None, most: int = MAX_FILE
 ) -> dict[str, Tensor]:
-    """All tensors of a file, which must be the `expected` ones; no more is read than these take.
+    """All tensors of a file of at most `most` bytes, which must be the `expected` ones; no more is read than these take.
 
     Raises RunRefused where they are not, the content is not what `sha256` tells (without it: what the file itself tells,
     if it does), the file is no whole safetensors file, or values are not finite.
     """
-    name, limit = path.name, MAX_FILE
+    name, limit = path.name, most
     if expected is not None:
         taken = sum(math.prod(shape) * dtype.itemsize for shape, dtype in expected.values())
         limit = min(limit, 8 + MAX_HEADER + taken)

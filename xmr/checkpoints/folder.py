@@ -20,13 +20,14 @@ from xmr.hub import HubFault, Repository, snapshot
 SCHEMA = 1
 RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safetensors"
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
+SNAPSHOTS = "snapshots.safetensors"
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")  # of towers
 # Of towers whose tokenizer is Hugging Face's: what its package may write.
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
     "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja",
 )  # fmt: skip
-FILES = (RUN, STATE, MATCHER, EMBEDDINGS, HISTORY, WORDS, CARD, *OPEN_CLIP, *TOKENIZER)
+FILES = (RUN, STATE, MATCHER, EMBEDDINGS, SNAPSHOTS, HISTORY, WORDS, CARD, *OPEN_CLIP, *TOKENIZER)
 EPOCHS = "epoch_*.pt"  # of towers, as open_clip's trainer writes them
 REMOTE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 MAX_RUN = 1 << 20  # bytes of run.json

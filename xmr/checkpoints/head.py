@@ -19,6 +19,7 @@ from xmr.checkpoints.folder import (
     HISTORY,
     MATCHER,
     RUN,
+    SNAPSHOTS,
     WORDS,
     Exactly,
     Name,
@@ -31,6 +32,7 @@ from xmr.checkpoints.folder import (
     name_of,
 )
 from xmr.checkpoints.run import Run
+from xmr.checkpoints.snapshots import Snapshots, read_snapshots
 from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.devices import device
@@ -90,6 +92,9 @@ class Head(Run):
     def matcher(self) -> nn.Module:
         return self._matcher
 
+    def snapshots(self) -> Snapshots | None:
+        return self._snapshots
+
     @cached_property
     def _embeddings(self) -> tuple[np.ndarray, np.ndarray]:
         tensors = self._embedded()
@@ -99,6 +104,14 @@ class Head(Run):
     def _scores(self) -> np.ndarray | None:
         scores = self._embedded().get("scores")
         return None if scores is None else scores.float().numpy()
+
+    @cached_property
+    def _snapshots(self) -> Snapshots | None:
+        if SNAPSHOTS not in self.files:
+            return None
+        size = self.dataset["sizes"]["test"]
+        path, sha256 = self.path / SNAPSHOTS, self.files[SNAPSHOTS]
+        return read_snapshots(path, sha256, self.embed_dim, size, self.scores_pairs)
 
     @cached_property
     def _matcher(self) -> nn.Module:

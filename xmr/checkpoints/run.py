@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from xmr.checkpoints.files import RunRefused
+from xmr.checkpoints.snapshots import Snapshots
 from xmr.core import TrainConfig
 from xmr.matchers import Vocabulary
 
@@ -116,6 +117,11 @@ class Run:
     def scores(self) -> np.ndarray | None:
         """What a pair scorer says of the test split, (N_v, N_t) float32 from half precision; None where embeddings say
         all, or there were too many pairs to keep."""
+        return None
+
+    def snapshots(self) -> Snapshots | None:
+        """Where a sample of the test split lay through training; None where nothing was kept. Raises RunRefused where the file
+        can't be read, by which a run is no worse."""
         return None
 
     def matcher(self) -> nn.Module:

@@ -15,8 +15,19 @@ from safetensors.torch import save as tensor_bytes
 from torch import nn
 
 import xmr
-from xmr.checkpoints.folder import CARD, EMBEDDINGS, HISTORY, MATCHER, RUN, SCHEMA, WORDS, read_about
+from xmr.checkpoints.folder import (
+    CARD,
+    EMBEDDINGS,
+    HISTORY,
+    MATCHER,
+    RUN,
+    SCHEMA,
+    SNAPSHOTS,
+    WORDS,
+    read_about,
+)
 from xmr.checkpoints.head import MAX_SCORES, Head, load_head
+from xmr.checkpoints.snapshots import Snapshots, snapshot_bytes
 from xmr.checkpoints.towers import load_towers
 from xmr.checksums import digest
 from xmr.core import DIRECTIONS, TrainConfig
@@ -31,7 +42,7 @@ class Trained:
     """What training leaves behind, in memory; the fields are those of `Head`.
 
     `learned` are the hyper-parameters of the loss that were learned; `embeddings` the test split's, and `scores`
-    (N_v, N_t) those of a matcher that scores pairs, else None. `files` are those of open_clip where the towers were
+    (N_v, N_t) those of a matcher that scores pairs, else None. `snapshots` are of the test split through training. `files` are those of open_clip where the towers were
     trained, by name.
     """
 
@@ -47,6 +58,7 @@ class Trained:
     training: dict[str, Any] = field(default_factory=dict)
     scores: np.ndarray | None = None
     files: dict[str, bytes] | None = field(default=None, repr=False)
+    snapshots: Snapshots | None = field(default=None, repr=False)
 
     @property
     def loss_values(self) -> dict[str, Any]:
@@ -69,6 +81,8 @@ def save_run(folder: str | Path, trained: Trained) -> Head:
     if trained.scores is not None and trained.scores.size <= MAX_SCORES:
         arrays["scores"] = trained.scores
     files[EMBEDDINGS] = tensor_bytes({key: torch.from_numpy(part).half() for key, part in arrays.items()})
+    if trained.snapshots is not None:
+        files[SNAPSHOTS] = snapshot_bytes(trained.snapshots)
     if trained.vocabulary is not None:
         files[WORDS] = json.dumps(trained.vocabulary.to_json(), ensure_ascii=False).encode()
     about = about_bytes(

@@ -199,14 +199,15 @@ class Dataset:
         order, starts = self._by_visual
         return order[starts[visual] : starts[visual + 1]]
 
-    def some(self, visuals: np.ndarray) -> Dataset:
-        """The `visuals` (ascending indices) with all of their captions, as a split by itself. A picture is opened when it is
-        asked for, as in the whole."""
-        texts, hard = (
-            np.flatnonzero(np.isin(owners, visuals)) for owners in (self.visual_of_text, self.visual_of_hard)
-        )
+    def some(self, visuals: np.ndarray, texts: np.ndarray | None = None) -> Dataset:
+        """The `visuals` (ascending indices) with all of their captions, or with the `texts` (ascending) among these, as a split by
+        itself. A picture is opened when it is asked for, as in the whole."""
         digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=8)
-        digest.update(visuals.astype("<i8").tobytes())
+        for part in (visuals, *([] if texts is None else [texts])):
+            digest.update(part.astype("<i8").tobytes())
+        if texts is None:
+            texts = np.flatnonzero(np.isin(self.visual_of_text, visuals))
+        hard = np.flatnonzero(np.isin(self.visual_of_hard, visuals))
 
         def of(part: Any, rows: np.ndarray) -> Any:
             if part is None or isinstance(part, np.ndarray):
@@ -225,6 +226,8 @@ class Dataset:
             text_features=of(self.text_features, texts),
             gallery_visuals=of(self.gallery_visuals, texts),
             contents=of(self.contents, visuals),
+            kept_features=self.kept_features
+            and {name: (key, v[visuals], t[texts]) for name, (key, v, t) in self.kept_features.items()},
             columns={name: [values[i] for i in visuals] for name, values in self.columns.items()},
             truth=self.truth and self.truth.some(visuals, texts),
             hard_captions=[self.hard_captions[one] for one in hard],

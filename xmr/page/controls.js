@@ -44,6 +44,36 @@ window.xmrControl = (block, { changed, ask, upload, save, tell }) => {
         if (!busy(figure)) figure.value = now.value;
       }];
     },
+    // Moments along a way, the last one is where it ends. While they are played, the next one is asked for when this one is
+    // drawn, so that no server is asked for more than it draws; whoever moves the slider goes on by hand.
+    moments: () => {
+      const range = h('input', { type: 'range', id, min: 0, step: 1, oninput: () => { stop(); choose(Number(range.value)); } });
+      const play = h('button', { type: 'button', onclick: () => (playing ? stop() : start()) });
+      const figure = h('output', { for: id });
+      let playing = false, timer = null;
+      const show = () => {
+        figure.value = options()[Number(range.value)]?.[0] ?? '';
+        range.setAttribute('aria-valuetext', figure.value);
+        play.textContent = playing ? 'Pause' : 'Play';
+      };
+      const choose = (at) => { show(); changed(valueAt(at), now, false, playing); };
+      const stop = () => { playing = false; clearTimeout(timer); timer = null; show(); };
+      const go = (at) => {
+        timer = null;
+        if (!playing || !node.offsetParent || at >= options().length) { stop(); return; }
+        range.value = at;
+        choose(at);
+      };
+      const start = () => { playing = true; go(range.value === range.max ? 0 : Number(range.value) + 1); };
+      const node = wrap('moments', label(now.label), play, range, figure);
+      return [node, () => {
+        range.max = options().length - 1;
+        const at = indexOf(now.value);
+        if (!busy(range) || playing) range.value = at;
+        show();
+        if (playing && !timer) timer = setTimeout(() => requestAnimationFrame(() => go(Number(range.value) + 1)), 450);
+      }];
+    },
     number: () => {
       const input = h('input', { type: 'number', id, onchange: () => { if (input.value !== '') told(Number(input.value)); } });
       return [wrap('number', label(now.label), input), () => {

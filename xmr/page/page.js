@@ -50,13 +50,13 @@ window.xmrPage = (element, server, upload, boot) => {
   // `step`: a step to go back from. While a question of less than 250 ms is on its way, newer ones are joined. An act that
   // has no answer yet goes along with what is asked next, so that no later choice takes it back; of an act that counts,
   // such as Next, the presses are added; and one that sets another value of the same block waits for its turn.
-  const ask = (changes = {}, { act = null, step = false } = {}) => {
+  const ask = (changes = {}, { act = null, step = false, quiet = false } = {}) => {
     state = { ...state, ...changes };
     Object.assign(since, changes);
     if (act?.counts) act = { ...act, data: 1 + (doing?.counts && doing.block === act.block ? doing.data : 0) };
     if (pending && !act) { pending.step ||= step; return; }
     if (timer && (!act || !step) || act && waits(act)) { pending = { act, step }; return; }
-    send(act, step);
+    send(act, step, quiet);
   };
   const waits = (act) => doing?.block === act?.block && doing?.data?.name !== act?.data?.name;
   const send = async (act, step, quiet = false) => {
@@ -239,7 +239,7 @@ window.xmrPage = (element, server, upload, boot) => {
         node.hidden = !text;
       } };
     },
-    control: (block) => window.xmrControl(block, { ask, changed: (value, now, step = true) => change(now, value, step), upload, save, tell }),
+    control: (block) => window.xmrControl(block, { ask, changed: (value, now, step = true, quiet = false) => change(now, value, step, quiet), upload, save, tell }),
     brand: (block) => {
       const node = h('header', { id: block.id, class: 'brand' });
       let drawn = '';
@@ -286,8 +286,8 @@ window.xmrPage = (element, server, upload, boot) => {
         h('ul', {}, now.items.map(([name, reason]) => h('li', {}, h('b', {}, name), ` ${reason}`)))) };
     },
   };
-  const change = (block, value, step) => {
-    if (block.key) ask({ [block.key]: value, ...(block.resets ?? {}) }, { step });
+  const change = (block, value, step, quiet) => {
+    if (block.key) ask({ [block.key]: value, ...(block.resets ?? {}) }, { step, quiet });
     else ask({}, { act: { block: block.block ?? block.id, event: 'change', data: block.name ? { name: block.name, value } : value, counts: block.counts }, step });
   };
   // A part draws values into its own node; what happens in it goes to the view as an act, or to the page.

@@ -32,6 +32,7 @@ from xmr.training.objective import Objective, State
 from xmr.training.order import BATCHES, Epoch, parts, together
 from xmr.training.plateau import plateau, score_spread
 from xmr.training.resuming import restore, save
+from xmr.training.snapshots import Recorder
 from xmr.training.task import Task, prepare, seeded
 
 if TYPE_CHECKING:
@@ -152,6 +153,9 @@ class _Trainer:
         self.best: dict[str, Tensor] = {}
         self.best_learned: dict[str, float] = {}
         self.per_epoch = math.ceil(len(task.data["train"].captions) / self.config.batch_size)
+        self.recorder = Recorder(
+            task.data["test"], task.inputs["test"], self.matcher, self.config.epochs * self.per_epoch
+        )
         self.peak = self.config.lr if self.towers is None else self.config.lr_towers
         learned = self.matcher.named_parameters(prefix="matcher")
         self.parameters = {name: parameter for name, parameter in learned if parameter.requires_grad}
@@ -194,9 +198,12 @@ class _Trainer:
             if config.patience and state.best_epoch and epoch - state.best_epoch >= config.patience:
                 break
             self.begin_epoch()
+            if not state.step:
+                self.record()
             order = self.batches(epoch)
             for chosen in order[state.position :]:
                 loss, lr = self.update(chosen)
+                self.record()
                 state.position += 1
                 state.seconds = before + time.monotonic() - started
                 metrics = self.end_epoch(lr) if state.position == len(order) else None
@@ -341,6 +348,12 @@ class _Trainer:
             for name, own in held.items():
                 self.parameters[name].data.copy_(own)
 
+    def record(self) -> None:
+        """Takes a snapshot where one is due, by the weights that would be kept now."""
+        if self.state.step in self.recorder.due:
+            with self.averaged():
+                self.recorder.take(self.matcher, self.state.step)
+
     def validate(self) -> dict[str, float]:
         return validate(self.matcher, self.task.inputs["validation"], self.task.data["validation"])
 
@@ -384,6 +397,7 @@ class _Trainer:
             embeddings=embeddings,
             scores=scores,
             files=None if self.towers is None else self.towers.files(self.best_learned),
+            snapshots=self.recorder.finish(state.best_epoch * self.per_epoch, embeddings, scores),
             training={
                 "epochs": state.epoch,
                 "steps": state.step,

@@ -35,6 +35,7 @@ def save(trainer: _Trainer, folder: Path) -> None:
             tensors[f"optimiser.{name}.{key}"] = value
     for way, side in trainer.objective.queue.items():
         tensors |= {f"queue.{way}.{name}": part for name, part in side.items()}
+    tensors |= {f"snapshots.{key}": part for key, part in trainer.recorder.tensors().items()}
     if trainer.order is not None and trainer.config.batches != TrainConfig.batches:
         tensors["order"] = torch.from_numpy(trainer.order)
     about = (
@@ -96,6 +97,7 @@ def _take_up(trainer: _Trainer, folder: Path, tensors: dict[str, Tensor], about:
         raise KeyError("order of the pairs")
     trainer.objective.queue = {way: side for way in DIRECTIONS if (side := _below(parts["queue"], f"{way}."))}
     trainer.best = parts["best"]
+    trainer.recorder.take_up(_below(tensors, "snapshots."), trainer.state.step)
     if trainer.mean:
         trainer.mean = {name: parts["mean"][name].to(one.device) for name, one in trainer.mean.items()}
     for name, parameter in trainer.parameters.items():

@@ -18,12 +18,14 @@ import numpy as np
 from xmr.registry import unknown
 from xmr.tables import csv_text
 from xmr.views.blocks import Block, faults
+from xmr.views.replay import controls, offered, replayed
 from xmr.views.runs import side_by_side
 from xmr.views.sidebar import fault_items, sidebar
 from xmr.views.state import State, read, written
 from xmr.views.unread import unread_blocks
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page
+from xmr.workspace.replay import Moment
 from xmr.workspace.splits import is_ready
 
 View = Callable[["Scene"], list[Block]]
@@ -90,8 +92,15 @@ class Scene:
         """The view of another tab, with these keys set, in the place of this one; the block `go` of it comes into sight."""
         self.act = Act()
         self.go = go
+        if not self.replays:  # what is opened from a tab without moments is seen at the end
+            self.set(moment="")
         self.set(page=0, **values)
         return TABS[self.state.tab][1](self)
+
+    @property
+    def replays(self) -> bool:
+        """Whether the tab is at a moment of training, so that the workspace is the sample's."""
+        return isinstance(self.workspace, Moment)
 
     def say(self, text: str) -> None:
         self.said.append(text)
@@ -145,7 +154,13 @@ def view(pages: Sequence[Page], sent: Any, act: Any = None, visitor: Visitor | N
         return {"state": written(state), "side": [], "blocks": _problem(scene.workspace), "said": []}
     try:
         _settle(scene)
-        blocks = unread_blocks(scene) or TABS[scene.state.tab][1](scene)
+        blocks = unread_blocks(scene)
+        if not blocks:
+            replay = offered(scene)
+            with replayed(scene, replay):
+                blocks = TABS[scene.state.tab][1](scene)
+            if replay := replay or offered(scene):
+                blocks = [*controls(scene, replay), *blocks]
         side = sidebar(scene)
     except (ValueError, OSError, KeyError) as error:
         return {"state": written(scene.state), "fault": str(error), "said": scene.said}
@@ -224,7 +239,8 @@ def beside(
         _settle(scene)
         if not is_ready(scene.workspace, scene.state.split):
             raise ValueError(f"The {scene.state.split} split is not embedded yet.")
-        return PARTS[name](scene, data)
+        with replayed(scene, offered(scene)):
+            return PARTS[name](scene, data)
     except (ValueError, OSError, KeyError) as error:
         return {"fault": str(error)}
 

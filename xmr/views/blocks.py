@@ -91,6 +91,11 @@ def slider(id: str, label: str, low: float, high: float, value: float, step: flo
     return _control("slider", id, label, value, low=low, high=high, step=step, **more)
 
 
+def moments(id: str, label: str, options: Options, value: str, **more: Any) -> Block:
+    """A choice of one along a way, the last of which is the end, and what plays them one after the other."""
+    return _control("moments", id, label, value, options=_listed(options), **more)
+
+
 def number(id: str, label: str, low: float, high: float, value: float, **more: Any) -> Block:
     return _control("number", id, label, value, low=low, high=high, **more)
 

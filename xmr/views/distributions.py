@@ -11,10 +11,12 @@ from xmr.figures.distributions import KINDS, distribution_figure, distribution_w
 from xmr.views import Scene, tab
 from xmr.views.blocks import Block, chart, part, radio, row, turns, words
 from xmr.views.pairs import pair_card
+from xmr.views.state import State
 from xmr.views.values import cards, table
 from xmr.words import NOTHING, fixed, percent, score, significant
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import plateau_words, sample_words, samples
+from xmr.workspace.replay import Moment
 from xmr.workspace.words import score_kinds
 
 SCALES = {"raw": "score ({})", "z": "z-score of the score among all scores of its query"}
@@ -69,6 +71,8 @@ def _densities(scene: Scene, found: dict[str, Distribution]) -> Block:
         workspace.styles(list(found)),
         SCALES[state.density].format(score_kinds(workspace, drawn)),
     )
+    if isinstance(workspace, Moment):  # one axis for all moments, by which the curves are seen to move
+        figure.update_layout(xaxis_range=_span(workspace, list(found), state))
     # The same key keeps a zoom while runs come and go; another scale has another axis.
     figure.update_layout(uirevision=f"{state.split} {state.direction} {state.density}")
     truth = workspace.dataset(state.split).truth
@@ -84,6 +88,14 @@ def _densities(scene: Scene, found: dict[str, Distribution]) -> Block:
         "distributions-chart", "Densities of scores, one panel per run", figure, " ".join(filter(None, said)),
         (["score", *(title for title, _ in lines)], rows), on=["select"],
     )  # fmt: skip
+
+
+def _span(moment: Moment, runs: list[str], state: State) -> list[float]:
+    """From the lowest to the highest score of these runs at any moment of their training."""
+    every = [samples(one, run, state.split, state.direction) for one in moment.through(runs) for run in runs]
+    shown = [one.standardised() for one in every] if state.density == "z" else every
+    values = [part for one in shown for part in one.values.values() if len(part)]
+    return [float(min(part.min() for part in values)), float(max(part.max() for part in values))]
 
 
 def _table(workspace: Workspace, found: dict[str, Distribution]) -> dict[str, Any]:

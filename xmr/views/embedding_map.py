@@ -17,6 +17,7 @@ from xmr.words import counted, percent
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import find_item, item_link
 from xmr.workspace.maps import NotYet, drawn, flat, gap, label_columns, labels, points, turned
+from xmr.workspace.replay import Moment
 from xmr.workspace.words import words_of
 
 NO_RUN = "-"  # of the second map: none
@@ -38,7 +39,9 @@ def embedding_map(scene: Scene) -> list[Block]:
         link = item_link(workspace, scene.state.split, side, index)
         return scene.move("results", tab="search", query=link, direction="v2t" if side == "visual" else "t2v")
     first, second = _runs(scene)
-    methods = [(METHODS[name], name) for name in PROJECTIONS if name != "umap" or has_umap()]
+    methods = [
+        (METHODS[name], name) for name in PROJECTIONS if name != "umap" or (has_umap() and not scene.replays)
+    ]
     method = scene.one_of("projection", [name for _, name in methods], "pca")
     columns = label_columns(workspace, "test")
     column = scene.one_of("map_colour", ["", *columns], "")
@@ -53,7 +56,7 @@ def embedding_map(scene: Scene) -> list[Block]:
             menu("map-a", "Map A", choices, first, key="map_a"),
             menu("map-b", "Map B, turned onto A's", [("none", NO_RUN), *choices], second, key="map_b"),
             radio("map-projection", "Projection", methods, method, key="projection"),
-            words("map-umap", "" if len(methods) > 1 else "For UMAP too: pip install umap-learn", "note"),
+            words("map-umap", "" if len(methods) > 1 or scene.replays else "For UMAP too: pip install umap-learn", "note"),
             menu(
                 "map-colour", "Colour", [("kind of item", ""), *((name.replace("_", " "), name) for name in columns)],
                 column, key="map_colour",
@@ -117,9 +120,12 @@ def _value(
 def _panel(
     workspace: Workspace, split: str, name: str, method: str, maps: dict[str, Projection]
 ) -> dict[str, Any]:
-    """One map; those after the first are turned onto it."""
+    """One map; those after the first are turned onto it, and at a moment of training all onto that of its end."""
     file, (first, *_) = points(workspace, name, split, method), maps
-    place = file.place if name == first else turned(file.place, maps[name], maps[first])
+    onto = maps[first]
+    if isinstance(workspace, Moment):  # so that nothing turns by itself from moment to moment
+        onto = flat(workspace.through([first])[-1], first, split, method)
+    place = file.place if onto is maps[name] else turned(file.place, maps[name], onto)
     facts = _facts(workspace, name, split, maps[name])
     return {"name": name, "src": address(file.path), "place": place.tolist(), "facts": facts}
 

@@ -43,7 +43,7 @@ ORDERS = {"differ": "most different first", "a": "A worst first", "b": "B worst 
 class Asked:
     """What the tab is asked for: runs a and b ("": a alone), others beside them, the cut-off, what is listed, and how.
 
-    `counted`, of `COUNTED`, tells the matches. `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
+    `counted`, of `COUNTED`, tells the matches. `learned` names, and `among` holds, the queries that the list is narrowed to; None: all. `cell` are the first ranks of two bins of `rank_bins`, under a and under b; None lists all ranks.
     """
 
     split: str
@@ -59,6 +59,8 @@ class Asked:
     order: str = "differ"
     seed: int = 0
     counted: str = "annotation"
+    among: tuple[int, ...] | None = None
+    learned: str = ""
 
     @property
     def measure(self) -> str:
@@ -164,6 +166,8 @@ def listed(workspace: Workspace, asked: Asked) -> np.ndarray:
     passed = np.ones(ranks.shape[1], bool)
     if asked.bucket != ANY:
         passed &= _among(found_buckets(workspace, asked).get(asked.bucket, ()), len(passed))
+    if asked.among is not None:
+        passed &= _among(asked.among, len(passed))
     if asked.slice:
         slicing = slicings(workspace, asked.split, asked.direction).get(asked.slicing, {})
         passed &= _among(slicing.get(asked.slice, ()), len(passed))
@@ -198,6 +202,8 @@ def filter_words(asked: Asked) -> str:
     if asked.bucket != ANY:
         by = "" if asked.counted == "annotation" else f" by {COUNTED[asked.counted][0]}"
         parts.append(BUCKETS.get(asked.bucket, asked.bucket) + by)
+    if asked.learned:
+        parts.append(asked.learned)
     if asked.slice:
         parts.append(f"{asked.slicing}: {asked.slice}")
     if asked.cell:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from xmr.figures.errors import RANK_BINS
 from xmr.views import Scene, file_of, tab
+from xmr.views import error_history as history
 from xmr.views.blocks import Block, button, chart, column, drawn, menu, number, part, radio, row, turns, words
 from xmr.views.error_charts import HUBS, as_latex, bucket_chart, hub_chart, rank_chart, slice_chart
 from xmr.views.error_lists import (
@@ -122,10 +124,18 @@ def _read(scene: Scene) -> Asked:
         scene.say(f"{what} of {state.split} is not known: matches are counted by the annotation.")
         scene.set(counted="annotation")
     state = scene.state
-    return Asked(
+    asked = Asked(
         state.split, state.direction, a, b, others, state.at, bucket, slicing, slice_, cell, order, state.draw,
         state.counted,
     )  # fmt: skip
+    if not state.learned:
+        return asked
+    some = history.narrowed(history.histories(workspace, asked), state.learned)
+    if some is None:
+        scene.say("Those queries are not in this list any more: all are listed.")
+        scene.set(learned="")
+        return asked
+    return replace(asked, among=tuple(some.tolist()), learned=history.named(state.learned))
 
 
 def _counted(scene: Scene) -> list[str]:
@@ -165,6 +175,11 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
     filters = filter_words(asked)
     match = asked.match(words_of(workspace.dataset(asked.split)).rank, "first true match")
     about = f"Of each query the rank of the {match} under every run, and what {' and '.join(asked.letters.values())} found first."
+    through = history.histories(workspace, asked)
+    drawn_rows = [
+        one | {"strips": history.strips(through, one["index"])} for one in rows(workspace, asked, some)
+    ]
+    learning = [("at any time", ""), *history.options(through)]
     empty = f"No query is {filters}: clear the filters to see all." if filters else "There is no query."
     return [
         column(
@@ -178,16 +193,17 @@ def _list(scene: Scene, asked: Asked, counts: dict[str, int]) -> list[Block]:
                 menu("errors-slicing", "Slices by", list(ways), asked.slicing, key="slicing", resets={"slice": "", **again}),
                 menu("errors-slice", "Slice", [("all", ""), *parts], asked.slice, key="slice", resets=again),
                 menu("errors-order", "Order", [(text, name) for name, text in ORDERS.items()], asked.order, key="order", resets=again),
+                *([menu("errors-learned", "Learned", learning, state.learned, key="learned", resets=again)] if through else []),
                 number("errors-seed", "Seed", 0, 1_000_000, state.draw, key="draw", resets=again),
             ),
             row(
                 "errors-again",
                 words("errors-listed", f"Listed: {filters or 'all queries'}, {len(queries):,}."),
                 button("errors-another", "Another sample", set={"order": "random", "draw": following, "page": 0}),
-                button("errors-clear", "Clear filters", set={"bucket": "", "slice": "", "ranks": "", "page": 0}),
+                button("errors-clear", "Clear filters", set={"bucket": "", "slice": "", "ranks": "", "learned": "", "page": 0}),
             ),
         ),
-        part("queries", "errors-list", query_list(rows(workspace, asked, some), about, "Open in Search", empty), on=["open"]),
+        part("queries", "errors-list", query_list(drawn_rows, about + history.about(workspace, asked, through), "Open in Search", empty), on=["open"]),
         row(
             "errors-pages",
             *turns("errors"),

@@ -35,14 +35,14 @@ def search(scene: Scene) -> list[Block]:
     pictures = data.visuals is not None and data.visual_features is None and data.classes is None
     scales = [(words, name) for name, words in SCALES.items()]
     line = text(
-        "query", "Query", shown_text(workspace, asked), bare=True, quiet=True, hidden=not words, placeholder=f"Describe a {_noun(workspace)}",
+        "query", "Query", shown_text(workspace, asked), bare=True, quiet=True, hidden=not words or scene.replays, placeholder=f"Describe a {_noun(workspace)}",
     )  # fmt: skip
     return [
         row(
             "ask",
             line,
-            button("go", "Search", primary=True, hidden=not words, source="query"),
-            *([UPLOAD] if pictures else []),
+            button("go", "Search", primary=True, hidden=not words or scene.replays, source="query"),
+            *([UPLOAD] if pictures and not scene.replays else []),
             button("next", "Next disagreement", counts=True),
             button("random", "Random"),
             menu("scale", "Scores", scales, scene.state.scale, key="scale", quiet=True),

@@ -32,6 +32,7 @@ class State:
     runs: tuple[str, ...] | None = None
     baseline: str = ""
     k: Annotated[int, Range(4, 24)] = 12
+    moment: str = ""  # of training, in epochs, on the tabs that can be replayed; "": the end
 
     query: str = of("search", "")
     scale: Literal["raw", "z", "above"] = of("search", "raw")
@@ -75,6 +76,7 @@ class State:
     bucket: str = of("errors", "")
     slicing: str = of("errors", "")
     slice: str = of("errors", "")
+    learned: str = of("errors", "")
     order: str = of("errors", "differ")
     draw: Annotated[int, Range(0, 1_000_000)] = of("errors", 0)
     ranks: str = of("errors", "")

@@ -17,6 +17,12 @@ const top = (item) =>
       h('p', { class: 'who' }, h('b', {}, item.who), ` · ${item.status}`),
       h('p', { class: 'text' }, item.text || item.name)));
 
+// Who was right at which moment of training: high where right, low where not.
+const strip = (one) =>
+  h('span', { class: 'strip' }, h('b', {}, one.letter),
+    h('span', { class: 'cells', 'aria-hidden': 'true' }, one.right.map((right) => h('i', { class: right ? 'right' : null }))),
+    h('span', {}, one.said));
+
 const row = (item, value) =>
   h('li', {},
     h('div', { class: 'asked' },
@@ -24,7 +30,8 @@ const row = (item, value) =>
       h('div', {},
         item.text && h('p', { class: 'text' }, item.text),
         h('p', { class: 'name' }, item.name),
-        item.badges.length > 0 && h('p', { class: 'badges' }, item.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text))))),
+        item.badges.length > 0 && h('p', { class: 'badges' }, item.badges.map((badge) => h('span', { class: `badge ${badge.kind}` }, badge.text))),
+        item.strips?.length > 0 && h('p', { class: 'strips' }, item.strips.map(strip)))),
     h('dl', {}, item.numbers.map(number)),
     item.tops.length > 0 && h('div', { class: 'tops', role: 'group', 'aria-label': 'First results' }, item.tops.map(top)),
     h('button', { type: 'button', 'aria-label': `${value.action}: ${item.text || item.name}`, onclick: () => trigger('open', { index: item.index }) },
