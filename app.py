@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(first.problem)
     if first.problem:
         _say(f"Nothing can be shown yet. {first.problem}")
-    app = build_app(pages)
+    app = build_app(pages, _stories(options, pages))
     with contextlib.redirect_stdout(
         io.StringIO()
     ):  # Gradio announces the MCP server, quiet or not; the address comes last
@@ -173,6 +173,10 @@ def _parser() -> argparse.ArgumentParser:
         "on a Space (SPACE_ID)",
     )  # fmt: skip
     parser.add_argument(
+        "--stories", type=Path, metavar="DIR",
+        help="folder of stories of your own, *.md: steps of a few sentences beside a view, as xmr/stories/ has them",
+    )  # fmt: skip
+    parser.add_argument(
         "--device",
         default="auto",
         help="auto|cpu|cuda[:N]|mps: where to compute; default: an accelerator where there is one",
@@ -201,6 +205,19 @@ def _dataset_name(text: str) -> str:
     if not NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no ORG/DATASET")
     return text
+
+
+def _stories(options: argparse.Namespace, pages: list) -> list:
+    """The stories that come with xmr, which tell of the runs that do, and those of --stories; what is left out is said."""
+    from xmr.views.stories import SHIPPED, joined, open_stories
+
+    own = Path(__file__).parent / "checkpoints"
+    here = own.resolve() in [Path(one).resolve() for one in options.checkpoints]
+    shipped = open_stories(SHIPPED, pages)[0] if here else []
+    stories, faults = open_stories(options.stories, pages) if options.stories else ([], [])
+    for fault in faults:
+        _say(f"  story not shown: {fault}")
+    return joined([shipped, stories])
 
 
 def _share(text: str) -> float:

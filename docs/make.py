@@ -21,7 +21,6 @@ from xmr.tables import markdown_table
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PART = re.compile(r"(<!-- made: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-FIELDS = ("Weights", "Relations", "Reference", "Deviation")
 MADE: dict[str, Callable[[], str]] = {}
 MOST_TOLD = 1e6  # a limit above it only keeps numbers in range
 SLOW = ("difficulties",)  # seconds: tests leave them to `make docs`
@@ -61,7 +60,17 @@ def makes(part: Callable[[], str]) -> Callable[[], str]:
 def losses() -> str:
     from xmr.losses import LOSSES
 
-    return "\n".join(_entry(entry, formula=True) for entry in LOSSES.values() if entry.shipped)
+    return "\n".join(_entry(entry) for entry in LOSSES.values() if entry.shipped)
+
+
+@makes
+def shapes() -> str:
+    from xmr.losses import LOSSES
+    from xmr.views.losses import findings
+    from xmr.views.losses import shapes as measured
+
+    found = {name: shape for name, shape in measured().items() if LOSSES[name].shipped}
+    return "".join(f"* {text}\n" for text in findings(found).values())
 
 
 @makes
@@ -207,35 +216,17 @@ def limits() -> str:
     return _table(["the most", "usually", "in public"], rows)
 
 
-def _entry(entry: Entry, formula: bool = False) -> str:
-    """A heading, what the docstring says, and the parameters; `formula`: what stands before its fields is one."""
-    _, _, rest = entry.doc.partition("\n")
-    lines, field = [], ""
-    for line in filter(None, (one.strip() for one in rest.split("\n"))):
-        name = line.split(":", 1)[0]
-        if name in FIELDS:
-            field = name
-            lines.append(f"- *{name}*: {_plain(line[len(name) + 1 :].strip())}")
-        elif field:
-            lines[-1] += f" {_plain(line)}"
-        else:
-            lines.append(f"`{line}`  " if formula else _plain(line))
+def _entry(entry: Entry) -> str:
+    """A heading, what the docstring says, and the parameters."""
+    words, fields = entry.told()
+    words = [*map(_plain, words)]
+    lines = [f"- *{name}*: {_plain(text)}" for name, text in fields.items()]
     if entry.params:
         lines.append(f"- *Parameters*: {', '.join(map(_parameter, entry.params))}")
     if entry.needs:
         lines.append(f"- *Needs*: {', '.join(f'`{need}`' for need in entry.needs)}")
-    words = [line for line in lines if not line.startswith("- *")]
-    return "\n".join(
-        [
-            f"### `{entry.name}`",
-            f"**{_plain(entry.caption)}**",
-            "",
-            *words,
-            *[""] * bool(words),
-            *lines[len(words) :],
-            "",
-        ]
-    )
+    caption = f"**{_plain(entry.caption)}**" + "  " * bool(words)
+    return "\n".join([f"### `{entry.name}`", caption, *words, "", *lines, ""])
 
 
 def _parameter(param: Param) -> str:
@@ -268,10 +259,12 @@ def _parameters_table(kind: str, what: str, registry: Registry) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown leaves as it is, but for `code` and *emphasis*, which docstrings write in the same way."""
+    """Text that Markdown leaves as it is, but for `code`, *emphasis* and formulas, which docstrings write in the same way."""
     return "".join(
-        part if part.startswith("`") else re.sub(r"[\[\]<|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part)
-        for part in re.split(r"(`[^`]*`|https?://\S+)", text)
+        re.sub(r"^\$+(.*?)\$+$", r"$`\1`$", part)
+        if part.startswith(("`", "$"))
+        else re.sub(r"[\[\]<|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part)
+        for part in re.split(r"(`[^`]*`|\$\$?[^$]+\$\$?|https?://\S+)", text)
         if part is not None
     )
 

@@ -3,8 +3,11 @@
     python scripts/report.py runs/max_of_hinges runs/info_nce runs/siglip --out report.html
     python scripts/report.py runs/* --split validation --seed 3
 
+    python scripts/report.py runs/* --story story.md
+
 The first run is the one that the others are compared with. Runs of other data than most of them (or than --dataset)
 are left out, and the page says so. --seed draws the examples.
+With --story the page tells a story (xmr/views/stories.py) of these runs, such as the app collects views for, in the place of all that.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ from xmr.data import SPLITS, load_dataset
 from xmr.disk import write
 from xmr.views.blocks import faults
 from xmr.views.html import page
-from xmr.views.report import SECTIONS, Subject, intro
+from xmr.views.report import SECTIONS, Subject, intro, steps_of
+from xmr.views.stories import Story, story_of
 from xmr.words import program
 from xmr.workspace import Workspace
 from xmr.workspace.pages import grouped
@@ -53,6 +57,7 @@ def run_all(options: argparse.Namespace) -> int:
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; name a file in it: {out / 'report.html'}")
     out.parent.mkdir(parents=True, exist_ok=True)
+    story = story_of(Path(options.story)) if options.story else None
     runs = []
     for folder in the_runs(options.run_dir, "report"):
         try:
@@ -61,16 +66,19 @@ def run_all(options: argparse.Namespace) -> int:
             raise RunRefused(f"{folder}: {error}") from error
     say("reading the data")
     subject, left_out = open_subject(named_apart(runs), options.dataset, options.split, options.seed)
-    text = report(subject, left_out, told_again(options))
+    text = report(subject, left_out, told_again(options), story)
     write(out, text)
     say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, {duration(time.monotonic() - started)}")
     return 0
 
 
-def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) -> str:
-    """The page. `left_out` are warnings to begin with, `command` the arguments that made it."""
+def report(
+    subject: Subject, left_out: Sequence[str], command: Sequence[str], story: Story | None = None
+) -> str:
+    """The page, of a story its steps. `left_out` are warnings to begin with, `command` the arguments that made it."""
     sections = {}
-    for title, blocks in SECTIONS.items():
+    parts = SECTIONS if story is None else steps_of(story)
+    for title, blocks in parts.items():
         say(f"{title} …")
         sections[title] = list(blocks(subject))
     if left_out:
@@ -78,7 +86,10 @@ def report(subject: Subject, left_out: Sequence[str], command: Sequence[str]) ->
     who = f"{len(subject.names)} runs" if subject.others else subject.names[0]
     made = f"Made by xmr {__version__} on {datetime.now(timezone.utc):%Y-%m-%d} with: {program('report')}"
     title = f"{who} on {subject.workspace.dataset().name} ({subject.split})"
-    return page(title, intro(subject), sections, f"{made} {shlex.join(command)}")
+    about = intro(subject)
+    if story is not None:
+        title, about = story.title, [one for one in (story.about, title) if one]
+    return page(title, about, sections, f"{made} {shlex.join(command)}")
 
 
 def open_subject(runs: Sequence[Run], dataset: str, split: str, seed: int) -> tuple[Subject, list[str]]:
@@ -136,6 +147,7 @@ def told_again(options: argparse.Namespace) -> list[str]:
     """The command without the folders above a run, which are nobody else's business."""
     command = [folder if is_remote(folder) else Path(folder).name for folder in options.run_dir]
     command += ["--split", options.split, "--seed", str(options.seed)]
+    command += ["--story", Path(options.story).name] if options.story else []
     return command if not options.dataset else [*command, "--dataset", Path(options.dataset).name]
 
 
@@ -149,6 +161,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--seed", type=int, default=0, help="of the examples, default: %(default)s")
+    parser.add_argument("--story", default="", metavar="FILE.md", help="tell this story of the runs")
     parser.add_argument("--out", default="report.html", metavar="FILE.html", help="default: %(default)s")
     add_places(parser)
     add_device(parser)

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlparse
@@ -80,11 +80,11 @@ def serve(cache_folder: None) -> Callable[[Workspace], Any]:
     from xmr.page import build_app, launch_options, page_of  # seconds of import, for browser tests only
 
     @contextmanager
-    def served(workspace: Workspace) -> Iterator[str]:
+    def served(workspace: Workspace, stories: Sequence[Any] = ()) -> Iterator[str]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        app = build_app([page_of(workspace)])
+        app = build_app([page_of(workspace)], stories)
         _, url, _ = app.launch(
             server_name="127.0.0.1",
             server_port=port,

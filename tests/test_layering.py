@@ -43,6 +43,7 @@ HOMES = {
     "gradio": {"page"},
     "plotly": {"figures", "page"},  # the page serves plotly's own JavaScript file and nothing more
     "jinja2": {"views"},
+    "latex2mathml": {"views"},
     "faiss": {"search"},
     "open_clip": {"encoders", "pretraining", "towers"},
     "datasets": {"data"},

@@ -17,6 +17,7 @@ from os import PathLike
 from typing import Annotated, Any, Literal, TypeVar
 
 Thing = TypeVar("Thing", bound=Callable[..., Any])
+FIELDS = ("Weights", "Relations", "Reference", "Deviation")  # of docstrings, each with a colon behind it
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,21 @@ class Entry:
     def shipped(self) -> bool:
         """Whether it comes with xmr, and is not somebody's own: of these docs/ and the oracles tell."""
         return self.make.__module__.startswith("xmr.")
+
+    def told(self) -> tuple[list[str], dict[str, str]]:
+        """Of the docstring the lines between its first and its fields, of a loss its formula (`$LaTeX$`, or `$$LaTeX$$` on a
+        line of its own); and what it says by `FIELDS`, each as one line."""
+        lead: list[str] = []
+        fields: dict[str, str] = {}
+        for line in filter(None, map(str.strip, self.doc.split("\n")[1:])):
+            name, _, said = line.partition(":")
+            if name in FIELDS:
+                fields[name] = said.strip()
+            elif fields:
+                fields[[*fields][-1]] += f" {line}"
+            else:
+                lead.append(line)
+        return lead, fields
 
     @property
     def defaults(self) -> dict[str, Any]:

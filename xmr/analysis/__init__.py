@@ -57,6 +57,7 @@ from xmr.analysis.negatives import (
     nearest_own_caption,
     weights_of_query,
 )
+from xmr.analysis.shapes import NEGATIVES, Shape, shape_of
 from xmr.analysis.suspects import (
     PrecisionRecall,
     ThresholdCurve,
@@ -82,6 +83,7 @@ from xmr.analysis.weights import (
 
 __all__ = [
     "LEARNED",
+    "NEGATIVES",
     "POPULATIONS",
     "PROJECTIONS",
     "RELATIONS",
@@ -96,6 +98,7 @@ __all__ = [
     "Retrieval",
     "ScoreSamples",
     "ScoredSide",
+    "Shape",
     "Side",
     "Slice",
     "Slicing",
@@ -136,6 +139,7 @@ __all__ = [
     "score_distributions",
     "score_samples",
     "scored_sides",
+    "shape_of",
     "slice_differences",
     "slice_means",
     "spread",

@@ -92,14 +92,13 @@ def weight_curve(
     still = torch.full_like(walking, positive)
     pulled = np.zeros(len(grid))
     if len(others):
-        pulled = _lone_queries(loss, hyper, torch.cat([walking, context], 1), column=0)
-    return WeightCurve(
-        grid, _lone_queries(loss, hyper, torch.cat([still, walking, context], 1), column=1), pulled
-    )
+        pulled = lone_queries(loss, hyper, torch.cat([walking, context], 1))[:, 0]
+    return WeightCurve(grid, lone_queries(loss, hyper, torch.cat([still, walking, context], 1))[:, 1], pulled)
 
 
-def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: int) -> np.ndarray:
-    """Weight of `column` in each row's own loss, as if the row were the only query; column 0 is its positive.
+def lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor) -> np.ndarray:
+    """Weights (N, G) of all pairs in each row's own loss, as if the row of scores (N, G) were the only query; column 0 is its
+    positive.
 
     All rows are asked at once, which is the same for a loss that takes each row by itself; a few rows asked alone
     tell whether it does, and if not, every row is asked alone.
@@ -114,7 +113,7 @@ def _lone_queries(loss: str, hyper: Mapping[str, float], rows: Tensor, column: i
         unrelated["peer"] = positives[None].to(some)  # peers say what the annotation says
         evidence = {name: unrelated[name.split("_")[0]] for name in LOSSES[loss].needs}
         pairs = Pairs(some, positives, ~positives, **evidence)
-        return query_weights(loss, pairs, **hyper)[:, column].numpy()
+        return query_weights(loss, pairs, **hyper).numpy()
 
     together = ask(rows)
     probes = np.unique(np.linspace(0, len(rows) - 1, 5).astype(int))

@@ -9,8 +9,8 @@ A hyper-parameter may be a float or a tensor; pass an `nn.Parameter` and it is l
 precision at least, is NaN where a score that it looks at is, and can be compiled whole (`torch.compile`). What a loss does
 with a query's negatives it may declare (`xmr.losses.negatives`): large batches then take less time.
 
-Docstrings: what the loss asks for · the formula in s+ (a positive's score), s- (a negative's), h (the hardest
-negative's) · `Weights:` what d loss / d score looks like · `Relations:` · `Reference:` · `Deviation:`.
+Docstrings: what the loss asks for · the formula, in LaTeX between dollar signs, in s^+ (a positive's score), s^- (a negative's),
+h (the hardest negative's) · `Weights:` what d loss / d score looks like · `Relations:` · `Reference:` · `Deviation:`.
 """
 
 from __future__ import annotations

@@ -24,11 +24,12 @@ def gravitation(
     within: Annotated[float, Range(0, 2, search=(0, 1))] = 0.5,
     margin_within: Annotated[float, Range(0, 1)] = 0.2,
 ) -> Tensor:
-    """Heavy samples count more, and the negative is the one that pulls hardest, between and within modalities.
+    r"""Heavy samples count more, and the negative is the one that pulls hardest, between and within modalities.
 
-    F_ij = m_i·m_j / r_ij², r² = 2 - 2s; h = the negative of the largest force;
-    f·[margin + s_h - s+]_+ with f = m_i·m_h over its mean, + within·[margin_within + max u - s+]_+ with u the
-    scores of the query to other queries of its own modality
+    $$f \cdot [\text{margin} + s_h - s^+]_+ + \text{within} \cdot [\text{margin within} + \max u - s^+]_+$$
+    with $f = m_i m_h$ over its mean, $h$ the negative of the largest force $m_i m_j / (2 - 2 s_{ij})$, and $u$ the scores of the query
+    to other queries of its own modality
+
     Weights: f on the strongest negative and -f on the positive where the margin is violated; masses and forces
         carry no gradient. The term within a modality also pushes embeddings of one modality apart.
     Relations: with equal masses and within 0 it is max_of_hinges, because the nearest then pulls hardest.

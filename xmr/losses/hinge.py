@@ -18,9 +18,10 @@ NEAREST = 1e-3  # distance below which `contrastive` pushes no harder
 
 @LOSSES.register
 def sum_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2) -> Tensor:
-    """Every negative must stay a margin below the positive.
+    r"""Every negative must stay a margin below the positive.
 
-    Σ- [margin + s- - s+]_+
+    $$\sum_{-} [\text{margin} + s^- - s^+]_+$$
+
     Weights: +1 on every negative within the margin, minus their number on the positive.
     Relations: max_of_hinges keeps the largest term only; equal to it with a single negative.
     Reference: Kiros et al., Unifying Visual-Semantic Embeddings with Multimodal Neural Language Models, 2014,
@@ -33,9 +34,10 @@ def sum_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(
 @LOSSES.register
 @negatives(Hardest())
 def max_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2) -> Tensor:
-    """The hardest negative must stay a margin below the positive.
+    r"""The hardest negative must stay a margin below the positive.
 
-    [margin + h - s+]_+
+    $$[\text{margin} + h - s^+]_+$$
+
     Weights: +1 on the hardest negative and -1 on the positive where the margin is violated, else none.
     Relations: the limit of `unified` as its scale grows; `gravitation` with equal masses.
     Reference: Faghri et al., VSE++: Improving Visual-Semantic Embeddings with Hard Negatives, BMVC 2018,
@@ -49,9 +51,11 @@ def max_of_hinges(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(
 
 @LOSSES.register
 def semi_hard(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05, 0.4))] = 0.2) -> Tensor:
-    """The hardest of the negatives that already stand below the positive must stay a margin below it.
+    r"""The hardest of the negatives that already stand below the positive must stay a margin below it.
 
-    [margin + max{s- : s- < s+} - s+]_+, and the easiest negative where all stand above
+    $$[\text{margin} + \max\{s^- : s^- < s^+\} - s^+]_+$$
+    and the easiest negative where all stand above
+
     Weights: as max_of_hinges, but never on a negative above the positive unless all are.
     Relations: equal to max_of_hinges where the positive comes first.
     Reference: Schroff et al., FaceNet, CVPR 2015, https://arxiv.org/abs/1503.03832
@@ -71,9 +75,10 @@ def semi_hard(pairs: Pairs, *, margin: Annotated[float, Range(0, 1, search=(0.05
 @LOSSES.register
 @negatives(Hardest())
 def soft_margin(pairs: Pairs, *, scale: Annotated[float, Range(1, 100, search=(3, 50))] = 10.0) -> Tensor:
-    """The hardest negative is pushed below the positive with a force that fades but never stops.
+    r"""The hardest negative is pushed below the positive with a force that fades but never stops.
 
-    log(1 + exp(scale·(h - s+))) / scale
+    $$\frac{1}{\text{scale}} \log \left( 1 + e^{\text{scale} \cdot (h - s^+)} \right)$$
+
     Weights: σ(scale·(h - s+)) on the hardest negative, minus that on the positive.
     Relations: tends to max_of_hinges with margin 0 as the scale grows; `unified` with one negative and margin 0.
     Reference: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017,
@@ -96,9 +101,11 @@ def _too_near(scores: Tensor, margin: float | Tensor) -> Tensor:
 @LOSSES.register
 @negatives(Each(_too_near))
 def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(0.4, 1.5))] = 1.0) -> Tensor:
-    """Positives at distance zero, negatives at least a margin away, each pair for itself.
+    r"""Positives at distance zero, negatives at least a margin away, each pair for itself.
 
-    ½ ( Σ+ d+² + Σ- [margin - d-]_+² ) with d² = 2 - 2s, the distance of unit vectors
+    $$\frac{1}{2} \sum_{+} d_+^2 + \frac{1}{2} \sum_{-} [\text{margin} - d_-]_+^2$$
+    with $d^2 = 2 - 2s$, the distance of unit vectors
+
     Weights: -1 on every positive; (margin - d-)/d- on a negative nearer than the margin, at most (margin - 1e-3)/1e-3.
     Relations: UNCSM's first stage; all pairs count, so class labels serve as well as pairs.
     Reference: Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006; Qi et al.,
@@ -112,9 +119,11 @@ def contrastive(pairs: Pairs, *, margin: Annotated[float, Range(0.1, 2, search=(
 
 @LOSSES.register
 def double_triplet(pairs: Pairs, *, margin: Annotated[float, Range(0, 4, search=(0.1, 1.5))] = 1.0) -> Tensor:
-    """A positive must be a margin nearer than a negative, in squared distance, on average over negatives.
+    r"""A positive must be a margin nearer than a negative, in squared distance, on average over negatives.
 
-    ½ mean- [margin + d+² - d-²]_+ with d² = 2 - 2s; both directions together make it double
+    $$\frac{1}{2N} \sum_{-} [\text{margin} + d_+^2 - d_-^2]_+$$
+    of $N$ negatives, with $d^2 = 2 - 2s$; both directions together make it double
+
     Weights: 1/N on each of the N negatives that violates, minus their share on the positive.
     Relations: sum_of_hinges with half the margin, divided by the number of negatives.
     Reference: Qi et al., Cross-media Similarity Metric Learning with Unified Deep Networks, MTA 2017,

@@ -28,9 +28,11 @@ def polynomial(
     b1: Coefficient = -0.4,
     b2: Annotated[float, Range(-2, 2, search=(0.4, 1.8))] = 0.9,
 ) -> Tensor:
-    """Weights are polynomials of a pair's own score, on the hardest informative negative.
+    r"""Weights are polynomials of a pair's own score, on the hardest informative negative.
 
-    [a2·s+² + a1·s+ + a0]_+ + [b2·h² + b1·h + b0]_+ where h + margin > s+, else 0; nothing where s+ ≥ 1 - 1e-5
+    $$[a_2 (s^+)^2 + a_1 s^+ + a_0]_+ + [b_2 h^2 + b_1 h + b_0]_+$$
+    where $h + \text{margin} > s^+$, else 0; nothing where $s^+ \ge 1 - 10^{-5}$
+
     Weights: 2·b2·h + b1 on the hardest negative (0.23 at 0.35, 1.04 at 0.8), 2·a2·s+ + a1 on the positive
         (-0.7 at 0, -0.3 at 1). With the published coefficients a negative below 0.096 is *attracted*, and one
         between 0.096 and 0.349 is left alone: see `polynomial_calibrated`.
@@ -59,9 +61,11 @@ def polynomial_max(
     b1: Coefficient = -0.3,
     b2: Annotated[float, Range(-2, 2, search=(0.4, 1.8))] = 1.2,
 ) -> Tensor:
-    """The paper's joint hinge: one polynomial of the positive and one of the hardest informative negative.
+    r"""The paper's joint hinge: one polynomial of the positive and one of the hardest informative negative.
 
-    [Σ a_p s+^p + Σ b_q h^q]_+ where h + margin > s+, else 0
+    $$\left[ \sum_p a_p (s^+)^p + \sum_q b_q h^q \right]_+$$
+    where $h + \text{margin} > s^+$, else 0
+
     Weights: 2·b2·h + b1 on the hardest negative (wrong sign below 0.125 with these coefficients, 0.90 at 0.5,
         1.62 at 0.8), 2·a2·s+ + a1 on the positive.
     Relations: `polynomial` with one hinge instead of two; margin 2 asks every query.
@@ -88,9 +92,11 @@ def polynomial_avg(
     b1: Coefficient = -0.3,
     b2: Annotated[float, Range(-2, 2, search=(0.4, 1.8))] = 1.2,
 ) -> Tensor:
-    """As polynomial_max, with the mean over all informative negatives instead of the hardest.
+    r"""As polynomial_max, with the mean over all informative negatives instead of the hardest.
 
-    [Σ a_p s+^p + mean over N of Σ b_q s-^q]_+ with N the negatives s- + margin > s+; 0 where N is empty
+    $$\left[ \sum_p a_p (s^+)^p + \frac{1}{|N|} \sum_{N} \sum_q b_q (s^-)^q \right]_+$$
+    with $N$ the negatives of $s^- + \text{margin} > s^+$; 0 where $N$ is empty
+
     Weights: (2·b2·s- + b1)/|N| on each informative negative, 2·a2·s+ + a1 on the positive.
     Relations: polynomial_max where a single negative is informative.
     Reference: Wei et al., Universal Weighting Metric Learning for Cross-Modal Matching, CVPR 2020,
@@ -117,9 +123,11 @@ def polynomial_relative(
     c1: Annotated[float, Range(0, 4)] = 1.0,
     c2: Annotated[float, Range(0, 4, search=(0, 3))] = 1.0,
 ) -> Tensor:
-    """Weights are polynomials of how far the hardest negative stands above or below the positive.
+    r"""Weights are polynomials of how far the hardest negative stands above or below the positive.
 
-    [c0 + c1·R + c2·R²]_+ with R = h - s+ > -margin, else 0; c0 = c1·margin - c2·margin² makes it continuous
+    $$[c_0 + c_1 R + c_2 R^2]_+$$
+    where $R = h - s^+ > -\text{margin}$, else 0; $c_0 = c_1 \cdot \text{margin} - c_2 \cdot \text{margin}^2$ makes it continuous
+
     Weights: c1 + 2·c2·R on the hardest negative and minus that on the positive; never the wrong sign where
         c1 ≥ 2·c2·margin.
     Relations: max_of_hinges with c1 = 1, c2 = 0.
@@ -143,10 +151,12 @@ def polynomial_calibrated(
     a2: Annotated[float, Range(0, 2)] = 0.2,
     balance: Annotated[float, Range(0.1, 4, search=(0.5, 2))] = 1.0,
 ) -> Tensor:
-    """`polynomial` with coefficients derived for the score range at hand, so that no weight has the wrong sign.
+    r"""`polynomial` with coefficients derived for the score range at hand, so that no weight has the wrong sign.
 
-    w·( a2·(1-u+)² + (a1 - 2·a2)·(1-u+) + k·u_h²/2 ) where u_h + margin > u+, else 0; u = (s - low)/w, w = high - low of
-    the scores of all pairs, k = balance·(a1 - 2·a2·m)/m, m the mean of u_h
+    $$w \left( a_2 (1 - u_+)^2 + (a_1 - 2 a_2)(1 - u_+) + \frac{k}{2} u_h^2 \right)$$
+    where $u_h + \text{margin} > u_+$, else 0; $u = (s - \text{low}) / w$, $w = \text{high} - \text{low}$ of the scores of all pairs,
+    $k = \text{balance} \cdot (a_1 - 2 a_2 m) / m$, $m$ the mean of $u_h$
+
     Weights: k·u on the hardest negative, from 0 at the lowest score, rising; a1 - 2·a2·u on the positive, negative sign,
         falling to a1 - 2·a2 ≥ 0 at the highest: monotone and never reversed. With balance 1 the typical hardest negative
         is pushed as hard as a positive there is pulled.
@@ -190,9 +200,11 @@ def weighting(
     negative_at_half: Annotated[float, Range(0, 2, search=(0.1, 1.5))] = 0.5,
     negative_at_1: Weight = 1.4,
 ) -> Tensor:
-    """Any two curves, drawn by hand: the weight of a positive and of the hardest negative at their scores.
+    r"""Any two curves, drawn by hand: the weight of a positive and of the hardest negative at their scores.
 
-    ∫ from s+ to 1 of G+ + ∫ from -1 to h of G-, with G+ and G- piecewise linear between five given values
+    $$\int_{s^+}^{1} G_+(s) \, ds + \int_{-1}^{h} G_-(s) \, ds$$
+    with $G_+$ and $G_-$ piecewise linear between five given values
+
     Weights: exactly -G+(s+) on the positive and G-(h) on the hardest negative.
     Relations: the framework of universal weighting itself; G+ = G- = 1 is max_of_hinges with a very large margin.
     Reference: Wei et al., Universal Weighting Metric Learning for Cross-Modal Matching, CVPR 2020,

@@ -25,9 +25,11 @@ from xmr.selection import caption_evidence, visual_evidence
 def complementary(
     pairs: Pairs, *, temperature: Annotated[float, Range(0.01, 1, learn="log", search=(0.03, 0.5))] = 0.05
 ) -> Tensor:
-    """Says only what a pair is not: every negative must be improbable, no positive must be sure.
+    r"""Says only what a pair is not: every negative must be improbable, no positive must be sure.
 
-    -Σ- log(1 - p-), p the softmax of s/τ over one positive and the negatives
+    $$-\sum_{-} \log(1 - p^-)$$
+    with $p$ the softmax of $s/\tau$ over one positive and the negatives
+
     Weights: large on probable negatives; an improbable one is pulled up a little, for it takes probability from the
         others; the positive is lifted only through the softmax.
     Relations: without a term of its own for the positive, a wrong positive can't dominate.
@@ -61,10 +63,11 @@ def ladder(
     margin_second: Annotated[float, Range(0, 1)] = 0.01,
     weight: Annotated[float, Range(0, 1)] = 0.25,
 ) -> Tensor:
-    """Annotated matches above the rest, and likely matches above unlikely ones.
+    r"""Annotated matches above the rest, and likely matches above unlikely ones.
 
-    [margin + h - s+]_+ + weight·[margin_second + max{s: R < threshold} - min{s: R ≥ threshold}]_+, R the
-    similarity of captions
+    $$[\text{margin} + h - s^+]_+ + \text{weight} \cdot [\text{second margin} + \max\{s : R < \text{threshold}\} - \min\{s : R \ge \text{threshold}\}]_+$$
+    with $R$ the similarity of captions
+
     Weights: those of max_of_hinges, and ±weight on the lowest likely and the highest unlikely pair.
     Relations: max_of_hinges with weight 0.
     Reference: Zhou et al., Ladder Loss for Coherent Visual-Semantic Embedding, AAAI 2020,
@@ -92,10 +95,11 @@ def graded_relevance(
     threshold: Annotated[float, Range(0, 1, search=(0.2, 0.9))] = 0.5,
     weight: Annotated[float, Range(0, 2, search=(0.1, 1))] = 0.5,
 ) -> Tensor:
-    """info_nce, and of what nobody annotated the likely must be picked out among the less likely, each by its grade.
+    r"""info_nce, and of what nobody annotated the likely must be picked out among the less likely, each by its grade.
 
-    info_nce + weight·Σ R·-log( exp(s/τ) / (exp(s/τ) + Σ{R' < R} exp(s'/τ)) ) / Σ R over negatives of R ≥ threshold, R the
-    similarity of captions
+    $$L - \frac{\text{weight}}{\sum R} \sum_{R \ge \text{threshold}} R \log \frac{e^{s/\tau}}{e^{s/\tau} + \sum_{R' < R} e^{s'/\tau}}$$
+    with $L$ the value of `info_nce`, the sums over negatives, and $R$ the similarity of captions
+
     Weights: those of info_nce, and weight·R/(τ·ΣR) times a softmax over what is less likely: a likely negative is pulled up against
         those and pushed down against the annotated match.
     Relations: info_nce with weight 0; a `ladder` with a rung for each grade. `soft_labels` prescribes shares, this an order.
@@ -131,9 +135,11 @@ def soft_labels(
     teacher_temperature: Annotated[float, Range(0.05, 2)] = 1.0,
     weight: Annotated[float, Range(0, 50, search=(0.02, 2))] = 0.1,
 ) -> Tensor:
-    """info_nce, and the whole row should resemble the similarities within the query's own modality.
+    r"""info_nce, and the whole row should resemble the similarities within the query's own modality.
 
-    info_nce + weight·KL( softmax(teacher/τt) ‖ softmax(s/τs) )
+    $$L + \text{weight} \cdot \text{KL} \left( \text{softmax} \frac{t}{\tau_t} \parallel \text{softmax} \frac{s}{\tau_s} \right)$$
+    with $L$ the value of `info_nce` and $t$ the similarities within the query's own modality
+
     Weights: those of info_nce, plus weight/τs times the difference of the student's and the teacher's share.
     Relations: info_nce with weight 0.
     Reference: Huang et al., Cross-Modal and Uni-Modal Soft-Label Alignment for Image-Text Retrieval, AAAI 2024,
@@ -161,9 +167,11 @@ def peer_distillation(
     weight: Annotated[float, Range(0, 1, search=(0.1, 0.9))] = 0.5,
     runs: str = "",
 ) -> Tensor:
-    """info_nce, mixed with how far the row is from what other trained models say of it.
+    r"""info_nce, mixed with how far the row is from what other trained models say of it.
 
-    (1 - weight)·info_nce + weight·KL( softmax(g/τp) ‖ softmax(s/τ) ), g the mean of the peers' scores
+    $$(1 - \text{weight}) \cdot L + \text{weight} \cdot \text{KL} \left( \text{softmax} \frac{g}{\tau_p} \parallel \text{softmax} \frac{s}{\tau} \right)$$
+    with $L$ the value of `info_nce` and $g$ the mean of the peers' scores
+
     Weights: those of info_nce times 1 - weight, plus weight/τ times the difference of our share and the peers'; a pair that
         they rate higher than we do is pulled up, annotated or not.
     Relations: info_nce with weight 0; `soft_labels` asks frozen features of one modality in place of other models.

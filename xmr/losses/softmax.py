@@ -23,9 +23,10 @@ def _over_temperature(scores: Tensor, temperature: float | Tensor) -> Tensor:
 @LOSSES.register
 @negatives(Softmax(_over_temperature))
 def info_nce(pairs: Pairs, *, temperature: Temperature = 0.07) -> Tensor:
-    """The positive must be picked out among all negatives.
+    r"""The positive must be picked out among all negatives.
 
-    -log( exp(s+/τ) / (exp(s+/τ) + Σ exp(s-/τ)) )
+    $$-\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + \sum_{-} e^{s^-/\tau}}$$
+
     Weights: the softmax probability of each negative over τ; the positive gets minus their sum.
     Relations: CLIP's symmetric cross-entropy with one positive per row; tends to max_of_hinges with margin 0,
         times 1/τ, as τ → 0; `unified` with margin 0, times its scale.
@@ -50,9 +51,10 @@ def siglip(
     scale: Annotated[float, Range(1, 100, learn="log", search=(3, 30))] = 10.0,
     bias: Annotated[float, Range(-20, 20, learn="linear", search=(-15, -2))] = -10.0,
 ) -> Tensor:
-    """Each pair is its own yes-or-no question.
+    r"""Each pair is its own yes-or-no question.
 
-    Σ+ -log σ(scale·s+ + bias) + Σ- -log σ(-(scale·s- + bias))
+    $$-\sum_{+} \log \sigma(\text{scale} \cdot s^+ + \text{bias}) - \sum_{-} \log \sigma(-\text{scale} \cdot s^- - \text{bias})$$
+
     Weights: a sigmoid in the score: scale·σ(scale·s- + bias) on a negative, -scale·σ(-(scale·s+ + bias)) on a
         positive; no pair's weight depends on another pair.
     Relations: with one positive per row, the paper's loss (a sum over pairs divided by B).
@@ -71,9 +73,11 @@ def similar_dissimilar(
     scale: Annotated[float, Range(0.1, 100, learn="log", search=(3, 30))] = 10.0,
     bias: Annotated[float, Range(-20, 20, learn="linear", search=(-8, 0))] = -3.0,
 ) -> Tensor:
-    """Each pair is similar or dissimilar, and both kinds weigh the same however many there are.
+    r"""Each pair is similar or dissimilar, and both kinds weigh the same however many there are.
 
-    ½ mean+ -log σ(scale·s+ + bias) + ½ mean- -log σ(-(scale·s- + bias))
+    $$-\frac{1}{2P} \sum_{+} \log \sigma(\text{scale} \cdot s^+ + \text{bias}) - \frac{1}{2N} \sum_{-} \log \sigma(-\text{scale} \cdot s^- - \text{bias})$$
+    of $P$ positives and $N$ negatives
+
     Weights: those of siglip, over twice the number of the query's pairs of that kind.
     Relations: siglip with balanced kinds. With scale 1 and bias 0 on the log-odds of UNCSM's metric network, it is that
         network's two-way cross-entropy; so it trains the last epochs of `two_pathway`.
@@ -99,9 +103,10 @@ def unified(
     scale: Annotated[float, Range(1, 200, search=(5, 80))] = 20.0,
     margin: Annotated[float, Range(0, 1, search=(0, 0.3))] = 0.2,
 ) -> Tensor:
-    """A margin and a temperature at once: between the hardest negative and all of them.
+    r"""A margin and a temperature at once: between the hardest negative and all of them.
 
-    log( 1 + Σ exp(scale·(s- - s+ + margin)) ) / scale
+    $$\frac{1}{\text{scale}} \log \left( 1 + \sum_{-} e^{\text{scale} \cdot (s^- - s^+ + \text{margin})} \right)$$
+
     Weights: a softmax over the negatives and the constant 1, with temperature 1/scale.
     Relations: tends to max_of_hinges as scale → ∞; with margin 0 it is info_nce at τ = 1/scale, over scale.
     Reference: Li et al., Unified Loss of Pair Similarity Optimization for Vision-Language Retrieval, 2022,
@@ -131,10 +136,11 @@ def multi_similarity(
     base: Annotated[float, Range(-1, 1, search=(0.1, 0.8))] = 0.5,
     epsilon: Annotated[float, Range(0, 1)] = 0.1,
 ) -> Tensor:
-    """Mined pairs only, each weighted by its own score and by those of its row.
+    r"""Mined pairs only, each weighted by its own score and by those of its row.
 
-    log(1 + Σ+ exp(-α(s+ - base)))/α + log(1 + Σ- exp(β(s- - base)))/β over negatives with s- + ε > min s+ and
-    positives with s+ - ε < max s-
+    $$\frac{1}{\alpha} \log \left( 1 + \sum_{+} e^{-\alpha (s^+ - \text{base})} \right) + \frac{1}{\beta} \log \left( 1 + \sum_{-} e^{\beta (s^- - \text{base})} \right)$$
+    over negatives with $s^- + \epsilon > \min s^+$ and positives with $s^+ - \epsilon < \max s^-$
+
     Weights: a softmax over the mined negatives and the constant 1; likewise over the mined positives.
     Relations: its mining of negatives, with one positive, is that of `polynomial`.
     Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting, CVPR 2019,
@@ -160,9 +166,11 @@ def circle(
     margin: Annotated[float, Range(0, 1, search=(0.1, 0.5))] = 0.25,
     scale: Annotated[float, Range(1, 512, search=(16, 256))] = 256.0,
 ) -> Tensor:
-    """Each score is weighted by how far it is from where it should be.
+    r"""Each score is weighted by how far it is from where it should be.
 
-    log(1 + Σ- exp(scale·a-·(s- - m)) · Σ+ exp(-scale·a+·(s+ - 1 + m))), a+ = [1 + m - s+]_+, a- = [s- + m]_+
+    $$\log \left( 1 + \sum_{-} e^{\text{scale} \cdot a_- (s^- - m)} \cdot \sum_{+} e^{-\text{scale} \cdot a_+ (s^+ - 1 + m)} \right)$$
+    with $a_+ = [1 + m - s^+]_+$, $a_- = [s^- + m]_+$ and $m$ the margin
+
     Weights: a softmax over negatives times a-, and over positives times a+ (a+ and a- carry no gradient).
     Relations: with a+ = a- = 1 it is `unified` over all positives at once, times the scale.
     Reference: Sun et al., Circle Loss, CVPR 2020, https://arxiv.org/abs/2002.10857
@@ -177,9 +185,10 @@ def circle(
 @LOSSES.register
 @negatives(Softmax(_over_temperature))
 def decoupled(pairs: Pairs, *, temperature: Temperature = 0.1) -> Tensor:
-    """As info_nce, but the positive does not compete with itself.
+    r"""As info_nce, but the positive does not compete with itself.
 
-    -s+/τ + log Σ exp(s-/τ)
+    $$-\frac{s^+}{\tau} + \log \sum_{-} e^{s^-/\tau}$$
+
     Weights: a softmax over the negatives alone, summing to 1/τ; always -1/τ on the positive, however high it is.
     Relations: info_nce without the positive in its denominator; may be below zero.
     Reference: Yeh et al., Decoupled Contrastive Learning, ECCV 2022, https://arxiv.org/abs/2110.06848
@@ -203,9 +212,11 @@ def hardness_weighted(
     temperature: Temperature = 0.07,
     alpha: Annotated[float, Range(0, 20, search=(0, 12))] = 9.0,
 ) -> Tensor:
-    """As info_nce, with hard negatives counted more, by their own scores.
+    r"""As info_nce, with hard negatives counted more, by their own scores.
 
-    -log( exp(s+/τ) / (exp(s+/τ) + Σ w·exp(s-/τ)) ), w = exp(α·s-) without gradient
+    $$-\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + \sum_{-} w \cdot e^{s^-/\tau}}$$
+    with $w = e^{\alpha s^-}$ without gradient
+
     Weights: softmax probabilities over τ, as those of info_nce, of negatives whose logits are raised by α·s-; the positive
         gets minus their sum.
     Relations: info_nce with α 0. `hard_reweighted` with prior 0 and its beta = α·τ has the same w, but holds its mean at 1.
@@ -226,9 +237,11 @@ def debiased(
     temperature: Annotated[float, Range(0.05, 1, learn="log", search=(0.05, 0.7))] = 0.5,
     prior: Annotated[float, Range(0, 0.9, search=(0, 0.2))] = 0.1,
 ) -> Tensor:
-    """As info_nce, after taking out of the negatives the share that are expected to be matches.
+    r"""As info_nce, after taking out of the negatives the share that are expected to be matches.
 
-    -log( e+ / (e+ + N) ), N = max( (Σ e- - prior·n·e+) / (1 - prior), n·exp(-1/τ) ), e = exp(s/τ), n negatives
+    $$-\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + N}$$
+    with $N = \max \left( \frac{\sum_{-} e^{s^-/\tau} - \text{prior} \cdot n \cdot e^{s^+/\tau}}{1 - \text{prior}}, n \cdot e^{-1/\tau} \right)$ of $n$ negatives
+
     Weights: those of info_nce, over (1 - prior); none on negatives once the estimate N reaches its floor.
     Relations: info_nce with prior 0.
     Reference: Chuang et al., Debiased Contrastive Learning, NeurIPS 2020, https://arxiv.org/abs/2007.00224
@@ -245,9 +258,11 @@ def hard_reweighted(
     beta: Annotated[float, Range(0, 4, search=(0, 2))] = 1.0,
     prior: Annotated[float, Range(0, 0.9)] = 0.1,
 ) -> Tensor:
-    """As debiased, with hard negatives counted more.
+    r"""As debiased, with hard negatives counted more.
 
-    debiased with Σ e- replaced by n·Σ w·e- / Σ w, w = exp(beta·s-/τ)
+    $$-\log \frac{e^{s^+/\tau}}{e^{s^+/\tau} + N}$$
+    as `debiased`, with $n \sum_{-} w \cdot e^{s^-/\tau} / \sum_{-} w$ in place of $\sum_{-} e^{s^-/\tau}$, and $w = e^{\beta s^-/\tau}$
+
     Weights: those of info_nce sharpened by w; because the importances' mean is held at 1 and carries gradient, the
         easiest negatives are pulled up a little.
     Relations: `debiased` with beta 0; HN-NCE with prior 0; info_nce with both 0.

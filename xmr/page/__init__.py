@@ -41,6 +41,7 @@ from xmr.page.warm import VISITS, warm_up
 from xmr.views import TABS, Visitor, beside, slimmed, view
 from xmr.views.map_items import MOST
 from xmr.views.state import TAB_OF, VERSION, State, written
+from xmr.views.stories import Story
 from xmr.workspace import Workspace
 from xmr.workspace.pages import Page, take_in
 from xmr.zero_gpu import is_zero_gpu
@@ -80,14 +81,15 @@ PARTS = {
     "queries": "<div class='queries'></div>",
     "tiles": "<div class='tiles'></div>",
     "map": "<div class='pm'><p class='hint'>Measuring …</p></div><p class='said sr' role='status'></p>",
+    "prose": "<div class='prose'></div>",
     "point": "<div class='point' role='status'></div>",
     "verdicts": "<section class='verdicts' aria-label='Verdicts'><div class='state'></div>"
     "<p class='said' role='status' aria-live='polite'></p></section>",
 }
 
 
-def build_app(pages: Sequence[Page]) -> gr.Blocks:
-    """The page over the workspaces of these pages; the first is shown first."""
+def build_app(pages: Sequence[Page], stories: Sequence[Story] = ()) -> gr.Blocks:
+    """The page over the workspaces of these pages, of which the first is shown first, and the stories that it offers."""
     script, style = _kept("page", "js", _script()), _kept("page", "css", _style())
     first = pages[0].workspace
     look = _Look(pages)
@@ -110,6 +112,7 @@ def build_app(pages: Sequence[Page]) -> gr.Blocks:
         "version": VERSION,
         "keys": {key: {"tab": tab, "usual": written(State())[key]} for key, tab in TAB_OF.items()},
         "tabs": [[id, title] for id, (title, _) in TABS.items()],
+        "stories": [story.plain for story in stories],
         "space": _space(),
         "long": {"key": TOO_LONG, "most": ADDRESS_BYTES.now},
         "settings": {
@@ -232,14 +235,17 @@ def _script() -> str:
         f"{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
         for kind, template in PARTS.items()
     )
-    own = "\n".join((HERE / f"{name}.js").read_text() for name in ("controls", "dialog", "large", "page"))
+    own = "\n".join(
+        (HERE / f"{name}.js").read_text()
+        for name in ("controls", "dialog", "large", "brand", "story", "page")
+    )
     return f"(() => {{\n'use strict';\n{dom}\n{library}\n{sketch}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
 
 
 def _style() -> str:
     """All style sheets as one; those of parts hold inside their nodes."""
     parts = [f".part.{kind} {{\n{(HERE / 'parts' / f'{kind}.css').read_text()}\n}}" for kind in PARTS]
-    return "\n".join([*((HERE / f"{name}.css").read_text() for name in ("page", "dialog")), *parts])
+    return "\n".join([*((HERE / f"{name}.css").read_text() for name in ("page", "dialog", "story")), *parts])
 
 
 def _kept(name: str, end: str, text: str) -> str:

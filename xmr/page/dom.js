@@ -14,6 +14,25 @@ const h = (tag, attributes = {}, ...children) => {
   return node;
 };
 
+// Text in parts, as xmr/views/prose.py makes it; `go` is called with the keys of the state that a name sets.
+const mathOf = ([tag, attributes, inner]) => {
+  const node = document.createElementNS('http://www.w3.org/1998/Math/MathML', tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...(typeof inner === 'string' ? [inner] : inner.map(mathOf)));
+  return node;
+};
+const proseOf = (parts, go) => parts.map((one) => {
+  if (one.math) {
+    const node = mathOf(one.math);
+    node.setAttribute('alttext', one.latex);
+    if (one.math[1].display !== 'block') return node;
+    return h('span', { class: 'formula', role: 'group', tabindex: 0, 'aria-label': 'Formula' }, node); // the keyboard scrolls it
+  }
+  if (one.set) return h('button', { type: 'button', class: 'link', onclick: () => go(one.set) }, ...named(one.text));
+  if (one.href) return h('a', { href: one.href, target: '_blank', rel: 'noopener' }, one.text);
+  return one.code || one.emphasis ? h(one.code ? 'code' : 'em', {}, one.text) : one.text;
+});
+
 // A name, which a narrow place breaks after its underscores.
 const named = (name) => String(name ?? '').split(/(?<=_)/).flatMap((part, at) => (at ? [h('wbr'), part] : [part]));
 // A run's mark before its name.

@@ -146,6 +146,7 @@ window.xmrPage = (element, server, upload, boot) => {
     state = { ...found.state, ...since };
     toAddress(step);
     draw(found);
+    tales.show(state);
     if (wanted && state.tab === 'search') toQuery();
     wanted = false;
     if (found.go) arrive(document.getElementById(found.go));
@@ -240,24 +241,7 @@ window.xmrPage = (element, server, upload, boot) => {
       } };
     },
     control: (block) => window.xmrControl(block, { ask, changed: (value, now, step = true, quiet = false) => change(now, value, step, quiet), upload, save, tell }),
-    brand: (block) => {
-      const node = h('header', { id: block.id, class: 'brand' });
-      let drawn = '';
-      return { node, update: (now) => {
-        if (drawn === (drawn = JSON.stringify(now))) return;
-        node.replaceChildren(h('h1', {}, 'xmr'), h('p', {}, 'What each loss retrieves, weighs and gets wrong'),
-          h('dl', {}, h('dt', {}, now.title), now.lines.map((line) => h('dd', {}, line))),
-          now.pages.length > 1 && h('nav', { 'aria-label': 'Datasets', class: 'pages' }, h('ul', {}, now.pages.map((page) => h('li', {},
-            page.here ? h('b', { 'aria-current': 'page' }, page.title)
-              : h('a', { href: `?v=${boot.version}&dataset=${encodeURIComponent(page.title)}`, onclick: (event) => {
-                if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-                event.preventDefault();
-                state = { tab: state.tab, dataset: page.title };
-                ask({}, { step: true });
-              } }, page.title),
-            h('span', {}, ` ${page.runs}`))))) || '');
-      } };
-    },
+    brand: (block) => brandOf(block, boot.version, (dataset) => go({ tab: state.tab, dataset })),
     progress: (block) => {
       const node = h('progress', { id: block.id, 'aria-label': block.label });
       return { node, update: ({ done, of }) => { if (of) Object.assign(node, { max: of, value: done }); else node.removeAttribute('value'); } };
@@ -316,6 +300,7 @@ window.xmrPage = (element, server, upload, boot) => {
   };
   const ACTS = {
     save: (name) => save(name),
+    go: (set) => ask({ page: 0, ...set }, { step: true }),
     // The card of an item that a grid shows.
     item: async ({ index }, block) => {
       const found = await other('item', { index });
@@ -371,7 +356,9 @@ window.xmrPage = (element, server, upload, boot) => {
     catch { copied.replaceChildren(h('input', { value: address, readonly: true, 'aria-label': 'The link' })); }
     setTimeout(() => { copied.replaceChildren(); }, 8000);
   } }, 'Copy link');
-  const drawer = h('aside', { id: 'sidebar', 'aria-label': 'Data and runs' }, side, h('p', { class: 'copy' }, copy, copied));
+  const go = (keys, beside) => { state = beside ? { ...state, ...keys } : keys; ask({}, { step: true }); };
+  const tales = window.xmrStories(boot.stories, { go, kept, tell, queryOf, stateNow: () => state });
+  const drawer = h('aside', { id: 'sidebar', 'aria-label': 'Data and runs' }, side, h('p', { class: 'copy' }, copy, copied), tales.shelf);
   fold.addEventListener('click', () => {
     const open = drawer.classList.toggle('open');
     fold.setAttribute('aria-expanded', open);
@@ -379,7 +366,7 @@ window.xmrPage = (element, server, upload, boot) => {
   // Gradio's page has a base: a bare #panels would lead to its first view.
   const skip = (event) => { event.preventDefault(); document.getElementById('panels').focus(); };
   element.replaceChildren(h('a', { class: 'skip', href: '#panels', onclick: skip }, 'Skip to the results'),
-    fold, drawer, h('main', { id: 'panels', tabindex: -1 }, h('div', { class: 'top' }, bar, status), main), corner);
+    fold, drawer, h('main', { id: 'panels', tabindex: -1 }, h('div', { class: 'top' }, bar, status), tales.offer, tales.box, main), corner);
   document.addEventListener('keydown', (event) => {
     if (event.key !== '/' || event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input, textarea, select, dialog')) return;
     event.preventDefault();

@@ -17,9 +17,9 @@ def refused(text: str, title: str = "Not done") -> gr.Error:
     return gr.Error(escape(public(text), quote=False), title=title, print_exception=False)
 
 
-# What an answer holds that is no sentence: the state, addresses and figures; and, where only its owner asks, commands to be
+# What an answer holds that is no sentence: the state, addresses, figures and formulas; and, where only its owner asks, commands to be
 # pasted.
-EXACT = {"state", "set", "key", "src", "image", "figure", "mark"}
+EXACT = {"state", "set", "key", "src", "image", "figure", "mark", "math", "latex"}
 
 
 def told(answer: Any) -> Any:

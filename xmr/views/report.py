@@ -7,7 +7,7 @@ nothing to tell, instead of leaving a hole.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from xmr.core import DIRECTIONS, Direction
 from xmr.views import view
 from xmr.views.blocks import Block, faults, row, words
 from xmr.views.error_lists import slicings
+from xmr.views.prose import prose
 from xmr.views.runs import side_by_side
+from xmr.views.stories import Step, Story
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import item_link
 from xmr.workspace.pages import Page
@@ -47,14 +49,28 @@ class Subject:
 
     def shown(self, tab: str, *ids: str, **keys: Any) -> list[Block]:
         """The blocks of these ids that the tab shows under a state with these keys, and what it says beside them."""
-        page = Page(self.workspace.dataset().name, "", dict(self.workspace.runs), lambda: self.workspace)
-        state = {"tab": tab, "split": self.split, "runs": self.names, "baseline": self.names[0], **keys}
-        while (answer := view([page], state)).get("again"):
-            time.sleep(answer["again"] / 1000)
+        answer = self._answer(
+            {"tab": tab, "split": self.split, "runs": self.names, "baseline": self.names[0], **keys}
+        )
         said = [*answer["said"], *([answer["fault"]] if "fault" in answer else [])]
         found = {block["id"]: block for block in _within(answer.get("blocks", []))}
         told = [faults("said", [("", public(text)) for text in said])] if said else []
         return [*told, *(found[id] for id in ids if id in found)]
+
+    def seen(self, keys: Mapping[str, Any]) -> list[Block]:
+        """All blocks that these keys of an address show, of the runs of this report where they name none."""
+        given = {"runs": list(self.names), "split": [self.split], **keys}
+        given.pop("dataset", None)  # that of the report, whatever the app calls it
+        answer = self._answer(given)
+        said = [*answer["said"], *([answer["fault"]] if "fault" in answer else [])]
+        told = [faults("said", [("", public(text)) for text in said])] if said else []
+        return [*told, *answer.get("blocks", [])]
+
+    def _answer(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        page = Page(self.workspace.dataset().name, "", dict(self.workspace.runs), lambda: self.workspace)
+        while (answer := view([page], state)).get("again"):
+            time.sleep(answer["again"] / 1000)
+        return answer
 
     def heading(self, direction: Direction) -> Block:
         return words("way", direction_words(self.workspace, self.split, direction), "heading")
@@ -182,6 +198,22 @@ def suspects(subject: Subject) -> Iterator[Block]:
                 "false_negatives", "fn-about", "fn-drawn", "fn-where", "fn-pairs",
                 fn_run=name, list="first", direction="t2v",
             )  # fmt: skip
+
+
+def steps_of(story: Story) -> dict[str, Callable[[Subject], Iterator[Block]]]:
+    """A section for each step of a story: what it says, and what can be drawn of its view without a server."""
+
+    def section(step: Step) -> Callable[[Subject], Iterator[Block]]:
+        def told(subject: Subject) -> Iterator[Block]:
+            yield prose("told", list(step.paragraphs), {})
+            seen = subject.seen(step.keys)
+            if any(block["kind"] == "map" for block in _within(seen)):
+                yield words("map", "The map is in the app only.", "note")
+            yield from seen
+
+        return told
+
+    return {f"{at}. {step.title}": section(step) for at, step in enumerate(story.steps, 1)}
 
 
 def _within(blocks: Sequence[Block]) -> Iterator[Block]:

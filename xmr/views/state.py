@@ -13,6 +13,7 @@ from xmr.registry import Range, unknown
 VERSION = "1"  # of the keys: an address of another version is not guessed at
 LONGEST = 1000  # characters of one value
 MOST = 100  # values of one key
+MOST_STEPS = 24  # of a story
 NOTHING = "-"  # of a key with many values: an empty choice, where none at all would mean the usual one
 
 
@@ -56,6 +57,8 @@ class State:
     cell: str = of("weights", "")
     params: str = of("weights", "")
 
+    about: str = of("losses", "")  # a loss
+
     fn_run: str = of("false_negatives", "")
     selector: str = of("false_negatives", "")
     compare: tuple[str, ...] | None = of("false_negatives", None)
@@ -87,6 +90,8 @@ class State:
     map_colour: str = of("map", "")
 
     page: Annotated[int, Range(0, 1_000_000)] = 0  # of the list that a tab shows
+    story: str = ""  # that tells beside the view, and how far it is
+    step: Annotated[int, Range(1, MOST_STEPS)] = 1
 
     def changed(self, **values: Any) -> State:
         return replace(self, **values)

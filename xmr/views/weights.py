@@ -77,7 +77,11 @@ def weights(scene: Scene) -> list[Block]:
             *sliders(LOSSES[loss], hyper, "weights", "weights-param"),
             button("weights-reset", as_trained, set={"params": ""}),
         ),
-        words("weights-about", " ".join(about).strip(), "note"),
+        row(
+            "weights-about-row",
+            words("weights-about", " ".join(about).strip(), "note"),
+            button("weights-page", "Formula and reference", set={"tab": "losses", "about": loss}),
+        ),
         fold(
             "weights-query",
             "The query of the curves",
