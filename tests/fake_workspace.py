@@ -126,7 +126,8 @@ class FakeEmbedder:
         )
 
     def embed_visuals(self, run: FakeRun, images: list[Image.Image], encoded: Encoded) -> np.ndarray:
-        return np.stack([_blurred(run, f"v {image.size}", _seen(image)) for image in images])
+        stills = [one[len(one) // 2] if isinstance(one, list) else one for one in images]  # of a clip a frame
+        return np.stack([_blurred(run, f"v {image.size}", _seen(image)) for image in stills])
 
     def run_reads(self, run: FakeRun, texts: list[str]) -> list[TextsRead]:
         return [Vocabulary(("<pad>", "<unk>", "a", *WORDS)).reading(texts)]

@@ -74,7 +74,7 @@ def viewed(workspace, act=None, **state):
         {"tab": "search"} | state,
         act,
     )
-    return found, found["blocks"][-1]["value"]
+    return found, next(block["value"] for block in found["blocks"] if block["kind"] == "grid")
 
 
 # ---- the answer ---------------------------------------------------------------------------------------------

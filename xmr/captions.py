@@ -54,6 +54,15 @@ def former_words_of(caption: str) -> list[str]:
     return _FORMER_WORD.findall(caption.lower())
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text stand in it as it is written, by the rules of `words_of`: start and end of each.
+
+    >>> word_spans("A red-hot dog.")
+    [(0, 1), (2, 5), (6, 9), (10, 13)]
+    """
+    return [found.span() for found in _WORD.finditer(text)]
+
+
 def text_key(caption: str) -> str:
     """Equal for captions that read alike: NFC, without regard to case, white space and what ends the sentence.
 

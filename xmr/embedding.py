@@ -266,6 +266,13 @@ def run_reads(run: Run, texts: Sequence[str]) -> list[TextsRead]:
     return list(dict.fromkeys(read for read in found if read is not None))
 
 
+def pieces(run: Run, text: str) -> list[str]:
+    """The words or tokens of a text as the run's text tower reads them, in their order."""
+    if run.vocabulary is not None:
+        return run.vocabulary.split(text)
+    return _encoder(run, "texts").pieces(text)
+
+
 @torch.no_grad()
 def text_states(run: Run, texts: list[str], encoded: Encoded | None = None) -> Tensor:
     """What the run's matcher makes of free texts, (M, …). `encoded` keeps features that several runs read."""

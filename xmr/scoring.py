@@ -50,6 +50,12 @@ class Figure(NamedTuple):
     chance: float
 
 
+@torch.no_grad()
+def scored(matcher: Any, visual: Tensor, text: Tensor) -> np.ndarray:
+    """Scores (V, T) float32 of a pair scorer's states, not rounded `as_kept`: what differs by a word differs by little."""
+    return matcher.scores(visual, text).float().cpu().numpy()
+
+
 @dataclass(frozen=True)
 class ReadSplit:
     """A split as a pair scorer has read it: states of its visuals (N_v, …) and texts (N_t, …)."""

@@ -17,6 +17,7 @@ from xmr.analysis.distributions import (
     score_distributions,
     score_samples,
 )
+from xmr.analysis.enriched import Enriched, enrichment, words_in
 from xmr.analysis.errors import (
     RELATIONS,
     PairedQueries,
@@ -80,14 +81,17 @@ from xmr.analysis.weights import (
     typical_query,
     weight_curve,
 )
+from xmr.analysis.why import GRID, changes, occluded, without_each, without_frames
 
 __all__ = [
+    "GRID",
     "LEARNED",
     "NEGATIVES",
     "POPULATIONS",
     "PROJECTIONS",
     "RELATIONS",
     "Distribution",
+    "Enriched",
     "HardNegatives",
     "Hubness",
     "ModalityGap",
@@ -113,7 +117,9 @@ __all__ = [
     "by_label",
     "by_number",
     "by_word",
+    "changes",
     "effective_negatives",
+    "enrichment",
     "hard_negatives_by_weight",
     "has_umap",
     "hits",
@@ -126,6 +132,7 @@ __all__ = [
     "modality_gap",
     "near_centroid",
     "nearest_own_caption",
+    "occluded",
     "of_queries",
     "overlap",
     "pair_weights",
@@ -154,4 +161,7 @@ __all__ = [
     "typical_query",
     "weight_curve",
     "weights_of_query",
+    "without_each",
+    "without_frames",
+    "words_in",
 ]

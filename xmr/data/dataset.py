@@ -42,6 +42,8 @@ class Truth:
     source: str  # one line: where this knowledge comes from
     key: str = ""  # a name of all that it says, where something names it without asking of all pairs
     t2v: Truth | None = None
+    # (visual, text, whether the text asked) -> what keeps them from matching, in words; none of a match
+    differences: Callable[[int, int, bool], list[str]] | None = None
 
     def asked(self, direction: Direction) -> Truth:
         """What is true where the queries of that direction ask."""
@@ -49,11 +51,12 @@ class Truth:
 
     def some(self, visuals: np.ndarray, texts: np.ndarray) -> Truth:
         """The same of a part of a split, of indices into it."""
-        block, pairs = self.block, self.pairs
+        block, pairs, told = self.block, self.pairs, self.differences
         return replace(
             self,
             block=lambda v, t: block(visuals[v], texts[t]),
             pairs=lambda v, t: pairs(visuals[v], texts[t]),
+            differences=told and (lambda v, t, asked: told(int(visuals[v]), int(texts[t]), asked)),
             t2v=self.t2v and self.t2v.some(visuals, texts),
         )
 

@@ -28,6 +28,7 @@ from xmr.registry import Range, unknown
 from xmr.worlds.captions import Forms, captions_of
 from xmr.worlds.ceilings import annotated_ceiling, informed_ceiling, unannotated_share
 from xmr.worlds.clips import clips_of
+from xmr.worlds.differences import differences
 from xmr.worlds.motion import FRAMES, Clips, frames
 from xmr.worlds.motion_captions import MotionForms, sample_motion_captions
 from xmr.worlds.motion_truth import motion_holds, motion_holds_pairs
@@ -102,6 +103,9 @@ def blocks(split: str, *, difficulty: Difficulty = 0.5, seed: DataSeed = 0) -> D
         {"objects": scenes.count.tolist()},
         lambda visuals, texts: holds(scenes[visuals], forms[texts]),
         lambda visuals, texts: holds_pairs(scenes, forms, visuals, texts),
+        told=lambda visual, text, asked: [
+            one.words(asked) for one in differences(scenes, forms, visual, text)
+        ],
     )
 
 
@@ -176,9 +180,10 @@ def _dataset(
     block: Check,
     pairs: Check,
     kind: str = "image",
+    told: Callable[[int, int, bool], list[str]] | None = None,
 ) -> Dataset:
     """What the two have in common. `block(visuals, texts)` is the truth of all pairs of the two, `pairs` of those beside
-    each other, both bool."""
+    each other, both bool; `told` as `Truth.differences`."""
     links = np.repeat(np.arange(len(visuals)), CAPTIONS_PER_VISUAL)
     key = f"{name} {VERSIONS[name]} {split} {seed} {SIZES[name]}"
     digest = hashlib.blake2b(key.encode(), digest_size=8)
@@ -206,6 +211,7 @@ def _dataset(
             complete=True,
             source=f"computed from the {'clip' if kind == 'clip' else 'scene'} and the caption's logical form",
             key=digest.hexdigest(),
+            differences=told,
         ),
         encoder="blocks",
         about=about,

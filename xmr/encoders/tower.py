@@ -25,6 +25,7 @@ Kind = Literal["pooled", "tokens"]
 ROWS = 1024  # texts whose length is looked at together
 PATCHES = 9
 RATIO = 16  # of a picture's sides
+MARKS = {"sot": "(start)", "eot": "(end)"}  # CLIP's tokens before and after a text
 
 # They are heavy: two batches are encoded at a time, whoever asks.
 ENCODING = Turns(ENCODED_AT_ONCE.usual)
@@ -114,6 +115,18 @@ class Encoder:
         new = {word for word in set(words) if not self._met[self.tokenizer.encode(word)].all()}
         unknown = sum(word in new for word in words)
         return TextsRead(len(texts), *cut_alike(read), limit, "tokens", len(words), unknown)
+
+    def pieces(self, text: str) -> list[str]:
+        """The tokens of a text as they are read, with those that mark its start and end, in words."""
+        ids = self.tokenizer([text])
+        ids = ids[0][self._present(ids)[0]].tolist()
+        inner = getattr(self.tokenizer, "tokenizer", None)  # of Hugging Face's
+        if inner is not None and hasattr(inner, "convert_ids_to_tokens"):
+            return [str(token) for token in inner.convert_ids_to_tokens(ids)]
+        marks = {getattr(self.tokenizer, f"{name}_token_id", None): word for name, word in MARKS.items()}
+        if not hasattr(self.tokenizer, "decode"):
+            return [f"token {at}" for at, _ in enumerate(ids, 1)]
+        return [marks.get(one) or self.tokenizer.decode([one]).strip() for one in ids]
 
     def scale_and_bias(self) -> tuple[float, float | None]:
         """What the model multiplies its cosines by (1 / temperature) and adds to them, None for nothing. Raises ValueError

@@ -41,6 +41,7 @@ class CrossAttention(TokenScorer):
     """
 
     name = "cross_attention"
+    nearest = False
 
     def __init__(
         self,
@@ -66,11 +67,33 @@ class CrossAttention(TokenScorer):
             found.append(self._asked(pairs.permute(2, 3, 0, 1).contiguous(), text, present(visual)).T)
         return sum(found) / len(found)
 
+    def looks(self, visual: Tensor, text: Tensor) -> Tensor:
+        """Attention between the words and the regions, (J, I), of the tokens of one visual (I, W) and of one text (J, W), padding
+        left out: the shares of who looks sum to 1, those of a word over the regions, or of a region over the words."""
+        visual, text = visual[present(visual[None])[0]][None], text[present(text[None])[0]][None]
+        if self.attend == "visual":
+            weights, _ = self._attention(similarities(text, visual), text)
+            return (weights / weights.sum(1, keepdim=True))[0, :, 0]
+        weights, _ = self._attention(similarities(visual, text), visual)
+        return (weights / weights.sum(1, keepdim=True))[0, :, 0].T
+
     def _asked(self, pairs: Tensor, context: Tensor, asking: Tensor) -> Tensor:
         """Scores (C, Q) where the tokens of Q items attend to the tokens `context` (C, I, W) of C items.
 
         `pairs` are their similarities (C, I, Q, J), `asking` (Q, J) says which of the asking tokens are none of padding.
         """
+        weights, total = self._attention(pairs, context)
+        # cos(q, Σ a k) = Σ a (q k) / √(aᵀ G a), where G = k kᵀ: the vectors Σ a k (C, Q, J, W) need not be made.
+        gram = context @ context.transpose(1, 2)
+        squared = (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
+        cosines = (weights * pairs).sum(1) * torch.maximum(squared, (SMALL * total) ** 2).rsqrt()  # (C, Q, J)
+        if self.pool == "mean":
+            return mean_where(cosines, asking)
+        return (LSE * cosines).masked_fill(~asking, -torch.inf).logsumexp(2) / LSE
+
+    def _attention(self, pairs: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """What each asking token weighs of each token of the `context`, (C, I, Q, J), and the sum (C, Q, J) of it before any are
+        left out."""
         clipped = leaky_relu(pairs, 0.1)
         length = vector_norm(clipped, dim=3, keepdim=True) + 1e-8
         # No softmax: what divides all weights of a token does not turn the vector they add up to. Its exponents are
@@ -82,10 +105,4 @@ class CrossAttention(TokenScorer):
             # An average share is kept, rounded down or up: so one token always is.
             average = total[:, None] / there.sum(1, keepdim=True)
             weights = weights * (weights.detach() >= (1 - 1e-5) * average)
-        # cos(q, Σ a k) = Σ a (q k) / √(aᵀ G a), where G = k kᵀ: the vectors Σ a k (C, Q, J, W) need not be made.
-        gram = context @ context.transpose(1, 2)
-        squared = (weights * (gram @ weights.flatten(2)).view_as(weights)).sum(1)
-        cosines = (weights * pairs).sum(1) * torch.maximum(squared, (SMALL * total) ** 2).rsqrt()  # (C, Q, J)
-        if self.pool == "mean":
-            return mean_where(cosines, asking)
-        return (LSE * cosines).masked_fill(~asking, -torch.inf).logsumexp(2) / LSE
+        return weights, total

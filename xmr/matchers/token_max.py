@@ -27,6 +27,7 @@ class TokenMax(TokenScorer):
     """
 
     name = "token_max"
+    nearest = True
 
     def __init__(
         self,
@@ -51,3 +52,8 @@ class TokenMax(TokenScorer):
             nearest = pairs.masked_fill(~named, -torch.inf).max(3).values  # (V, I, T)
             found.append(mean_where(nearest.transpose(1, 2), there[:, None]))
         return sum(found) / len(found)
+
+    def looks(self, visual: Tensor, text: Tensor) -> Tensor:
+        """How near each word is to each region, (J, I), of the tokens of one visual (I, W) and of one text (J, W), padding left
+        out; of who looks, the nearest counts."""
+        return text[present(text[None])[0]] @ visual[present(visual[None])[0]].T

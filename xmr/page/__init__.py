@@ -79,6 +79,7 @@ PARTS = {
     "cards": "<div class='cards'></div>",
     "grid": "<p class='headline' role='status' aria-live='polite'></p><div class='rg'></div>",
     "queries": "<div class='queries'></div>",
+    "flow": "<div class='flow'></div>",
     "tiles": "<div class='tiles'></div>",
     "map": "<div class='pm'><p class='hint'>Measuring …</p></div><p class='said sr' role='status'></p>",
     "prose": "<div class='prose'></div>",
@@ -237,7 +238,7 @@ def _script() -> str:
     )
     own = "\n".join(
         (HERE / f"{name}.js").read_text()
-        for name in ("controls", "dialog", "large", "brand", "story", "page")
+        for name in ("controls", "why", "dialog", "large", "brand", "story", "page")
     )
     return f"(() => {{\n'use strict';\n{dom}\n{library}\n{sketch}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
 
@@ -245,7 +246,9 @@ def _script() -> str:
 def _style() -> str:
     """All style sheets as one; those of parts hold inside their nodes."""
     parts = [f".part.{kind} {{\n{(HERE / 'parts' / f'{kind}.css').read_text()}\n}}" for kind in PARTS]
-    return "\n".join([*((HERE / f"{name}.css").read_text() for name in ("page", "dialog", "story")), *parts])
+    return "\n".join(
+        [*((HERE / f"{name}.css").read_text() for name in ("page", "dialog", "why", "story")), *parts]
+    )
 
 
 def _kept(name: str, end: str, text: str) -> str:

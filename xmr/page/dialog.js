@@ -3,7 +3,7 @@ const itemBox = h('dialog', { class: 'item', 'aria-label': 'Item' });
 // A click beside the card closes it, as Escape does.
 itemBox.addEventListener('click', (event) => { if (event.target === itemBox) itemBox.close(); });
 
-window.xmrDialog = (item, { ask, beside, enlarge }) => {
+window.xmrDialog = (item, { ask, beside, enlarge, why, closed }) => {
   if (!itemBox.isConnected) document.querySelector('.xmr').append(itemBox);
   // Name, key of a run, and what it means.
   const columns = [
@@ -15,7 +15,7 @@ window.xmrDialog = (item, { ask, beside, enlarge }) => {
     ['matches below', 'above', "share of the run's annotated matches that score lower"],
     ...(item.opens ? [['weight', 'weight', 'of the pair in the loss']] : []),
   ];
-  const go = (set) => { itemBox.close(); ask(set, { step: true, act: { block: 'item', event: 'open' } }); };
+  const go = (set) => { itemBox.onclose = null; closed(); itemBox.close(); ask(set, { step: true, act: { block: 'item', event: 'open' } }); };
   // The pair of the query and this item, in the tabs that tell of pairs under one run.
   const opening = () => {
     const runs = h('select', { 'aria-label': 'Run' }, Object.keys(item.opens).map((name) => h('option', {}, name)));
@@ -31,6 +31,7 @@ window.xmrDialog = (item, { ask, beside, enlarge }) => {
         still(item.image, item.film, { alt: '', width: 256 })),
       h('div', {},
         h('p', { class: `status ${item.status}` }, item.words),
+        item.differs && h('p', { class: 'differs' }, item.differs),
         h('ul', { class: 'captions', 'aria-label': 'Captions' },
           item.captions.map((caption, at) => h('li', { class: item.marked === at ? 'marked' : null }, caption))))),
     item.film && frames(item.film),
@@ -40,12 +41,14 @@ window.xmrDialog = (item, { ask, beside, enlarge }) => {
         h('tr', {}, h('th', { scope: 'row' }, h('i', { style: `--run:${run.colour}`, 'aria-hidden': 'true' }), named(run.name)),
           columns.slice(1).map(([, key]) => h('td', {}, run[key]))))))),
     item.opens && h('p', { class: 'hint' }, item.hint),
+    whyOf(item, why),
     h('footer', {},
       h('button', { type: 'button', class: 'use', onclick: () => go(item.use.set) }, item.use.label),
       item.opens && opening())].filter(Boolean));
+  itemBox.onclose = closed;
   itemBox.onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step && !event.target.closest('select')) { event.preventDefault(); beside(step); }
+    if (step && !event.target.closest('select, .looks')) { event.preventDefault(); beside(step); }
   };
   if (itemBox.open) itemBox.querySelector('.close').focus(); // what had the focus is no longer there
   else itemBox.showModal();

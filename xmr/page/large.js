@@ -3,6 +3,20 @@
 const largeBox = h('dialog', { class: 'large', 'aria-label': 'Large pictures' });
 largeBox.addEventListener('click', (event) => { if (event.target === largeBox) largeBox.close(); });
 
+// What every run has where the item of a card stands first: one large picture for each, of the results that have one; and with
+// which of these sets to begin.
+const setsOf = (item, runs) => {
+  const columns = (runs ?? []).filter((run) => run.tiles.some((tile) => tile.image));
+  const ranks = Math.max(0, ...columns.map((run) => run.tiles.length));
+  const sets = Array.from({ length: ranks }, (_, at) => columns.filter((run) => run.tiles[at]?.image).map((run) => {
+    const tile = run.tiles[at];
+    return { ...tile, title: `${run.name} #${tile.rank} · ${tile.score}`, words: tile.caption, colour: run.colour };
+  }));
+  const places = columns.map((run) => run.tiles.findIndex((tile) => tile.index === item.index)).filter((at) => at >= 0);
+  const alone = [[{ image: item.image, film: item.film, title: item.title, words: item.captions[0], status: item.status }]];
+  return places.length ? [sets, Math.min(...places)] : [alone, 0];
+};
+
 // `sets`: lists of {image, film, title, words, colour, status}; `find` asks the server for the large picture of a small one.
 window.xmrLarge = (sets, start, find) => {
   if (!largeBox.isConnected) document.querySelector('.xmr').append(largeBox);

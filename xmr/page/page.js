@@ -8,6 +8,7 @@ window.xmrPage = (element, server, upload, boot) => {
   let state = null, answer = null, since = {}, turn = 0, pending = null, // `since`: what was chosen after the last question
      doing = null, // the act that is not answered yet
      asker = null, // what had the focus when it was asked
+     linked = true, // an address was opened whose card is not open yet
      timer = null, late = null, more = null;
 
   // ---- who looks: a name, and a secret that nobody else has, by which a verdict can be taken back --------------------
@@ -45,6 +46,9 @@ window.xmrPage = (element, server, upload, boot) => {
     history[step ? 'pushState' : 'replaceState']({ upload: uploaded(state.query) }, '', query + location.hash);
     document.dispatchEvent(new Event('xmr-address'));
   };
+
+  // What the page shows of itself, such as an open card: a link has it, and nothing is asked.
+  const hold = (changes) => { Object.assign(state, changes); Object.assign(since, changes); toAddress(false); };
 
   // ---- asking --------------------------------------------------------------------------------------------------------
   // `step`: a step to go back from. While a question of less than 250 ms is on its way, newer ones are joined. An act that
@@ -150,6 +154,8 @@ window.xmrPage = (element, server, upload, boot) => {
     if (wanted && state.tab === 'search') toQuery();
     wanted = false;
     if (found.go) arrive(document.getElementById(found.go));
+    if (linked && state.tab === 'search' && state.item) ACTS.item({ name: state.item }, found.blocks.find((one) => one.kind === 'grid'));
+    linked = false;
     clearTimeout(more);
     if (found.again) more = setTimeout(() => { if (!pending) send(null, false, true); }, found.again);
   };
@@ -301,25 +307,18 @@ window.xmrPage = (element, server, upload, boot) => {
   const ACTS = {
     save: (name) => save(name),
     go: (set) => ask({ page: 0, ...set }, { step: true }),
-    // The card of an item that a grid shows.
-    item: async ({ index }, block) => {
-      const found = await other('item', { index });
+    // The card of an item that a grid shows, by its place, or by its name as a link has it.
+    item: async ({ index, name }, block) => {
+      const found = await other('item', { index, name });
       if (!found || found.fault) return;
       const beside = (step) => {
         const tiles = [...new Set([...document.getElementById(block.id).querySelectorAll('[data-item]')].map((tile) => Number(tile.dataset.item)))];
-        const next = tiles[tiles.indexOf(index) + step];
+        const next = tiles[tiles.indexOf(found.index) + step];
         if (next !== undefined) ACTS.item({ index: next }, block);
       };
-      // What every run has where this item stands first: one large picture for each, of the results that have one.
-      const columns = block.value.columns.filter((run) => run.tiles.some((tile) => tile.image));
-      const ranks = Math.max(0, ...columns.map((run) => run.tiles.length));
-      const sets = Array.from({ length: ranks }, (_, at) => columns.filter((run) => run.tiles[at]?.image).map((run) => {
-        const tile = run.tiles[at];
-        return { ...tile, title: `${run.name} #${tile.rank} · ${tile.score}`, words: tile.caption, colour: run.colour };
-      }));
-      const places = columns.map((run) => run.tiles.findIndex((tile) => tile.index === index)).filter((at) => at >= 0);
-      const alone = [[{ image: found.image, film: found.film, title: found.title, words: found.captions[0], status: found.status }]];
-      window.xmrDialog(found, { ask, beside, enlarge: () => (places.length ? window.xmrLarge(sets, Math.min(...places), large) : window.xmrLarge(alone, 0, large)) });
+      hold({ item: found.use.set.query });
+      window.xmrDialog(found, { ask, beside, closed: () => hold({ item: '', why: null }), enlarge: () => window.xmrLarge(...setsOf(found, block.value.columns), large),
+        why: { runs: state.why, hold: (why) => hold({ why }), find: (runs) => other('why', { index: found.index, runs }) } });
     },
   };
   // Any other small picture: arrows lead through those of its part.
@@ -373,7 +372,7 @@ window.xmrPage = (element, server, upload, boot) => {
     if (state.tab === 'search') toQuery(); else { choose('search'); wanted = true; }
   });
   addEventListener('beforeunload', (event) => document.dispatchEvent(new CustomEvent('xmr-leaving', { detail: event })));
-  addEventListener('popstate', (event) => { doing = pending = null; back = true; state = fromHistory(event.state); send(null, false); });
+  addEventListener('popstate', (event) => { doing = pending = null; back = linked = true; state = fromHistory(event.state); send(null, false); });
   history.scrollRestoration = 'manual'; // the browser would scroll what still stands there
   // plotly.js is fetched and compiled while nothing else is to be done: it holds the page up for most of a second, which nobody
   // should meet who has just come and opens a tab. Charts are drawn without it until then.

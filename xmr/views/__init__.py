@@ -308,4 +308,14 @@ def _problem(workspace: Workspace) -> list[Block]:
     return shown
 
 
-from xmr.views import search, results, distributions, weights, losses, false_negatives, errors, embedding_map  # noqa: E402, F401, I001  (they register themselves, in order)
+from xmr.views import (
+    search,
+    results,
+    distributions,
+    weights,
+    losses,
+    false_negatives,
+    errors,
+    embedding_map,
+    why,
+)  # noqa: E402, F401, I001  (they register themselves, in order)

@@ -12,6 +12,7 @@ from xmr.views.scales import MEANS, SCALES, Scale, Scores
 from xmr.words import counted, fixed, percent
 from xmr.workspace import Column, Result, Style, Workspace, overlap_at_k
 from xmr.workspace.words import (
+    difference_words,
     item_name,
     known_words,
     run_words,
@@ -47,6 +48,7 @@ def answer(
     looks = workspace.styles(runs)
     drawn = [
         _column(workspace, asked, column, base, words, gallery, scales[column.run], looks[column.run])
+        | {"differs": _differs(workspace, asked, same, column)}
         for column in columns
     ]
     present = {
@@ -215,6 +217,15 @@ def _column(
         "tiles": tiles,
         "pinned": _tile(workspace, asked, best, words, None, scores) if best and not inside else None,
     }
+
+
+def _differs(workspace: Workspace, asked: Asked, same: np.ndarray, column: Column) -> str:
+    """What is otherwise in the run's first result than was asked, where the world is known."""
+    if not column.results:
+        return ""
+    query, first = int(same[0]) if len(same) else None, column.results[0].index
+    told = difference_words(workspace, asked.split, asked.direction, query, first)
+    return told and f"First: {told}."
 
 
 def _delta(column: Column, base: Column) -> dict[str, str]:

@@ -12,7 +12,7 @@ from xmr.views.scales import Scores
 from xmr.words import score, significant
 from xmr.workspace import Workspace
 from xmr.workspace.measurements import weight_of_pair
-from xmr.workspace.words import item_name, status_words, text_words, words_of
+from xmr.workspace.words import difference_words, item_name, status_words, text_words, words_of
 
 
 def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
     looks = workspace.styles(runs)
     weights = {run: _weight(workspace, asked, run, index) for run in placed}
     status = next(iter(placed.values())).status if placed else "unknown"
-    _, own = workspace.annotation(query, split, direction)
+    same, own = workspace.annotation(query, split, direction)
+    differs = difference_words(workspace, split, direction, int(same[0]) if len(same) else None, index)
     here, there = (words.visual, words.text) if direction == "t2v" else (words.text, words.visual)
     return {
         "index": index,
@@ -46,6 +47,7 @@ def details(workspace: Workspace, asked: Asked, runs: list[str], index: int) -> 
         "marked": int(np.flatnonzero(texts == index)[0]) if direction == "v2t" else None,
         "status": status,
         "words": status_words(workspace, split, bool(len(own)))[status],
+        "differs": differs and f"{'It' if direction == 't2v' else 'The picture'} has {differs}.",
         "stages": any(result.first_rank is not None for result in placed.values()),
         "runs": [
             {

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from xmr.figures.errors import RANK_BINS
-from xmr.views import Scene, file_of, tab
+from xmr.views import Act, Scene, file_of, tab
 from xmr.views import error_history as history
 from xmr.views.blocks import Block, button, chart, column, drawn, menu, number, part, radio, row, turns, words
 from xmr.views.error_charts import HUBS, as_latex, bucket_chart, hub_chart, rank_chart, slice_chart
@@ -24,6 +24,7 @@ from xmr.views.error_lists import (
 from xmr.views.error_rows import as_csv, hub_rows, rows
 from xmr.views.runs import MAX_RUNS
 from xmr.views.values import query_list, table
+from xmr.views.won import PICTURES, won_and_lost
 from xmr.workspace import TOP
 from xmr.workspace.item_names import item_link
 from xmr.workspace.results import is_awaited
@@ -37,6 +38,12 @@ AWAITED = 3000  # ms after which a run of a large split that is still being rank
 @tab("errors", "Errors")
 def errors(scene: Scene) -> list[Block]:
     workspace, state, act = scene.workspace, scene.state, scene.act
+    if act.block in PICTURES and act.event == "pick":
+        key = act.of("key")
+        index = (
+            int(key) if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 12 else None
+        )
+        act = Act(act.block, "open", {"index": index})
     if act.event == "open":
         return _opened(scene, act)
     _picked(scene, act)
@@ -71,6 +78,7 @@ def errors(scene: Scene) -> list[Block]:
         bar,
         row("errors-charts", ranks, slices),
         *_list(scene, asked, counts),
+        *won_and_lost(workspace, asked),
         *_hubs(scene, asked),
     ]
 

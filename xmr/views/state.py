@@ -37,6 +37,9 @@ class State:
 
     query: str = of("search", "")
     scale: Literal["raw", "z", "above"] = of("search", "raw")
+    flow: str = of("search", "")  # the run that the baseline's order is compared with
+    item: str = of("search", "")  # whose card is open
+    why: tuple[str, ...] | None = of("search", None)  # the runs whose reasons it tells
 
     which: Literal["chosen", "all"] = of("results", "chosen")
     sort: str = of("results", "")

@@ -110,6 +110,19 @@ def known_words(
     return f"{text} · {true:,} of {gallery:,} {noun}s are true of it"
 
 
+def difference_words(
+    workspace: Workspace, split: str, direction: Direction, query: int | None, item: int
+) -> str:
+    """What keeps a query (its place, or that of the caption which it reads like) and an item of the gallery from matching, as
+    "a purple cone where a pink one was asked"; "" where no one knows."""
+    truth = workspace.dataset(split).truth
+    if truth is None or truth.differences is None or query is None:
+        return ""
+    asked = direction == "t2v"
+    told = truth.differences(*((item, query) if asked else (query, item)), asked)
+    return ", and ".join(told) or f"all that {'was asked' if asked else 'is said'}"
+
+
 def unread_words(workspace: Workspace, text: str, runs: Sequence[str]) -> str:
     """What the runs do not read of a typed query: what is behind their last token, and words that they never met; "" where
     all of it is read."""

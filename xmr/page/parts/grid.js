@@ -96,7 +96,7 @@ const tile = (item, pinned) =>
         h('span', { class: 'words' }, item.caption || item.id),
       ]);
 
-const column = (run, match, staged) =>
+const column = (run, match, staged, differs) =>
   h('section', { class: 'column', style: `--run:${run.colour}`, 'aria-label': `${run.name}: ${run.spoken}` },
     h('header', {},
       h('h3', { title: run.name }, mark(run), h('span', {}, run.name)),
@@ -110,6 +110,7 @@ const column = (run, match, staged) =>
           h('span', { class: `delta ${run.delta.way}` }, run.delta.words))),
       run.hits && h('p', { class: 'about' }, run.hits)),
     run.fault && h('p', { class: 'fault' }, run.fault),
+    differs && h('p', { class: 'differs', title: run.differs }, run.differs || '\u00a0'),
     h('div', { class: run.tiles.some((item) => item.image) ? 'tiles' : 'tiles list' }, run.tiles.map((item) => tile(item))),
     run.pinned && h('div', { class: 'below' },
       h('p', {}, `not in the first ${run.tiles.length}`), tile(run.pinned, true)));
@@ -131,7 +132,7 @@ const draw = (value) => {
     h('div', { class: 'strip' }, queryCard(value.query), axis(value), overlap(value)),
     legend(value),
     value.left_out ? h('p', { class: 'left-out' }, value.left_out) : '',
-    h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.match, value.columns.some((one) => one.stage)))));
+    h('div', { class: 'columns' }, value.columns.map((run) => column(run, value.match, value.columns.some((one) => one.stage), value.columns.some((one) => one.differs)))));
   const held = settle();
   if (within) held?.focus({ preventScroll: true });
 };
