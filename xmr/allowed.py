@@ -36,6 +36,11 @@ def find_at(places: Mapping[str, str]) -> None:
     _places.update(places)
 
 
+def given_places() -> dict[str, str]:
+    """What `find_at` was told last, for another process."""
+    return dict(_places)
+
+
 def places(given: Sequence[str]) -> dict[str, str]:
     """NAME=PATH strings as `find_at` takes them. Raises ValueError where one is none, and where nothing lies there."""
     found = {}

@@ -83,6 +83,7 @@ PARTS = {
     "tiles": "<div class='tiles'></div>",
     "map": "<div class='pm'><p class='hint'>Measuring …</p></div><p class='said sr' role='status'></p>",
     "prose": "<div class='prose'></div>",
+    "points": "<figure class='drawing'><figcaption></figcaption><div class='plane'></div></figure>",
     "point": "<div class='point' role='status'></div>",
     "verdicts": "<section class='verdicts' aria-label='Verdicts'><div class='state'></div>"
     "<p class='said' role='status' aria-live='polite'></p></section>",

@@ -1,6 +1,6 @@
 // h('button', {class: 'tile', onclick: f}, 'text', node, null): a node. Strings become text nodes, never markup;
 // attributes that are null, undefined or false are left out.
-const SVG = new Set(['svg', 'path', 'circle', 'rect', 'polygon']);
+const SVG = new Set(['svg', 'path', 'circle', 'rect', 'polygon', 'g', 'text']);
 const h = (tag, attributes = {}, ...children) => {
   const node = SVG.has(tag)
     ? document.createElementNS('http://www.w3.org/2000/svg', tag)

@@ -127,7 +127,7 @@ window.xmrPage = (element, server, upload, boot) => {
   const save = async (name) => {
     const found = await other('file', { name });
     if (!found || found.fault) return;
-    const link = h('a', { href: URL.createObjectURL(new Blob([found.text], { type: 'text/plain;charset=utf-8' })), download: found.name });
+    const link = h('a', { href: URL.createObjectURL(found.base64 ? new Blob([Uint8Array.from(atob(found.base64), (one) => one.charCodeAt(0))], { type: 'application/zip' }) : new Blob([found.text], { type: 'text/plain;charset=utf-8' })), download: found.name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     if (name.startsWith('verdicts')) document.dispatchEvent(new CustomEvent('xmr-exported', { detail: found.split }));
@@ -290,7 +290,7 @@ window.xmrPage = (element, server, upload, boot) => {
     const trigger = (event, data) => {
       if (ACTS[event]) ACTS[event](data, now);
       else if (now.ask?.[event]) other(now.ask[event], data).then((found) => told(found, scope));
-      else if (now.on?.includes(event)) ask({}, { act: { block: now.id, event, data }, step: true });
+      else if (now.on?.includes(event)) ask({}, { act: { block: now.id, event, data }, step: event !== 'move' });
     };
     const settings = { ...boot.settings, name: block.name ?? block.id, id: block.id, ...block.settings };
     return { node, update: (next) => {

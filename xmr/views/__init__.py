@@ -18,12 +18,14 @@ import numpy as np
 from xmr.registry import unknown
 from xmr.tables import csv_text
 from xmr.views.blocks import Block, faults
+from xmr.views.mine import file_of_run, settle_mine
 from xmr.views.replay import controls, offered, replayed
 from xmr.views.runs import side_by_side
 from xmr.views.sidebar import fault_items, sidebar
 from xmr.views.state import State, read, written
 from xmr.views.unread import unread_blocks
 from xmr.workspace import Workspace
+from xmr.workspace.mine import Mine
 from xmr.workspace.pages import Page
 from xmr.workspace.replay import Moment
 from xmr.workspace.splits import is_ready
@@ -84,6 +86,8 @@ class Scene:
         0  # milliseconds after which the page asks once more, because something is still being measured
     )
     go: str = ""  # id of the block that the page scrolls to
+    mine: list[Mine] = field(default_factory=list)  # what the address says that the visitor trains
+    asked: tuple[str, ...] = ()  # the runs of the address, those that are still trained among them
 
     def set(self, **values: Any) -> None:
         self.state = self.state.changed(**values)
@@ -114,6 +118,14 @@ class Scene:
             self.say(unknown(key, value[:80], allowed))
         self.set(**{key: usual})
         return usual
+
+    @property
+    def settled(self) -> State:
+        """What the address shall hold: runs that are still to be trained stay in their places."""
+        if not self.asked:
+            return self.state
+        held = {*(self.state.runs or ()), *(one.name for one in self.mine)}
+        return self.state.changed(runs=tuple(name for name in self.asked if name in held))
 
     @property
     def drawn(self) -> tuple[list[str], str]:
@@ -163,10 +175,10 @@ def view(pages: Sequence[Page], sent: Any, act: Any = None, visitor: Visitor | N
                 blocks = [*controls(scene, replay), *blocks]
         side = sidebar(scene)
     except (ValueError, OSError, KeyError) as error:
-        return {"state": written(scene.state), "fault": str(error), "said": scene.said}
+        return {"state": written(scene.settled), "fault": str(error), "said": scene.said}
     if scene.act.block == "item":
         scene.go = OPENED.get(scene.state.tab, "")
-    answer = {"state": written(scene.state), "side": side, "blocks": blocks, "said": scene.said}
+    answer = {"state": written(scene.settled), "side": side, "blocks": blocks, "said": scene.said}
     return answer | {"again": scene.again, "go": scene.go}
 
 
@@ -199,10 +211,13 @@ def file_of(*names: str) -> Callable[[Any], Any]:
 
 @part_of("file")
 def file(scene: Scene, data: Any) -> dict[str, Any]:
-    """A file to save: its name and its text; of "chart ID" the numbers of that chart of the tab."""
+    """A file to save: its name and its text; of "chart ID" the numbers of that chart of the tab,
+    of "run DIGEST" the folder of a run that the visitor trained, as bytes."""
     asked = data.get("name") if isinstance(data, dict) else None
     if isinstance(asked, str) and asked.startswith("chart "):
         return _numbers(scene, asked.removeprefix("chart "))
+    if isinstance(asked, str) and asked.startswith("run "):
+        return file_of_run(scene, asked.removeprefix("run "))
     if not isinstance(asked, str) or asked not in FILES:
         raise ValueError(unknown("file", str(asked)[:40], FILES))
     name, text = FILES[asked](scene, asked)
@@ -256,26 +271,31 @@ def _settle(scene: Scene) -> None:
     """What all tabs share: the dataset, the split, the runs and their baseline."""
     titles = {page.title: page for page in scene.pages}
     page = titles[scene.one_of("dataset", list(titles), scene.pages[0].title)]
-    scene.workspace = workspace = page.workspace
+    scene.workspace = page.workspace
+    settle_mine(scene)
+    workspace = scene.workspace
     scene.one_of("tab", list(TABS), next(iter(TABS)))
     visual = workspace.dataset().gallery_visuals is not None
     if not scene.state.direction:
         scene.set(direction="v2t" if visual else "t2v")
     runs = scene.state.runs
+    awaited = [one.name for one in scene.mine if one.name not in workspace.runs]
     if runs is None:
         known = workspace.shown_first
     else:
         known = [name for name in runs if name in workspace.runs]
         for name in runs:
-            if name not in workspace.runs:
+            if name not in workspace.runs and name not in awaited:
                 scene.say(unknown("run", name[:80], workspace.runs))
         if runs and not known:
             known = workspace.shown_first
     baseline = scene.state.baseline
-    if baseline and baseline not in workspace.runs:
+    if baseline and baseline not in workspace.runs and baseline not in awaited:
         scene.say(unknown("baseline", baseline[:80], workspace.runs))
     if baseline not in known:
         baseline = known[0] if known else ""
+    there = [name for name in runs or () if name in known or name in awaited]
+    scene.asked = tuple(dict.fromkeys([*there, *known]))
     scene.set(runs=tuple(known), baseline=baseline)
 
 

@@ -13,6 +13,7 @@ from xmr.store import StoreRefused, as_csv, as_jsonl
 from xmr.views import Act, Scene, file_of, judging, part_of, tab
 from xmr.views.agreement import agreement_csv, agreement_words
 from xmr.views.blocks import Block, button, chart, code, column, fold, many, menu, part, radio, row, words
+from xmr.views.close_loop import loop_blocks
 from xmr.views.params import sliders
 from xmr.views.runs import NO_LOSS
 from xmr.views.suspect_lists import (
@@ -73,11 +74,11 @@ def false_negatives(scene: Scene) -> list[Block]:
     people = _people(workspace, asked)
     if state.mode == "one":  # the pair first, and no figures that take time
         setup = fold("fn-setup", "Run, selectors and list", controls, filters_)
-        return [how, order, panel, pairs, turns, *people, exports, setup]
+        return [how, order, panel, pairs, turns, *people, exports, *loop_blocks(scene), setup]
     drawn, numbers = _measured(scene, asked)
     drawn = column("fn-drawn", drawn, part("table", "fn-table", numbers))
     measured = row("fn-measured", controls, drawn, widths=(1, 4))
-    return [measured, filters_, order, how, panel, *people, exports, turns, pairs]
+    return [measured, filters_, order, how, panel, *people, exports, *loop_blocks(scene), turns, pairs]
 
 
 def _asked(scene: Scene) -> Asked:

@@ -34,6 +34,7 @@ class State:
     baseline: str = ""
     k: Annotated[int, Range(4, 24)] = 12
     moment: str = ""  # of training, in epochs, on the tabs that can be replayed; "": the end
+    mine: tuple[str, ...] | None = None  # recipes of what the visitor trains, see `xmr.workspace.recipes`
 
     query: str = of("search", "")
     scale: Literal["raw", "z", "above"] = of("search", "raw")
@@ -59,6 +60,7 @@ class State:
     pair_text: str = of("weights", "")
     cell: str = of("weights", "")
     params: str = of("weights", "")
+    draft: str = of("weights", "")  # of a recipe, what is not as its parent's
 
     about: str = of("losses", "")  # a loss
 

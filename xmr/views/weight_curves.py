@@ -17,6 +17,8 @@ from xmr.figures.weights import (
     weight_words,
 )
 from xmr.losses import LOSSES
+from xmr.losses.polynomial import KNOTS
+from xmr.registry import Entry
 from xmr.views.batch_maps import Asked, loss_of, measured
 from xmr.views.runs import NO_LOSS, side_by_side
 from xmr.views.values import chart
@@ -122,6 +124,19 @@ def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str
         rows.append([significant(at) if own else fixed(at, 2), *shares])
     words = f"{weight_comparison_words(curves, queries)} {left_out.strip()}".strip()
     return chart(figure, words, ((head, *curves), rows))
+
+
+def drawn_points(loss: Entry, hyper: Mapping[str, Any]) -> dict[str, Any]:
+    """The two curves of `weighting` as points to be dragged: of each its parameter, where it stands and its range."""
+    curves = []
+    for side, label in (("negative", "the hardest negative"), ("positive", "the positive")):
+        own = [param for param in loss.params if param.name.startswith(side)]
+        points = [
+            {"name": param.name, "x": x, "value": round(hyper[param.name], 6), "low": param.range.low, "high": param.range.high}
+            for param, x in zip(own, KNOTS, strict=True)
+        ]  # fmt: skip
+        curves.append({"side": side, "label": label, "points": points})
+    return {"curves": curves}
 
 
 def nearest_cell(workspace: Workspace, asked: Asked, x: float, positive: bool) -> tuple[int, int] | None:

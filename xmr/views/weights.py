@@ -23,6 +23,7 @@ from xmr.views.blocks import (
     slider,
     words,
 )
+from xmr.views.draft import train_blocks
 from xmr.views.params import sliders
 from xmr.views.runs import NO_LOSS
 from xmr.views.values import cards
@@ -32,6 +33,7 @@ from xmr.views.weight_curves import (
     Setting,
     asked_pair,
     cell_of,
+    drawn_points,
     nearest_cell,
     params_text,
     read_params,
@@ -71,12 +73,7 @@ def weights(scene: Scene) -> list[Block]:
     as_trained = "Back to the trained values" if owner else "Back to the defaults"
     marks = MARKS.format(", circles pairs that truly match" if workspace.dataset().truth else "")
     return [
-        row(
-            "weights-controls",
-            menu("weights-choice", "Loss", offered, choice, key="loss", resets={"params": ""}),
-            *sliders(LOSSES[loss], hyper, "weights", "weights-param"),
-            button("weights-reset", as_trained, set={"params": ""}),
-        ),
+        *_parameters(offered, choice, loss, hyper, as_trained),
         row(
             "weights-about-row",
             words("weights-about", " ".join(about).strip(), "note"),
@@ -90,10 +87,27 @@ def weights(scene: Scene) -> list[Block]:
             words("weights-others", LIE_BELOW, "note"),
         ),
         _curves(scene, choice, hyper, query),
+        *train_blocks(scene, choice, loss, hyper, trained),
         words("weights-batch", "A real batch", "heading"),
         _batch_controls(scene, offered, other, asks_pair=bool(what.pair)),
         words("weights-marks", marks, "note"),
         *_maps(scene, what, missing or _card(scene, of_card, at)),
+    ]
+
+
+def _parameters(
+    offered: Options, choice: str, loss: str, hyper: dict[str, Any], as_trained: str
+) -> list[Block]:
+    """The loss and its parameters: sliders, and of two curves that are given by points also the points, to be dragged."""
+    chosen = menu("weights-choice", "Loss", offered, choice, key="loss", resets={"params": ""})
+    reset = button("weights-reset", as_trained, set={"params": ""})
+    moved = sliders(LOSSES[loss], hyper, "weights", "weights-param")
+    if loss != "weighting":
+        return [row("weights-controls", chosen, *moved, reset)]
+    return [
+        row("weights-controls", chosen, reset),
+        part("points", "weights-points", drawn_points(LOSSES[loss], hyper), on=["move"]),
+        fold("weights-numbers", "The points as numbers", row("weights-sliders", *moved)),
     ]
 
 
@@ -135,7 +149,7 @@ def _moved(
 ) -> tuple[dict[str, Any], Setting]:
     """The parameters and the curve's query: those of the address, and what was moved just now."""
     hyper, query, faults = read_params(scene.state.params, choice, loss, trained, usual)
-    if scene.act.block == "weights-param":
+    if scene.act.block in ("weights-param", "weights-points"):
         name, value = scene.act.of("name"), scene.act.of("value")
         moved = f"{choice}: {name}={value}"
         now, place, more = read_params(moved, choice, loss, hyper, query)

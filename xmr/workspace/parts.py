@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -140,3 +140,25 @@ class Memo:
                         publish(error)
                         raise
         return self._values[key]
+
+
+class Layer(Memo):
+    """Values over those of another memo, of which it keeps its own: those whose key names one of `names`. So runs that only some
+    visitors see are measured apart, whatever others call theirs, and all else is measured once."""
+
+    def __init__(self, below: Memo, names: Iterable[str]) -> None:
+        super().__init__()
+        self._below, self._names = below, frozenset(names)
+
+    def has(self, key: Any) -> bool:
+        return super().has(key) if self._is_own(key) else self._below.has(key)
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        return super().get(key, make) if self._is_own(key) else self._below.get(key, make)
+
+    def _is_own(self, key: Any) -> bool:
+        return (
+            any(map(self._is_own, key))
+            if isinstance(key, tuple)
+            else isinstance(key, str) and key in self._names
+        )
