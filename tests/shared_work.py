@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -22,6 +24,8 @@ from torch import Tensor
 
 from scripts import add, evaluate, told
 from tests import tiny
+from xmr.checkpoints import Trained
+from xmr.core import TrainConfig
 from xmr.data import Dataset, load_dataset
 from xmr.embedding import Inputs
 from xmr.encoders import features, forget_encoders
@@ -40,7 +44,8 @@ ON_WORDS = {
 STEPS: dict[str, dict[str, Any]] = {
     **{f"{name}, {micro}": {"loss": name, "micro_batch": micro} for name in LOSSES for micro in (0, 4)},
     "moments": {"loss": "info_nce", "selector": "posterior", "micro_batch": 4, "lr": 0.05, "steps": 14},
-    "queue": {"loss": "info_nce", "queue": 20, "selector": "near_positive"},
+    **{f"{name}, queue": {"loss": name, "queue": 20} for name in LOSSES},
+    "queue, selector": {"loss": "info_nce", "queue": 20, "selector": "near_positive"},
     "weighed": {"loss": "info_nce", "selector": "near_positive", "suspects": "weigh"},
     "tokens": {"loss": "info_nce", "matcher": "token_max"},
     "tokens in parts": {"loss": "max_of_hinges", "matcher": "token_max", "micro_batch": 3},
@@ -52,7 +57,22 @@ STEPS: dict[str, dict[str, Any]] = {
 FIT = {
     "head": {"loss": "siglip", "matcher_params": STILL, "lr": 0.01, "selector": "near_positive", "ema": 0.9},
     "pairs": {"loss": "info_nce", "epochs": 1, **ON_WORDS},
+    "distinct, queue": {
+        "loss": "max_of_hinges", "matcher_params": STILL, "lr": 0.01, "batches": "distinct", "queue": 40, "selector": "posterior",
+    },
+    "hard, queue": {"loss": "info_nce", "matcher_params": STILL, "lr": 0.01, "batches": "hard", "queue": 50, "micro_batch": 5},
+}  # fmt: skip
+ON_TOWERS = {
+    "towers": {"loss": "max_of_hinges"},
+    "towers, distinct, queue": {"loss": "siglip", "batches": "distinct", "queue": 12},
+    "towers, hard, queue": {"loss": "info_nce", "batches": "hard", "queue": 15, "selector": "near_positive"},
 }
+# Of a head and of towers, what some number of processes leaves unfinished and another goes on with.
+HANDED = {
+    "head": {"loss": "siglip", "matcher_params": STILL, "lr": 0.01, "batches": "hard", "queue": 50, "ema": 0.9, "selector": "posterior"},
+    "towers": {"loss": "info_nce", "batches": "hard", "queue": 12, "ema": 0.9},
+}  # fmt: skip
+LEFT_AT = 3  # steps, within an epoch
 
 
 def data(split: str, hard: int = 0, long: bool = True) -> Dataset:
@@ -118,23 +138,73 @@ def step(
     return found
 
 
+def of_towers(place: Path, **settings: Any) -> TrainConfig:
+    return tiny.config(
+        dataset=str(place / "photos"), encoder=f"local-dir:{place / 'vit'}", matcher_params={}, tune="all", lr_towers=1e-3,
+        epochs=2, batch_size=5, micro_batch=2, **settings,
+    )  # fmt: skip
+
+
+def all_of(place: Path, heads: dict[str, Any], towers: dict[str, Any]) -> dict[str, tuple[TrainConfig, Any]]:
+    """Configurations by name, and what loads their data."""
+    found: dict[str, tuple[TrainConfig, Any]] = {
+        name: (tiny.config(**one), data) for name, one in heads.items()
+    }
+    for name, one in towers.items():
+        config = of_towers(place, **one)
+        found[name] = config, partial(load_dataset, config.dataset)
+    return found
+
+
+def outcome(trained: Trained) -> dict[str, Any]:
+    return {
+        "weights": dict(trained.matcher.state_dict()), "metrics": trained.metrics, "learned": trained.learned,
+        "losses": [line["loss"] for line in trained.history],
+    }  # fmt: skip
+
+
 def fit(folder: Path) -> dict[str, Any]:
     """Heads and tiny towers trained to the end: weights, what was learned, and metrics."""
-    place = folder.parent
-    towers = tiny.config(
-        dataset=str(place / "photos"), encoder=f"local-dir:{place / 'vit'}", matcher_params={}, tune="all", lr_towers=1e-3,
-        epochs=2, batch_size=10, micro_batch=3, loss="max_of_hinges",
-    )  # fmt: skip
-    configs = {name: tiny.config(**settings) for name, settings in FIT.items()} | {"towers": towers}
+    return {
+        name: outcome(tiny.fit(config, folder / name, load=load)[1])
+        for name, (config, load) in all_of(folder.parent, FIT, ON_TOWERS).items()
+    }
+
+
+def handed(place: Path) -> dict[str, tuple[TrainConfig, Any]]:
+    return all_of(place, {"head": HANDED["head"]}, {"towers": HANDED["towers"]})
+
+
+def leave(folder: Path) -> None:
+    """Trainings that are interrupted within their first epoch."""
+    loop.SAVE_SECONDS = 0.0
+    for name, (config, load) in handed(folder.parent).items():
+        running = train(config, folder / f"left {name}", load=load)
+        for _ in range(LEFT_AT):
+            next(running)
+        running.close()
+    loop.SAVE_SECONDS = 60.0
+
+
+def taken_up(folder: Path, of: Path) -> dict[str, Any]:
+    """What those come to that `leave` left in the folder `of`, and what was said of it."""
     found = {}
-    for name, config in configs.items():
-        load = data if name != "towers" else lambda split: load_dataset(towers.dataset, split)
-        _, trained = tiny.fit(config, folder / name, load=load)
-        found[name] = {
-            "weights": dict(trained.matcher.state_dict()), "metrics": trained.metrics, "learned": trained.learned,
-            "losses": [line["loss"] for line in trained.history],
-        }  # fmt: skip
+    for name, (config, load) in handed(folder.parent).items():
+        shared = folder / f"taken {name}"
+        first(partial(shutil.copytree, of / f"left {name}", shared))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            steps, trained = tiny.fit(config, shared, load=load, resume=True)
+        assert steps[0].step == LEFT_AT + 1
+        found[name] = outcome(trained) | {"said": [str(one.message) for one in said]}
     return found
+
+
+def uninterrupted(folder: Path) -> dict[str, Any]:
+    return {
+        name: outcome(tiny.fit(config, folder / f"whole {name}", load=load)[1])
+        for name, (config, load) in handed(folder.parent).items()
+    }
 
 
 def rankings() -> dict[str, Tensor]:
@@ -230,6 +300,7 @@ def everything(folder: Path) -> dict[str, Any]:
     os.environ["XMR_CACHE"] = str(folder / "cache")
     forget_encoders()
     torch.set_num_threads(1)
+    leave(folder)
     return {
         "faults": faults(),
         "ragged": ragged() if shares() > 1 else None,
@@ -238,6 +309,8 @@ def everything(folder: Path) -> dict[str, Any]:
         "added": added(folder),
         "steps": {name: step(**settings) for name, settings in STEPS.items()},
         "fit": fit(folder),
+        "taken": taken_up(folder, folder.parent / ("before" if shares() > 1 else "two")),
+        "whole": uninterrupted(folder),
     }
 
 

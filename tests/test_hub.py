@@ -58,7 +58,7 @@ def test_what_was_altered_is_refused(hub):
     content = bytearray((folder / "matcher.safetensors").read_bytes())
     content[-1] ^= 1
     (folder / "matcher.safetensors").write_bytes(content)
-    with pytest.raises(RunRefused, match="its SHA-256 is not the one in run.json"):
+    with pytest.raises(RunRefused, match="its SHA-256 is not the one that the run tells"):
         load_run("hf-hub:me/loss")
 
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,21 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from scripts import add
 from scripts import train as train_script
 from tests import tiny
 from tests.test_encoders import save_roberta, save_tiny
+from tests.test_queue import watched
 from tests.tiny import write_photos
-from xmr.checkpoints import RunRefused, load_run
+from xmr.checkpoints import RunRefused, files, load_run, resume
 from xmr.checkpoints.folder import EMBEDDINGS, MATCHER, RUN, SNAPSHOTS
 from xmr.core import TrainConfig
 from xmr.data import load_dataset
 from xmr.embedding import embed_dataset, embed_texts, embed_visuals
 from xmr.encoders import forget_encoders, load_encoder
+from xmr.losses import LOSSES
 from xmr.losses.base import without_peers
+from xmr.nn import Loss
 from xmr.selection import SELECTORS
 from xmr.towers import Towers, depths, make_towers, trained_names
 from xmr.training import loop, train
@@ -224,6 +230,34 @@ def test_half_precision_is_of_the_steps_and_not_of_losses_or_figures(place):
     assert all(tensor.dtype == torch.float32 for tensor in weights(trained).values())
 
 
+@pytest.mark.parametrize("loss", ["info_nce", "siglip", "max_of_hinges"])
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_a_queue_of_towers_is_the_memory_of_the_module(place, monkeypatch, loss, micro_batch):
+    settings = {
+        "dataset": str(place / "photos"),
+        "encoder": f"local-dir:{place / 'vit'}",
+        "tune": "all",
+        "batches": "hard",
+    }
+    more = {
+        "matcher_params": {},
+        "lr_towers": 1e-3,
+        "batch_size": 5,
+        "queue": 12,
+        "micro_batch": micro_batch,
+        "lr": 1e-12,
+    }
+    load = partial(load_dataset, settings["dataset"])
+    _, states, losses, data, trained = watched(monkeypatch, load=load, loss=loss, **settings, **more)
+    values = LOSSES[loss].parse(trained.config.loss_params)
+    module = Loss(loss, memory=12, learn=False, **values)
+    assert len(losses) == 8
+    for (visual, text, texts), found in zip(states, losses, strict=True):
+        assert module(visual, text, data.text_group[texts]).item() == pytest.approx(found, rel=1e-4)
+    for line in trained.history:
+        assert line["together"] == 0
+
+
 def test_the_mean_of_the_weights_is_what_is_kept(place):
     settings, kept = config(place, epochs=1, ema=0.7), []
     with pytest.MonkeyPatch.context() as patch:
@@ -314,15 +348,25 @@ def test_kill_9_between_epochs_and_resume_gives_the_same_bytes(place, tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_updates_of_low_rank_go_on_where_they_were(place, tmp_path):
-    settings = config(place, tune="lora:2", **MORE)
+@pytest.mark.parametrize(
+    "changes", [{"tune": "lora:2"}, {"batches": "hard", "queue": 15}, {"batches": "distinct", "queue": 8}]
+)
+def test_what_is_left_within_an_epoch_goes_on_where_it_was(place, tmp_path, monkeypatch, changes):
+    """Whatever learns, in whichever order, and in several files where one has no room for the state."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    if "queue" in changes:
+        monkeypatch.setattr(resume, "PART", 20_000)
+        monkeypatch.setattr(files, "MAX_FILE", 2_000_000)  # that of token embeddings takes 1,580,000
+    settings = config(place, **MORE | changes)
     whole(settings, tmp_path / "whole")
     running = train(settings, tmp_path / "stopped", load=lambda split: load_dataset(settings.dataset, split))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert any(step.epoch == 2 and step.metrics for step in running)
+        assert any(step.step == 3 for step in running)  # of two in an epoch
         running.close()
+        parts = [path.stat().st_size for path in (tmp_path / "stopped").glob(resume.PARTS)]
+        assert (len(parts) > 3 and sum(parts) > 2_000_000) == ("queue" in changes)
         fit(settings, tmp_path / "stopped", resume=True)
     finally:
         torch.set_num_threads(threads)
@@ -424,6 +468,37 @@ def test_towers_that_read_texts_with_transformers_bring_their_tokenizer(place, t
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(RunRefused, match=r"tokenizer.json was altered"):
         load_run(folder)
+
+
+def test_a_text_tower_that_is_looked_up_elsewhere_is_found_beside_or_told(
+    place, tmp_path, monkeypatch, capsys
+):
+    """Once the folder that the configuration names is gone."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    start, data = save_roberta(tmp_path / "roberta"), ["--dataset", str(place / "photos")]
+    fit(config(place, encoder=start, epochs=1), tmp_path / "run")
+    before = embed_texts(run := load_run(tmp_path / "run"), ["red on blue"])
+    moved = (tmp_path / "roberta").rename(tmp_path / "moved")
+    forget_encoders()
+    np.testing.assert_array_equal(embed_texts(run, ["red on blue"]), before)
+    assert add.main([*data, "--model", f"a={moved}", "--out", str(tmp_path / "out")]) == 0
+    assert load_run(tmp_path / "out" / "a").encoder["hash"] == run.began_with["hash"]
+    for folder in (moved, run.path):
+        (folder / "config.json").unlink()
+    forget_encoders()
+    capsys.readouterr()
+    said = f"is looked up as '{tmp_path / 'roberta'}' (hf_model_name in its configuration), which is no folder here"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        load_encoder(run.encoder["name"])
+    for main, *words in (
+        [train_script.main, "--loss", "info_nce", "--tune", "all", "--encoder", f"local-dir:{moved}"],
+        [train_script.main, "--loss", "info_nce", "--encoder", f"local-dir:{run.path}"],
+        [add.main, "--model", f"b={moved}"],
+    ):
+        assert main([*data, *words, "--out", str(tmp_path / "out")]) == 2
+        assert said in (told := capsys.readouterr().err) and "Traceback" not in told
+    with pytest.raises(RunRefused, match="config.json is missing"):
+        load_run(run.path)
 
 
 def test_files_of_epochs_are_read_as_those_of_open_clips_trainer(place, runs):

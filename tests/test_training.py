@@ -15,7 +15,17 @@ import pytest
 import torch
 
 from tests import tiny
-from xmr.checkpoints import CannotSave, RunRefused, Trained, is_started, list_runs, load_run
+from xmr.checkpoints import (
+    CannotSave,
+    RunRefused,
+    Trained,
+    clear_run,
+    files,
+    is_started,
+    list_runs,
+    load_run,
+    resume,
+)
 from xmr.checkpoints.folder import MATCHER, STATE
 from xmr.checkpoints.resume import load_state, save_state
 from xmr.core import TrainConfig
@@ -482,9 +492,9 @@ def test_a_command_is_kept_as_it_can_be_shown(tmp_path):
 
 def test_a_run_is_not_trained_over(tmp_path):
     tiny.fit(tiny.config(epochs=1), tmp_path / "run")
-    for resume in (False, True):
+    for again in (False, True):
         with pytest.raises(FileExistsError, match="holds a run"):
-            tiny.fit(tiny.config(epochs=1), tmp_path / "run", resume=resume)
+            tiny.fit(tiny.config(epochs=1), tmp_path / "run", resume=again)
 
 
 # ---- interruption ------------------------------------------------------------------------------------------
@@ -517,6 +527,74 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, every, changes):
             for path in (folder, tmp_path / "whole")
         ]
         assert timeless[0] == timeless[1]
+
+
+@pytest.fixture
+def small_files(monkeypatch):
+    """No file of tensors is larger than this, and a state takes several."""
+    monkeypatch.setattr(resume, "PART", 4_000)
+    monkeypatch.setattr(files, "MAX_FILE", 20_000)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+
+
+def parts_in(folder):
+    return sorted(folder.glob(resume.PARTS))
+
+
+def test_a_state_that_no_file_has_room_for_is_resumed_from_several(tmp_path, small_files):
+    settings, folder = tiny.config(loss="siglip", queue=50), tmp_path / "run"
+    tiny.fit(settings, tmp_path / "whole")
+    stopped(settings, folder, 5)
+    parts = parts_in(folder)
+    assert len(parts) > 3 and sum(path.stat().st_size for path in parts) > files.MAX_FILE
+    for path in (
+        folder / f"resume-{'0' * 64}.safetensors",
+        folder / f".{parts[0].name}.1.2.tmp",
+        folder / "resume-mine.safetensors",
+    ):
+        path.write_bytes(b"half")  # what a kill within a save leaves, and another's
+    steps, _ = tiny.fit(settings, folder, resume=True)
+    assert steps[0].step == 6
+    for name in (MATCHER, "embeddings.safetensors"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert [path.name for path in folder.iterdir() if "resume" in path.name] == ["resume-mine.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.unlink(), "resume-[0-9a-f]+.safetensors is missing"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
+            "resume-[0-9a-f]+.safetensors was altered",
+        ),
+        (lambda path: [path.unlink(), path.symlink_to("/etc/passwd")], "leads out of its folder"),
+    ],
+)
+def test_a_state_of_several_files_is_whole_or_refused(tmp_path, small_files, damage, reason):
+    folder = tmp_path / "run"
+    stopped(tiny.config(), folder, 5)
+    damage(parts_in(folder)[1])
+    with pytest.raises(RunRefused, match=f"can't be resumed: .*{reason}.*--overwrite"):
+        tiny.fit(tiny.config(), folder, resume=True)
+    assert parts_in(folder), "nothing is lost"
+    running = train(tiny.config(), folder, overwrite=True, load=tiny.dataset)
+    next(running)
+    running.close()
+    assert load_state(folder)[1]["step"] == 1
+    clear_run(folder)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("parts", ["abc", ["../../etc/passwd"], [7], {"0" * 64: 1}, None])
+def test_files_of_a_state_are_called_by_their_sum_alone(tmp_path, monkeypatch, small_files, parts):
+    folder = tmp_path / "run"
+    stopped(tiny.config(), folder, 1)
+    _, about = load_state(folder)
+    monkeypatch.setattr(resume, "PART", 1 << 30)
+    save_state(folder, {}, about | {"parts": parts})
+    with pytest.raises(RunRefused, match="further files"):
+        load_state(folder)
 
 
 def test_resuming_without_a_state_begins(tmp_path):

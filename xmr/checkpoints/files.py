@@ -50,7 +50,7 @@ def read_tensors(
         limit = min(limit, 8 + MAX_HEADER + taken)
     content = read(path, limit)
     if sha256 is not None and digest(content) != sha256:
-        raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one in run.json")
+        raise RunRefused(f"{name} was altered or truncated: its SHA-256 is not the one that the run tells")
     if (header := int.from_bytes(content[:8], "little")) > MAX_HEADER:
         raise RunRefused(f"{name} has a header of {header:,} bytes, at most {MAX_HEADER:,} are allowed")
     check_seal(path, content, needed=False)

@@ -22,13 +22,15 @@ RUN, MATCHER, EMBEDDINGS = "run.json", "matcher.safetensors", "embeddings.safete
 HISTORY, WORDS, CARD, STATE = "history.jsonl", "words.json", "README.md", "resume.safetensors"
 SNAPSHOTS = "snapshots.safetensors"
 OPEN_CLIP = ("open_clip_config.json", "open_clip_model.safetensors")  # of towers
-# Of towers whose tokenizer is Hugging Face's: what its package may write.
+# Of towers whose texts are read with Hugging Face's package: what that may write of tokenizer and architecture.
 TOKENIZER = (
+    "config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
     "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja",
 )  # fmt: skip
 FILES = (RUN, STATE, MATCHER, EMBEDDINGS, SNAPSHOTS, HISTORY, WORDS, CARD, *OPEN_CLIP, *TOKENIZER)
 EPOCHS = "epoch_*.pt"  # of towers, as open_clip's trainer writes them
+PARTS = f"resume-{'[0-9a-f]' * 64}.safetensors"  # of a state that one file has no room for, by their SHA-256
 REMOTE = re.compile(r"hf-hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 MAX_RUN = 1 << 20  # bytes of run.json
 MAX_REASON = 500  # characters
@@ -174,9 +176,30 @@ def is_started(folder: str | Path) -> bool:
     return is_finished(folder) or (Path(folder) / STATE).exists()
 
 
+def check_place(folder: str | Path) -> None:
+    """Raises RunRefused where `folder` holds something, and no run, so that one written into it would mix with that or replace it."""
+    path = Path(folder)
+    if is_started(path) or not path.is_dir():
+        return
+    there = sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
+    if there and not {MATCHER, EMBEDDINGS} & set(there):  # with these it was being written
+        raise RunRefused(
+            f"{path} holds {printable(there[0])!r} and no run: write it elsewhere, by another --out or name"
+        )
+
+
 def clear_run(folder: str | Path) -> None:
     """Deletes the files of a run, and no others; run.json first, so that what is left is no run."""
-    for path in [*(Path(folder) / name for name in FILES), *Path(folder).glob(EPOCHS)]:
+    for path in [
+        *(Path(folder) / name for name in FILES),
+        *(path for pattern in (EPOCHS, PARTS) for path in Path(folder).glob(pattern)),
+    ]:
+        path.unlink(missing_ok=True)
+
+
+def clear_training(folder: Path) -> None:
+    """Deletes what a training left that a model as it is took the place of; weights of open_clip stay, which may be the model's own."""
+    for path in [*(folder / name for name in (STATE, MATCHER, HISTORY, WORDS)), *folder.glob(PARTS)]:
         path.unlink(missing_ok=True)
 
 

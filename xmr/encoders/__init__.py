@@ -153,8 +153,9 @@ def _load(name: str) -> Encoder:
         tags = open_clip.list_pretrained_tags_by_model(source)
         if pretrained not in tags and not of_file:
             raise ValueError(f"{name}: write {source}/PRETRAINED; " + unknown("weights", pretrained, tags))
+    tower = weights.tower_elsewhere(source) if source.startswith("local-dir:") or of_file else ""
     here = source.startswith("local-dir:") or (of_file and not needs_transformers(source))
-    away, lacking = None if here else unreachable(), False
+    away, lacking = None if here and not tower else unreachable(), False
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE or bool(away)
     silent = logging.root.manager.disable
     if away is not None:
@@ -172,12 +173,20 @@ def _load(name: str) -> Encoder:
             model, preprocess, tokenizer = transformers_folder.of_folder(inner)
         elif of_file:
             model, preprocess, tokenizer = weights.of_file(source, pretrained)
+        elif moved := folder and tower and weights.of_folder(Path(folder)):
+            model, preprocess, tokenizer = moved
         else:
             model, _, preprocess = open_clip.create_model_and_transforms(
                 source, pretrained=pretrained or None
             )
             tokenizer = open_clip.get_tokenizer(source)
     except LOADING_FAILS as error:
+        if tower and not lacking:
+            cut = f", and the Hub can't be reached ({away})" if away else ""
+            raise ValueError(
+                f"the encoder {name!r} could not be loaded: the architecture of its text tower is looked up as {tower!r} "
+                f"(hf_model_name in its configuration), which is no folder here{cut}; {_why(error).partition(chr(10))[0]}"
+            ) from error
         if away is not None and not lacking:
             raise ValueError(
                 f"the encoder {name!r} can't be read from this machine, and the Hub can't be reached ({away}); go online once, or "
@@ -223,15 +232,16 @@ def hub_name(name: str) -> str:
 
 def candidates(spec: str, config: str = "") -> list[str]:
     """Names of the encoders that a person may mean by `spec`: a name of `load_encoder`, a folder, MODEL:FILE, a
-    file of a trainer's weights and its architecture (of open_clip, or a `config` file of one's own), or the file alone, where
-    the shapes in it tell the architecture. Trained with QuickGELU or not, the weights don't tell: both are named. Raises
-    ValueError where the file is not there, or its architecture can't be told."""
+    file of a trainer's weights and its architecture (of open_clip, or a `config` file of one's own), or the file alone, whose
+    architecture a configuration of open_clip's beside it tells, or the shapes in it. Trained with QuickGELU or not, shapes don't
+    tell: both are named. Raises ValueError where the file is not there, or its architecture can't be told."""
     if spec in ENCODERS or spec.startswith(SCHEMES):
         return [spec]
     path = Path(spec).expanduser().resolve()
     if path.is_dir():
         return [f"local-dir:{path}"]
     if path.is_file():
+        config = config or weights.config_beside(path)
         models = [str(Path(config).expanduser().resolve())] if config else weights.architectures(path)
         if config:
             weights.config_of(models[0])
@@ -251,11 +261,7 @@ def candidates(spec: str, config: str = "") -> list[str]:
 
 def needs_transformers(source: str) -> bool:
     """Whether open_clip reads texts for the model `source` with Hugging Face's package, which it does not require."""
-    if source.endswith(".json"):
-        config = weights.config_of(source)["model_cfg"]
-    else:
-        config = open_clip.get_model_config(source) or {}
-    text = config.get("text_cfg", {})
+    text = weights.text_config(source)
     return bool(text.get("hf_tokenizer_name") or text.get("hf_model_name"))
 
 

@@ -6,17 +6,18 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import open_clip
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from safetensors import SafetensorError, safe_open
 
 from xmr.disk import Refused, parse_json, read
@@ -25,7 +26,10 @@ from xmr.registry import unknown
 Shapes = dict[str, tuple[int, ...]]
 Loaded = tuple[torch.nn.Module, Callable[..., torch.Tensor], Callable[..., torch.Tensor]]
 
-CONFIG = "open_clip_config.json"
+T = TypeVar("T")
+
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+TOWER = "config.json"  # of a text tower of Hugging Face
 MAX_CONFIG = 1 << 20  # bytes
 COMPARED = 3  # architectures that are looked at tensor by tensor where none fits
 SHOWN = 2  # tensors that differ, in words
@@ -35,6 +39,8 @@ VISUAL_BLOCK = re.compile(r"visual\.transformer\.resblocks\.\d+\.ln_1\.weight")
 RESIZED = ("positional_embedding", "visual.positional_embedding", "text.positional_embedding")
 OPTIONAL = ("logit_bias", "text.transformer.embeddings.position_ids")
 CONVERTED = ("image_encoder.",)  # names of MobileCLIP's own files, which it converts
+# What trainers put before all names: DistributedDataParallel, torch.compile, and modules that hold the model.
+PUT_BEFORE = re.compile(r"((module|_orig_mod|model|clip)\.){0,4}")
 PROGRAM = "its file holds more than weights, which could be a program, or is cut; it is not read"
 
 
@@ -66,6 +72,22 @@ def config_of(model: str) -> dict[str, Any]:
     return told
 
 
+def text_config(source: str) -> dict[str, Any]:
+    """What the configuration of a model, as `config_of` or a folder has it, says of its text tower; empty where there is none."""
+    if source.endswith(".json"):
+        return config_of(source)["model_cfg"]["text_cfg"]
+    return (open_clip.get_model_config(source) or {}).get("text_cfg", {})
+
+
+def tower_elsewhere(source: str) -> str:
+    """What the architecture of a text tower of Hugging Face is looked up as, where that is no folder; "" of any other."""
+    try:
+        name = str(text_config(source).get("hf_model_name") or "")
+    except (ValueError, OSError, KeyError, AttributeError):  # which loading tells
+        return ""
+    return "" if Path(name).is_dir() else name
+
+
 def architectures(path: Path) -> list[str]:
     """The names of open_clip's architectures whose tensors have the shapes of those in the file; several only where they
     differ in QuickGELU, which no shape tells. Raises ValueError where none fits, naming what differs from the nearest, and
@@ -89,6 +111,14 @@ def architectures(path: Path) -> list[str]:
     return fitting
 
 
+def config_beside(path: Path) -> str:
+    """The configuration of open_clip's in the folder of a file of weights, if they are of it; else ""."""
+    config = path.with_name(CONFIG)
+    if not config.is_file() or differences(config_of(str(config)), shapes_of(path), resized=True) != []:
+        return ""
+    return str(config)
+
+
 def _agreeing(config: dict[str, Any], shapes: Shapes) -> float:
     """The share of what a configuration tells of sizes and depths that holds for the file: quick to ask of all."""
     text, vision = config["text_cfg"], config["vision_cfg"]
@@ -107,6 +137,23 @@ def _agreeing(config: dict[str, Any], shapes: Shapes) -> float:
 def shapes_of(path: Path) -> Shapes:
     """The shapes of the tensors of a file, by name, without what a trainer puts before the names; no weights are read.
     Raises ValueError where the file is cut, or holds anything but weights."""
+    return _without_prefix(_shapes_as_named(path))
+
+
+def prefix_of(names: Iterable[str]) -> str:
+    """What a trainer put before all of the names."""
+    names = [*names] or [""]
+    words = PUT_BEFORE.match(names[0])[0].split(".")
+    prefixes = (".".join([*words[:count], ""]) for count in range(len(words) - 1, 0, -1))
+    return next((one for one in prefixes if all(name.startswith(one) for name in names)), "")
+
+
+def _without_prefix(state: Mapping[str, T]) -> dict[str, T]:
+    prefix = prefix_of(state)
+    return {name.removeprefix(prefix): one for name, one in state.items()}
+
+
+def _shapes_as_named(path: Path) -> Shapes:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
@@ -134,7 +181,7 @@ def shapes_of(path: Path) -> Shapes:
     if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
         keys = ", ".join(map(str, list(state)[:5])) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path} holds no weights by name, and no state_dict of such: {keys or 'nothing'}")
-    return {str(key).removeprefix("module."): tuple(tensor.shape) for key, tensor in state.items()}
+    return {str(key): tuple(tensor.shape) for key, tensor in state.items()}
 
 
 def differences(config: dict[str, Any], shapes: Shapes, resized: bool = False) -> list[str] | None:
@@ -169,6 +216,17 @@ def in_words(faults: list[str]) -> str:
     return "; ".join(faults[:SHOWN]) + more
 
 
+def of_folder(folder: Path) -> Loaded | None:
+    """As `of_file`, of a folder of open_clip that holds the architecture of its text tower too, where the configuration leads
+    nowhere for it; None of any other folder."""
+    source = f"local-dir:{folder}"
+    if not tower_elsewhere(source) or not (folder / TOWER).is_file():
+        return None
+    config = config_of(str(folder / CONFIG))
+    config["model_cfg"]["text_cfg"] |= {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder)}
+    return _made(config, str(folder / WEIGHTS))
+
+
 def of_file(model: str, file: str) -> Loaded:
     """The model of the architecture `model` (of `config_of`) with the weights of a file, its preprocessing and tokenizer.
     Raises ValueError where they are of another; what open_clip raises otherwise."""
@@ -183,12 +241,40 @@ def of_file(model: str, file: str) -> Loaded:
             )
         if "logit_bias" in shapes:
             config["model_cfg"].setdefault("init_logit_bias", 0.0)  # made, and then read of the file
+    return _made(config, file)
+
+
+def _made(config: dict[str, Any], file: str) -> Loaded:
     with _folder(config) as name:
         made, _, preprocess = open_clip.create_model_and_transforms(
             name, load_weights=False, pretrained_text=False
         )
-        open_clip.load_checkpoint(made, file)
-        return made, preprocess, open_clip.get_tokenizer(name)
+        with _plainly_named(file) as plain:
+            open_clip.load_checkpoint(made, plain)
+        return made, preprocess, _tokenizer(config["model_cfg"]["text_cfg"], name)
+
+
+def _tokenizer(text: dict[str, Any], name: str) -> Callable[..., torch.Tensor]:
+    """That of a text tower. One of Hugging Face open_clip looks for beside a configuration, where here is none."""
+    if not (named := text.get("hf_tokenizer_name")):
+        return open_clip.get_tokenizer(name)
+    length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
+    more = {"tokenizer_mode": text.get("tokenizer_mode")} | text.get("tokenizer_kwargs", {})
+    return HFTokenizer(named, context_length=length, **more)
+
+
+@contextmanager
+def _plainly_named(file: str) -> Iterator[str]:
+    """The file, or, where a trainer put before the names what open_clip does not know, one for a while without that."""
+    path = Path(file)
+    known = path.suffix in (".npy", ".npz") or prefix_of(_shapes_as_named(path)) in ("", "module.")
+    if known:
+        yield file
+        return
+    with TemporaryDirectory() as folder:
+        plain = f"{folder}/weights.pt"
+        torch.save(_without_prefix(open_clip.factory.load_state_dict(file)), plain)
+        yield plain
 
 
 def _on_meta(config: dict[str, Any]) -> torch.nn.Module:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save as tensor_bytes
 from torch import Tensor
@@ -29,22 +30,25 @@ def open_clip_files(
     encoder: Encoder, tensors: Mapping[str, Tensor], learned: Mapping[str, float]
 ) -> dict[str, bytes]:
     """The files of a folder that open_clip loads (`local-dir:`): the encoder's architecture and preprocessing with these
-    weights, what the loss `learned` as its scale and bias, so far as the model has them, and a tokenizer of Hugging Face."""
+    weights, what the loss `learned` as its scale and bias, so far as the model has them, and what is Hugging Face's of its text tower."""
     about = {"model_cfg": model_config(encoder), "preprocess_cfg": dict(encoder.model.visual.preprocess_cfg)}
     content = {name: tensor.contiguous() for name, tensor in with_learned(tensors, learned).items()}
     return {
         WEIGHTS: tensor_bytes(content, metadata={"format": "pt"}),
         weights.CONFIG: (json.dumps(about, indent=2) + "\n").encode(),
-        **tokenizer_files(encoder),
+        **hugging_face_files(encoder),
     }
 
 
-def tokenizer_files(encoder: Encoder) -> dict[str, bytes]:
-    """Those of a tokenizer of Hugging Face, which open_clip looks for beside the weights, whatever name the architecture tells."""
+def hugging_face_files(encoder: Encoder) -> dict[str, bytes]:
+    """Of a text tower that is Hugging Face's: its tokenizer, which open_clip looks for beside the weights whatever name the configuration
+    tells, and its architecture, which xmr takes from there where that name leads nowhere any more."""
     if not isinstance(encoder.tokenizer, HFTokenizer):
         return {}
     with TemporaryDirectory() as folder:
         encoder.tokenizer.save_pretrained(folder)
+        if isinstance(text := getattr(encoder.model, "text", None), HFTextEncoder):
+            text.config.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 

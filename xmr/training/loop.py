@@ -234,7 +234,8 @@ class _Trainer:
         if self.order is None:
             rng = np.random.default_rng([config.seed, epoch])
             about = Epoch(len(data.captions), config.batch_size, rng, lambda: self.task.apart, self.embedded)
-            self.order = BATCHES[config.batches](about)
+            order = BATCHES[config.batches](about)
+            self.order = first(lambda: order)  # of scores, whose last bits may be others on another machine
             if config.batches != TrainConfig.batches:
                 self.state.together = together(self.order, config.batch_size, self.task.apart)
         return parts(self.order, config.batch_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from xmr.checkpoints.folder import STATE
 from xmr.checkpoints.resume import load_state, save_state
 from xmr.core import DIRECTIONS, TrainConfig
 from xmr.matchers.vocabulary import WORDS_VERSION
-from xmr.processes import each
+from xmr.processes import each, shares
 from xmr.training.objective import State
 from xmr.training.task import Task
+from xmr.words import counted
 
 if TYPE_CHECKING:
     from xmr.training.loop import _Trainer
@@ -40,7 +42,7 @@ def save(trainer: _Trainer, folder: Path) -> None:
         tensors["order"] = torch.from_numpy(trainer.order)
     about = (
         asdict(trainer.state)
-        | {"best_learned": trainer.best_learned, "words_of": WORDS_VERSION}
+        | {"best_learned": trainer.best_learned, "words_of": WORDS_VERSION, "processes": shares()}
         | _identity(trainer.task)
     )
     save_state(folder, tensors, about)
@@ -86,6 +88,7 @@ def _take_up(trainer: _Trainer, folder: Path, tensors: dict[str, Tensor], about:
             raise ValueError(
                 f"{folder} can't be resumed: its captions were split into words otherwise; --overwrite starts again"
             )
+    _tell_of_processes(folder, about.pop("processes", shares()))
     trainer.best_learned = about.pop("best_learned")
     for key, value in asdict(State(**about)).items():
         setattr(trainer.state, key, value)
@@ -108,6 +111,15 @@ def _take_up(trainer: _Trainer, folder: Path, tensors: dict[str, Tensor], about:
             trainer.optimiser.state[parameter] = {
                 key: one.to(parameter.device) for key, one in moments.items()
             }
+
+
+def _tell_of_processes(folder: Path, before: int) -> None:
+    if before != shares():
+        warnings.warn(
+            f"{folder} goes on in {counted(shares(), 'process')}, after {counted(before, 'process')}: batches and losses are the same but for "
+            "rounding, and what each process draws by itself (dropout, --augment) or counts (batch norm that learns) is not",
+            stacklevel=5,
+        )
 
 
 def _identity(task: Task) -> dict[str, Any]:
