@@ -7,7 +7,7 @@
     torchrun --nproc-per-node 4 scripts/add.py …    four processes share out what is embedded
 
 A model is MODEL/PRETRAINED of open_clip, hf-hub:ORG/REPO, a folder (local-dir:DIR or DIR) of open_clip, or of a CLIP or
-SigLIP of transformers or sentence-transformers, or the weights that open_clip's trainer wrote: FILE, whose shapes tell the architecture, MODEL:FILE, or FILE and --config. Loss weights and false
+SigLIP of transformers or sentence-transformers, or the weights that open_clip's trainer wrote: FILE, whose architecture its shapes or an open_clip_config.json beside it tell, MODEL:FILE, or FILE and --config. Loss weights and false
 negatives are looked at as if it had been trained with --trained-with, at the checkpoint's own temperature and bias.
 Embeddings are two .npy files of any model, (pictures, D) and (captions, D): a row for each of the test split, in its order.
 """
@@ -38,7 +38,7 @@ from scripts.options import add_device, add_strict, data_params
 from scripts.train import launcher, of_test
 from xmr.allowed import allow_only, is_allowed
 from xmr.checkpoints import as_if_trained, is_started, save_model
-from xmr.checkpoints.folder import check_name
+from xmr.checkpoints.folder import check_name, check_place
 from xmr.checksums import digest
 from xmr.core import TrainConfig
 from xmr.data import SPLITS, Dataset
@@ -79,6 +79,7 @@ def run_all(options: argparse.Namespace, command: str) -> int:
             raise ValueError(f"{name}=…: the name is that of a folder in --out: no slashes")
         if is_started(out / name) and not options.overwrite:
             raise ValueError(f"{out / name} holds a run already; --overwrite replaces it")
+        check_place(out / name)
     options.dataset = pinned(options.dataset)
     params = data_params(options.dataset, options.set)
     from xmr.encoders import candidates  # open_clip takes seconds to import

@@ -26,7 +26,7 @@ def two_arrays(name: str, paths: Sequence[str]) -> list[np.ndarray]:
 def floats(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, MemoryError) as error:
         raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or not array.size:
         told = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else "an archive"

@@ -33,6 +33,7 @@ from scripts.command import OFTEN, Bars, check_encoder, duration, reader, say
 from scripts.options import Parser, add_training_options, assign, config_of, scopes
 from xmr.captions import TextsRead
 from xmr.checkpoints import Run, config_in, difference, is_finished, is_started, load_run
+from xmr.checkpoints.folder import check_place
 from xmr.checkpoints.towers import path_words
 from xmr.core import PRECISIONS, TUNES, VERDICTS_AS, Step, TrainConfig, tune_of
 from xmr.data import Dataset
@@ -160,6 +161,7 @@ def plan(options: argparse.Namespace) -> list[tuple[Path, TrainConfig]]:
         folder = Path(options.out) / folder_name(config, options.suffix)
         with holding(folder):  # another training is told before anything is read
             pass
+        check_place(folder)
         if is_started(folder) and not options.overwrite:
             config = checked(folder, config, options)
         jobs.append((folder, config))

@@ -249,6 +249,19 @@ def npy(path, array):
     np.save(path, array)
 
 
+def with_row(row, value):
+    array = np.ones((20, 16))
+    array[row] = value
+    return array
+
+
+def claiming(path, shape):
+    """A file whose header tells of more than it holds."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        file.write(bytes(100))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -262,6 +275,14 @@ def npy(path, array):
         (lambda f: npy(f / "img.npy", np.zeros((20, 16))), "row 0 is zero or not finite"),
         (lambda f: npy(f / "img.npy", np.full((20, 16), np.inf)), "row 0 is zero or not finite"),
         (lambda f: npy(f / "img.npy", np.array([{}] * 20)), "is no .npy file of numbers"),
+        (lambda f: npy(f / "img.npy", np.ones((20, 16), complex)), "holds (20, 16) complex128"),
+        (lambda f: npy(f / "img.npy", np.full((20, 16), "a")), "holds (20, 16) <U1"),
+        (lambda f: npy(f / "img.npy", np.ones((20, 4, 16))), "holds (20, 4, 16) float64"),
+        (lambda f: npy(f / "txt.npy", with_row(5, np.nan)), "row 5 is zero or not finite"),
+        (lambda f: npy(f / "txt.npy", with_row(7, 0).astype(np.float16)), "row 7 is zero or not finite"),
+        (lambda f: npy(f / "txt.npy", np.ones((0, 16))), "holds (0, 16) float64"),
+        (lambda f: claiming(f / "img.npy", (10**12, 16)), "is no .npy file of numbers"),
+        (lambda f: [(f / "img.npy").unlink(), (f / "img.npy").mkdir()], "Is a directory"),
         (
             lambda f: np.savez(f / "img.npy.npz", a=1) or (f / "img.npy.npz").rename(f / "img.npy"),
             "holds an archive",
@@ -285,6 +306,63 @@ def test_files_that_are_no_embeddings_of_the_test_split_are_told(
     assert add.main(added) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs" / "x").exists()
+
+
+def test_rows_in_another_order_are_told_and_none_is_dropped(place, files, tmp_path, capsys):
+    image = np.load(tmp_path / "img.npy")
+    np.save(tmp_path / "img.npy", image[np.random.default_rng(1).permutation(len(image))].astype(">f8"))
+    words = [
+        "--dataset",
+        str(place / "photos"),
+        "--embeddings",
+        f"x={files}",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert add.main(words) == 0
+    assert (
+        "x is no better than chance: are its rows in the order of photos (test)?" in capsys.readouterr().err
+    )
+
+
+# ---- the place -----------------------------------------------------------------------------------------------
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_folder_that_is_no_run_is_not_written_into(place, tmp_path, capsys):
+    mine = shutil.copytree(place / "one", tmp_path / "info_nce")
+    (mine / "README.md").write_text("of my own")
+    before, data = content(mine), ["--dataset", str(place / "photos"), "--out", str(tmp_path)]
+    head = ["--loss", "info_nce", "--encoder", f"local-dir:{place / 'one'}"]
+    for again in ([], ["--overwrite"]):
+        assert add.main([*data, "--model", f"info_nce={mine}", *again]) == 2
+        assert train_script.main([*data, *head, *again]) == 2
+        assert capsys.readouterr().err.count("holds 'README.md' and no run: write it elsewhere") == 2
+    assert content(mine) == before
+
+
+def test_a_model_takes_the_place_of_a_run_only_if_that_is_said(place, copied, capsys):
+    before = content(copied / "info_nce")
+    words = ["--dataset", str(place / "photos"), "--model", f"info_nce={place / 'one'}", "--out", str(copied)]
+    assert add.main(words) == 2
+    assert "holds a run already; --overwrite replaces it" in capsys.readouterr().err
+    assert content(copied / "info_nce") == before
+    (copied / "info_nce" / "notes.txt").write_text("of my own")
+    assert add.main([*words, "--overwrite"]) == 0
+    assert load_run(copied / "info_nce").metrics == load_run(copied / "A").metrics
+    assert set(content(copied / "info_nce")) == {RUN, CARD, EMBEDDINGS, "notes.txt"}
+
+
+def test_what_was_interrupted_as_it_was_written_is_added_again(place, copied):
+    (copied / "A" / RUN).unlink()
+    (copied / "A" / f".{RUN}.1.2.tmp").write_text("{")
+    assert [run.name for run in list_runs(copied)[0]] == ["B", "info_nce"]
+    words = ["--dataset", str(place / "photos"), "--model", f"A={place / 'one'}", "--out", str(copied)]
+    assert add.main(words) == 0
+    assert load_run(copied / "A").metrics == load_run(place / "runs" / "A").metrics
 
 
 # ---- what may be named -------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip import CustomTextCLIP
 from PIL import Image
 from safetensors.torch import save_file
 
 from scripts import add
-from tests.test_encoders import TEXT, VISION
+from tests.test_encoders import TEXT, VISION, WORDS, save_tokenizer
 from tests.tiny import write_photos
 from xmr.allowed import find_at
 from xmr.checkpoints import load_run
@@ -74,7 +75,10 @@ def equal(encoder, model):
 # ---- which architecture it is ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefix", ["module.", ""])
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "", "_orig_mod.", "module._orig_mod.", "model.", "model.clip.module.", "module.module."],
+)
 @pytest.mark.parametrize("named", [False, True])
 def test_a_trainers_file_is_read_by_its_shapes_or_by_name(tmp_path, pair, named, prefix):
     file = trained(tmp_path / "epoch_5.pt", model := model_of(), prefix)
@@ -97,6 +101,48 @@ def test_the_weights_alone_and_other_endings_are_read(tmp_path, pair):
     )
     for name in ("plain.pth", "old.bin", "a.safetensors"):
         assert equal(load_encoder(candidates(str(tmp_path / name))[0]), model), name
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_tokenizer_of_hugging_face_is_had_where_its_name_says(tmp_path, known, own):
+    save_tokenizer(tmp_path / "words", "$A </s>", pad="</s>")
+    text = TEXT | {
+        "hf_tokenizer_name": str(tmp_path / "words"),
+        "vocab_size": len(WORDS),
+        "tokenizer_kwargs": {"strip_sep_token": True},
+    }
+    config = CONFIG | {"text_cfg": text, "custom_text": True}
+    (tmp_path / "mine.json").write_text(json.dumps(config))
+    spec = str(tmp_path / "mine.json") if own else known("tiny-siglip", **config)
+    model = CustomTextCLIP(16, VISION["vit"], text)
+    found = load_encoder(candidates(f"{spec}:{trained(tmp_path / 'epoch.pt', model)}")[0])
+    ids = found.tokenizer(["zebra a dog"])
+    assert ids.shape == (1, TEXT["context_length"]) and equal(found, model)
+    assert ids[0, :4].tolist() == [WORDS.index(word) for word in ("zebra", "a", "dog", "</s>")]
+
+
+def test_a_configuration_beside_a_file_tells_its_architecture(tmp_path):
+    """As in the folder of a run of towers, which has files of its epochs, of no architecture that open_clip knows by name."""
+    file, config = trained(tmp_path / "epoch_1.pt", model := model_of()), tmp_path / "open_clip_config.json"
+    with pytest.raises(ValueError, match="of none of open_clip's architectures.*--config"):
+        candidates(str(file))
+    config.write_text(json.dumps(CONFIG))
+    assert candidates(str(file)) == [f"{config}/{file}"]
+    assert equal(load_encoder(f"{config}/{file}"), model)
+    config.write_text(json.dumps(CONFIG | {"embed_dim": 24}))  # of other weights
+    with pytest.raises(ValueError, match="of none of open_clip's architectures"):
+        candidates(str(file))
+
+
+def test_a_prefix_of_some_names_alone_is_none(tmp_path, pair):
+    state = model_of().state_dict()
+    torch.save(
+        {key if key == "logit_scale" else f"model.{key}": one for key, one in state.items()},
+        tmp_path / "a.pt",
+    )
+    with pytest.raises(ValueError, match="nearest is tiny-vit.* is missing in the file") as raised:
+        candidates(str(tmp_path / "a.pt"))
+    assert "\n" not in str(raised.value)
 
 
 def test_a_bias_that_the_architecture_does_not_tell_is_read(tmp_path, pair):

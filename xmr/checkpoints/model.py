@@ -20,6 +20,7 @@ from xmr.checkpoints.folder import (
     check_fields,
     check_outcome,
     check_sizes,
+    clear_training,
     name_of,
     read_about,
 )
@@ -109,6 +110,7 @@ def save_model(
     ]
     told = card(folder.name, dataset["name"], "model", metrics["test"], body)
     write_files(folder, {EMBEDDINGS: content, CARD: told.encode(), RUN: about})
+    clear_training(folder)
     return load_model(folder, read_about(folder))
 
 
