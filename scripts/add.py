@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -82,10 +82,8 @@ def run_all(options: argparse.Namespace, command: str) -> int:
         check_place(out / name)
     options.dataset = pinned(options.dataset)
     params = data_params(options.dataset, options.set)
-    from xmr.encoders import candidates  # open_clip takes seconds to import
-
     # What is not there is told before the work.
-    named = {name: candidates(spec, options.config) for name, spec in models.items()}
+    named = {name: encoders_of(spec, options.config, models.values()) for name, spec in models.items()}
     arrays = {name: arrays_of(name, text) for name, text in files.items()}
     read, bars = reader(options.strict), Bars()
     data = {split: read(options.dataset, split, params) for split in SPLITS}
@@ -101,6 +99,22 @@ def run_all(options: argparse.Namespace, command: str) -> int:
         bars.close()
     print(f"compare them: {program('app')} {shlex.join(['--checkpoints', options.out, *allowed(named)])}")
     return 0
+
+
+def encoders_of(spec: str, config: str, others: Iterable[str]) -> list[str]:
+    """As `candidates`; a file of an architecture that open_clip does not know may be of that of a folder among the `others`."""
+    from xmr.encoders import candidates, weights  # open_clip takes seconds to import
+
+    path = Path(spec).expanduser().resolve()
+    try:
+        return candidates(spec, config)
+    except ValueError:
+        folders = [Path(one.removeprefix("local-dir:")).expanduser() for one in others if path.is_file()]
+        found = next(filter(None, (weights.config_beside(path, folder) for folder in folders)), "")
+        if not found:
+            raise
+    say(f"{spec}: its architecture is that of {found}")
+    return candidates(spec, found)
 
 
 def add(

@@ -544,7 +544,7 @@ def parts_in(folder):
 def test_a_state_that_no_file_has_room_for_is_resumed_from_several(tmp_path, small_files):
     settings, folder = tiny.config(loss="siglip", queue=50), tmp_path / "run"
     tiny.fit(settings, tmp_path / "whole")
-    stopped(settings, folder, 5)
+    tiny.stopped(settings, folder, 5)
     parts = parts_in(folder)
     assert len(parts) > 3 and sum(path.stat().st_size for path in parts) > files.MAX_FILE
     for path in (
@@ -573,7 +573,7 @@ def test_a_state_that_no_file_has_room_for_is_resumed_from_several(tmp_path, sma
 )
 def test_a_state_of_several_files_is_whole_or_refused(tmp_path, small_files, damage, reason):
     folder = tmp_path / "run"
-    stopped(tiny.config(), folder, 5)
+    tiny.stopped(tiny.config(), folder, 5)
     damage(parts_in(folder)[1])
     with pytest.raises(RunRefused, match=f"can't be resumed: .*{reason}.*--overwrite"):
         tiny.fit(tiny.config(), folder, resume=True)
@@ -589,7 +589,7 @@ def test_a_state_of_several_files_is_whole_or_refused(tmp_path, small_files, dam
 @pytest.mark.parametrize("parts", ["abc", ["../../etc/passwd"], [7], {"0" * 64: 1}, None])
 def test_files_of_a_state_are_called_by_their_sum_alone(tmp_path, monkeypatch, small_files, parts):
     folder = tmp_path / "run"
-    stopped(tiny.config(), folder, 1)
+    tiny.stopped(tiny.config(), folder, 1)
     _, about = load_state(folder)
     monkeypatch.setattr(resume, "PART", 1 << 30)
     save_state(folder, {}, about | {"parts": parts})

@@ -121,7 +121,7 @@ def test_a_tokenizer_of_hugging_face_is_had_where_its_name_says(tmp_path, known,
     assert ids[0, :4].tolist() == [WORDS.index(word) for word in ("zebra", "a", "dog", "</s>")]
 
 
-def test_a_configuration_beside_a_file_tells_its_architecture(tmp_path):
+def test_a_configuration_beside_a_file_tells_its_architecture(tmp_path, capsys):
     """As in the folder of a run of towers, which has files of its epochs, of no architecture that open_clip knows by name."""
     file, config = trained(tmp_path / "epoch_1.pt", model := model_of()), tmp_path / "open_clip_config.json"
     with pytest.raises(ValueError, match="of none of open_clip's architectures.*--config"):
@@ -129,6 +129,14 @@ def test_a_configuration_beside_a_file_tells_its_architecture(tmp_path):
     config.write_text(json.dumps(CONFIG))
     assert candidates(str(file)) == [f"{config}/{file}"]
     assert equal(load_encoder(f"{config}/{file}"), model)
+    (tmp_path / "elsewhere").mkdir()
+    config = config.rename(tmp_path / "elsewhere" / config.name)  # that of another model in one command
+    others = [f"local-dir:{tmp_path}", "ViT-B-32/openai", f"local-dir:{config.parent}", str(file)]
+    assert add.encoders_of(str(file), "", others) == [f"{config}/{file}"]
+    assert "its architecture is that of" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="of none of open_clip's architectures"):
+        add.encoders_of(str(file), "", others[:2])
+    config = config.rename(tmp_path / config.name)
     config.write_text(json.dumps(CONFIG | {"embed_dim": 24}))  # of other weights
     with pytest.raises(ValueError, match="of none of open_clip's architectures"):
         candidates(str(file))

@@ -199,7 +199,10 @@ def clear_run(folder: str | Path) -> None:
 
 def clear_training(folder: Path) -> None:
     """Deletes what a training left that a model as it is took the place of; weights of open_clip stay, which may be the model's own."""
-    for path in [*(folder / name for name in (STATE, MATCHER, HISTORY, WORDS)), *folder.glob(PARTS)]:
+    for path in [
+        *(folder / name for name in (STATE, MATCHER, SNAPSHOTS, HISTORY, WORDS)),
+        *folder.glob(PARTS),
+    ]:
         path.unlink(missing_ok=True)
 
 

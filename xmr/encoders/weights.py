@@ -111,9 +111,9 @@ def architectures(path: Path) -> list[str]:
     return fitting
 
 
-def config_beside(path: Path) -> str:
-    """The configuration of open_clip's in the folder of a file of weights, if they are of it; else ""."""
-    config = path.with_name(CONFIG)
+def config_beside(path: Path, folder: Path | None = None) -> str:
+    """The configuration of open_clip's in a folder, by default that of the file of weights `path`, if they are of it; else ""."""
+    config = (folder or path.parent) / CONFIG
     if not config.is_file() or differences(config_of(str(config)), shapes_of(path), resized=True) != []:
         return ""
     return str(config)
