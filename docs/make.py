@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -172,6 +173,41 @@ def towers() -> str:
         f"The four losses took {wall:.0f} minutes on {found['cores']} busy cores, {own:.0f} of processor time:"
     )
     return f"{told}\n\n```sh\n{found['command']}\n```\n\n{table}"
+
+
+@makes
+def verdicts() -> str:
+    """Of benchmarks/verdicts.py."""
+    found = json.loads((DOCS / "results-verdicts.json").read_text("utf-8"))
+    measures = ("t2v R@1", "t2v true mAP@R", "v2t R@1", "v2t true mAP@R")
+    rows = []
+    for loss, counts in found["losses"].items():
+        for count, line in counts.items():
+            rows.append(
+                [
+                    f"`{loss}`",
+                    f"{int(count):,}",
+                    f"{line['matches']:,}",
+                    *(_gain(line[one]) for one in measures),
+                ]
+            )
+    sizes, settings = found["sizes"]["train"], found["settings"]
+    told = (
+        f"Trained on {sizes['visuals']:,} pictures and {sizes['texts']:,} captions, {settings['epochs']} epochs in batches of "
+        f"{settings['batch_size']}, {found['seeds']} seeds, {found['seconds'] / 60:.0f} minutes of training on a busy machine:"
+    )
+    head = ["loss", "verdicts", "matches among them", *measures]
+    return f"{told}\n\n```sh\n{found['command']}\n```\n\n{_table(head, rows)}"
+
+
+def _gain(measured: Mapping[str, Any]) -> str:
+    """The mean over seeds in per cent; the mean of the differences in points, and on how many seeds a test tells them apart."""
+    mean, seeds = _percent(measured["mean"]), measured["seeds"]
+    if not seeds:
+        return mean
+    gain = 100 * sum(difference for difference, *_ in seeds) / len(seeds)
+    sure = sum(p < 0.05 for *_, p in seeds)
+    return f"{mean} ({gain:+.1f}; {sure} of {len(seeds)})".replace("-", "−")
 
 
 def _within(metrics: Mapping[str, float]) -> str:
