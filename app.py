@@ -38,13 +38,15 @@ PATIENCE = 20  # seconds that verdicts may take then
 
 def stop() -> None:
     """Ends the process: at once, but for verdicts that are still to be sent; asked a second time, without these."""
-    while LAST:
-        LAST.pop()()
-    uploads = getattr(sys.modules.get("xmr.page"), "UPLOADS_FOLDER", None)
-    if uploads:
-        shutil.rmtree(uploads, ignore_errors=True)
-    print("\nStopped.", flush=True)
-    os._exit(130)
+    try:
+        while LAST:
+            LAST.pop()()
+        uploads = getattr(sys.modules.get("xmr.page"), "UPLOADS_FOLDER", None)
+        if uploads:
+            shutil.rmtree(uploads, ignore_errors=True)
+        print("\nStopped.", flush=True)
+    finally:  # also where nobody reads what is said any more
+        os._exit(130)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -74,7 +74,7 @@ def _take(address: str, name: str, theme: str, awaited: str) -> None:
         page.set_default_timeout(PATIENCE * 1000)
         page.goto(address)
         page.locator(awaited).first.wait_for()
-        page.wait_for_function("[...document.images].every((one) => one.complete)")
+        page.wait_for_function("[...document.images].every((one) => one.complete || one.loading === 'lazy')")
         page.wait_for_load_state("networkidle")
         taken = page.screenshot()
         browser.close()

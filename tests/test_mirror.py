@@ -319,3 +319,12 @@ def test_without_a_token_the_app_serves_and_says_so(hub, runs, tmp_path):
     finally:
         said = app.stop()
     assert "Verdicts can't be sent to me/verdicts" in said and "Not sent to me/verdicts: 1 of" in said
+
+
+def test_a_server_ends_also_where_nobody_reads_what_it_says(hub, runs, tmp_path):
+    app = App(hub, runs, tmp_path)
+    app.judge(("a", "yes", [0, 2]))
+    app.process.stdout.close()
+    app.process.send_signal(signal.SIGTERM)
+    assert app.process.wait(60) == 130
+    assert len(files(hub)) == 1

@@ -192,11 +192,11 @@ def test_a_dry_run_lists_or_writes_and_changes_what_changed(place, hub, tmp_path
     )
     out = tmp_path / "out"
     assert publish.main([*words, str(out)]) == 0
-    assert "; 7 written, 0 deleted, 0 as they were" in capsys.readouterr().out
+    assert "; 8 written, 0 deleted, 0 as they were" in capsys.readouterr().out
     (out / "extra").write_text("")
     (out / RUN).write_text("")
     assert publish.main([*words, str(out)]) == 0
-    assert "; 1 written, 1 deleted, 6 as they were" in capsys.readouterr().out
+    assert "; 1 written, 1 deleted, 7 as they were" in capsys.readouterr().out
     assert publish.main([*words, str(place)]) == 2  # which holds other things
     assert "holds other things; name a folder that is empty, or not there yet" in capsys.readouterr().err
 
@@ -284,7 +284,9 @@ def test_a_space_has_what_it_needs_and_nothing_of_this_machine(place, space, cap
     assert front["license"] == "cc-by-4.0"
     assert str(place).encode() not in told(space) and str(ROOT).encode() not in told(space)
     wanted = [
-        line for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1] not in ("", "#")
+        re.sub("^torch>=2.11,<3$", "torch>=2.11,<2.12", line)  # the latest that ZeroGPU offers
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line[:1] not in ("", "#")
     ]
     assert (space / "requirements.txt").read_text().splitlines() == wanted
     of_app = {

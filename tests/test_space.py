@@ -16,7 +16,7 @@ from scripts import check_space, publish
 
 ROOT = Path(__file__).parent.parent
 MEMORY = 4e9  # bytes; the free hardware has four times as many
-SECONDS = 60  # until the page can be opened: a bound for a busy machine, not what it takes
+SECONDS = 180  # until the page can be opened: a bound for a busy machine, not what it takes
 
 
 def peak(process):
@@ -38,7 +38,7 @@ def test_the_space_of_what_is_shipped_fits_the_free_hardware(tmp_path, capsys):
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "XMR_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1", "SPACE_ID": "me/lab",
     }  # fmt: skip
     cores = {*list(os.sched_getaffinity(0))[:2]} if hasattr(os, "sched_setaffinity") else set()
-    began, opened, ready = time.monotonic(), 0.0, 0.0
+    began, opened = time.monotonic(), 0.0
     app = subprocess.Popen(
         [sys.executable, "app.py", "--port", str(port)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: cores and os.sched_setaffinity(0, cores),
@@ -49,10 +49,8 @@ def test_the_space_of_what_is_shipped_fits_the_free_hardware(tmp_path, capsys):
             lines.append(line)
             if line.startswith("The page can be opened"):
                 opened = time.monotonic() - began
-            if line.startswith("Ready in"):
-                ready = time.monotonic() - began
                 break
-        assert ready, "".join(lines)
+        assert opened, "".join(lines)
         assert "Anybody may come here: limits are those of a public server.\n" in lines
         assert check_space.main([f"http://127.0.0.1:{port}/"]) == 0
         memory = peak(app.pid)
@@ -61,7 +59,7 @@ def test_the_space_of_what_is_shipped_fits_the_free_hardware(tmp_path, capsys):
         app.wait(60)
     with capsys.disabled():
         print(
-            f"\nthe Space of the shipped runs on {len(cores) or 'all'} cores, empty cache: page after {opened:.0f} s, all measured "
-            f"after {ready:.0f} s, {memory / 1e9:.1f} GB at most"
+            f"\nthe Space of the shipped runs on {len(cores) or 'all'} cores, empty cache: page after {opened:.0f} s, "
+            f"{memory / 1e9:.1f} GB at most"
         )
     assert memory <= MEMORY and opened < SECONDS

@@ -231,7 +231,7 @@ def test_app_opens_and_serves_what_its_options_name(monkeypatch, tmp_path, capsy
 
     monkeypatch.setenv("PORT", "7999")
     monkeypatch.setattr("xmr.workspace.pages.open_pages", opened)
-    monkeypatch.setattr("xmr.page.build_app", lambda pages: Recorder())
+    monkeypatch.setattr("xmr.page.build_app", lambda *_: Recorder())
     monkeypatch.setattr("xmr.page.warm_up", lambda pages, tell: told.update(warm=True))
     monkeypatch.setattr(app, "why_no_runs", lambda folder: "")
     monkeypatch.setattr(app, "free_port", lambda host, port: port)

@@ -29,6 +29,7 @@ from xmr.publishing.paths import portable
 from xmr.publishing.repositories import test_split, with_members, write_run
 
 OURS = ("xmr/*", "checkpoints/*", "data/*")  # what a later call deletes where it is no longer wanted
+LENT = "<2.12"  # of torch: ZeroGPU, which gives its GPU to some versions only, has 2.11 as its latest
 TEXTS = "transformers>=5,<6\nsentencepiece\n"  # what some encoders read texts with
 PARTS = (".py", ".js", ".css", ".html")
 SERVE = '''"""Serves the runs of this Space: serve.py is xmr's app. Written by xmr publish, and written anew by the next call."""
@@ -87,6 +88,7 @@ def write_space(runs: Sequence[Run], folder: Path, space: Space, names: Mapping[
     shutil.copyfile(space.programs / "app.py", folder / "serve.py")
     (folder / "app.py").write_text(SERVE.format(encoders=allowed, towers=towers), encoding="utf-8")
     lines = (space.programs / "requirements.txt").read_text("utf-8").splitlines()
+    lines = [f"{line.partition(',')[0]},{LENT}" if line.startswith("torch>") else line for line in lines]
     needed = "".join(f"{line}\n" for line in lines if line.strip() and not line.startswith("#"))
     extra = TEXTS if any(map(transformers_is_needed, called)) else ""
     (folder / "requirements.txt").write_text(needed + extra, encoding="utf-8")
