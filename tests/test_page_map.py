@@ -7,7 +7,7 @@ import numpy as np
 from playwright.sync_api import expect
 
 from tests.fake_workspace import MARKUP
-from tests.journeys import opened, rest, state_of
+from tests.journeys import opened, rest, serious, state_of
 from xmr.cache import address
 from xmr.views.map_items import PAGE
 from xmr.workspace.maps import maps_folder, points
@@ -126,3 +126,33 @@ def test_only_the_maps_of_the_folder_can_be_read(url, workspace):
     beside.write_text("secret")
     for path in ("kept/secret.txt", "kept/maps/../secret.txt", "kept/maps", f"gradio_api/file={beside}"):
         assert httpx.get(f"{url}{path}", follow_redirects=True).status_code in (403, 404)
+
+
+def test_pictures_are_seen_in_a_map_that_is_zoomed_in_and_one_map_turns_into_the_other(page, url):
+    page.emulate_media(reduced_motion="reduce")
+    canvases = open_map(page, url, map_a="siglip", map_b="info_nce")
+    canvas = canvases.first
+    assert int(canvas.get_attribute("data-words")) > 0
+    page.get_by_role("button", name="Words", exact=True).click()
+    expect(page.get_by_role("button", name="Words", exact=True)).to_have_attribute("aria-pressed", "false")
+    assert canvas.get_attribute("data-pictures") == "0"
+    canvas.focus()
+    for _ in range(3):
+        page.keyboard.press("+")
+    page.wait_for_function(
+        "() => Number(document.querySelector('#map-points canvas.over').dataset.pictures) > 0"
+    )
+    way, title = page.get_by_label("From map A to map B"), page.locator("#map-points h3").first
+    before = page.locator("#map-points canvas.base").first.screenshot()
+    page.get_by_role("button", name="Turn A into B and back").click()
+    expect(way).to_have_value("1")  # at once: less motion is wished for
+    expect(title).to_have_text("Asiglip → info_nce")
+    rest(page)
+    assert page.locator("#map-points canvas.base").first.screenshot() != before
+    page.get_by_role("button", name="Turn A into B and back").press("Enter")
+    expect(way).to_have_value("0")
+    expect(title).to_have_text("Asiglip")
+    way.focus()
+    page.keyboard.press("ArrowRight")
+    expect(way).to_have_attribute("aria-valuetext", "1 per cent of the way")
+    assert not serious(page)

@@ -9,13 +9,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fake_workspace import make_classes, make_clips, make_other, make_pictures, make_workspace
+from tests.fake_workspace import (
+    COLOURS,
+    SHAPES,
+    make_classes,
+    make_clips,
+    make_other,
+    make_pictures,
+    make_workspace,
+)
 from tests.viewed import pages_of, see
-from xmr.analysis import aligned, near_centroid, project, spread, turn
+from xmr.analysis import aligned, near_centroid, neighbours_kept, project, spread, turn
+from xmr.captions import words_of
 from xmr.disk_arrays import save_arrays
 from xmr.views import beside, embedding_map, view
 from xmr.views.map_items import MOST, PAGE, card, items_of, read_selection, select
 from xmr.views.pictures import path_of
+from xmr.words import percent
 from xmr.workspace import maps as made
 from xmr.workspace.item_names import find_item
 from xmr.workspace.maps import (
@@ -205,7 +215,7 @@ def test_the_value_is_small_and_one_run_has_one_panel(workspace):
     value, again = shown(workspace, column="shape")
     assert not again
     assert [panel["name"] for panel in value["panels"]] == ["siglip", "info_nce"]
-    assert len(json.dumps(value)) < 4_000
+    assert len(json.dumps(value)) < 6_000
     for second in ("siglip", "-"):
         value, _ = shown(workspace, "siglip", second)
         assert len(value["panels"]) == 1
@@ -402,3 +412,32 @@ def test_a_selection_stays_with_its_items_and_runs(workspace):
         for ask in ({}, {"map_colour": "shape"}, {"split": "validation"}, {"map_b": "siglip"})
     ]
     assert keeps[0] == keeps[1] and len(set(keeps)) == 3
+
+
+def test_regions_have_words_and_the_map_says_how_much_of_each_neighbourhood_it_keeps(workspace):
+    value, _ = shown(workspace)
+    named = [region for panel in value["panels"] for region in panel["regions"]]
+    every = {word for text in workspace.dataset().captions for word in words_of(text)}
+    told = {word for region in named for word in region["words"]}
+    assert told & {*COLOURS, *SHAPES} and told <= every - {"a", "the"}
+    for panel, run in zip(value["panels"], ("siglip", "info_nce"), strict=True):
+        file = replace(points(workspace, run, "test", "pca"), place=np.array(panel["place"]))
+        low, high = read_points(file).min(0) - 1e-4, read_points(file).max(0) + 1e-4
+        for region in panel["regions"]:  # where its map stands, turned as it is
+            assert (low <= [region["x"], region["y"]]).all() and ([region["x"], region["y"]] <= high).all()
+    space = np.concatenate(workspace.embeddings("siglip", "test"))
+    found = flat(workspace, "siglip", "test", "pca")
+    share = neighbours_kept(space, np.concatenate([found.visual, found.text]), 10)
+    assert f"nearest to an item in all dimensions, {percent(share)} under siglip and" in value["words"]
+
+
+def test_small_pictures_are_those_of_the_points_that_are_asked_for(workspace):
+    def ask(places, items=None):
+        data = {"places": places, "items": items or items_of(workspace, "test")}
+        return beside(pages_of(workspace), {"tab": "map"}, "map_pictures", data)
+
+    found = ask([0, 7])["pictures"]
+    assert set(found) == {"0", "7"} and all(path_of(address).is_file() for address in found.values())
+    for wrong in ([60], [-1], [0, 0], list(range(201)), ["0"], "x", None):
+        assert "not on this map any more" in ask(wrong)["fault"]
+    assert "fault" in ask([0], "other")

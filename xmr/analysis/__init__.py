@@ -58,6 +58,7 @@ from xmr.analysis.negatives import (
     nearest_own_caption,
     weights_of_query,
 )
+from xmr.analysis.regions import Region, neighbours_kept, regions
 from xmr.analysis.shapes import NEGATIVES, Shape, shape_of
 from xmr.analysis.suspects import (
     PrecisionRecall,
@@ -98,6 +99,7 @@ __all__ = [
     "PairedQueries",
     "PrecisionRecall",
     "Projection",
+    "Region",
     "Relevance",
     "Retrieval",
     "ScoreSamples",
@@ -132,6 +134,7 @@ __all__ = [
     "modality_gap",
     "near_centroid",
     "nearest_own_caption",
+    "neighbours_kept",
     "occluded",
     "of_queries",
     "overlap",
@@ -141,6 +144,7 @@ __all__ = [
     "project",
     "query_slicings",
     "query_weights",
+    "regions",
     "sample_batch",
     "score_blocks",
     "score_distributions",

@@ -231,7 +231,7 @@ def _login(request: gr.Request | None) -> str:
 
 def _script() -> str:
     """All scripts as one: every part is a function of the node that it draws into, and returns what draws a value."""
-    dom, library, sketch = ((HERE / f"{name}.js").read_text() for name in ("dom", "library", "sketch"))
+    below = "\n".join((HERE / f"{name}.js").read_text() for name in ("dom", "library", "sketch", "scatter"))
     parts = ",\n".join(
         f"{kind}: {{ template: {_embedded(template)}, run: (element, trigger, settings) => {{\n"
         f"{(HERE / 'parts' / f'{kind}.js').read_text()}\n}} }}"
@@ -241,7 +241,7 @@ def _script() -> str:
         (HERE / f"{name}.js").read_text()
         for name in ("controls", "why", "dialog", "large", "brand", "story", "page")
     )
-    return f"(() => {{\n'use strict';\n{dom}\n{library}\n{sketch}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
+    return f"(() => {{\n'use strict';\n{below}\nwindow.xmrParts = {{\n{parts}\n}};\n{own}\n}})();\n"
 
 
 def _style() -> str:

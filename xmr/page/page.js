@@ -289,7 +289,7 @@ window.xmrPage = (element, server, upload, boot) => {
     let now = block, redraw = null, text; // of the value that is drawn
     const trigger = (event, data) => {
       if (ACTS[event]) ACTS[event](data, now);
-      else if (now.ask?.[event]) other(now.ask[event], data).then((found) => told(found, scope));
+      else if (now.ask?.[event]) return other(now.ask[event], data).then((found) => { told(found, scope); return found; });
       else if (now.on?.includes(event)) ask({}, { act: { block: now.id, event, data }, step: event !== 'move' });
     };
     const settings = { ...boot.settings, name: block.name ?? block.id, id: block.id, ...block.settings };

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from xmr.analysis import PROJECTIONS, Projection, has_umap
+from xmr.analysis import PROJECTIONS, Projection, has_umap, turn
 from xmr.cache import address
 from xmr.views import Scene, part_of, tab
 from xmr.views.blocks import Block, menu, part, radio, row, words
-from xmr.views.map_items import EMPTY, card, items_of, select
+from xmr.views.map_items import EMPTY, card, items_of, select, small_pictures
 from xmr.views.sidebar import run_choices
 from xmr.views.values import tiles
 from xmr.words import counted, percent
 from xmr.workspace import Workspace
 from xmr.workspace.item_names import find_item, item_link
-from xmr.workspace.maps import NotYet, drawn, flat, gap, label_columns, labels, points, turned
+from xmr.workspace.maps import (
+    AROUND,
+    NotYet,
+    around_kept,
+    drawn,
+    flat,
+    gap,
+    label_columns,
+    labels,
+    named_regions,
+    points,
+    turned,
+)
 from xmr.workspace.replay import Moment
 from xmr.workspace.words import words_of
 
@@ -24,7 +37,8 @@ NO_RUN = "-"  # of the second map: none
 HINT = "Move over a point to see what it is; a ring marks it on both maps, and lines lead to its matches."
 HOW = (
     "With Lasso, drag around points; with Move, drag the map. The wheel zooms a map that was clicked, or with Ctrl; two "
-    "fingers do, too. By keyboard: arrows move a cross-hair, Enter selects the 50 nearest points, + and − zoom, 0 shows all, "
+    "fingers do, too; where few are in sight, their pictures are seen. Words name what the captions around them have and others have "
+    "not. By keyboard: arrows move a cross-hair, Enter selects the 50 nearest points, + and − zoom, 0 shows all, "
     "Escape clears."
 )
 METHODS = {"pca": "PCA", "umap": "UMAP (takes minutes)"}
@@ -62,7 +76,7 @@ def embedding_map(scene: Scene) -> list[Block]:
                 column, key="map_colour",
             ),
         ),
-        part("map", "map-points", value) | {"ask": {"look": "point", "lasso": "selection"}},
+        part("map", "map-points", value) | {"ask": {"look": "point", "lasso": "selection", "pictures": "map_pictures"}},
         part("point", "map-point", {"hint": HINT}, on=["pick"]) | {"keep": same},
         words("map-said", "") | {"keep": same},
         part("tiles", "map-tiles", tiles([], EMPTY), on=["pick"]) | {"keep": same},
@@ -80,6 +94,12 @@ def selection(scene: Scene, data: Any) -> dict[str, Any]:
     """What was drawn around, in words and as tiles."""
     said, listed = select(scene.workspace, scene.state.split, *_runs(scene), data)
     return {"blocks": [words("map-said", said), part("tiles", "map-tiles", listed)]}
+
+
+@part_of("map_pictures")
+def pictures(scene: Scene, data: Any) -> dict[str, Any]:
+    """Addresses of the small pictures of points, by their places."""
+    return {"pictures": small_pictures(scene.workspace, scene.state.split, data)}
 
 
 def _runs(scene: Scene) -> tuple[str, str]:
@@ -127,7 +147,22 @@ def _panel(
         onto = flat(workspace.through([first])[-1], first, split, method)
     place = file.place if onto is maps[name] else turned(file.place, maps[name], onto)
     facts = _facts(workspace, name, split, maps[name])
-    return {"name": name, "src": address(file.path), "place": place.tolist(), "facts": facts}
+    return {
+        "name": name, "src": address(file.path), "place": place.tolist(), "facts": facts,
+        "regions": _regions(workspace, split, name, maps[name], onto),
+    }  # fmt: skip
+
+
+def _regions(
+    workspace: Workspace, split: str, name: str, found: Projection, onto: Projection
+) -> list[dict[str, Any]]:
+    """Where words stand that name regions, turned as their map is."""
+    named = named_regions(workspace, name, split, found.method)
+    at = np.array([[one.x, one.y] for one in named]).reshape(-1, 2)
+    if onto is not found:
+        rotation, shift = turn(found, onto)
+        at = at @ rotation + shift
+    return [{"x": x, "y": y, "words": [*one.words]} for (x, y), one in zip(at.tolist(), named, strict=True)]
 
 
 def _nothing(words: str) -> dict[str, Any]:
@@ -170,6 +205,10 @@ def _words(workspace: Workspace, names: list[str], split: str, maps: dict[str, P
     else:
         held = " and ".join(f"{percent(sum(one.explained))} under {name}" for name, one in maps.items())
         said += f" The two axes hold {held} of the variance in {dimensions:,} dimensions, so distances here are not the scores."
+    around = {name: around_kept(workspace, name, split, one.method) for name, one in maps.items()}
+    if not any(map(math.isnan, around.values())):
+        kept = " and ".join(f"{percent(share)} under {name}" for name, share in around.items())
+        said += f" Of the {AROUND} items nearest to an item in all dimensions, {kept} are among its {AROUND} nearest here."
     staged = [name for name in names if workspace.run(name).scores_pairs]
     if staged:
         said += f" Of {' and '.join(staged)}, which re-rank{'s' if len(staged) == 1 else ''} pairs, the first stage is shown."

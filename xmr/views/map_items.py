@@ -15,6 +15,7 @@ from xmr.workspace.maps import by_chance, companions, drawn, together
 from xmr.workspace.words import text_words, visual_words, words_of
 
 PAGE = 24  # tiles
+MOST_PICTURES = 200  # that a map asks for at once
 MOST = 500  # points of a selection that the server is told
 EMPTY = "Nothing is selected. Draw around points with the lasso, or press Enter on a map."
 
@@ -106,6 +107,22 @@ def _together(
         f" Of the {kept:,} items of the same kinds that lie nearest to their middle, {each} are selected ones, counted in "
         f"all dimensions; of any {kept:,} items it would be {percent(chance)}."
     )
+
+
+def small_pictures(workspace: Workspace, split: str, sent: Any) -> dict[str, str]:
+    """Addresses of the pictures of visuals by their places on the map, of those that have one. Raises ValueError on anything
+    that the map doesn't send."""
+    try:
+        if sent["items"] != items_of(workspace, split):
+            raise ValueError("another map")
+        shown = drawn(workspace, split).visual
+        places = _places(sent["places"], len(shown))
+        if len(places) > MOST_PICTURES:
+            raise ValueError("too many")
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError("These points are not on this map any more.") from error
+    found = {str(place): picture(workspace, split, int(shown[place])) for place in places.tolist()}
+    return {place: address for place, address in found.items() if address}
 
 
 def items_of(workspace: Workspace, split: str) -> str:

@@ -15,7 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from xmr.analysis import ModalityGap, Projection, modality_gap, near_centroid, project, turn
+from xmr.analysis import (
+    ModalityGap,
+    Projection,
+    Region,
+    modality_gap,
+    near_centroid,
+    neighbours_kept,
+    project,
+    regions,
+    turn,
+)
+from xmr.captions import words_of
 from xmr.disk import write
 from xmr.disk_arrays import save_arrays, saved_arrays
 from xmr.workspace import Workspace
@@ -27,6 +38,7 @@ MAX_VALUES = 50  # of a column that points can be coloured by
 NAMED = 6  # values with a colour of their own; the others share one
 STEPS = 65_535  # places along each axis of a file
 
+AROUND = 10  # neighbours of an item of which is told how many a map keeps
 RETRY = 30.0  # seconds after which a UMAP that failed is made again
 
 _asking = threading.Lock()  # while it is looked up whether somebody has asked for a map
@@ -165,6 +177,24 @@ def turned(place: np.ndarray, moving: Projection, fixed: Projection) -> np.ndarr
 def gap(workspace: Workspace, run: str, split: str) -> ModalityGap:
     """How far apart visuals and texts lie under the run, of all dimensions and all items; of a pair scorer in its first stage."""
     return modality_gap(*workspace.embeddings(run, split))
+
+
+@kept
+def around_kept(workspace: Workspace, run: str, split: str, method: str) -> float:
+    """How much of the neighbourhood in all dimensions the run's map keeps, of the drawn items (`neighbours_kept`)."""
+    found = flat(workspace, run, split, method)
+    space = np.concatenate([*map(np.asarray, _embeddings(workspace, run, split))])
+    return neighbours_kept(space, np.concatenate([found.visual, found.text]), AROUND)
+
+
+@kept
+def named_regions(workspace: Workspace, run: str, split: str, method: str) -> list[Region]:
+    """What the regions of the run's map are about, by the captions that lie there; none where texts are pictures."""
+    data, shown = workspace.dataset(split), drawn(workspace, split)
+    if data.gallery_visuals is not None:
+        return []
+    words = [words_of(data.captions[i]) for i in shown.text]
+    return regions(flat(workspace, run, split, method).text, words)
 
 
 def together(workspace: Workspace, run: str, split: str, visual: np.ndarray, text: np.ndarray) -> float:

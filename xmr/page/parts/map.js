@@ -1,143 +1,3 @@
-// Drawing, finding and counting points of a map: plain arrays in and out, nothing of the page.
-const INSIDE = {
-  circle: (x, y) => x * x + y * y <= 1,
-  triangle: (x, y) => y <= 0.8 && y >= -1.1 + 2.1 * Math.abs(x),
-};
-
-// The pixels that a mark of that radius covers, by how much of each in 256ths of `strength`: { half, dx, dy, share }.
-const stamp = (kind, radius, strength) => {
-  const half = Math.ceil(radius), dx = [], dy = [], share = [], fine = 4;
-  for (let row = -half; row <= half; row++) for (let column = -half; column <= half; column++) {
-    let inside = 0;
-    for (let i = 0; i < fine; i++) for (let j = 0; j < fine; j++)
-      if (INSIDE[kind]((column + (j + 0.5) / fine - 0.5) / radius, (row + (i + 0.5) / fine - 0.5) / radius)) inside++;
-    const part = Math.round((256 * strength * inside) / (fine * fine));
-    if (part) { dx.push(column); dy.push(row); share.push(part); }
-  }
-  return { half, dx: Int32Array.from(dx), dy: Int32Array.from(dy), share: Int32Array.from(share) };
-};
-
-// Points from a file of uint16 pairs: x = [qx qy 1] · place, in single precision.
-const placed = (steps, place) => {
-  const count = steps.length / 2, xs = new Float32Array(count), ys = new Float32Array(count);
-  const [[a, b], [c, d], [e, f]] = place;
-  for (let i = 0; i < count; i++) {
-    const x = steps[2 * i], y = steps[2 * i + 1];
-    xs[i] = a * x + c * y + e;
-    ys[i] = b * x + d * y + f;
-  }
-  return { count, xs, ys };
-};
-
-const bounds = (maps) => {
-  const box = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const { xs, ys, count } of maps) for (let i = 0; i < count; i++) {
-    if (xs[i] < box[0]) box[0] = xs[i];
-    if (ys[i] < box[1]) box[1] = ys[i];
-    if (xs[i] > box[2]) box[2] = xs[i];
-    if (ys[i] > box[3]) box[3] = ys[i];
-  }
-  return box;
-};
-
-// An order that mixes both kinds without chance, so that neither covers the other: every stride-th point, round and round.
-const strideOf = (count) => {
-  const gcd = (a, b) => (b ? gcd(b, a % b) : a);
-  let stride = Math.max(1, Math.round(count * 0.618));
-  while (gcd(stride, count) > 1) stride++;
-  return stride;
-};
-
-// Draws points into the pixels of `image`. `look(i)` is 0 hidden, 1 faint, 2 usual, 3 strong; `colour[code[i]]` is
-// [red, green, blue]; points before `visuals` are circles, the others triangles.
-const raster = (image, map, view, { look, code, colour, visuals, ground, radius, opacity }) => {
-  const { width, height } = image, { xs, ys, count } = map, pixels = new Uint32Array(image.data.buffer);
-  const packed = ([red, green, blue]) => red | (green << 8) | (blue << 16);
-  const inks = Int32Array.from(colour, packed), opaque = 0xff000000, stride = strideOf(count);
-  pixels.fill((opaque | packed(ground)) >>> 0);
-  const pair = (scale, strength) => [stamp('circle', radius * scale, strength), stamp('triangle', radius * scale * 1.15, strength)];
-  const marks = [null, pair(1, 0.16 * opacity), pair(1, opacity), pair(1.4, 1)];
-  const levels = [0, 0, 0, 0];
-  for (let i = 0; i < count; i++) levels[look[i]]++;
-  for (const level of [1, 2, 3]) for (let turn = 0, i = 0; levels[level] && turn < count; turn++, i = (i + stride) % count) {
-    if (look[i] !== level) continue;
-    const { half, dx, dy, share } = marks[level][i < visuals ? 0 : 1];
-    const x = Math.round(width / 2 + (xs[i] - view.x) * view.scale), y = Math.round(height / 2 - (ys[i] - view.y) * view.scale);
-    if (x < -half || y < -half || x >= width + half || y >= height + half) continue;
-    const cut = x < half || y < half || x >= width - half || y >= height - half;
-    const ink = inks[code[i]], outer = ink & 0xff00ff, middle = ink & 0xff00, here = y * width + x;
-    for (let k = 0; k < share.length; k++) {
-      if (cut && (x + dx[k] < 0 || x + dx[k] >= width || y + dy[k] < 0 || y + dy[k] >= height)) continue;
-      // Red with blue, and green, each mixed in one step; the sums wrap around in 32 bits and come back by the shift.
-      const at = here + dy[k] * width + dx[k], old = pixels[at], part = share[k], rest = 256 - part;
-      const sides = ((Math.imul(old & 0xff00ff, rest) + Math.imul(outer, part)) >>> 8) & 0xff00ff;
-      const green = ((Math.imul(old & 0xff00, rest) + Math.imul(middle, part)) >>> 8) & 0xff00;
-      pixels[at] = opaque | sides | green;
-    }
-  }
-};
-
-// Points sorted by the cell of a grid that they lie in, so that the nearest is found without visiting all.
-const CELLS = 96;
-const gridOf = (map) => {
-  const [x0, y0, x1, y1] = bounds([map]);
-  const across = Math.max(x1 - x0, 1e-9) / CELLS, up = Math.max(y1 - y0, 1e-9) / CELLS;
-  const cell = (value, low, step) => Math.min(CELLS - 1, Math.max(0, Math.floor((value - low) / step)));
-  const of = (i) => cell(map.ys[i], y0, up) * CELLS + cell(map.xs[i], x0, across);
-  const starts = new Uint32Array(CELLS * CELLS + 1), items = new Uint32Array(map.count);
-  for (let i = 0; i < map.count; i++) starts[of(i) + 1]++;
-  for (let c = 0; c < CELLS * CELLS; c++) starts[c + 1] += starts[c];
-  const next = starts.slice();
-  for (let i = 0; i < map.count; i++) items[next[of(i)]++] = i;
-  return { columnOf: (x) => cell(x, x0, across), rowOf: (y) => cell(y, y0, up), starts, items };
-};
-
-// The shown point nearest to (x, y) within `reach`, or -1.
-const nearest = (map, grid, x, y, reach, look) => {
-  let best = -1, least = reach * reach;
-  const [left, right] = [grid.columnOf(x - reach), grid.columnOf(x + reach)];
-  for (let row = grid.rowOf(y - reach); row <= grid.rowOf(y + reach); row++)
-    for (let at = grid.starts[row * CELLS + left]; at < grid.starts[row * CELLS + right + 1]; at++) {
-      const i = grid.items[at], dx = map.xs[i] - x, dy = map.ys[i] - y, gap = dx * dx + dy * dy;
-      if (gap <= least && look[i]) { best = i; least = gap; }
-    }
-  return best;
-};
-
-// Of the given points the `most` nearest to (x, y), nearest first.
-const closest = (map, points, x, y, most) => {
-  const gaps = new Float64Array(points.length);
-  points.forEach((i, at) => { gaps[at] = (map.xs[i] - x) ** 2 + (map.ys[i] - y) ** 2; });
-  const farthest = gaps.slice().sort()[Math.min(most, points.length) - 1];
-  const near = [];
-  for (let at = 0; at < gaps.length; at++) if (gaps[at] <= farthest) near.push(at);
-  return near.sort((a, b) => gaps[a] - gaps[b] || a - b).slice(0, most).map((at) => points[at]);
-};
-
-// The shown points inside a polygon of [x, y], counted even-odd. Edges are kept by the bands of height that they cross.
-const BANDS = 64;
-const within = (map, polygon, look) => {
-  const found = [], corners = polygon.length, [xs, ys] = [0, 1].map((at) => polygon.map((corner) => corner[at]));
-  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const high = Math.max(y1 - y0, 1e-12) / BANDS, bandOf = (y) => Math.min(BANDS - 1, Math.floor((y - y0) / high));
-  const bands = Array.from({ length: BANDS }, () => []);
-  for (let a = 0, b = corners - 1; a < corners; b = a++)
-    for (let band = bandOf(Math.min(ys[a], ys[b])); band <= bandOf(Math.max(ys[a], ys[b])); band++) bands[band].push(a, b);
-  for (let i = 0; i < map.count; i++) {
-    const x = map.xs[i], y = map.ys[i];
-    if (!look[i] || x < x0 || x > x1 || y < y0 || y > y1) continue;
-    const edges = bands[bandOf(y)];
-    let odd = false;
-    for (let e = 0; e < edges.length; e += 2) {
-      const a = edges[e], b = edges[e + 1];
-      if (ys[a] > y !== ys[b] > y && x < ((xs[b] - xs[a]) * (y - ys[a])) / (ys[b] - ys[a]) + xs[a]) odd = !odd;
-    }
-    if (odd) found.push(i);
-  }
-  return found;
-};
-
-const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 // Pointers and keys over one map; the state that they change is point_map.js's.
 const listen = (panel) => {
   const { over, fingers } = panel;
@@ -236,6 +96,7 @@ const glyph = (shape, ink) => h('svg', { class: 'mark', viewBox: '0 0 12 12', 'a
 let value = null, panels = [], view = null, whole = null, codes = null;
 let look = new Uint8Array(0), chosen = [], marked = -1, own = [], aim = null;
 let mode = coarse ? '' : 'lasso', shown = [true, true], alone = new Set(), items = '';
+let worded = true; // whether regions have their words
 
 const files = new Map(); // address -> promise of its bytes; the last few, since their names say their content
 const bytes = (src) => {
@@ -294,6 +155,8 @@ const overlay = (panel) => {
   const context = panel.over.getContext('2d'), ratio = panel.over.width / panel.wide, ink = dark() ? '#ffffff' : '#0f172a';
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, panel.wide, panel.high);
+  pictures(panel, context, ink);
+  if (worded) regions(panel, context, ink);
   context.strokeStyle = ink;
   const ring = (i, radius, width) => {
     context.lineWidth = width;
@@ -325,6 +188,110 @@ const overlay = (panel) => {
     context.setLineDash([]);
   }
 };
+
+// Words that name regions, where they would not cover each other; of a map that is turning into another, none.
+const regions = (panel, context, ink) => {
+  const found = panel.mixed ? [] : value.panels[panels.indexOf(panel)]?.regions ?? [], boxes = [];
+  context.font = `600 12.5px ${getComputedStyle(root).fontFamily}`;
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
+  context.lineJoin = 'round';
+  context.lineWidth = 4;
+  for (const { x, y, words } of found) {
+    const text = words.join(' '), half = context.measureText(text).width / 2 + 4;
+    const u = Math.min(Math.max(panel.wide / 2 + (x - view.x) * scaleOf(panel), half), panel.wide - half), v = panel.high / 2 - (y - view.y) * scaleOf(panel);
+    const away = panel.wide / 2 + (x - view.x) * scaleOf(panel);
+    if (away < 0 || away > panel.wide || v < 8 || v > panel.high - 8) continue;
+    if (boxes.some(([a, b, width]) => Math.abs(a - u) < half + width && Math.abs(b - v) < 17)) continue;
+    boxes.push([u, v, half]);
+    context.strokeStyle = dark() ? '#10151ddd' : '#ffffffdd';
+    context.strokeText(text, u, v);
+    context.fillStyle = ink;
+    context.fillText(text, u, v);
+  }
+  panel.over.dataset.words = boxes.length;
+};
+
+// Where few visuals are in sight, they are seen themselves; their small pictures are asked for once the map rests.
+const SIDE = 46, images = new Map(); // place -> picture, null while it is asked for
+let asked = 0;
+const pictures = (panel, context, ink) => {
+  const most = Math.floor((panel.wide * panel.high) / (SIDE * SIDE * 4)), near = [];
+  for (let i = 0; i < value.counts[0] && near.length <= most; i++) {
+    if (!look[i]) continue;
+    const [x, y] = pixel(panel, i);
+    if (x > 0 && y > 0 && x < panel.wide && y < panel.high) near.push([i, x, y]);
+  }
+  const seen = view.zoom > 1.4 && near.length && near.length <= most && !panel.mixed;
+  panel.over.dataset.pictures = seen ? near.filter(([i]) => images.get(i)?.complete).length : 0;
+  if (!seen) return;
+  const unknown = near.map(([i]) => i).filter((i) => !images.has(i));
+  if (unknown.length) {
+    clearTimeout(asked);
+    asked = setTimeout(() => fetchPictures(unknown), 160);
+  }
+  context.lineWidth = 1.5;
+  for (const [i, x, y] of near) {
+    const image = images.get(i);
+    if (!image?.complete || !image.naturalWidth) continue;
+    const scale = SIDE / Math.max(image.naturalWidth, image.naturalHeight), [wide, high] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    context.globalAlpha = look[i] === 1 ? 0.35 : 1;
+    context.drawImage(image, x - wide / 2, y - high / 2, wide, high);
+    context.strokeStyle = look[i] === 3 ? inks()[0] : ink;
+    context.strokeRect(x - wide / 2, y - high / 2, wide, high);
+    context.globalAlpha = 1;
+  }
+};
+const fetchPictures = async (places) => {
+  for (const i of places) images.set(i, null);
+  const of = items, found = await trigger('pictures', { places, items });
+  if (of !== items) return;
+  for (const [i, src] of Object.entries(found?.pictures ?? {})) {
+    const image = new Image();
+    image.onload = () => redraw(false);
+    image.src = src;
+    images.set(Number(i), image);
+  }
+};
+
+// ---- from one map to the other
+
+// The first map's points go to where the other has them: `mix` is 0 there, 1 here.
+let mix = 0, playing = 0;
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const blend = (to, settle = true) => {
+  const [panel, other] = panels;
+  if (!other?.own || !panel?.own) return;
+  mix = to;
+  panel.mixed = mix > 0;
+  if (!mix) panel.map = panel.own;
+  else {
+    if (panel.map === panel.own) panel.map = { count: panel.own.count, xs: new Float32Array(panel.own.count), ys: new Float32Array(panel.own.count) };
+    const { xs, ys } = panel.map, a = panel.own, b = other.own;
+    for (let i = 0; i < xs.length; i++) { xs[i] = a.xs[i] + (b.xs[i] - a.xs[i]) * mix; ys[i] = a.ys[i] + (b.ys[i] - a.ys[i]) * mix; }
+  }
+  if (settle) panel.grid = gridOf(panel.map); // what is found under the pointer
+  way.value = mix;
+  way.setAttribute('aria-valuetext', mix === 0 ? `as under ${value.panels[0].name}` : mix === 1 ? `as under ${value.panels[1].name}` : `${Math.round(100 * mix)} per cent of the way`);
+  panel.node.querySelector('h3 span').textContent = mix ? `${value.panels[0].name} → ${value.panels[1].name}` : value.panels[0].name;
+  redraw(true);
+};
+const play = () => {
+  cancelAnimationFrame(playing);
+  const from = mix, to = mix < 0.5 ? 1 : 0;
+  if (calm.matches) { blend(to); return; }
+  let began = 0;
+  const frame = (now) => {
+    began ||= now;
+    const part = Math.min((now - began) / 1400, 1), eased = part * part * (3 - 2 * part);
+    blend(from + (to - from) * eased, part === 1);
+    if (part < 1) playing = requestAnimationFrame(frame);
+  };
+  playing = requestAnimationFrame(frame);
+};
+const way = h('input', { type: 'range', min: 0, max: 1, step: 0.01, value: 0, 'aria-label': 'From map A to map B', oninput: () => { cancelAnimationFrame(playing); blend(Number(way.value)); } });
+const morph = h('div', { class: 'morph', role: 'group', 'aria-label': 'From A to B' }, h('span', { 'aria-hidden': 'true' }, 'A'), way, h('span', { 'aria-hidden': 'true' }, 'B'),
+  h('button', { type: 'button', onclick: play }, 'Turn A into B and back'));
 
 // ---- what is asked of the server
 
@@ -387,7 +354,8 @@ const toolbar = () => {
     h('div', { class: 'group', role: 'group', 'aria-label': 'View' },
       button('+', () => zoom(panels[0], 1.6), { 'aria-label': 'Zoom in' }),
       button('−', () => zoom(panels[0], 1 / 1.6), { 'aria-label': 'Zoom out' }),
-      button('Whole map', reset), button('Clear selection', clear, { disabled: !chosen.length })),
+      button('Whole map', reset), button('Clear selection', clear, { disabled: !chosen.length }),
+      button('Words', () => { worded = !worded; redraw(false); }, { 'aria-pressed': String(worded), title: 'Words that name regions' })),
     h('div', { class: 'group', role: 'group', 'aria-label': 'Shown' },
       value.kinds.map((kind, at) => button([glyph(at, value.labels ? plain : ink[at]), h('span', {}, kind)],
         () => { shown[at] = !shown[at]; seen(); redraw(true); }, { class: 'kind', 'aria-pressed': String(shown[at]) }))),
@@ -429,11 +397,12 @@ const side = h('div', { class: 'panels' });
 // Nodes stay while their words change: a canvas that is taken out for a moment loses the focus and the finger on it.
 const frame = () => {
   const wanted = value.panels.length;
-  if (!finding.isConnected) root.replaceChildren(finding, waiting, bar, side, hint);
+  if (!finding.isConnected) root.replaceChildren(finding, waiting, bar, morph, side, hint);
   while (panels.length > wanted) { const { over, node } = panels.pop(); observer.unobserve(over); node.remove(); }
   while (panels.length < wanted) { panels.push(panelOf(panels.length)); side.append(panels.at(-1).node); }
   side.classList.toggle('one', wanted === 1);
   for (const node of [bar, side, hint]) node.hidden = !wanted;
+  morph.hidden = wanted < 2;
   [finding.textContent, waiting.textContent, hint.textContent] = [value.words, value.waiting, value.hint];
   if (waiting.hidden === Boolean(value.waiting)) spoken.textContent = value.waiting || 'The map is ready.';
   waiting.hidden = !value.waiting;
@@ -463,13 +432,15 @@ const draw = async (next) => {
     const { src, place: how } = value.panels[at], key = `${src} ${how}`;
     if (panel.key === key) return;
     panel.key = key;
-    panel.map = placed(new Uint16Array(read[at]), how);
+    panel.own = panel.map = placed(new Uint16Array(read[at]), how);
     panel.grid = gridOf(panel.map);
   });
+  cancelAnimationFrame(playing);
+  if (mix) blend(0);
   const count = panels[0].map.count;
   codes = value.labels ? new Uint8Array(read.at(-1)) : new Uint8Array(count).fill(1).fill(0, 0, value.counts[0]);
   const asked = JSON.stringify(value.panels) !== JSON.stringify(before?.panels);
-  if (items !== value.items) { chosen = []; marked = -1; own = []; look = new Uint8Array(count); }
+  if (items !== value.items) { chosen = []; marked = -1; own = []; look = new Uint8Array(count); images.clear(); }
   items = value.items;
   if (before?.labels?.src !== value.labels?.src) alone = new Set();
   if (asked || !view) {
