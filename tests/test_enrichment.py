@@ -10,7 +10,15 @@ import pytest
 from scipy import stats
 
 from xmr.analysis import enrichment, words_in
-from xmr.analysis.enriched import LEAST_QUERIES, LEAST_VISUALS, MOST_WORDS, _expected, _step_down, _strata
+from xmr.analysis.enriched import (
+    DRAWS,
+    LEAST_QUERIES,
+    LEAST_VISUALS,
+    MOST_WORDS,
+    _expected,
+    _step_down,
+    _strata,
+)
 
 
 def indices(mask):
@@ -49,7 +57,7 @@ def test_one_word_of_queries_that_are_pictures_has_the_p_of_the_hypergeometric_d
     mean = has * won / 60
     expected = chance[np.abs(counts - mean) >= abs(both - mean) - 1e-9].sum()
     found = of_one(y, x)
-    assert found.p == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 2000) + 1e-3)
+    assert found.p == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / DRAWS) + 1e-3)
     assert (found.count, found.inside, found.outside) == (has, both / has, (won - both) / (60 - has))
 
 
@@ -115,7 +123,7 @@ def test_the_corrected_p_is_that_of_a_slow_loop_over_the_same_draws():
     mean, deviation = _expected(x, y, strata)
     found = _step_down(x, y, strata, mean, deviation, 5)
     draws, again = [], np.random.default_rng(5)
-    turns = again.random((2000, 20)).argsort(1)
+    turns = again.random((DRAWS, 20)).argsort(1)
     for turn in turns:
         pairs = [y[:, strata[0][i]] for i in turn]
         shuffled = np.zeros_like(y)
@@ -128,7 +136,7 @@ def test_the_corrected_p_is_that_of_a_slow_loop_over_the_same_draws():
     order, largest_p, p = sorted(range(10), key=lambda i: -seen[i]), 0.0, {}
     for at, i in enumerate(order):
         beaten = sum(max(draw[j] for j in order[at:]) >= seen[i] - 1e-6 for draw in draws)
-        largest_p = max(largest_p, (1 + beaten) / 2001)
+        largest_p = max(largest_p, (1 + beaten) / (1 + DRAWS))
         p[i] = largest_p
     assert found.ravel() == pytest.approx([p[i] for i in range(10)], abs=1e-9)
 

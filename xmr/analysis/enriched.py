@@ -11,7 +11,7 @@ import numpy as np
 
 from xmr.captions import words_of
 
-DRAWS = 2000  # permutations of the test, and resamples of an interval
+DRAWS = 1000  # permutations of the test, and resamples of an interval: a page waits for them once
 WORK = 4_000_000_000  # products of a test, about a second; beyond it there are fewer permutations
 FEWEST_DRAWS = 400
 MOST_WORDS, LEAST_QUERIES, LEAST_VISUALS = 200, 10, 5  # of words that are looked at
