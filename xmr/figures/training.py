@@ -83,9 +83,9 @@ def live_curves(
         )  # fmt: skip
     percent = " %" if shares.keys() <= R1.keys() else ""
     figure = line_chart(
-        traces, height=260, top=60, uirevision=name, margin={"t": 60, "l": 62, "r": 58, "b": 44},
+        traces, height=260, top=60, uirevision=name, margin={"t": 60, "l": 62, "r": 12, "b": 44},
         xaxis=axis("step", rangemode="tozero"), yaxis=axis("loss of a batch"),
-        yaxis2=axis(f"validation{percent}", overlaying="y", side="right", rangemode="tozero", showgrid=False),
+        yaxis2=axis("", overlaying="y", side="right", rangemode="tozero", showgrid=False, showticklabels=False),
     )  # fmt: skip
     last = ", ".join(
         f"{R1.get(key, key)} {points[-1][1]:.1f}{percent}" for key, points in shares.items() if points
