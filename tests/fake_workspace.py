@@ -70,6 +70,14 @@ class FakeRun:
         return (self,)
 
     @property
+    def each(self) -> tuple[FakeRun, ...]:
+        return (self,)
+
+    @property
+    def middle(self) -> FakeRun:
+        return self
+
+    @property
     def has_loss(self) -> bool:
         return bool(self.config.loss)
 

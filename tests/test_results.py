@@ -343,7 +343,7 @@ def test_settings_with_several_seeds_are_told_by_their_means(least, words, works
         for seed in (1, 2)
     }
     try:
-        assert results_module.repeats(workspace, [*workspace.runs]) == {
+        assert results_module.repeats([*workspace.runs.values()]) == {
             "siglip": ["siglip", "siglip-1", "siglip-2"]
         }
     finally:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -104,7 +104,8 @@ class Distribution:
     """Densities of one run's scores over shared `edges` (N + 1,); `densities[kind]` (N,) integrates to 1.
 
     auc_*: the chance that a positive scores above a negative (ties count half). overlap_*: the area that the two
-    densities share, 0 apart … 1 equal. NaN where a kind has no pairs.
+    densities share, 0 apart … 1 equal. NaN where a kind has no pairs. Of several trainings all are means, and `bands[kind]` the
+    lowest and the highest density.
     """
 
     edges: np.ndarray
@@ -116,6 +117,7 @@ class Distribution:
     overlap_random: float
     overlap_hardest: float
     hidden: float | None
+    bands: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 def score_distributions(
@@ -153,6 +155,23 @@ def score_distributions(
             run.hidden,
         )
     return result
+
+
+def mean_distribution(found: Sequence[Distribution]) -> Distribution:
+    """The mean of several distributions over the same edges, with their bands."""
+    first = found[0]
+    stacked = {kind: np.stack([one.densities[kind] for one in found]) for kind in first.densities}
+    numbers = ("auc_random", "auc_hardest", "overlap_random", "overlap_hardest")
+    means = {name: float(np.mean([getattr(one, name) for one in found])) for name in numbers}
+    hidden = [one.hidden for one in found if one.hidden is not None]
+    return replace(
+        first,
+        densities={kind: many.mean(0) for kind, many in stacked.items()},
+        bands={kind: (many.min(0), many.max(0)) for kind, many in stacked.items()},
+        medians={kind: float(np.mean([one.medians[kind] for one in found])) for kind in first.medians},
+        hidden=float(np.mean(hidden)) if hidden else None,
+        **means,
+    )
 
 
 def auc(high: np.ndarray, low: np.ndarray) -> float:

@@ -101,6 +101,16 @@ class Run:
         raise NotImplementedError
 
     @property
+    def each(self) -> tuple[Run, ...]:
+        """The trainings that it stands for, by seed: itself, unless it is one setting under several seeds."""
+        return (self,)
+
+    @property
+    def middle(self) -> Run:
+        """The training that is asked where only one can be: itself, or of several seeds the middle one by validation."""
+        return self
+
+    @property
     def parts(self) -> tuple[Run, ...]:
         """The runs that embed what is asked, each with its `matcher`: itself, or its members."""
         return tuple(member.run for member in self.members) or (self,)

@@ -16,6 +16,7 @@ from xmr.figures.shared import (
     ORANGE,
     Styled,
     axis,
+    band,
     faint,
     line_chart,
     note,
@@ -49,6 +50,9 @@ def distribution_figure(
             if kind not in one.densities or not one.counts[kind]:
                 continue
             density = one.densities[kind].astype(np.float32)
+            if kind in one.bands:
+                at = {"legendgroup": kind, "xaxis": "x", "yaxis": f"y{suffix}"}
+                traces.append(band(centres, *one.bands[kind], colour, **at))
             traces.append(
                 trace(
                     "scatter",
@@ -56,7 +60,7 @@ def distribution_figure(
                     y=density,
                     mode="lines",
                     line={"color": colour, "dash": dash, "width": 2},
-                    fill="tozeroy" if kind == "positives" else "none",
+                    fill="tozeroy" if kind == "positives" and kind not in one.bands else "none",
                     fillcolor=faint(colour),
                     name=label,
                     meta={"run": name, "kind": kind},

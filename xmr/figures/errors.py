@@ -21,6 +21,7 @@ from xmr.figures.shared import (
     PUSH_HALF,
     Styled,
     axis,
+    band,
     cut,
     figure_of,
     legend,
@@ -248,11 +249,15 @@ def slices_words(title: str, differences: Sequence[Slice], names: tuple[str, str
 def curves_figure(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], styles: Mapping[str, Styled], key: str, title: str
 ) -> go.Figure:
-    """How a number went through training, by epoch: a line for each run whose history has `key`."""
+    """How a number went through training, by epoch: a line for each run whose history has `key`, in a band from "low" to "high"
+    where it has these."""
     traces = []
     most = max((line["epoch"] for lines in histories.values() for line in lines), default=1)
     for name, lines in histories.items():
         told = [(line["epoch"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
+        if many := [line for line in lines if "low" in line]:
+            ends = (np.array([line[end] for line in many]) for end in ("epoch", "low", "high"))
+            traces.append(band(*ends, styles[name].colour))
         traces.append(
             trace(
                 "scatter",

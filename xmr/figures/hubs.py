@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from xmr.analysis import Hubness
-from xmr.figures.shared import Styled, axis, level, line_chart, plain, run_line, trace
+from xmr.figures.shared import Styled, axis, band, level, line_chart, plain, run_line, trace
 from xmr.words import percent
 
 
-def hubness_figure(hubness: Mapping[str, Hubness], styles: Mapping[str, Styled]) -> go.Figure:
-    """In how many lists an item is, items in falling order: a level line would be no hubs at all."""
+def hubness_figure(
+    hubness: Mapping[str, Hubness],
+    styles: Mapping[str, Styled],
+    seeds: Mapping[str, Sequence[Hubness]] | None = None,
+) -> go.Figure:
+    """In how many lists an item is, items in falling order: a level line would be no hubs at all. The band of a run holds those of
+    its `seeds`."""
     traces = []
     for name, one in hubness.items():
         ordered = np.sort(one.counts)[::-1]
         count = len(ordered)
         # Evenly spaced on the logarithmic axis, which is all that can be seen.
         at = np.unique(np.geomspace(1, count, min(count, 160)).astype(int))
+        if many := (seeds or {}).get(name):
+            curves = np.stack([np.sort(other.counts)[::-1][at - 1] for other in many])
+            traces.append(band(100 * at / count, curves.min(0), curves.max(0), styles[name].colour))
         traces.append(
             trace(
                 "scatter",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
@@ -102,6 +103,13 @@ def line_chart(
 def run_line(style: Styled) -> dict[str, Any]:
     """How a run's line is drawn."""
     return {"color": style.colour, "dash": style.dash, "width": 2}
+
+
+def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str, **more: Any) -> dict[str, Any]:
+    """The area between two curves over `x`, as that of a run's seeds."""
+    area = {"x": np.concatenate([x, x[::-1]]), "y": np.concatenate([high, low[::-1]]).astype(np.float32)}
+    looks = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": faint(colour)}
+    return trace("scatter", **area, **looks, hoverinfo="skip", showlegend=False, **more)
 
 
 def run_mark(style: Styled, size: int) -> dict[str, Any]:

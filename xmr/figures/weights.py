@@ -16,6 +16,7 @@ from xmr.figures.shared import (
     Mark,
     Styled,
     axis,
+    band,
     line_chart,
     mark_scores,
     plain,
@@ -107,9 +108,10 @@ def weight_comparison_figure(
     queries: Mapping[str, TypicalQuery],
     styles: Mapping[str, Styled],
     own: bool = False,
+    seeds: Mapping[str, Sequence[WeightCurve]] | None = None,
 ) -> go.Figure:
     """A negative's weight against its similarity, each run for its own typical query and relative to its own largest
-    weight; a large mark stands at that query's hardest negative.
+    weight; a large mark stands at that query's hardest negative. The band of a run holds the curves of its `seeds`.
 
     `own`: along the axis is the share of the run's own negatives that score higher, where `curves` are drawn over
     `TypicalQuery.grid(own=True)`; else scores.
@@ -121,6 +123,11 @@ def weight_comparison_figure(
         lows.append(min(float(share.min()), 0.0))
         x = 100 * query.above(len(curve.scores)) if own else curve.scores
         at = float(np.interp(query.hardest, curve.scores, x)) if own else query.hardest
+        if many := (seeds or {}).get(name):
+            shares = [100 * one.negative / _largest(one) for one in many]
+            if not own:
+                shares = [np.interp(x, one.scores, y) for one, y in zip(many, shares, strict=True)]
+            traces.append(band(x, np.min(shares, 0), np.max(shares, 0), style.colour, legendgroup=name))
         meta = {"kind": "negative", "run": name}
         traces.append(
             trace(

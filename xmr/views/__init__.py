@@ -28,6 +28,7 @@ from xmr.workspace import Workspace
 from xmr.workspace.mine import Mine
 from xmr.workspace.pages import Page
 from xmr.workspace.replay import Moment
+from xmr.workspace.seeds import folded, seen_as
 from xmr.workspace.splits import is_ready
 
 View = Callable[["Scene"], list[Block]]
@@ -271,9 +272,13 @@ def _settle(scene: Scene) -> None:
     """What all tabs share: the dataset, the split, the runs and their baseline."""
     titles = {page.title: page for page in scene.pages}
     page = titles[scene.one_of("dataset", list(titles), scene.pages[0].title)]
-    scene.workspace = page.workspace
+    workspace = page.workspace
+    if scene.state.seeds == "one" and not workspace.problem:
+        workspace = folded(workspace)
+    scene.workspace = workspace
     settle_mine(scene)
     workspace = scene.workspace
+    _rename(scene)
     scene.one_of("tab", list(TABS), next(iter(TABS)))
     visual = workspace.dataset().gallery_visuals is not None
     if not scene.state.direction:
@@ -297,6 +302,19 @@ def _settle(scene: Scene) -> None:
     there = [name for name in runs or () if name in known or name in awaited]
     scene.asked = tuple(dict.fromkeys([*there, *known]))
     scene.set(runs=tuple(known), baseline=baseline)
+
+
+def _rename(scene: Scene) -> None:
+    """Names of runs as they are here, where an address has those of single seeds, or of several as one."""
+    workspace, state = scene.workspace, scene.state
+    runs = [one for name in state.runs or () for one in seen_as(workspace, name) or [name]]
+    if state.runs is not None:
+        scene.set(runs=tuple(dict.fromkeys(runs)))
+    for key in ("baseline", "a", "b", "map_a", "map_b", "fn_run", "loss", "beside"):
+        value = getattr(state, key)
+        name = value.removeprefix("run ")
+        if name not in workspace.runs and (found := seen_as(workspace, name)):
+            scene.set(**{key: value.removesuffix(name) + found[0]})
 
 
 def slimmed(blocks: list[Block], has: Any) -> list[Block]:

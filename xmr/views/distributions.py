@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xmr.analysis import Distribution, ScoreSamples, score_distributions
+from xmr.analysis import Distribution, ScoreSamples, mean_distribution, score_distributions
 from xmr.figures.distributions import KINDS, distribution_figure, distribution_words
 from xmr.views import Scene, tab
 from xmr.views.blocks import Block, chart, part, radio, row, turns, words
@@ -44,12 +44,20 @@ def distributions(scene: Scene) -> list[Block]:
         nothing = "No run is chosen: add one under Runs."
         return [scale, chart("distributions-chart", "Densities of scores", None, nothing)]
     try:
-        measured = {name: samples(workspace, name, state.split, state.direction) for name in state.runs}
+        measured = {
+            one: samples(workspace, one, state.split, state.direction)
+            for name in state.runs
+            for one in workspace.each(name)
+        }
     except (ValueError, OSError) as error:
         nothing = f"The {state.split} split can't be shown: {error}"
         return [scale, chart("distributions-chart", "Densities of scores", None, nothing)]
     shown = {name: one.standardised() for name, one in measured.items()} if state.density == "z" else measured
-    found = score_distributions(shown)
+    by_training = score_distributions(shown)
+    found = {name: _of_seeds([by_training[one] for one in workspace.each(name)]) for name in state.runs}
+    for name in state.runs:  # the pairs that are listed are those of one training
+        one = workspace.run(name).middle.name
+        measured[name], shown[name] = measured[one], shown[one]
     if scene.act.event == "select":
         scene.set(bin=_bin_of(scene.act.of("meta"), scene.act.of("index")), page=0)
         scene.go = "distributions-pages"
@@ -61,6 +69,10 @@ def distributions(scene: Scene) -> list[Block]:
         part("table", "distributions-table", _table(workspace, found)),
         *_listed(scene, measured, shown, found),
     ]
+
+
+def _of_seeds(found: list[Distribution]) -> Distribution:
+    return found[0] if len(found) == 1 else mean_distribution(found)
 
 
 def _densities(scene: Scene, found: dict[str, Distribution]) -> Block:

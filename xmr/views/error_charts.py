@@ -175,7 +175,12 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
     data = workspace.dataset(asked.split)
     noun = words_of(data).gallery(asked.direction)
     styles = workspace.styles(list(found))
-    figure = hubness_figure(found, styles)
+    seeds = {
+        run: [_hubs(workspace, one, asked.split, asked.direction) for one in each]
+        for run in found
+        if len(each := workspace.each(run)) > 1
+    }
+    figure = hubness_figure(found, styles, seeds)
     figure.update_layout(uirevision=f"{asked.split} {asked.direction}")
     curve = [1, 10, 50]
     rows, told = [], []
@@ -214,6 +219,8 @@ def hub_chart(workspace: Workspace, asked: Asked) -> tuple[str, dict[str, Any], 
     if scorers := [run for run in found if workspace.run(run).scores_pairs]:
         verb = "score pairs and have" if len(scorers) > 1 else "scores pairs and has"
         note += f" {', '.join(scorers)} {verb} no common space, so no gap."
+    if seeds:
+        note += " Of several seeds the one that is in the middle by validation is told of, and the band holds all."
     words = " ".join([hubness_words(found, noun), *faults])
     heads = ("run", f"most frequent {noun}", *(f"at {share}%" for share in curve))
     return (

@@ -107,8 +107,13 @@ def ranks_of(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
     if is_awaited(workspace, run, asked.split):
         raise ValueError(f"{run} is measured in the background; it is shown as soon as it is there")
     if asked.counted != "annotation":
-        return workspace.by_field(run, asked.split)[asked.direction][asked.counted]["rank"]
+        return workspace.field_ranks(run, asked.split, asked.direction, asked.counted)
     return workspace.ranks(run, asked.split, asked.direction)
+
+
+def seeds_right(workspace: Workspace, asked: Asked, run: str) -> np.ndarray:
+    """Which trainings of a run have a match of which query among the first k, (S, Q) bool. Raises as `pair_ranks`."""
+    return np.stack([ranks_of(workspace, asked, one) for one in workspace.each(run)]) <= asked.k
 
 
 def all_ranks(workspace: Workspace, asked: Asked) -> tuple[dict[str, np.ndarray], list[str]]:

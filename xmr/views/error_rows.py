@@ -11,7 +11,17 @@ from xmr.analysis import missed_by_one
 from xmr.figures.shared import GLYPHS
 from xmr.store.verdicts import told_apart
 from xmr.tables import csv_text
-from xmr.views.error_lists import HIDDEN, MISSED, Asked, all_ranks, found_buckets, groups, hidden, listed
+from xmr.views.error_lists import (
+    HIDDEN,
+    MISSED,
+    Asked,
+    all_ranks,
+    found_buckets,
+    groups,
+    hidden,
+    listed,
+    seeds_right,
+)
 from xmr.views.pictures import film, gallery_picture, picture
 from xmr.workspace import Style, Workspace
 from xmr.workspace.item_names import Side
@@ -29,6 +39,8 @@ def rows(workspace: Workspace, asked: Asked, queries: np.ndarray) -> list[dict[s
     tops = {run: workspace.top(run, split, direction)[queries, 0] for run in asked.pair}
     unseen = {run: hidden(workspace, run, split, direction)[queries] for run in asked.pair}
     query_group, gallery_group = groups(workspace, split, direction)
+    several = {letter: run for run, letter in asked.letters.items() if len(workspace.each(run)) > 1}
+    seeds = {letter: seeds_right(workspace, asked, run) for letter, run in several.items()}
     looks = workspace.styles(list(ranks))
     found = []
     for at, query in enumerate(queries.tolist()):
@@ -39,6 +51,10 @@ def rows(workspace: Workspace, asked: Asked, queries: np.ndarray) -> list[dict[s
             {"text": f"{letter} missed by one place", "kind": "near"}
             for run, letter in asked.letters.items()
             if missed_by_one(ranks[run][query], asked.k)
+        ]
+        badges += [
+            {"text": f"{letter} right on {int(right[:, query].sum())} of {len(right)} seeds", "kind": "seeds"}
+            for letter, right in seeds.items()
         ]
         same = len(tops) == 2 and len({int(items[at]) for items in tops.values()}) == 1
         first = []

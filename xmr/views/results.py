@@ -116,7 +116,9 @@ def _forest(scene: Scene, which: Block, shown: list[Results]) -> list[Block]:
     panels = [panel_of(workspace, one, measure) for one in shown]
     figure = forest_figure(panels, workspace.styles([*found.estimates]))
     figure.update_layout(meta={"pick": "A point opens its run in Errors as run B."})
-    drawn_by = words_of(workspace.dataset(found.split)).visual
+    drawn_by = words_of(workspace.dataset(found.split)).visual + " and, of several seeds, by seed" * bool(
+        found.counts
+    )
     text = forest_words(panels[0], measure, drawn_by)
     way = direction_words(workspace, found.split, found.direction)
     ways = [("both directions", "both"), (f"{way} only", "one")]

@@ -8,6 +8,7 @@ from xmr.views import blocks
 from xmr.views.blocks import Block
 from xmr.words import counted
 from xmr.workspace import Workspace
+from xmr.workspace.seeds import folded
 from xmr.workspace.words import words_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def sidebar(scene: Scene) -> list[Block]:
         },
         blocks.radio("direction", "Direction", ways, state.direction, key="direction", resets={"page": 0}),
         blocks.many("runs", "Runs", run_choices(workspace), state.runs or (), key="runs", resets={"page": 0}),
+        *seeds_choice(scene),
         blocks.menu("baseline", "Baseline", list(workspace.runs), state.baseline, key="baseline"),
         blocks.slider("k", "Results per run (k)", 4, 24, state.k, 1, key="k"),
         blocks.menu("split", "Split", split_choices(workspace), state.split, key="split", resets=POINTED),
@@ -47,6 +49,17 @@ def sidebar(scene: Scene) -> list[Block]:
     if items := fault_items(workspace):
         shown.append({"kind": "faults", "id": "faults", "items": [list(item) for item in items]})
     return shown
+
+
+def seeds_choice(scene: Scene) -> list[Block]:
+    """Whether runs that differ by their seed alone are one; nothing where there are none such."""
+    page = next(page for page in scene.pages if page.title == scene.state.dataset)
+    if folded(page.workspace) is page.workspace:
+        return []
+    ways = [("as one run", "one"), ("each by itself", "each")]
+    return [
+        blocks.radio("seeds", "Seeds of one setting", ways, scene.state.seeds, key="seeds", resets=POINTED)
+    ]
 
 
 def run_choices(workspace: Workspace) -> list[tuple[str, str]]:

@@ -35,6 +35,7 @@ class State:
     k: Annotated[int, Range(4, 24)] = 12
     moment: str = ""  # of training, in epochs, on the tabs that can be replayed; "": the end
     mine: tuple[str, ...] | None = None  # recipes of what the visitor trains, see `xmr.workspace.recipes`
+    seeds: Literal["one", "each"] = "one"  # whether runs that differ by their seed alone are one
 
     query: str = of("search", "")
     scale: Literal["raw", "z", "above"] = of("search", "raw")

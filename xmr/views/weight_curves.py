@@ -112,7 +112,12 @@ def show_comparison(workspace: Workspace, runs: list[str], split: str, axis: str
             left_out += f" {name} can't be weighed: {error}"
     if not curves:
         return chart(None, left_out.strip())
-    figure = weight_comparison_figure(curves, queries, workspace.styles(list(curves)), own)
+    seeds = {
+        name: [typical_curve(workspace, one, split, own) for one in each]
+        for name in curves
+        if len(each := workspace.each(name)) > 1
+    }
+    figure = weight_comparison_figure(curves, queries, workspace.styles(list(curves)), own, seeds)
     figure.update_layout(uirevision=f"comparison {axis}", meta={"pick": PICK})
     first = next(iter(curves.values()))
     along = 100 * next(iter(queries.values())).above(len(first.scores)) if own else first.scores

@@ -92,7 +92,8 @@ def with_mine(workspace: Workspace, mine: Sequence[Mine]) -> Workspace:
     layer = _layer(workspace, ready)
     runs: dict[str, Run] = {}
     for name, run in workspace.runs.items():
-        own = [one.name for one in ready if one.recipe.parent == name and one.name in layer.runs]
+        parents = {name, *(one.name for one in run.each)}
+        own = [one.name for one in ready if one.recipe.parent in parents and one.name in layer.runs]
         runs |= {name: run} | {one: layer.runs[one] for one in own}
     return replace(workspace, runs=runs, _memo=layer.memo, _recent=layer.recent, _recent_guard=layer.guard)
 

@@ -89,7 +89,11 @@ def run_cells(workspace: Workspace, name: str) -> list[Cell]:
         Cell(
             config.selector or "none", "; ".join(part for part in (suspects, verdicts, alike, hard) if part)
         ),
-        Cell(str(config.seed), f"{pairs:,} training pairs" if pairs else "", config.seed),
+        Cell(
+            ", ".join(str(one.config.seed) for one in run.each),
+            f"{pairs:,} training pairs" if pairs else "",
+            config.seed,
+        ),
         Cell(f"{epochs} epoch{'' if epochs == 1 else 's'}", ", ".join(training), epochs),
     ]
 

@@ -37,6 +37,12 @@ def told_by_truth(rankings: tuple[Ranking, Ranking]) -> dict[Direction, dict[str
     }
 
 
+def most_reach(ranks: Sequence[np.ndarray]) -> np.ndarray:
+    """The rank (Q,) that more than half of several trainings reach for each query, of their ranks (Q,) each: it is among the first
+    k where most have a match there. A query without a match (NaN) has none in any."""
+    return ranks[0] if len(ranks) == 1 else np.sort(np.stack(ranks), 0)[len(ranks) // 2]
+
+
 ByField = dict[Direction, dict[str, dict[str, np.ndarray]]]
 
 
@@ -87,8 +93,9 @@ class RankedRuns(RunSet):
         return self.dataset(split).visual_of_text if direction == "t2v" else None
 
     def ranks(self, run: str, split: str, direction: Direction) -> np.ndarray:
-        """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none."""
-        return self._ranks(run, split)[direction]
+        """Rank of each query's best annotated match, (Q,) float64; ties count against it; NaN where it has none. Under several
+        seeds it is the rank that more than half of them reach."""
+        return most_reach([self._ranks(one, split)[direction] for one in self.each(run)])
 
     @kept
     def _ranks(self, run: str, split: str) -> dict[Direction, np.ndarray]:
@@ -108,7 +115,13 @@ class RankedRuns(RunSet):
     def true_ranks(self, run: str, split: str, direction: Direction) -> np.ndarray | None:
         """Rank of each query's best true match, as `ranks`; None where not all truth is known, or it is too much
         to ask before a page is shown."""
-        return self.by_truth(run, split)[direction]["rank"] if self.knows_all(split) else None
+        if not self.knows_all(split):
+            return None
+        return most_reach([self.by_truth(one, split)[direction]["rank"] for one in self.each(run)])
+
+    def field_ranks(self, run: str, split: str, direction: Direction, truth: str) -> np.ndarray:
+        """As `ranks`, by one of the field's truths."""
+        return most_reach([self.by_field(one, split)[direction][truth]["rank"] for one in self.each(run)])
 
     @kept
     def by_truth(self, run: str, split: str) -> dict[Direction, dict[str, np.ndarray]]:
@@ -163,7 +176,8 @@ class RankedRuns(RunSet):
             type(self)._ranks.known(self, run, split)
             and (not self.field_truths(split) or type(self)._by_field.known(self, run, split))
             and all(type(self).top.known(self, run, split, direction) for direction in DIRECTIONS)
-            for run in runs
+            for name in runs
+            for run in self.each(name)
         )
 
     def measure(self, split: str = "test", runs: Sequence[str] | None = None) -> None:
@@ -173,6 +187,7 @@ class RankedRuns(RunSet):
                 for direction in DIRECTIONS:
                     self.ranks(run, split, direction)
                     self.top(run, split, direction)
-                self.by_field(run, split)
+                for one in self.each(run):
+                    self.by_field(one, split)
             except (ValueError, OSError):
                 continue

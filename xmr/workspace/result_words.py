@@ -108,7 +108,12 @@ def difference_words(shown: Results) -> str:
             f", in {lead.title} for {shown.comparisons[lead.title]}: also those with {lead.best}, of which the sentence "
             "above tells"
         )
-    return f"{text}. ↑ better, ↓ worse{on_seed(shown.seeds.values())}: p < {LEVEL}; alike: the test can't tell them apart."
+    if shown.counts:
+        text += (
+            ". Where both have two seeds or more in common, the interval also holds that over these seeds, and p is the larger of "
+            "this test's and a paired t-test's over them"
+        )
+    return f"{text}. ↑ better, ↓ worse{_on_seeds(shown, shown.seeds)}: p < {LEVEL}; alike: the test can't tell them apart."
 
 
 def protocol_sentence(workspace: Workspace, shown: Results) -> str:
@@ -124,6 +129,8 @@ def protocol_sentence(workspace: Workspace, shown: Results) -> str:
         f"resamples of the {drawn}. They tell how far other {words.visual}s of the same kind would move the figures, not "
         "how far another seed of the training would."
     )
+    if shown.counts:
+        text += " Of several seeds the figures are means over them, and an interval also holds that of other seeds (Student's t)."
     for truth in workspace.field_truths(shown.split).values():
         text += f" {truth.words}: only those have a figure by it."
     if shown.no_zero_shot:
@@ -139,6 +146,15 @@ def on_seed(seeds: Iterable[int]) -> str:
     return "" if not different else " on this seed" if len(different) == 1 else " on these seeds"
 
 
+def _on_seeds(shown: Results, names: Iterable[str]) -> str:
+    """As `on_seed`, of these runs, of which some may have several."""
+    return (
+        " on these seeds"
+        if shown.counts
+        else on_seed(shown.seeds[one] for one in names if one in shown.seeds)
+    )
+
+
 def lead_words(shown: Results, visual: str) -> str:
     """Who is best, whether the lead over the next one is more than chance, who else may be as good, what other seeds say,
     and what the frozen encoder reaches; `visual` is what the test draws."""
@@ -148,7 +164,7 @@ def lead_words(shown: Results, visual: str) -> str:
     best = shown.estimates[found.best][found.title]
     text = f"{found.best}: {found.title} is {_value(best)}."
     if found.others:
-        here = on_seed(shown.seeds[name] for name in (found.best, *found.others) if name in shown.seeds)
+        here = _on_seeds(shown, (found.best, *found.others))
         second, one = next(iter(found.others.items()))
         gap = -100 * one.found.difference
         text = f"{found.best} is the best of {len(shown.estimates)} runs by {found.title}{here}: {_value(best)}. "
@@ -156,7 +172,8 @@ def lead_words(shown: Results, visual: str) -> str:
             text += f"The next one, {second}, has the same mean."
         else:
             count = shown.comparisons[found.title]
-            test = f"paired test by {visual}" + (
+            by = f"{visual} and by seed" if {found.best, second} <= shown.counts.keys() else visual
+            test = f"paired test by {by}" + (
                 f", Holm's correction for {count} comparisons" if count > 1 else ""
             )
             says = f"is more than chance{here}" if one.sure else "may be chance"

@@ -17,7 +17,7 @@ import numpy as np
 from xmr.analysis import PairedQueries, hits, mean_interval, paired_queries
 from xmr.core import DIRECTIONS, Direction
 from xmr.embedding import in_one_space
-from xmr.experiments.intervals import holm
+from xmr.experiments.intervals import holm, interval, paired
 from xmr.metrics import (
     CUTOFFS,
     average_precision,
@@ -29,6 +29,7 @@ from xmr.metrics import (
 from xmr.workspace import Workspace
 from xmr.workspace.memory import kept, remembered
 from xmr.workspace.ranks import told_by_field, told_by_truth
+from xmr.workspace.seeds import repeats
 
 LEVEL = 0.05  # of the tests
 AT_ONCE = 0.1  # seconds that an answer waits for the frozen encoder, which is read in the background
@@ -95,7 +96,7 @@ class Results:
 
     By run, in the order asked for: `estimates` and `tests` (against `baseline`, of the others) by a metric's title,
     `medians` of ranks, `totals` over both directions, which `total` names ("rsum", "mAP"), and `seeds` of those that were
-    trained; `repeats` are runs of one setting under several seeds, by the first of them. `lead` is in mAP where there
+    trained; `repeats` are runs of one setting under several seeds, by the first of them; `counts` tells of those that are seen as one run how many these are. `lead` is in mAP where there
     are classes, else in R@1; `comparisons` are the pairs that Holm's correction is for, by a metric's title. `faults` tells
     why a run could not be measured; `pending` are runs that are still to be measured.
     `zero_shot` are the runs' frozen encoders by what they are called, `no_zero_shot` says why there is none, and
@@ -115,6 +116,7 @@ class Results:
     comparisons: dict[str, int] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
     repeats: dict[str, list[str]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     zero_shot: dict[str, ZeroShot] = field(default_factory=dict)
     no_zero_shot: str = ""
     awaited: bool = False
@@ -124,7 +126,10 @@ class Results:
 
 def query_values(workspace: Workspace, run: str, split: str, direction: Direction) -> Values:
     """Each metric of each query: recalls at the usual cut-offs, mAP where labels are classes, R@1 and mAP@R by the truth
-    where all of it is known, and `BY_FIELD`; NaN of queries that a truth does not ask. Raises ValueError or OSError where the run can't be measured on the split."""
+    where all of it is known, and `BY_FIELD`; NaN of queries that a truth does not ask. Of a run of several seeds the mean over them. Raises ValueError or OSError where the run can't be measured on the split."""
+    if len(each := workspace.each(run)) > 1:
+        many = [query_values(workspace, one, split, direction) for one in each]
+        return {title: np.mean([one[title] for one in many], axis=0) for title in many[0]}
     values = {title: hits(workspace.ranks(run, split, direction), k) for title, k in RECALLS.items()}
     if workspace.dataset(split).classes is not None:
         values["mAP"] = _class_precision(workspace, run, split)[direction]
@@ -197,8 +202,19 @@ def _measured_aside(workspace: Workspace, split: str) -> Thread:
 
 @kept
 def estimates(workspace: Workspace, run: str, split: str, direction: Direction) -> dict[str, Estimate]:
-    """Each metric's mean and interval. Raises as `query_values`."""
-    return _estimates(workspace, query_values(workspace, run, split, direction), split, direction)
+    """Each metric's mean and interval; of several seeds it also holds that over them. Raises as `query_values`."""
+    found = _estimates(workspace, query_values(workspace, run, split, direction), split, direction)
+    names = workspace.each(run)
+    if len(names) == 1:
+        return found
+    each = [estimates(workspace, one, split, direction) for one in names]
+    return {title: _over_seeds(one, [seed[title].mean for seed in each]) for title, one in found.items()}
+
+
+def _over_seeds(found: Estimate, means: Sequence[float]) -> Estimate:
+    """The estimate with the interval that holds its own, which is by visual, and Student's t interval over the seeds."""
+    mean, half = interval(means)
+    return Estimate(found.mean, max(min(found.low, mean - half), 0.0), min(max(found.high, mean + half), 1.0))
 
 
 def _estimates(workspace: Workspace, values: Values, split: str, direction: Direction) -> dict[str, Estimate]:
@@ -240,7 +256,31 @@ def _compared(
     workspace: Workspace, a: str, b: str, split: str, direction: Direction, title: str
 ) -> PairedQueries:
     first, second = (query_values(workspace, run, split, direction)[title] for run in (a, b))
-    return paired_queries(first, second, workspace.visual_of_query(split, direction))
+    found = paired_queries(first, second, workspace.visual_of_query(split, direction))
+    ours, theirs = (_by_seed(workspace, run, split, direction, title) for run in (b, a))
+    shared = sorted(ours.keys() & theirs.keys())
+    if min(len(ours), len(theirs)) < 2 or len(shared) < 2:
+        return found
+    differences = [ours[seed] - theirs[seed] for seed in shared]
+    mean, half = interval(differences)
+    p = paired([ours[seed] for seed in shared], [theirs[seed] for seed in shared])[1]
+    return replace(
+        found,
+        low=min(found.low, mean - half),
+        high=max(found.high, mean + half),
+        p=max(found.p, p),
+        test=f"the larger p of {found.test} and a paired t-test over {len(shared)} seeds",
+    )
+
+
+def _by_seed(
+    workspace: Workspace, run: str, split: str, direction: Direction, title: str
+) -> dict[int, float]:
+    """A metric's mean of each training that the run stands for, by seed."""
+    return {
+        workspace.run(one).config.seed: estimates(workspace, one, split, direction)[title].mean
+        for one in workspace.each(run)
+    }
 
 
 def family(
@@ -259,18 +299,9 @@ def family(
 
 
 def seeds_of(workspace: Workspace, names: Sequence[str]) -> dict[str, int]:
-    """The seeds of those of the runs that were trained."""
-    return {name: workspace.run(name).config.seed for name in names if workspace.run(name).has_loss}
-
-
-def repeats(workspace: Workspace, names: Sequence[str]) -> dict[str, list[str]]:
-    """Runs that were trained alike but for their seeds, at least two of each kind, by the first of them."""
-    kinds: dict[str, dict[int, str]] = {}
-    for name, seed in seeds_of(workspace, names).items():
-        run = workspace.run(name)
-        kind = repr((replace(run.config, seed=0), run.began_with.get("hash", "")))
-        kinds.setdefault(kind, {}).setdefault(seed, name)
-    return {next(iter(own.values())): [*own.values()] for own in kinds.values() if len(own) > 1}
+    """The seeds of those of the runs that were trained under one."""
+    runs = {name: workspace.run(name) for name in names}
+    return {name: run.config.seed for name, run in runs.items() if run.has_loss and len(run.each) == 1}
 
 
 def results(
@@ -312,20 +343,27 @@ def results(
         baseline=baseline,
         titles=titles,
         estimates=found,
-        medians={name: float(np.nanmedian(workspace.ranks(name, split, direction))) for name in done},
+        medians={name: _median_rank(workspace, name, split, direction) for name in done},
         total=next((figure for figure, _ in totals.values()), ""),
         totals={name: value for name, (_, value) in totals.items()},
         tests=tests,
         lead=lead,
         comparisons=comparisons,
         seeds=seeds_of(workspace, done),
-        repeats=repeats(workspace, done),
+        repeats=repeats([workspace.run(name) for name in done]),
+        counts={name: len(each) for name in done if len(each := workspace.each(name)) > 1},
         zero_shot=zero_shot,
         no_zero_shot=reason,
         awaited=awaited,
         faults=faults,
         pending=left,
     )
+
+
+def _median_rank(workspace: Workspace, run: str, split: str, direction: Direction) -> float:
+    """The median rank of the queries' matches; of several seeds the mean of theirs."""
+    each = [workspace.ranks(one, split, direction) for one in workspace.each(run)]
+    return float(np.mean([np.nanmedian(ranks) for ranks in each]))
 
 
 # ---- the frozen encoders themselves ------------------------------------------------------------------------
@@ -425,19 +463,36 @@ class Training:
 
 
 def training(workspace: Workspace, names: Sequence[str]) -> Training:
-    """The histories of those of the runs that have one."""
+    """The histories of those of the runs that have one; of several seeds the mean of theirs with "low" and "high"."""
     figure, kept, scores, losses = "rsum", {}, {}, {}
     for name in names:
-        lines = workspace.run(name).history
-        told = [(line["epoch"], *headline(line)) for line in lines if "rsum" in line]
+        each = workspace.run(name).each
+        told = [(line["epoch"], *headline(line)) for run in each for line in run.history if "rsum" in line]
         if told:
             figure = told[0][1]
-            scores[name] = [{"epoch": epoch, "score": score} for epoch, _, score in told]
+            scores[name] = _over_runs([(epoch, score) for epoch, _, score in told], "score")
             best = max(scores[name], key=lambda line: line["score"])["epoch"]
-            kept[name] = workspace.run(name).training.get("best_epoch", best)
-        values = [
-            (line["epoch"], line["loss"]) for line in lines if isinstance(line.get("loss"), int | float)
-        ]
-        if values and values[0][1]:
-            losses[name] = [{"epoch": epoch, "share": 100 * value / values[0][1]} for epoch, value in values]
+            kept[name] = workspace.run(name).training.get("best_epoch", best) if len(each) == 1 else best
+        values = [share for run in each for share in _shares(run.history)]
+        if values:
+            losses[name] = _over_runs(values, "share")
     return Training(figure, kept, scores, losses)
+
+
+def _shares(history: Sequence[dict[str, float]]) -> list[tuple[float, float]]:
+    """The training loss by epoch, in per cent of the first epoch's; nothing where it is not known."""
+    values = [(line["epoch"], line["loss"]) for line in history if isinstance(line.get("loss"), int | float)]
+    return [(epoch, 100 * value / values[0][1]) for epoch, value in values] if values and values[0][1] else []
+
+
+def _over_runs(told: Sequence[tuple[float, float]], key: str) -> list[dict[str, float]]:
+    """The mean of what one or several trainings told, by epoch; of several with their range."""
+    by_epoch: dict[float, list[float]] = {}
+    for epoch, value in told:
+        by_epoch.setdefault(epoch, []).append(value)
+    several = any(len(values) > 1 for values in by_epoch.values())
+    return [
+        {"epoch": epoch, key: sum(values) / len(values)}
+        | ({"low": min(values), "high": max(values)} if several else {})
+        for epoch, values in sorted(by_epoch.items())
+    ]

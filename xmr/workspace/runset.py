@@ -58,6 +58,7 @@ class RunSet:
     recall: float = (
         1.0  # share of the true best that an index has to find; below 1, large galleries are approximate
     )
+    members: dict[str, Run] = field(default_factory=dict)  # of `runs` that stand for several
     verdicts: VerdictFile = field(default_factory=VerdictFile)
     truth_files: str = ""  # the folder of the field's truths; "": beside the data, or in their package
     _memo: Memo = field(default_factory=Memo, repr=False)
@@ -191,9 +192,15 @@ class RunSet:
         """The run of that name. Raises UnknownName with the near miss."""
         if name in self.runs:
             return self.runs[name]
+        if name in self.members:
+            return self.members[name]
         if name in self.apart:
             raise UnknownName(f"run {name!r} is not comparable here: {self.apart[name][1]}")
         raise UnknownName(unknown("run", name, self.runs))
+
+    def each(self, name: str) -> list[str]:
+        """The trainings that a run of several seeds stands for, by seed; the run itself where it is one."""
+        return [one.name for one in self.run(name).each]
 
     @property
     def trained(self) -> list[str]:
@@ -318,6 +325,8 @@ class RunSet:
     @remembered
     def content_of_run(self, run: str, split: str) -> str:
         """A name of all that a run has to do with a split: its embeddings or scores, and how it was trained."""
+        if len(each := self.each(run)) > 1:
+            return content_of("seeds", [], [self.content_of_run(one, split) for one in each])
         owner, arrays, files = self.run(run), [*self.embeddings(run, split)], {}
         if owner.scores_pairs:  # whose embeddings are only its first stage
             stored = owner.scores() if split == "test" else None
@@ -395,7 +404,9 @@ class RunSet:
 
 
 def _best_known_first(names: Iterable[str]) -> list[str]:
-    return [name for name in KNOWN_BEST if name in names] + sorted({*names} - {*KNOWN_BEST})
+    known = {name: name.partition(" (")[0] for name in names}  # without how many seeds it has
+    best = [name for best in KNOWN_BEST for name in known if known[name] == best]
+    return best + sorted({*names} - {*best})
 
 
 def _where_else(source: str, checkpoints: Path, trained_on: Sequence[str]) -> str:

@@ -155,8 +155,9 @@ def run_words(workspace: Workspace, name: str) -> str:
     if run.untrained or not run.has_loss:
         return f"{run.about} · {kind}"
     others = [workspace.run(other) for other in workspace.trained]
-    alike = all(other.untrained or other.config.loss == other.name for other in others)
-    return " · ".join([*([] if alike else [run.config.loss]), run.about, kind])
+    alike = all(other.untrained or other.config.loss == other.name.partition(" (")[0] for other in others)
+    asked = [f"seed {run.config.seed}, the middle one"] if len(run.each) > 1 else []
+    return " · ".join([*([] if alike else [run.config.loss]), run.about, kind, *asked])
 
 
 def score_kinds(workspace: Workspace, runs: Iterable[str]) -> str:
