@@ -122,11 +122,14 @@ class Scene:
 
     @property
     def settled(self) -> State:
-        """What the address shall hold: runs that are still to be trained stay in their places."""
+        """What the address shall hold: runs that are still to be trained stay in their places, and what a view adds comes last."""
         if not self.asked:
             return self.state
-        held = {*(self.state.runs or ()), *(one.name for one in self.mine)}
-        return self.state.changed(runs=tuple(name for name in self.asked if name in held))
+        shown = self.state.runs or ()
+        held = {*shown, *(one.name for one in self.mine)}
+        return self.state.changed(
+            runs=tuple(dict.fromkeys([*(one for one in self.asked if one in held), *shown]))
+        )
 
     @property
     def drawn(self) -> tuple[list[str], str]:
