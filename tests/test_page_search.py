@@ -147,6 +147,26 @@ def test_six_of_many_runs_are_drawn_and_with_fewer_the_tiles_are_larger(many_url
     assert widths[6] >= 60 and widths[3] > 1.2 * widths[6] and widths[1] > 140, widths
 
 
+def test_an_answer_to_an_older_choice_takes_no_later_one_back(many_url, page):
+    opened(page, many_url)
+    page.evaluate(
+        """async () => {
+        const input = document.getElementById('runs-input');
+        const choose = (name) => { input.value = name; input.dispatchEvent(new Event('input')); };
+        const columns = () => document.querySelectorAll('#results .column').length;
+        choose('hybrid');
+        choose('circle');
+        while (columns() < 5) await new Promise(requestAnimationFrame);
+        choose('ladder');
+        }"""
+    )
+    chips = page.locator("#runs .chip")
+    expect(chips).to_have_count(7)
+    for name in ("hybrid", "circle", "ladder"):
+        expect(chips.filter(has_text=name).first).to_be_visible()
+    expect(page.locator("#results .left-out")).to_contain_text("6 of the 7 chosen runs are drawn")
+
+
 # ---- what is done ----------------------------------------------------------------------------------------------
 
 

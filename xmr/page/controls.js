@@ -1,6 +1,6 @@
 // A labelled control of a view. `changed(value, block)` tells what somebody chose; `update` brings what the server settled,
 // and leaves alone what a person is just moving or typing.
-window.xmrControl = (block, { changed, ask, upload, save, tell }) => {
+window.xmrControl = (block, { changed, ask, upload, save, tell, newer }) => {
   let now = block;
   const id = `${block.id}-input`;
   const told = (value, step) => changed(value, now, step);
@@ -145,5 +145,6 @@ window.xmrControl = (block, { changed, ask, upload, save, tell }) => {
     },
   };
   const [node, refresh] = made[block.control]();
-  return { node, update: (next) => { now = next; refresh(); } };
+  // An answer to what was asked before the last choice takes nothing of that back.
+  return { node, update: (next) => { now = next.key in newer() ? { ...next, value: newer()[next.key] } : next; refresh(); } };
 };

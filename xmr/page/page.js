@@ -246,7 +246,7 @@ window.xmrPage = (element, server, upload, boot) => {
         node.hidden = !text;
       } };
     },
-    control: (block) => window.xmrControl(block, { ask, changed: (value, now, step = true, quiet = false) => change(now, value, step, quiet), upload, save, tell }),
+    control: (block) => window.xmrControl(block, { ask, changed: (value, now, step = true, quiet = false) => change(now, value, step, quiet), upload, save, tell, newer: () => since }),
     brand: (block) => brandOf(block, boot.version, (dataset) => go({ tab: state.tab, dataset })),
     progress: (block) => {
       const node = h('progress', { id: block.id, 'aria-label': block.label });
