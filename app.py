@@ -41,7 +41,7 @@ def stop() -> None:
     try:
         while LAST:
             LAST.pop()()
-        uploads = getattr(sys.modules.get("xmr.page"), "UPLOADS_FOLDER", None)
+        uploads = getattr(sys.modules.get("xmr.page.host"), "UPLOADS_FOLDER", None)
         if uploads:
             shutil.rmtree(uploads, ignore_errors=True)
         print("\nStopped.", flush=True)

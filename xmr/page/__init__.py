@@ -6,14 +6,11 @@ one file each, kept in the cache under the hash of what they hold, so that a bro
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -46,12 +43,7 @@ from xmr.workspace import Workspace
 from xmr.workspace.pages import Page, take_in
 from xmr.zero_gpu import is_zero_gpu
 
-__all__ = ["UPLOADS_FOLDER", "build_app", "launch_options", "page_of", "warm_up"]
-
-# A folder of our own for what visitors upload: what is counted and deleted there is nobody else's.
-UPLOADS_FOLDER = tempfile.mkdtemp(prefix="xmr-uploads-", dir=os.environ.get("GRADIO_TEMP_DIR"))
-os.environ["GRADIO_TEMP_DIR"] = UPLOADS_FOLDER
-atexit.register(shutil.rmtree, UPLOADS_FOLDER, ignore_errors=True)
+__all__ = ["build_app", "launch_options", "page_of", "warm_up"]
 
 ARRIVALS = 1.0  # seconds between two looks for runs that were finished meanwhile
 # Okabe and Ito's colours, the pale ones deepened for white ground and the deep ones lightened for dark.
