@@ -26,6 +26,7 @@ from xmr.experiments.intervals import holm
 from xmr.metrics import bootstrap_interval, evaluate_embeddings, evaluate_scores, flips, headline, summary
 from xmr.workspace import ranks, result_words
 from xmr.workspace import results as results_module
+from xmr.workspace.histories import training
 from xmr.workspace.protocol import RUN_TITLES, data_facts, data_warnings, run_cells
 from xmr.workspace.result_words import (
     chance,
@@ -47,7 +48,6 @@ from xmr.workspace.results import (
     query_values,
     results,
     total,
-    training,
 )
 
 NAMES = list(RUNS)

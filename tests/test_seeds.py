@@ -12,7 +12,8 @@ from xmr.core import DIRECTIONS
 from xmr.metrics import headline
 from xmr.views import TABS
 from xmr.workspace import Workspace
-from xmr.workspace.results import compared, estimates, query_values, results, training
+from xmr.workspace.histories import training
+from xmr.workspace.results import compared, estimates, query_values, results
 from xmr.workspace.seeds import folded, seen_as
 
 GROUP, OTHER = "info_nce (5 seeds)", "siglip (3 seeds)"

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from xmr.figures.errors import curves_figure
 from xmr.figures.shared import BLUE, GREEN, ORANGE, Styled, axis, line_chart, trace
 from xmr.metrics import headline
-from xmr.workspace.results import Training
+from xmr.workspace.histories import Training
 
 R1 = {"t2v/recall_at_1": "R@1 text to visual", "v2t/recall_at_1": "R@1 visual to text"}
 NO_TRAINING = "These runs have no training of their own."

@@ -22,10 +22,11 @@ from xmr.views.result_tables import (
     tuning_table,
 )
 from xmr.views.values import table
+from xmr.workspace.histories import training
 from xmr.workspace.measurements import plateau_words
 from xmr.workspace.protocol import data_facts, data_warnings
 from xmr.workspace.result_words import direction_words
-from xmr.workspace.results import Results, training
+from xmr.workspace.results import Results
 from xmr.workspace.results import results as measured
 from xmr.workspace.words import words_of
 
